@@ -1,0 +1,21 @@
+/*
+ * Where a process says what it noticed: standard error until log_to_syslog()
+ * is called, syslog (facility DAEMON) from then on. Safe to use from any
+ * thread. No secret and no file content may be passed to it.
+ */
+#ifndef FROND_LOG_H
+#define FROND_LOG_H
+
+#include <syslog.h>
+
+void log_to_syslog(const char *ident);
+
+/* level: LOG_ERR, LOG_WARNING, LOG_NOTICE or LOG_INFO of syslog(3). */
+__attribute__((format(printf, 2, 3))) void log_at(int level, const char *fmt,
+						  ...);
+
+#define log_error(...) log_at(LOG_ERR, __VA_ARGS__)
+#define log_warning(...) log_at(LOG_WARNING, __VA_ARGS__)
+#define log_notice(...) log_at(LOG_NOTICE, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,133 @@
+#include "xio.h"
+
+#include "text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+int xio_pread(int fd, void *buf, size_t len, off_t offset)
+{
+	uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENODATA;
+		p += n;
+		len -= (size_t)n;
+		offset += n;
+	}
+	return 0;
+}
+
+int xio_pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+	const uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = pwrite(fd, p, len, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+		offset += n;
+	}
+	return 0;
+}
+
+int xio_write(int fd, const void *buf, size_t len)
+{
+	const uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int xio_read_file(int dirfd, const char *name, void *buf, size_t max,
+		  size_t *len_out)
+{
+	CLEANUP_FD int fd = openat(
+		dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+	int err;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (st.st_size > (off_t)max)
+		return -EFBIG;
+	err = xio_pread(fd, buf, (size_t)st.st_size, 0);
+	if (err)
+		return err;
+	*len_out = (size_t)st.st_size;
+	return 0;
+}
+
+void xio_temp_name(const char *prefix, char *name, size_t size)
+{
+	uint8_t random[12];
+	char hex[2 * sizeof random + 1];
+
+	randombytes_buf(random, sizeof random);
+	hex_encode(random, sizeof random, hex);
+	snprintf(name, size, "%s%s", prefix, hex);
+}
+
+static int write_aside(int dirfd, const char *temp, const void *buf, size_t len,
+		       mode_t mode)
+{
+	CLEANUP_FD int fd = openat(
+		dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = xio_write(fd, buf, len);
+	if (err)
+		return err;
+	if (fsync(fd) < 0)
+		return -errno;
+	return close(TAKE_FD(fd)) < 0 ? -errno : 0;
+}
+
+int xio_replace_file(int dirfd, const char *name, const void *buf, size_t len,
+		     mode_t mode)
+{
+	CLEANUP_FD int sync_fd =
+		openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char temp[64];
+	int err;
+
+	if (sync_fd < 0)
+		return -errno;
+	xio_temp_name(".tmp-", temp, sizeof temp);
+	err = write_aside(dirfd, temp, buf, len, mode);
+	if (!err && renameat(dirfd, temp, dirfd, name) < 0)
+		err = -errno;
+	if (err) {
+		unlinkat(dirfd, temp, 0);
+		return err;
+	}
+	return fsync(sync_fd) < 0 ? -errno : 0;
+}

@@ -1,0 +1,37 @@
+/*
+ * The 176 bytes in front of a backing file's chunks (frondfs-format(5)).
+ */
+#ifndef FROND_HEADER_H
+#define FROND_HEADER_H
+
+#include "fernet.h"
+
+enum {
+	HEADER_LEN = 176,
+	FILE_ID_LEN = 16,
+	DIRID_LEN = 16,
+	HEADER_KEY_TOKEN_LEN = FERNET_TOKEN_LEN(FILE_ID_LEN + FERNET_KEY_LEN),
+};
+
+struct header {
+	uint8_t file_id[FILE_ID_LEN];
+	uint8_t dirid[DIRID_LEN]; /* of the directory it was made in: a hint */
+	uint8_t file_key[FERNET_KEY_LEN]; /* secret */
+};
+
+/*
+ * Lay out *h with the key sealed under the vault's subkey 1. 0 or -EIO.
+ */
+MUST_CHECK int header_build(const struct header *h,
+			    const struct fernet_key *file_keys,
+			    uint8_t out[static HEADER_LEN]);
+
+/*
+ * Read a header. -EBADMSG: not a header of this vault (magic, reserved bytes,
+ * key token, or a key token made for another file id). *h is untouched then.
+ */
+MUST_CHECK int header_parse(const uint8_t bytes[static HEADER_LEN],
+			    const struct fernet_key *file_keys,
+			    struct header *h);
+
+#endif

@@ -1,0 +1,104 @@
+/*
+ * A vault: a backing directory and, once unlocked, its keys. No FUSE here.
+ */
+#ifndef FROND_VAULT_H
+#define FROND_VAULT_H
+
+#include "header.h"
+#include "kdf.h"
+#include "secret.h"
+#include "siv.h"
+#include "vault_ini.h"
+
+#include <stdbool.h>
+
+#define VAULT_INI_FILE "vault.ini"  /* in .frondfs */
+#define VAULT_LOCK_FILE "lock"	    /* in .frondfs: who has it mounted */
+#define VAULT_ORPHANS_DIR "orphans" /* in .frondfs: unlinked, still open */
+
+/* The subkeys in use, ready for use. Lives in locked memory. */
+struct vault_keys {
+	struct fernet_key file_keys; /* subkey 1 */
+	struct fernet_key symlinks;  /* subkey 4 */
+	struct fernet_key xattrs;    /* subkey 7 */
+	uint8_t master[KDF_MASTER_LEN];
+};
+
+struct vault {
+	char *path;	/* absolute path of the backing directory */
+	int root_fd;	/* O_PATH, the backing directory */
+	int meta_fd;	/* O_PATH, its .frondfs */
+	int orphans_fd; /* O_PATH, or -1 before vault_orphans_open() */
+	int lock_fd;	/* -1 before vault_lock() */
+	bool shared;	/* other mounts may write it too */
+	uint8_t id[VAULT_ID_LEN];
+	struct vault_keys *keys;
+	struct siv *names;	       /* subkey 2 */
+	struct secret_pool *file_keys; /* slots of struct fernet_key */
+};
+
+/* Which key slot's passphrase failed, and whom to tell what. */
+struct vault_fault {
+	unsigned ini_line; /* with -EBADMSG: where vault.ini is damaged */
+};
+
+struct vault_create_options {
+	const char *passphrase; /* not NUL-terminated */
+	size_t passphrase_len;
+	uint64_t ops, mem_bytes;
+};
+
+/*
+ * Make a vault in a directory that is empty or does not exist yet (its
+ * parent must). -ENOTEMPTY: something is in there; -EEXIST: a vault is.
+ * On any failure the directory is as it was.
+ */
+MUST_CHECK int vault_create(const char *path,
+			    const struct vault_create_options *opt);
+
+/*
+ * Unlock. -ENOENT: no such directory; -ENOMEDIUM: not a vault; -EKEYREJECTED:
+ * wrong passphrase; -EBADMSG: vault.ini is damaged (*fault tells where) or was
+ * changed by someone without the key; -EPROTONOSUPPORT: made by a newer
+ * version; -ENOMEM: the KDF's memory is not to be had.
+ * key_slots: how many files may be open at once.
+ */
+MUST_CHECK int vault_open(const char *path, const char *passphrase,
+			  size_t passphrase_len, size_t key_slots,
+			  struct vault **out, struct vault_fault *fault);
+/* Wipes the keys and releases the lock; NULL is fine. */
+void vault_close(struct vault *vault);
+
+/* Is path a readable vault? The errors of vault_open that need no key. */
+MUST_CHECK int vault_probe(const char *path, struct vault_ini *ini,
+			   struct vault_fault *fault);
+
+/*
+ * Say that this process has it mounted, until vault_close(). Exclusive unless
+ * shared or read_only. -EBUSY: someone else has it in a way that excludes
+ * this one. Held by an open file description lock on .frondfs/lock, so it
+ * goes with the process and works over NFS.
+ */
+MUST_CHECK int vault_lock(struct vault *vault, bool shared, bool read_only);
+
+/*
+ * Wait until nobody holds path's lock, at most timeout_ms. -EBUSY: still held.
+ */
+MUST_CHECK int vault_wait_unlocked(const char *path, int timeout_ms);
+
+/*
+ * Open .frondfs/orphans, making it where needed; an exclusive holder of the
+ * lock also deletes what a crash left in it.
+ */
+MUST_CHECK int vault_orphans_open(struct vault *vault);
+
+/*
+ * Put another passphrase into the slot that the old one opens; every other
+ * slot stays as it is. Errors as for vault_open.
+ */
+MUST_CHECK int vault_change_passphrase(const char *path, const char *old,
+				       size_t old_len, const char *replacement,
+				       size_t replacement_len,
+				       struct vault_fault *fault);
+
+#endif

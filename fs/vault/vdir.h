@@ -1,0 +1,66 @@
+/*
+ * Directories of a vault: ids, names, entries. Every function takes
+ * descriptors of backing directories (O_PATH is enough) and is safe against
+ * symbolic links put into the backing directory.
+ */
+#ifndef FROND_VDIR_H
+#define FROND_VDIR_H
+
+#include "name.h"
+#include "vault.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+/* The id of the directory behind fd. -EIO: its .dirid is missing or damaged */
+MUST_CHECK int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN]);
+
+/*
+ * Make directory *name in parent: it appears whole, with a durable .dirid.
+ * Acts under the thread's present fs credentials and umask.
+ */
+MUST_CHECK int vdir_make(int parent_fd,
+			 const uint8_t parent_id[static DIRID_LEN],
+			 const struct backing_name *name, mode_t mode);
+
+/*
+ * Remove a directory that shows no entries: it goes as a whole. -ENOTEMPTY
+ * when it has some (foreign files count: they are somebody's).
+ */
+MUST_CHECK int vdir_remove(int parent_fd, const struct backing_name *name);
+
+/* Does the directory show no entries? 0, -ENOTEMPTY or an error. */
+MUST_CHECK int vdir_check_empty(int dirfd);
+
+/*
+ * What must lie beside an entry with a long name: make it before the entry
+ * appears (nothing to do for short names), and drop it after the entry went.
+ */
+MUST_CHECK int vdir_long_name_put(int dirfd, const struct backing_name *name);
+void vdir_long_name_drop(int dirfd, const char *entry);
+
+/*
+ * The plain name of a backing entry. -ENOENT: an internal entry, to be left
+ * out; -EBADMSG: nothing that belongs to this directory.
+ */
+MUST_CHECK int vdir_plain_name(const struct vault *vault, int dirfd,
+			       const uint8_t dirid[static DIRID_LEN],
+			       const char *entry,
+			       char plain[static NAME_PLAIN_MAX + 1]);
+
+/*
+ * Atomic renames within the vault: flags as renameat2(2) takes them
+ * (0, RENAME_NOREPLACE, RENAME_EXCHANGE). Takes care of long names' and long
+ * links' companions, and of replacing an empty directory. moved_is_link and
+ * target_is_link tell which ends are symbolic links, target_is_dir whether a
+ * directory is being replaced.
+ */
+struct vdir_rename {
+	int from_fd, to_fd;
+	const struct backing_name *from, *to;
+	unsigned flags;
+	bool moved_is_link, target_is_link, target_is_dir;
+};
+MUST_CHECK int vdir_rename(const struct vdir_rename *r);
+
+#endif
