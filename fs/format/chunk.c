@@ -1,0 +1,46 @@
+#include "chunk.h"
+
+#include "header.h"
+
+#include <errno.h>
+
+_Static_assert((int)CHUNK_AREA_OFFSET == (int)HEADER_LEN,
+	       "chunks follow the header");
+_Static_assert(CHUNK_TOKEN_LEN == 4169, "the format's length of a full chunk");
+/* The index of any chunk that off_t can reach leaves the marks alone. */
+_Static_assert(CHUNK_MAX_PLAIN_LEN / CHUNK_SIZE <= CHUNK_INDEX_MASK,
+	       "chunk indices fit their field");
+
+int chunk_plain_len(uint64_t backing_len, uint64_t *plain_len)
+{
+	uint64_t full, rest, len;
+
+	if (backing_len < CHUNK_AREA_OFFSET + CHUNK_LAST_EXTRA)
+		return -EBADMSG;
+	full = (backing_len - CHUNK_AREA_OFFSET) / CHUNK_TOKEN_LEN;
+	rest = (backing_len - CHUNK_AREA_OFFSET) % CHUNK_TOKEN_LEN;
+	/* A long last chunk takes a few bytes more than a full one. */
+	if (rest < CHUNK_LAST_EXTRA && full > 0) {
+		full--;
+		rest += CHUNK_TOKEN_LEN;
+	}
+	if (rest < CHUNK_LAST_EXTRA || rest > CHUNK_LAST_MAX)
+		return -EBADMSG;
+	if (rest == CHUNK_LAST_EXTRA && full > 0)
+		return -EBADMSG; /* only an empty file ends in no bytes */
+	len = full * CHUNK_SIZE + rest - CHUNK_LAST_EXTRA;
+	if (len > CHUNK_MAX_PLAIN_LEN)
+		return -EBADMSG;
+	*plain_len = len;
+	return 0;
+}
+
+int chunk_tag_check(uint64_t tag, uint64_t index, bool last, bool *holes)
+{
+	if (!last)
+		return tag == index ? 0 : -EBADMSG;
+	if ((tag & ~CHUNK_MARK_HOLES) != (index | CHUNK_MARK_LAST))
+		return -EBADMSG;
+	*holes = (tag & CHUNK_MARK_HOLES) != 0;
+	return 0;
+}
