@@ -6,6 +6,7 @@
 
 #include "header.h"
 #include "kdf.h"
+#include "name.h"
 #include "secret.h"
 #include "siv.h"
 #include "vault_ini.h"
@@ -31,15 +32,17 @@ struct vault {
 	int orphans_fd; /* O_PATH, or -1 before vault_orphans_open() */
 	int lock_fd;	/* -1 before vault_lock() */
 	bool shared;	/* other mounts may write it too */
+	bool exclusive; /* the lock is held alone */
 	uint8_t id[VAULT_ID_LEN];
 	struct vault_keys *keys;
 	struct siv *names;	       /* subkey 2 */
 	struct secret_pool *file_keys; /* slots of struct fernet_key */
 };
 
-/* Which key slot's passphrase failed, and whom to tell what. */
+/* More about a failure, for whoever words it. */
 struct vault_fault {
-	unsigned ini_line; /* with -EBADMSG: where vault.ini is damaged */
+	unsigned ini_line; /* with -EBADMSG: where vault.ini is damaged; 0: the
+			      file as a whole, or its seal */
 };
 
 struct vault_create_options {
@@ -76,8 +79,11 @@ MUST_CHECK int vault_probe(const char *path, struct vault_ini *ini,
 /*
  * Say that this process has it mounted, until vault_close(). Exclusive unless
  * shared or read_only. -EBUSY: someone else has it in a way that excludes
- * this one. Held by an open file description lock on .frondfs/lock, so it
- * goes with the process and works over NFS.
+ * this one. Held by an open file description lock on byte 0 of .frondfs/lock,
+ * so it goes with the process and works over NFS. The lock file may be opened
+ * by whoever may enter .frondfs; a read-only mount of a read-only file system
+ * that has none goes without. Fails with what fcntl(2) says where the backing
+ * file system has no locks.
  */
 MUST_CHECK int vault_lock(struct vault *vault, bool shared, bool read_only);
 
@@ -94,7 +100,8 @@ MUST_CHECK int vault_orphans_open(struct vault *vault);
 
 /*
  * Put another passphrase into the slot that the old one opens; every other
- * slot stays as it is. Errors as for vault_open.
+ * slot stays as it is. Works while the vault is mounted; of two callers at a
+ * time the second waits. Errors as for vault_open.
  */
 MUST_CHECK int vault_change_passphrase(const char *path, const char *old,
 				       size_t old_len, const char *replacement,

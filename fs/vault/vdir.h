@@ -25,7 +25,8 @@ MUST_CHECK int vdir_make(int parent_fd,
 
 /*
  * Remove a directory that shows no entries: it goes as a whole. -ENOTEMPTY
- * when it has some (foreign files count: they are somebody's).
+ * when it has some (foreign files count: they are somebody's). An owner's
+ * directory may have any mode, as for rmdir(2).
  */
 MUST_CHECK int vdir_remove(int parent_fd, const struct backing_name *name);
 
@@ -35,6 +36,7 @@ MUST_CHECK int vdir_check_empty(int dirfd);
 /*
  * What must lie beside an entry with a long name: make it before the entry
  * appears (nothing to do for short names), and drop it after the entry went.
+ * Dropping does nothing while the entry is there.
  */
 MUST_CHECK int vdir_long_name_put(int dirfd, const struct backing_name *name);
 void vdir_long_name_drop(int dirfd, const char *entry);
@@ -53,7 +55,8 @@ MUST_CHECK int vdir_plain_name(const struct vault *vault, int dirfd,
  * (0, RENAME_NOREPLACE, RENAME_EXCHANGE). Takes care of long names' and long
  * links' companions, and of replacing an empty directory. moved_is_link and
  * target_is_link tell which ends are symbolic links, target_is_dir whether a
- * directory is being replaced.
+ * directory is being replaced. Where the backing file system cannot refuse to
+ * replace, that is emulated; where it cannot exchange, -EINVAL.
  */
 struct vdir_rename {
 	int from_fd, to_fd;
@@ -62,5 +65,35 @@ struct vdir_rename {
 	bool moved_is_link, target_is_link, target_is_dir;
 };
 MUST_CHECK int vdir_rename(const struct vdir_rename *r);
+
+/* The rest serves this layer only. */
+
+/* Give a new directory its durable .dirid. */
+MUST_CHECK int vdir_write_id(int dirfd, const uint8_t dirid[static DIRID_LEN],
+			     const uint8_t parent_id[static DIRID_LEN]);
+
+/* Put a small file of ours into a directory: whole, its bytes durable. */
+MUST_CHECK int vdir_put_beside(int dirfd, const char *name, const void *buf,
+			       size_t len);
+
+/* An O_PATH descriptor of a directory, never through a symbolic link. */
+MUST_CHECK int vdir_open_path(int dirfd, const char *entry, int *fd);
+
+/* chmod for O_PATH descriptors. */
+MUST_CHECK int vdir_chmod(int fd, mode_t mode);
+
+/*
+ * Let the owner list and change the directory behind an O_PATH descriptor.
+ * *old_mode is what vdir_restore() puts back.
+ */
+MUST_CHECK int vdir_grant(int fd, mode_t *old_mode);
+void vdir_restore(int fd, mode_t old_mode);
+
+/* Rename that fails with -EEXIST when to exists. */
+MUST_CHECK int vdir_rename_exclusive(int from_fd, const char *from, int to_fd,
+				     const char *to);
+
+/* vdir_remove() without a long name's companion. */
+MUST_CHECK int vdir_discard(int parent_fd, const char *entry);
 
 #endif

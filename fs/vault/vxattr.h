@@ -12,7 +12,8 @@
 
 #include <sys/types.h>
 
-enum { VXATTR_VALUE_MAX = 65536 - 512 };
+/* what a token holds beside owner, name length and the longest name */
+enum { VXATTR_VALUE_MAX = FERNET_MAX_PLAINTEXT - FILE_ID_LEN - 2 - 255 };
 
 /*
  * The value's length, or a negative errno: -ENODATA; -ERANGE when it is

@@ -1,0 +1,129 @@
+#include "vault_lock.h"
+
+#include "vault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { MOUNT_BYTE, INI_BYTE, POLL_INTERVAL_MS = 20 };
+
+static int open_lock(int meta_fd, int flags, int *out)
+{
+	CLEANUP_FD int fd =
+		openat(meta_fd, VAULT_LOCK_FILE,
+		       flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	/*
+	 * Every user of a shared vault must get at it, whatever the umask of
+	 * the first; who may, .frondfs decides. Failing: it is another's.
+	 */
+	if ((flags & O_CREAT) && (st.st_mode & 0777) != 0666)
+		(void)!fchmod(fd, 0666);
+	*out = TAKE_FD(fd);
+	return 0;
+}
+
+static struct flock lock_byte(int type, int byte)
+{
+	return (struct flock){.l_type = (short)type,
+			      .l_whence = SEEK_SET,
+			      .l_start = byte,
+			      .l_len = 1};
+}
+
+static int open_to_share(int meta_fd, int *fd)
+{
+	int err = open_lock(meta_fd, O_RDWR | O_CREAT, fd);
+
+	if (err == -EACCES || err == -EROFS || err == -EPERM)
+		err = open_lock(meta_fd, O_RDONLY, fd);
+	return err;
+}
+
+int vault_lock(struct vault *vault, bool shared, bool read_only)
+{
+	CLEANUP_FD int fd = -1;
+	bool exclusive = !shared && !read_only;
+	struct flock lock =
+		lock_byte(exclusive ? F_WRLCK : F_RDLCK, MOUNT_BYTE);
+	int err = exclusive ? open_lock(vault->meta_fd, O_RDWR | O_CREAT, &fd)
+			    : open_to_share(vault->meta_fd, &fd);
+
+	if (err == -ENOENT && read_only) {
+		vault->shared = shared;
+		return 0;
+	}
+	if (err)
+		return err;
+	if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+	if (vault->lock_fd >= 0)
+		close(vault->lock_fd);
+	vault->lock_fd = TAKE_FD(fd);
+	vault->shared = shared;
+	vault->exclusive = exclusive;
+	return 0;
+}
+
+int vault_lock_ini(int meta_fd, int *out)
+{
+	CLEANUP_FD int fd = -1;
+	struct flock lock = lock_byte(F_WRLCK, INI_BYTE);
+	int err = open_lock(meta_fd, O_RDWR | O_CREAT, &fd);
+
+	if (err)
+		return err;
+	while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
+		if (errno != EINTR)
+			return -errno;
+	*out = TAKE_FD(fd);
+	return 0;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int vault_wait_unlocked(const char *path, int timeout_ms)
+{
+	const struct timespec pause = {.tv_nsec = POLL_INTERVAL_MS * 1000000L};
+	CLEANUP_FD int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int meta = -1;
+	CLEANUP_FD int fd = -1;
+	int64_t end = now_ms() + timeout_ms;
+	int err;
+
+	if (root < 0)
+		return -errno;
+	meta = openat(root, NAME_VAULT_DIR,
+		      O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (meta < 0)
+		return errno == ENOENT ? -ENOMEDIUM : -errno;
+	err = open_lock(meta, O_RDONLY, &fd);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	for (;;) {
+		struct flock lock = lock_byte(F_WRLCK, MOUNT_BYTE);
+
+		if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+			return -errno;
+		if (lock.l_type == F_UNLCK)
+			return 0;
+		if (now_ms() >= end)
+			return -EBUSY;
+		nanosleep(&pause, NULL);
+	}
+}
