@@ -1,0 +1,392 @@
+"""What the cases share: a vault, a mount, checks with names.
+
+    import frond
+
+    @frond.check
+    def a_file_keeps_what_was_written(m):
+        with open(m / "file", "wb") as f:
+            ...
+
+    frond.main()
+
+A check that takes an argument gets the file's common mount; `m / "name"` is a
+path in a directory that no other check uses. Checks without an argument mount
+for themselves. `BUILD=build/dev tests/cases/x.py [CHECK...]` runs one file.
+
+BUILD        the build tree whose frondfs is tested (build/dev)
+FROND_SCALE  1 for everything, less for less of what takes long
+FROND_PLAIN  set: run on a plain directory, to see that the case is right
+"""
+import atexit
+import ctypes
+import errno
+import inspect
+import os
+import pickle
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.join(ROOT, "build/dev"))
+FRONDFS = os.path.join(BUILD, "tools/frondfs/frondfs")
+SCALE = float(os.environ.get("FROND_SCALE") or 1)
+PLAIN = bool(os.environ.get("FROND_PLAIN"))
+PASSPHRASE = "correct horse battery staple"
+SLOW = "asan" in BUILD or "tsan" in BUILD
+
+_mounts, _work = [], None
+
+
+class Skip(Exception):
+    """This machine lacks something that the check cannot do without."""
+
+
+def scale(n, least=1):
+    return max(least, int(n * SCALE))
+
+
+def tool(name):
+    if not shutil.which(name):
+        raise Skip(f"{name} is not installed")
+    return name
+
+
+def run(*argv, **kw):
+    """Run a program; its output, or an AssertionError that shows it."""
+    kw.setdefault("timeout", 900)
+    kw.setdefault("stdin", subprocess.DEVNULL)
+    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, errors="replace", **kw)
+    if p.returncode:
+        raise AssertionError(f"{' '.join(map(str, argv))}: status {p.returncode}\n"
+                             + p.stdout[-4000:])
+    return p.stdout
+
+
+def helper(name):
+    """A C program of the tests, as the build tree has it."""
+    path = os.path.join(BUILD, "tests", name)
+    if not os.path.exists(path):
+        raise AssertionError(f"{path} has not been built")
+    return path
+
+
+def raises(code, fn, *args, **kw):
+    """fn must fail with this errno (or one of these)."""
+    codes = code if isinstance(code, tuple) else (code,)
+    try:
+        got = fn(*args, **kw)
+    except OSError as e:
+        names = [errno.errorcode[c] for c in codes]
+        assert e.errno in codes, f"{names} expected, got {e}"
+        return e
+    raise AssertionError(f"no error, but {got!r}; expected {errno.errorcode[codes[0]]}")
+
+
+def eq(got, want, what=""):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r:.300}, want {want!r:.300}")
+
+
+def until(condition, timeout_s=10, what="condition"):
+    """Wait until the condition holds; its value."""
+    end = time.monotonic() + timeout_s * (4 if SLOW else 1)
+    while not (value := condition()):
+        assert time.monotonic() < end, f"{what}: not within {timeout_s} s"
+        time.sleep(0.02)
+    return value
+
+
+def put(path, data=b"", mode="wb"):
+    with open(path, mode) as f:
+        f.write(data)
+    return path
+
+
+def get(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def blob(n, seed=1):
+    """n bytes that repeat nowhere near a chunk's length."""
+    import random
+    return random.Random(seed).randbytes(n)
+
+
+def in_child(fn, uid=None, gid=None, groups=()):
+    """What fn() returns in a forked process, run as that user."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if uid is not None:
+                os.setgroups(groups)
+                os.setresgid(gid, gid, gid)
+                os.setresuid(uid, uid, uid)
+            answer = (True, fn())
+        except BaseException as e:
+            answer = (False, e if isinstance(e, OSError)
+                      else AssertionError(traceback.format_exc()))
+        with os.fdopen(w, "wb") as f:
+            pickle.dump(answer, f)
+        os._exit(0)
+    os.close(w)
+    with os.fdopen(r, "rb") as f:
+        data = f.read()
+    os.waitpid(pid, 0)
+    good, value = pickle.loads(data)
+    if not good:
+        raise value
+    return value
+
+
+def work():
+    """This process's own directory; gone when it ends."""
+    global _work
+    if _work is None:
+        # The blank is on purpose: paths with spaces must work everywhere.
+        _work = tempfile.mkdtemp(prefix="frond test ")
+        os.chmod(_work, 0o755)
+    return _work
+
+
+def fresh(name):
+    """A path in work() that does not exist yet."""
+    n = 0
+    while os.path.lexists(path := os.path.join(work(), f"{name}{n or ''}")):
+        n += 1
+    return path
+
+
+def passfile(text=PASSPHRASE):
+    path = fresh("passphrase")
+    put(path, text.encode() + b"\n")
+    os.chmod(path, 0o644)
+    return path
+
+
+def new_vault(user=None):
+    """A new vault, quick to unlock; its backing directory."""
+    backing = fresh("backing")
+    if PLAIN:
+        os.mkdir(backing)
+        return backing
+    os.mkdir(backing)
+    if user is not None:
+        os.chown(backing, user, user)
+    run(FRONDFS, "init", "--passfile", passfile(), "--kdf-mem", "8",
+        "--kdf-ops", "1", backing, preexec_fn=_become(user))
+    return backing
+
+
+def _become(user=None, nofile=None):
+    parent = os.getpid()
+
+    def setup():
+        if nofile:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+        if user is not None:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+        # A daemon must not outlive the test that started it.
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+    return setup
+
+
+class Mount:
+    """A vault, mounted. A context manager; unmounting checks the daemon."""
+
+    def __init__(self, options="", vault=None, user=None, nofile=None,
+                 wrapper=()):
+        self.options, self.user, self.nofile = options, user, nofile
+        self.wrapper = list(wrapper)
+        self.vault = vault or new_vault(user)
+        self.sub = ""
+        self.proc = None
+        self.path = self.vault
+        if not PLAIN:
+            self.path = fresh("mnt")
+            os.mkdir(self.path)
+            if user is not None:
+                os.chown(self.path, user, user)
+            self.mount()
+
+    def mount(self):
+        if PLAIN:
+            return self
+        before = os.stat(self.path).st_dev
+        self.log_path = fresh("log")
+        argv = self.wrapper + [FRONDFS, "mount", "-f", "--passfile", passfile()]
+        if self.options:
+            argv += ["-o", self.options]
+        with open(self.log_path, "wb") as log:
+            self.proc = subprocess.Popen(
+                argv + [self.vault, self.path], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log,
+                preexec_fn=_become(self.user, self.nofile))
+        _mounts.append(self)
+        until(lambda: self._answers(before), 30, "mounting")
+        return self
+
+    def _answers(self, before):
+        if self.proc.poll() is not None:
+            raise AssertionError(f"mount ended: {self.log()}")
+        try:
+            return os.stat(self.path).st_dev != before
+        except PermissionError:
+            return True     # another user's mount, there but not for us
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind or self.proc is None:
+            self.drop()
+        else:
+            self.umount()
+
+    def __truediv__(self, name):
+        return os.path.join(os.fsencode(os.path.join(self.path, self.sub)), name) \
+            if isinstance(name, bytes) else os.path.join(self.path, self.sub, name)
+
+    def log(self):
+        return get(self.log_path).decode(errors="replace")
+
+    @property
+    def pid(self):
+        return self.proc.pid
+
+    def umount(self):
+        """Unmount politely; the daemon must end well and soon."""
+        if PLAIN or self.proc is None:
+            return
+        end = time.monotonic() + 10
+        while True:
+            try:
+                run(FRONDFS, "umount", self.path, preexec_fn=_become(self.user))
+                break
+            except AssertionError:
+                # Something (an indexer, a dying child) may look for a moment.
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+        self.reap()
+
+    def reap(self):
+        """The daemon has ended, or is about to, without complaint."""
+        status = self.proc.wait(60)
+        _mounts.remove(self)
+        self.proc = None
+        assert status == 0, f"the daemon ended with {status}: {self.log()[-4000:]}"
+
+    def remount(self, options=None):
+        self.umount()
+        if options is not None:
+            self.options = options
+        return self.mount()
+
+    def kill9(self):
+        """What a crash of the daemon leaves: nothing mounted."""
+        if PLAIN:
+            return
+        self.proc.kill()
+        self.drop()
+
+    def drop(self):
+        if self.proc is None:
+            return
+        detach(self.path)
+        self.proc.terminate()
+        try:
+            self.proc.wait(20)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait(20)
+        if self in _mounts:
+            _mounts.remove(self)
+        self.proc = None
+
+    def backing(self, path):
+        """The backing file of a path in this mount."""
+        name = os.getxattr(path, "user.frondfs.backing")
+        return os.path.join(os.fsencode(self.vault), name)
+
+
+def detach(path):
+    for argv in (["umount", "-l", path], ["fusermount3", "-uzq", path]):
+        if subprocess.run(argv, stderr=subprocess.DEVNULL).returncode == 0:
+            return
+
+
+def _cleanup():
+    for m in list(_mounts):
+        m.drop()
+    if _work:
+        subprocess.run(["rm", "-rf", "--one-file-system", _work])
+
+
+_checks = []
+
+
+def check(fn=None, *, plain=True, root=False):
+    """plain: means something on a plain directory, too; root: needs root."""
+    def add(f):
+        f.plain, f.root = plain, root
+        _checks.append(f)
+        return f
+    return add(fn) if fn else add
+
+
+def _run_check(fn, mount):
+    if PLAIN and not fn.plain:
+        raise Skip("needs a mount")
+    if fn.root and os.geteuid():
+        raise Skip("needs root")
+    if not inspect.signature(fn).parameters:
+        return fn()
+    mount.sub = fn.__name__
+    os.mkdir(os.path.join(mount.path, mount.sub))
+    try:
+        return fn(mount)
+    finally:
+        mount.sub = ""
+
+
+def _report(name, fn):
+    start = time.monotonic()
+    try:
+        fn()
+        word, why = "ok", ""
+    except Skip as e:
+        word, why = "skip", f": {e}"
+    except (Exception, SystemExit):
+        word, why = "FAIL", "\n" + traceback.format_exc()
+    print(f"{word} {name} ({time.monotonic() - start:.1f} s){why}", flush=True)
+    return word
+
+
+def main(options="", **kw):
+    """Run the checks; the exit status says how they went."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    atexit.register(_cleanup)
+    wanted = [c for c in _checks if not sys.argv[1:] or c.__name__ in sys.argv[1:]]
+    words, mount = [], None
+    if any(inspect.signature(c).parameters for c in wanted):
+        mount = Mount(options, **kw)
+    for c in wanted:
+        words.append(_report(c.__name__, lambda: _run_check(c, mount)))
+    if mount and not PLAIN:
+        words.append(_report("the_daemon_ends_well", mount.umount))
+    if "FAIL" in words and mount and not PLAIN:
+        print("--- log of the mount:\n" + mount.log()[-3000:])
+    sys.exit(1 if "FAIL" in words else 77 if set(words) == {"skip"} else 0)
