@@ -1,0 +1,577 @@
+#include "vault.h"
+
+#include "vault_fixture.h"
+#include "vault_key.h"
+#include "xio.h"
+
+#include <signal.h>
+#include <time.h>
+
+static const struct vault_create_options create_options = {
+	.passphrase = FX_PASS,
+	.passphrase_len = sizeof FX_PASS - 1,
+	.ops = 1,
+	.mem_bytes = FX_MEM,
+};
+
+static int try_open(const struct fixture *fx, const char *passphrase)
+{
+	struct vault_fault fault = {0};
+	struct vault *vault = NULL;
+	int err = vault_open(fx->path, passphrase, strlen(passphrase), 1,
+			     &vault, &fault);
+
+	vault_close(vault);
+	return err;
+}
+
+static int change(const char *path, const char *old, const char *replacement)
+{
+	struct vault_fault fault = {0};
+
+	return vault_change_passphrase(path, old, strlen(old), replacement,
+				       strlen(replacement), &fault);
+}
+
+static mode_t mode_of(const char *top, const char *below)
+{
+	char path[256];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s/%s", top, below);
+	assert_int_equal(lstat(path, &st), 0);
+	return st.st_mode & 07777;
+}
+
+static void test_create__has_the_modes_it_should(void **state)
+{
+	const struct fixture *fx = *state;
+	uint8_t bytes[33];
+	size_t len = 0;
+
+	assert_int_equal(mode_of(fx->path, ""), 0700);
+	assert_int_equal(mode_of(fx->path, ".dirid"), 0444);
+	assert_int_equal(mode_of(fx->path, ".frondfs"), 0700);
+	assert_int_equal(mode_of(fx->path, ".frondfs/vault.ini"), 0600);
+	assert_int_equal(fx_count(fx->vault->root_fd), 2);
+	assert_int_equal(fx_count(fx->vault->meta_fd), 1);
+	assert_int_equal(xio_read_file(fx->vault->root_fd, NAME_DIRID_FILE,
+				       bytes, sizeof bytes, &len),
+			 0);
+	assert_int_equal(len, 32);
+	assert_true(sodium_is_zero(bytes + 16, 16));
+}
+
+static void test_create__refuses_what_is_in_use(void **state)
+{
+	const struct fixture *fx = *state;
+	char path[128];
+
+	assert_int_equal(vault_create(fx->path, &create_options), -EEXIST);
+	assert_int_equal(try_open(fx, FX_PASS), 0);
+	snprintf(path, sizeof path, "%s/used", fx->top);
+	assert_int_equal(mkdir(path, 0750), 0);
+	int fd = open(path, O_PATH);
+	fx_write(fd, "letter", "x", 1);
+	assert_int_equal(vault_create(path, &create_options), -ENOTEMPTY);
+	assert_int_equal(fx_count(fd), 1);
+	unlinkat(fd, "letter", 0);
+	/* what a killed init leaves is not a vault, and not nothing */
+	assert_int_equal(mkdirat(fd, ".tmp-0123", 0700), 0);
+	assert_int_equal(vault_create(path, &create_options), -ENOTEMPTY);
+	unlinkat(fd, ".tmp-0123", AT_REMOVEDIR);
+	assert_int_equal(vault_create(path, &create_options), 0);
+	assert_int_equal(mode_of(path, ""), 0750);
+	close(fd);
+	snprintf(path, sizeof path, "%s/no/parent", fx->top);
+	assert_int_equal(vault_create(path, &create_options), -ENOENT);
+	snprintf(path, sizeof path, "%s/file", fx->top);
+	fx_write(AT_FDCWD, path, "", 0);
+	assert_int_equal(vault_create(path, &create_options), -ENOTDIR);
+}
+
+static void test_create__failing_leaves_nothing(void **state)
+{
+	const struct fixture *fx = *state;
+	struct vault_create_options opt = create_options;
+	char path[128];
+
+	opt.mem_bytes = 1;
+	snprintf(path, sizeof path, "%s/new", fx->top);
+	assert_int_equal(vault_create(path, &opt), -EINVAL);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(mkdir(path, 0755), 0);
+	assert_int_equal(vault_create(path, &opt), -EINVAL);
+	int fd = open(path, O_PATH);
+	assert_int_equal(fx_count(fd), 0);
+	close(fd);
+}
+
+static int create_unwritable(void *arg)
+{
+	const char *top = arg;
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/new", top);
+	FX_EXPECT(vault_create(path, &create_options) == -EACCES);
+	snprintf(path, sizeof path, "%s/given", top);
+	FX_EXPECT(!chmod(path, 0555));
+	FX_EXPECT(vault_create(path, &create_options) == -EACCES);
+	FX_EXPECT(!chmod(path, 0755));
+	FX_EXPECT(!vault_create(path, &create_options));
+	return 0;
+}
+
+static void test_create__by_a_user(void **state)
+{
+	struct fixture *fx = *state;
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/given", fx->top);
+	assert_int_equal(mkdir(path, 0755), 0);
+	fx_give(AT_FDCWD, path);
+	assert_int_equal(chmod(fx->top, 0555), 0);
+	assert_int_equal(fx_as_user(create_unwritable, fx->top), 0);
+	assert_int_equal(chmod(fx->top, 0755), 0);
+}
+
+static void test_open__derives_the_keys(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_fault fault;
+	struct vault_ini ini;
+	struct fernet_key key;
+	uint8_t raw[32], token[FERNET_TOKEN_LEN(4)], plain[32];
+	size_t len = 0;
+
+	assert_int_equal(vault_probe(fx->path, &ini, &fault), 0);
+	assert_memory_equal(ini.id, fx->vault->id, VAULT_ID_LEN);
+	assert_int_equal(ini.slot_count, 1);
+	assert_string_equal(ini.slots[0].name, "default");
+	assert_int_equal(ini.slots[0].mem_bytes, FX_MEM);
+	const struct fernet_key *const have[] = {&fx->vault->keys->file_keys,
+						 &fx->vault->keys->symlinks,
+						 &fx->vault->keys->xattrs};
+	const enum kdf_subkey which[] = {KDF_FILE_KEYS, KDF_SYMLINKS,
+					 KDF_XATTRS};
+	for (size_t i = 0; i < 3; i++) {
+		kdf_subkey(fx->vault->keys->master, which[i], raw, sizeof raw);
+		fernet_key_init(&key, raw);
+		assert_int_equal(fernet_seal_one(have[i],
+						 (const uint8_t *)"leaf", 4,
+						 token),
+				 0);
+		assert_int_equal(
+			fernet_open_one(&key, token, sizeof token, plain, &len),
+			0);
+	}
+	assert_int_equal(fx->vault->path[0], '/');
+	assert_int_equal((uintptr_t)fx->vault->keys % 64, 0);
+}
+
+static void test_open__tells_what_is_wrong(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_fault fault;
+	struct vault *vault = NULL;
+	int root = fx->vault->root_fd, meta = fx->vault->meta_fd;
+
+	assert_int_equal(try_open(fx, "wrong"), -EKEYREJECTED);
+	assert_int_equal(try_open(fx, ""), -EKEYREJECTED);
+	assert_int_equal(vault_open("/nonexistent", "x", 1, 1, &vault, &fault),
+			 -ENOENT);
+	assert_int_equal(vault_open(fx->top, "x", 1, 1, &vault, &fault),
+			 -ENOMEDIUM);
+	assert_null(vault);
+	assert_int_equal(renameat(meta, "vault.ini", meta, "moved"), 0);
+	assert_int_equal(try_open(fx, FX_PASS), -ENOMEDIUM);
+	assert_int_equal(symlinkat("moved", meta, "vault.ini"), 0);
+	assert_int_equal(try_open(fx, FX_PASS), -EBADMSG);
+	unlinkat(meta, "vault.ini", 0);
+	assert_int_equal(mkfifoat(meta, "vault.ini", 0600), 0);
+	assert_int_equal(try_open(fx, FX_PASS), -EBADMSG);
+	assert_int_equal(renameat(meta, "moved", meta, "vault.ini"), 0);
+	assert_int_equal(renameat(root, ".frondfs", root, "moved"), 0);
+	assert_int_equal(symlinkat("moved", root, ".frondfs"), 0);
+	assert_int_equal(try_open(fx, FX_PASS), -ENOMEDIUM);
+	unlinkat(root, ".frondfs", 0);
+	assert_int_equal(renameat(root, "moved", root, ".frondfs"), 0);
+	assert_int_equal(try_open(fx, FX_PASS), 0);
+}
+
+static struct vault_ini_text read_text(const struct fixture *fx)
+{
+	struct vault_ini_text t;
+	unsigned line;
+
+	assert_int_equal(xio_read_file(fx->vault->meta_fd, "vault.ini", t.text,
+				       sizeof t.text, &t.len),
+			 0);
+	assert_int_equal(vault_ini_parse(t.text, t.len, &t.ini, &line), 0);
+	return t;
+}
+
+/* In which region of vault.ini does byte i lie: may it look like a wrong
+ * passphrase, being part of what the passphrase is tried on? */
+static bool is_in_slot(const struct vault_ini_text *t, size_t i)
+{
+	const char *slot = memmem(t->text, t->len, "[slot", 5);
+	const char *seal = memmem(t->text, t->len, "[seal]", 6);
+
+	return t->text + i > slot && t->text + i < seal;
+}
+
+static void test_open__notices_every_changed_byte(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+	int meta = fx->vault->meta_fd;
+
+	for (size_t i = 0; i < t.len; i++) {
+		char changed[VAULT_INI_MAX];
+
+		memcpy(changed, t.text, t.len);
+		changed[i] ^= 1;
+		fx_write(meta, "vault.ini", changed, t.len);
+		int err = try_open(fx, FX_PASS);
+
+		if (err != -EBADMSG && err != -EPROTONOSUPPORT &&
+		    !(err == -EKEYREJECTED && is_in_slot(&t, i)))
+			fail_msg("byte %zu (%c): %d", i, t.text[i], err);
+	}
+	fx_write(meta, "vault.ini", t.text, t.len);
+	assert_int_equal(try_open(fx, FX_PASS), 0);
+}
+
+static void test_open__notices_cuts_and_additions(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+	int meta = fx->vault->meta_fd;
+
+	for (size_t len = 0; len < t.len; len++) {
+		fx_write(meta, "vault.ini", t.text, len);
+		int err = try_open(fx, FX_PASS);
+
+		/* but for the last newline, perhaps */
+		if (err != -EBADMSG && !(err == 0 && len == t.len - 1))
+			fail_msg("%zu bytes: %d", len, err);
+	}
+	memcpy(t.text + t.len, "x = y\n", 6);
+	fx_write(meta, "vault.ini", t.text, t.len + 6);
+	assert_int_equal(try_open(fx, FX_PASS), -EBADMSG);
+	memset(t.text + t.len, '\n', VAULT_INI_MAX - t.len);
+	fx_write(meta, "vault.ini", t.text, VAULT_INI_MAX);
+	assert_int_equal(try_open(fx, FX_PASS), -EBADMSG);
+	int fd = openat(meta, "vault.ini", O_WRONLY);
+	assert_int_equal(ftruncate(fd, (off_t)1 << 40), 0);
+	close(fd);
+	assert_int_equal(try_open(fx, FX_PASS), -EBADMSG);
+}
+
+static void test_open__refuses_newer_versions(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+	char *version = memmem(t.text, t.len, "version = 1", 11);
+	struct vault_fault fault;
+	struct vault_ini ini;
+
+	assert_non_null(version);
+	version[10] = '2';
+	fx_write(fx->vault->meta_fd, "vault.ini", t.text, t.len);
+	assert_int_equal(try_open(fx, FX_PASS), -EPROTONOSUPPORT);
+	assert_int_equal(vault_probe(fx->path, &ini, &fault), -EPROTONOSUPPORT);
+}
+
+/* Write *t with another slot that passphrase opens. */
+static void add_slot(const struct fixture *fx, struct vault_ini_text *t,
+		     const char *name, const char *passphrase)
+{
+	struct vault_secret *s = secret_alloc(sizeof *s);
+	struct vault_slot *slot = &t->ini.slots[t->ini.slot_count++];
+
+	assert_non_null(s);
+	memcpy(s->master, fx->vault->keys->master, sizeof s->master);
+	*slot = (struct vault_slot){.ops = 1, .mem_bytes = FX_MEM};
+	strcpy(slot->name, name);
+	assert_int_equal(vault_key_seal(t->ini.id, slot, passphrase,
+					strlen(passphrase), s),
+			 0);
+	kdf_subkey(s->master, KDF_SEAL, s->seal_key, sizeof s->seal_key);
+	assert_int_equal(
+		vault_ini_format(&t->ini, s->seal_key, t->text, &t->len), 0);
+	fx_write(fx->vault->meta_fd, "vault.ini", t->text, t->len);
+	secret_free(s);
+}
+
+static void test_open__with_any_slot(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+
+	add_slot(fx, &t, "bob", "second");
+	add_slot(fx, &t, "carol", "third");
+	assert_int_equal(try_open(fx, FX_PASS), 0);
+	assert_int_equal(try_open(fx, "second"), 0);
+	assert_int_equal(try_open(fx, "third"), 0);
+	assert_int_equal(try_open(fx, "fourth"), -EKEYREJECTED);
+}
+
+static void test_open__does_not_work_for_days(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+	const uint8_t key[32] = {0};
+
+	for (size_t i = 0; i < VAULT_SLOTS_MAX; i++) {
+		t.ini.slots[i] = t.ini.slots[0];
+		snprintf(t.ini.slots[i].name, sizeof t.ini.slots[i].name,
+			 "s%zu", i);
+		t.ini.slots[i].ops = KDF_MAX_OPS;
+		t.ini.slots[i].mem_bytes = (uint64_t)KDF_MAX_MEM_MIB << 20;
+	}
+	t.ini.slot_count = VAULT_SLOTS_MAX;
+	assert_int_equal(vault_ini_format(&t.ini, key, t.text, &t.len), 0);
+	fx_write(fx->vault->meta_fd, "vault.ini", t.text, t.len);
+	time_t begin = time(NULL);
+	assert_int_equal(try_open(fx, FX_PASS), -EBADMSG);
+	assert_true(time(NULL) - begin < 10);
+}
+
+/* A token that opens but was made for another vault. */
+static void test_open__notices_a_foreign_slot(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+
+	t.ini.id[0] ^= 1;
+	t.ini.slot_count = 0;
+	add_slot(fx, &t, "default", FX_PASS);
+	assert_int_equal(try_open(fx, FX_PASS), 0);
+	t.ini.id[0] ^= 1;
+	add_slot(fx, &t, "later", "later");
+	assert_int_equal(try_open(fx, FX_PASS), -EBADMSG);
+}
+
+static void test_passphrase__changes_one_slot(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx), after;
+
+	add_slot(fx, &t, "bob", "bob's");
+	assert_int_equal(fchmodat(fx->vault->meta_fd, "vault.ini", 0600, 0), 0);
+	fx_give(fx->vault->meta_fd, "vault.ini");
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(change(fx->path, "wrong", "x"), -EKEYREJECTED);
+	after = read_text(fx);
+	assert_int_equal(after.len, t.len);
+	assert_memory_equal(after.text, t.text, t.len);
+	assert_int_equal(change(fx->path, FX_PASS, "new"), 0);
+	assert_int_equal(try_open(fx, FX_PASS), -EKEYREJECTED);
+	assert_int_equal(try_open(fx, "new"), 0);
+	assert_int_equal(try_open(fx, "bob's"), 0);
+	after = read_text(fx);
+	assert_memory_not_equal(after.ini.slots[0].salt, t.ini.slots[0].salt,
+				KDF_SALT_LEN);
+	assert_memory_equal(&after.ini.slots[1], &t.ini.slots[1],
+			    sizeof t.ini.slots[1]);
+	assert_int_equal(after.ini.slots[0].mem_bytes, FX_MEM);
+	assert_int_equal(fx_count_temps(fx->vault->meta_fd), 0);
+	struct stat st;
+	assert_int_equal(fstatat(fx->vault->meta_fd, "vault.ini", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(st.st_uid, geteuid() == 0 ? FX_NOBODY : geteuid());
+	vault_close(fx->vault);
+	fx->vault = NULL;
+	assert_int_equal(change(fx->path, "new", FX_PASS), 0);
+	assert_int_equal(fx_open(fx), 0);
+}
+
+/* Change one slot's passphrase to and fro. */
+static pid_t changer(const char *path, const char *a, const char *b)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	for (int i = 0; i < 10; i++)
+		if (change(path, a, b) || change(path, b, a))
+			_exit(1);
+	_exit(change(path, a, b) ? 1 : 0);
+}
+
+static void test_passphrase__two_at_a_time_lose_nothing(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+	int status;
+	pid_t pids[2];
+
+	add_slot(fx, &t, "bob", "bob's");
+	pids[0] = changer(fx->path, FX_PASS, "alice's");
+	pids[1] = changer(fx->path, "bob's", "robert's");
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	assert_int_equal(try_open(fx, "alice's"), 0);
+	assert_int_equal(try_open(fx, "robert's"), 0);
+	assert_int_equal(try_open(fx, "bob's"), -EKEYREJECTED);
+}
+
+static struct vault *another(const struct fixture *fx)
+{
+	struct fixture copy = *fx;
+
+	assert_int_equal(fx_open(&copy), 0);
+	return copy.vault;
+}
+
+static void test_lock__who_may_be_there_together(void **state)
+{
+	struct fixture *fx = *state;
+	/* shared, read_only of the first and the second; what comes of it */
+	static const struct {
+		bool s1, r1, s2, r2;
+		int result;
+	} cases[] = {
+		{0, 0, 0, 0, -EBUSY}, {0, 0, 0, 1, -EBUSY},
+		{0, 0, 1, 0, -EBUSY}, {0, 1, 0, 0, -EBUSY},
+		{1, 0, 0, 0, -EBUSY}, {1, 0, 1, 0, 0},
+		{1, 0, 0, 1, 0},      {0, 1, 0, 1, 0},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct vault *a = another(fx), *b = another(fx);
+
+		assert_int_equal(vault_lock(a, cases[i].s1, cases[i].r1), 0);
+		assert_int_equal(a->exclusive, !cases[i].s1 && !cases[i].r1);
+		assert_int_equal(vault_lock(b, cases[i].s2, cases[i].r2),
+				 cases[i].result);
+		assert_int_equal(vault_wait_unlocked(fx->path, 30), -EBUSY);
+		vault_close(a);
+		vault_close(b);
+		b = another(fx);
+		assert_int_equal(vault_lock(b, false, false), 0);
+		vault_close(b);
+		assert_int_equal(vault_wait_unlocked(fx->path, 0), 0);
+	}
+}
+
+static void test_lock__goes_with_the_process(void **state)
+{
+	struct fixture *fx = *state;
+	int ready[2], status;
+	char c;
+
+	assert_int_equal(vault_wait_unlocked(fx->path, 0), 0);
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (vault_lock(fx->vault, false, false))
+			_exit(1);
+		c = (char)write(ready[1], "x", 1);
+		pause();
+	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	assert_int_equal(vault_lock(fx->vault, true, false), -EBUSY);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(vault_wait_unlocked(fx->path, 5000), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	close(ready[0]);
+	close(ready[1]);
+}
+
+static int lock_as_reader(void *arg)
+{
+	struct vault *vault = arg;
+
+	FX_EXPECT(geteuid() != 0);
+	FX_EXPECT(!vault_lock(vault, false, true));
+	FX_EXPECT(!vault_lock(vault, true, false));
+	FX_EXPECT(vault_lock(vault, false, false) < 0);
+	return 0;
+}
+
+static void test_lock__for_readers_of_the_lock_file(void **state)
+{
+	struct fixture *fx = *state;
+	int meta = fx->vault->meta_fd;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(fchmodat(fx->vault->root_fd, ".frondfs", 0755, 0), 0);
+	fx_write(meta, VAULT_LOCK_FILE, "", 0);
+	assert_int_equal(fchmodat(meta, VAULT_LOCK_FILE, 0644, 0), 0);
+	assert_int_equal(fx_as_user(lock_as_reader, fx->vault), 0);
+	/* one that this vault makes is for everybody who gets there */
+	unlinkat(meta, VAULT_LOCK_FILE, 0);
+	umask(077);
+	assert_int_equal(vault_lock(fx->vault, true, false), 0);
+	assert_int_equal(mode_of(fx->path, ".frondfs/lock"), 0666);
+}
+
+static void test_lock__is_not_lead_astray(void **state)
+{
+	struct fixture *fx = *state;
+	int meta = fx->vault->meta_fd;
+
+	assert_int_equal(symlinkat("vault.ini", meta, VAULT_LOCK_FILE), 0);
+	assert_int_equal(vault_lock(fx->vault, false, false), -ELOOP);
+	unlinkat(meta, VAULT_LOCK_FILE, 0);
+	assert_int_equal(mkfifoat(meta, VAULT_LOCK_FILE, 0600), 0);
+	assert_int_equal(vault_lock(fx->vault, false, false), -EINVAL);
+	assert_int_equal(mode_of(fx->path, ".frondfs/lock"), 0600);
+}
+
+static void test_orphans__only_the_sole_holder_clears(void **state)
+{
+	struct fixture *fx = *state;
+
+	assert_int_equal(vault_lock(fx->vault, true, false), 0);
+	assert_int_equal(vault_orphans_open(fx->vault), 0);
+	assert_int_equal(mode_of(fx->path, ".frondfs/orphans"), 0700);
+	fx_write(fx->vault->orphans_fd, "left", "x", 1);
+	assert_int_equal(vault_orphans_open(fx->vault), 0);
+	assert_int_equal(fx_count(fx->vault->orphans_fd), 1);
+	assert_int_equal(vault_lock(fx->vault, false, false), -EBUSY);
+	vault_close(fx->vault);
+	assert_int_equal(fx_open(fx), 0);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(vault_orphans_open(fx->vault), 0);
+	assert_int_equal(fx_count(fx->vault->orphans_fd), 0);
+	unlinkat(fx->vault->meta_fd, VAULT_ORPHANS_DIR, AT_REMOVEDIR);
+	assert_int_equal(
+		symlinkat("/tmp", fx->vault->meta_fd, VAULT_ORPHANS_DIR), 0);
+	assert_int_equal(vault_orphans_open(fx->vault), -ENOTDIR);
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, fx_setup, fx_teardown)
+	const struct CMUnitTest tests[] = {
+		CASE(test_create__has_the_modes_it_should),
+		CASE(test_create__refuses_what_is_in_use),
+		CASE(test_create__failing_leaves_nothing),
+		CASE(test_create__by_a_user),
+		CASE(test_open__derives_the_keys),
+		CASE(test_open__tells_what_is_wrong),
+		CASE(test_open__notices_every_changed_byte),
+		CASE(test_open__notices_cuts_and_additions),
+		CASE(test_open__refuses_newer_versions),
+		CASE(test_open__with_any_slot),
+		CASE(test_open__does_not_work_for_days),
+		CASE(test_open__notices_a_foreign_slot),
+		CASE(test_passphrase__changes_one_slot),
+		CASE(test_passphrase__two_at_a_time_lose_nothing),
+		CASE(test_lock__who_may_be_there_together),
+		CASE(test_lock__goes_with_the_process),
+		CASE(test_lock__for_readers_of_the_lock_file),
+		CASE(test_lock__is_not_lead_astray),
+		CASE(test_orphans__only_the_sole_holder_clears),
+	};
+
+	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}
