@@ -1,0 +1,301 @@
+#include "vfile_internal.h"
+
+#include "bytes.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA };
+
+static int vfile_new(struct vault *vault, struct vfile **out)
+{
+	struct vfile *f = calloc(1, sizeof *f);
+
+	if (!f)
+		return -ENOMEM;
+	f->vault = vault;
+	f->fd = -1;
+	f->key = secret_pool_get(vault->file_keys);
+	if (!f->key) {
+		free(f);
+		return -ENFILE;
+	}
+	rangelock_init(&f->ranges);
+	pthread_mutex_init(&f->marks_lock, NULL);
+	*out = f;
+	return 0;
+}
+
+void vfile_close(struct vfile *f)
+{
+	if (!f)
+		return;
+	if (f->fd >= 0)
+		close(f->fd);
+	secret_pool_put(f->vault->file_keys, f->key);
+	gaps_fini(&f->gaps);
+	pthread_mutex_destroy(&f->marks_lock);
+	rangelock_fini(&f->ranges);
+	free(f);
+}
+
+/* Take in what the header says; wipes it. */
+static void adopt_header(struct vfile *f, struct header *h)
+{
+	memcpy(f->id, h->file_id, sizeof f->id);
+	fernet_key_init(f->key, h->file_key);
+	sodium_memzero(h, sizeof *h);
+}
+
+int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
+{
+	uint8_t start[EMPTY_LEN];
+	struct vfile *f;
+	struct header h;
+	struct stat st;
+	uint64_t size;
+	int err;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EBADMSG;
+	err = chunk_plain_len((uint64_t)st.st_size, &size);
+	if (err)
+		return err;
+	err = xio_pread(fd, start, sizeof start, 0);
+	if (err)
+		return err == -ENODATA ? -EBADMSG : err;
+	err = header_parse(start, &vault->keys->file_keys, &h);
+	if (err)
+		return err;
+	err = vfile_new(vault, &f);
+	if (err) {
+		sodium_memzero(&h, sizeof h);
+		return err;
+	}
+	adopt_header(f, &h);
+	f->size = size;
+	f->writable = writable;
+	f->fd = fd;
+	/* Nothing of an empty file is ever read, so a cut to this length has
+	 * to be noticed now. */
+	if (size == 0 && !vault->shared) {
+		uint8_t plain[CHUNK_SIZE];
+		struct workspace *ws = workspace_get();
+
+		err = ws ? vfile_load_chunk_(f, ws, 0, plain) : -ENOMEM;
+	}
+	if (err) {
+		f->fd = -1;
+		vfile_close(f);
+		return err;
+	}
+	*out = f;
+	return 0;
+}
+
+/* Header and empty last chunk of a new file. */
+static int build_empty(struct vfile *f, struct workspace *ws,
+		       const uint8_t dirid[static DIRID_LEN],
+		       uint8_t out[static EMPTY_LEN])
+{
+	struct header h;
+	uint8_t tag[CHUNK_TAG_LEN];
+	struct fernet_seal_job job = {.head = tag,
+				      .head_len = sizeof tag,
+				      .body = tag,
+				      .token = out + HEADER_LEN};
+	int err;
+
+	randombytes_buf(h.file_id, sizeof h.file_id);
+	randombytes_buf(h.file_key, sizeof h.file_key);
+	memcpy(h.dirid, dirid, sizeof h.dirid);
+	err = header_build(&h, &f->vault->keys->file_keys, out);
+	adopt_header(f, &h);
+	if (err)
+		return err;
+	memset(out + HEADER_LEN, 0, EMPTY_LEN - HEADER_LEN);
+	be64_store(tag, chunk_tag(0, true, false));
+	return fernet_seal(ws->fernet, f->key, (uint64_t)time(NULL), &job, 1);
+}
+
+/* Give the file its name, unless that is taken. */
+static int link_in(int dirfd, const char *temp, const struct backing_name *name)
+{
+	int err = vdir_long_name_put(dirfd, name);
+
+	if (err)
+		return err;
+	if (renameat2(dirfd, temp, dirfd, name->entry, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	/* A backing file system without RENAME_NOREPLACE. */
+	if (linkat(dirfd, temp, dirfd, name->entry, 0) < 0)
+		return -errno;
+	unlinkat(dirfd, temp, 0);
+	return 0;
+}
+
+/* Writing by others than root takes set-id bits away: put them back. */
+static int restore_set_id(int fd, mode_t mode)
+{
+	struct stat st;
+
+	if (!(mode & (S_ISUID | S_ISGID)))
+		return 0;
+	if (fstat(fd, &st) < 0 ||
+	    fchmod(fd, (st.st_mode & 01777) | (mode & 06000)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int create_aside(struct vfile *f, int dirfd, const char *temp,
+			const uint8_t *empty, mode_t mode)
+{
+	int err;
+
+	f->fd = openat(dirfd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		       mode);
+	if (f->fd < 0)
+		return -errno;
+	err = xio_pwrite(f->fd, empty, EMPTY_LEN, 0);
+	return err ? err : restore_set_id(f->fd, mode);
+}
+
+int vfile_create(struct vault *vault, int dirfd,
+		 const uint8_t dirid[static DIRID_LEN],
+		 const struct backing_name *name, mode_t mode,
+		 struct vfile **out)
+{
+	struct workspace *ws = workspace_get();
+	uint8_t empty[EMPTY_LEN];
+	char temp[64];
+	struct vfile *f;
+	int err;
+
+	if (!ws)
+		return -ENOMEM;
+	err = vfile_new(vault, &f);
+	if (err)
+		return err;
+	xio_temp_name(NAME_TEMP_PREFIX, temp, sizeof temp);
+	err = build_empty(f, ws, dirid, empty);
+	if (!err)
+		err = create_aside(f, dirfd, temp, empty, mode);
+	if (!err)
+		err = link_in(dirfd, temp, name);
+	if (err) {
+		if (f->fd >= 0)
+			unlinkat(dirfd, temp, 0);
+		vfile_close(f);
+		return err;
+	}
+	f->writable = true;
+	f->holes_known = true;
+	*out = f;
+	return 0;
+}
+
+bool vfile_writable(const struct vfile *f)
+{
+	return f->writable;
+}
+
+void vfile_make_writable(struct vfile *f, int fd)
+{
+	struct range r;
+	int old;
+
+	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
+	old = atomic_exchange(&f->fd, fd);
+	f->writable = true;
+	rangelock_release(&f->ranges, &r);
+	close(old);
+}
+
+int vfile_fd(const struct vfile *f)
+{
+	return f->fd;
+}
+
+const uint8_t *vfile_id(const struct vfile *f)
+{
+	return f->id;
+}
+
+uint64_t vfile_size(const struct vfile *f)
+{
+	return f->size;
+}
+
+int vfile_sync(struct vfile *f, bool data_only)
+{
+	int ret = data_only ? fdatasync(f->fd) : fsync(f->fd);
+
+	return ret < 0 ? -errno : 0;
+}
+
+static int lock_backing(struct vfile *f, short type)
+{
+	struct flock fl = {.l_type = type,
+			   .l_whence = SEEK_SET,
+			   .l_start = VFILE_LOCK_REQUEST,
+			   .l_len = 1};
+	int ret;
+
+	do {
+		ret = fcntl(f->fd, F_OFD_SETLKW, &fl);
+	} while (ret < 0 && errno == EINTR);
+	return ret < 0 ? -errno : 0;
+}
+
+/* Another mount may have changed everything since the last request. */
+static int look_again(struct vfile *f)
+{
+	struct stat st;
+	uint64_t size;
+	int err;
+
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	err = chunk_plain_len((uint64_t)st.st_size, &size);
+	if (err)
+		return err;
+	f->size = size;
+	pthread_mutex_lock(&f->marks_lock);
+	f->holes_known = false;
+	pthread_mutex_unlock(&f->marks_lock);
+	return 0;
+}
+
+int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
+		 uint64_t last, bool exclusive)
+{
+	int err;
+
+	if (!f->vault->shared) {
+		rangelock_acquire(&f->ranges, r, first, last, exclusive);
+		return 0;
+	}
+	/* The backing file's lock is the descriptor's, not the thread's: only
+	 * one request may hold it. */
+	rangelock_acquire(&f->ranges, r, 0, RANGE_END, true);
+	err = lock_backing(f, exclusive ? F_WRLCK : F_RDLCK);
+	if (!err)
+		err = look_again(f);
+	if (err)
+		vfile_end_(f, r);
+	return err;
+}
+
+void vfile_end_(struct vfile *f, struct range *r)
+{
+	if (f->vault->shared && lock_backing(f, F_UNLCK) != 0)
+		abort(); /* releasing a lock on an open descriptor */
+	rangelock_release(&f->ranges, r);
+}

@@ -1,0 +1,108 @@
+/*
+ * Regular files of a vault: a backing file seen as plaintext. One struct
+ * vfile stands for one backing file within a process, however often it is
+ * opened; its functions may be called from many threads at once. Requests on
+ * different chunks run in parallel.
+ *
+ * In a shared vault every request takes a lock on the backing file and looks
+ * at its length anew; otherwise this process is the only writer and what it
+ * remembers is so.
+ */
+#ifndef FROND_VFILE_H
+#define FROND_VFILE_H
+
+#include "vdir.h"
+#include "workspace.h"
+
+#include <stdbool.h>
+#include <sys/uio.h>
+
+struct vfile;
+
+enum { VFILE_IO_MAX = WORKSPACE_IO_MAX };
+#define VFILE_NO_CHUNK UINT64_MAX
+
+/*
+ * Make an empty file called *name in a directory. It has header and last
+ * chunk from the first instant it has its name. Acts under the thread's
+ * present fs credentials and umask. -EEXIST; -ENFILE: too many files open.
+ */
+MUST_CHECK int vfile_create(struct vault *vault, int dirfd,
+			    const uint8_t dirid[static DIRID_LEN],
+			    const struct backing_name *name, mode_t mode,
+			    struct vfile **out);
+
+/*
+ * Take over an existing backing file's descriptor, open for reading, or for
+ * both when writable. On failure fd is still the caller's. -EBADMSG: header
+ * or length are damaged; -ENFILE: too many files open.
+ */
+MUST_CHECK int vfile_open(struct vault *vault, int fd, bool writable,
+			  struct vfile **out);
+
+/* Closes the descriptor and wipes the key; NULL is fine. */
+void vfile_close(struct vfile *f);
+
+bool vfile_writable(const struct vfile *f);
+/* Replace a descriptor open for reading by one open for both. */
+void vfile_make_writable(struct vfile *f, int fd);
+/* The backing file, for fstat, fsync and attributes; stays vfile's own. */
+int vfile_fd(const struct vfile *f);
+const uint8_t *vfile_id(const struct vfile *f);
+/* Plaintext length; in a shared vault, as of the last request. */
+uint64_t vfile_size(const struct vfile *f);
+
+/*
+ * Read up to len bytes (at most VFILE_IO_MAX) at offset. The plaintext stays
+ * in ws; iov (WORKSPACE_CHUNKS entries) points at it, *iov_count says how many
+ * are used. Returns the bytes, 0 at the end; or -EBADMSG with *bad_chunk the
+ * first damaged chunk.
+ */
+MUST_CHECK ssize_t vfile_read(struct vfile *f, struct workspace *ws,
+			      uint64_t offset, size_t len, struct iovec *iov,
+			      int *iov_count, uint64_t *bad_chunk);
+
+/*
+ * Write len bytes (at most VFILE_IO_MAX) at offset, or with append at what is
+ * the end when the write happens. All or an error; -EBADMSG when a damaged
+ * chunk would have to be merged with (*bad_chunk says which).
+ */
+struct vfile_write {
+	const uint8_t *data;
+	size_t len;
+	uint64_t offset;
+	bool append;
+};
+MUST_CHECK int vfile_write(struct vfile *f, struct workspace *ws,
+			   const struct vfile_write *w, uint64_t *bad_chunk);
+
+/* Set the length; what is added reads as zeros. */
+MUST_CHECK int vfile_truncate(struct vfile *f, struct workspace *ws,
+			      uint64_t size, uint64_t *bad_chunk);
+
+/*
+ * fallocate(2): mode 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE with and
+ * without KEEP_SIZE; -EOPNOTSUPP for any other.
+ */
+MUST_CHECK int vfile_allocate(struct vfile *f, struct workspace *ws, int mode,
+			      uint64_t offset, uint64_t len,
+			      uint64_t *bad_chunk);
+
+/* lseek(2) with SEEK_DATA or SEEK_HOLE; holes count as whole chunks. */
+MUST_CHECK int vfile_seek(struct vfile *f, struct workspace *ws,
+			  uint64_t offset, int whence, uint64_t *result);
+
+/* What is written so far is durable when this returns 0. */
+MUST_CHECK int vfile_sync(struct vfile *f, bool data_only);
+
+/*
+ * Locks on a shared backing file. The lock of requests, flock locks and
+ * byte-range locks are open file description locks on ranges of their own
+ * (docs/LOCKING.md), so that they never meet one another.
+ */
+enum { VFILE_LOCK_FLOCK_LEN = 1 };
+#define VFILE_LOCK_USER_MAX ((INT64_C(1) << 62) - 1)
+#define VFILE_LOCK_FLOCK (INT64_C(1) << 62)
+#define VFILE_LOCK_REQUEST ((INT64_C(1) << 62) + 1)
+
+#endif

@@ -1,0 +1,285 @@
+#include "vfile_internal.h"
+
+#include "bytes.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A chunk as the length of the file says it must be. */
+struct slot {
+	uint64_t index;
+	bool last;
+	size_t plain_len, token_len, stored_len;
+};
+
+static struct slot slot_of(uint64_t index, uint64_t size)
+{
+	struct slot s = {.index = index,
+			 .last = index == chunk_last_index(size)};
+
+	s.plain_len = s.last ? chunk_last_len(size) : CHUNK_SIZE;
+	s.token_len = FERNET_TOKEN_LEN(CHUNK_TAG_LEN + s.plain_len);
+	s.stored_len =
+		s.last ? s.plain_len + CHUNK_LAST_EXTRA : CHUNK_TOKEN_LEN;
+	return s;
+}
+
+static void note_holes(struct vfile *f, bool holes)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	if (!f->holes_known) {
+		f->holes_known = true;
+		f->holes = holes;
+		gaps_fini(&f->gaps);
+		f->gaps.unknown = holes;
+	}
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
+/* Is an opened token what this slot must hold? */
+static int check_opened(struct vfile *f, const struct slot *s,
+			const struct fernet_open_job *job)
+{
+	bool holes = false;
+	int err;
+
+	if (job->status)
+		return job->status;
+	if (job->plaintext_len != CHUNK_TAG_LEN + s->plain_len)
+		return -EBADMSG;
+	err = chunk_tag_check(be64_load(job->plaintext), s->index, s->last,
+			      &holes);
+	if (err)
+		return err;
+	if (s->last)
+		note_holes(f, holes);
+	return 0;
+}
+
+static bool padding_is_zero(const struct slot *s, const uint8_t *stored)
+{
+	return bytes_all_zero(stored + s->token_len,
+			      s->stored_len - s->token_len);
+}
+
+int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
+		      uint8_t plain[CHUNK_SIZE])
+{
+	struct slot s = slot_of(index, f->size);
+	uint8_t stored[CHUNK_LAST_MAX], opened[WORKSPACE_PLAIN_STRIDE];
+	struct fernet_open_job job = {
+		.token = stored, .token_len = s.token_len, .plaintext = opened};
+	bool holes;
+	int err = xio_pread(f->fd, stored, s.stored_len,
+			    (off_t)chunk_offset(index));
+
+	if (err)
+		return err == -ENODATA ? -EBADMSG : err;
+	if (!s.last && bytes_all_zero(stored, s.stored_len)) {
+		err = vfile_load_holes_(f, ws, &holes);
+		if (err || !holes)
+			return err ? err : -EBADMSG;
+		memset(plain, 0, CHUNK_SIZE);
+		return 0;
+	}
+	if (!padding_is_zero(&s, stored) ||
+	    fernet_open(ws->fernet, f->key, &job, 1) != 0)
+		return -EBADMSG;
+	err = check_opened(f, &s, &job);
+	if (err)
+		return err;
+	memcpy(plain, opened + CHUNK_TAG_LEN, s.plain_len);
+	memset(plain + s.plain_len, 0, CHUNK_SIZE - s.plain_len);
+	return 0;
+}
+
+static bool holes_if_known(struct vfile *f, bool *holes)
+{
+	bool known;
+
+	pthread_mutex_lock(&f->marks_lock);
+	known = f->holes_known;
+	*holes = f->holes;
+	pthread_mutex_unlock(&f->marks_lock);
+	return known;
+}
+
+int vfile_load_holes_(struct vfile *f, struct workspace *ws, bool *holes)
+{
+	uint8_t plain[CHUNK_SIZE];
+	int err;
+
+	if (holes_if_known(f, holes))
+		return 0;
+	err = vfile_load_chunk_(f, ws, chunk_last_index(f->size), plain);
+	if (err)
+		return err;
+	(void)holes_if_known(f, holes);
+	return 0;
+}
+
+/*
+ * Point a job at every slot that holds a token, the zero page at every hole.
+ * Returns the number of jobs; -EAGAIN: there is a hole, and whether the file
+ * may have holes is not known yet; -EBADMSG with *bad_chunk.
+ */
+static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
+			  size_t count, uint64_t size, uint64_t *bad_chunk)
+{
+	size_t jobs = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct slot s = slot_of(first + i, size);
+		uint8_t *stored = ws->tokens + i * CHUNK_TOKEN_LEN;
+		uint8_t *plain = ws->plain + i * WORKSPACE_PLAIN_STRIDE;
+		bool holes;
+
+		if (!s.last && stored[0] == 0 &&
+		    bytes_all_zero(stored, s.stored_len)) {
+			if (!holes_if_known(f, &holes))
+				return -EAGAIN;
+			if (!holes) {
+				*bad_chunk = s.index;
+				return -EBADMSG;
+			}
+			ws->chunk[i] = workspace_zeros;
+			continue;
+		}
+		if (!padding_is_zero(&s, stored)) {
+			*bad_chunk = s.index;
+			return -EBADMSG;
+		}
+		ws->chunk[i] = plain + CHUNK_TAG_LEN;
+		ws->open_slot[jobs] = i;
+		ws->open[jobs++] =
+			(struct fernet_open_job){.token = stored,
+						 .token_len = s.token_len,
+						 .plaintext = plain};
+	}
+	return (ssize_t)jobs;
+}
+
+/* Open chunks first..first+count-1 of a file of this size into ws->chunk. */
+static int open_run(struct vfile *f, struct workspace *ws, uint64_t first,
+		    size_t count, uint64_t size, uint64_t *bad_chunk)
+{
+	struct slot end = slot_of(first + count - 1, size);
+	size_t stored_len = (count - 1) * CHUNK_TOKEN_LEN + end.stored_len;
+	ssize_t jobs;
+	int err = xio_pread(f->fd, ws->tokens, stored_len,
+			    (off_t)chunk_offset(first));
+
+	if (err == -ENODATA) {
+		*bad_chunk = end.index;
+		return -EBADMSG;
+	}
+	if (err)
+		return err;
+	jobs = stage_open(f, ws, first, count, size, bad_chunk);
+	if (jobs < 0)
+		return (int)jobs;
+	(void)!fernet_open(ws->fernet, f->key, ws->open, (size_t)jobs);
+	for (size_t j = 0; j < (size_t)jobs; j++) {
+		struct slot s = slot_of(first + ws->open_slot[j], size);
+
+		if (check_opened(f, &s, &ws->open[j]) != 0) {
+			*bad_chunk = s.index;
+			return -EBADMSG;
+		}
+	}
+	return 0;
+}
+
+/* Describe len bytes of the run in ws->chunk, beginning skip bytes in. */
+static int describe(struct workspace *ws, size_t skip, size_t len,
+		    struct iovec *iov)
+{
+	int n = 0;
+
+	for (; len > 0; n++, skip = 0) {
+		size_t part = CHUNK_SIZE - skip;
+
+		if (part > len)
+			part = len;
+		iov[n].iov_base = (void *)(ws->chunk[n] + skip);
+		iov[n].iov_len = part;
+		len -= part;
+	}
+	return n;
+}
+
+/* Learn the holes mark under a range of its own, before a second attempt. */
+static int learn_holes(struct vfile *f, struct workspace *ws,
+		       uint64_t *bad_chunk)
+{
+	struct range r;
+	bool holes;
+	int err = vfile_begin_(f, &r, 0, RANGE_END, false);
+
+	if (err)
+		return err;
+	err = vfile_load_holes_(f, ws, &holes);
+	if (err == -EBADMSG)
+		*bad_chunk = chunk_last_index(f->size);
+	vfile_end_(f, &r);
+	return err;
+}
+
+static ssize_t read_once(struct vfile *f, struct workspace *ws, uint64_t offset,
+			 size_t len, struct iovec *iov, int *iov_count,
+			 uint64_t *bad_chunk)
+{
+	uint64_t first = offset / CHUNK_SIZE;
+	struct range r;
+	uint64_t size;
+	size_t count;
+	bool holes;
+	int err = vfile_begin_(f, &r, first, (offset + len - 1) / CHUNK_SIZE,
+			       false);
+
+	if (err)
+		return err;
+	size = f->size;
+	if (offset >= size) {
+		vfile_end_(f, &r);
+		return 0;
+	}
+	if (len > size - offset)
+		len = (size_t)(size - offset);
+	count = (size_t)((offset + len - 1) / CHUNK_SIZE - first + 1);
+	err = open_run(f, ws, first, count, size, bad_chunk);
+	if (err == -EAGAIN && f->vault->shared) {
+		/* Known only for as long as the lock is held. */
+		err = vfile_load_holes_(f, ws, &holes);
+		if (!err)
+			err = open_run(f, ws, first, count, size, bad_chunk);
+	}
+	vfile_end_(f, &r);
+	if (err)
+		return err;
+	*iov_count = describe(ws, offset % CHUNK_SIZE, len, iov);
+	return (ssize_t)len;
+}
+
+ssize_t vfile_read(struct vfile *f, struct workspace *ws, uint64_t offset,
+		   size_t len, struct iovec *iov, int *iov_count,
+		   uint64_t *bad_chunk)
+{
+	ssize_t n;
+
+	*bad_chunk = VFILE_NO_CHUNK;
+	*iov_count = 0;
+	if (len > VFILE_IO_MAX)
+		len = VFILE_IO_MAX;
+	if (len == 0 || offset >= CHUNK_MAX_PLAIN_LEN)
+		return 0;
+	for (;;) {
+		n = read_once(f, ws, offset, len, iov, iov_count, bad_chunk);
+		if (n != -EAGAIN)
+			return n;
+		n = learn_holes(f, ws, bad_chunk);
+		if (n)
+			return n;
+	}
+}

@@ -1,0 +1,237 @@
+#include "vfile_internal.h"
+
+#include "bytes.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+/* Have the backing file system set room aside, where it can. */
+static int reserve(struct vfile *f, uint64_t offset, uint64_t len)
+{
+	uint64_t from = chunk_offset(offset / CHUNK_SIZE);
+	uint64_t to = chunk_offset((offset + len - 1) / CHUNK_SIZE + 1) +
+		      CHUNK_LAST_MAX - CHUNK_TOKEN_LEN;
+
+	if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)from,
+		      (off_t)(to - from)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Zeros into part of the file, by writing them. */
+static int write_zeros(struct vfile *f, struct workspace *ws, uint64_t from,
+		       uint64_t to, uint64_t *bad_chunk)
+{
+	while (from < to) {
+		uint64_t chunk_end = (from / CHUNK_SIZE + 1) * CHUNK_SIZE;
+		uint64_t end = chunk_end < to ? chunk_end : to;
+		int err = vfile_write_locked_(f, ws, workspace_zeros,
+					      (size_t)(end - from), from,
+					      bad_chunk);
+
+		if (err)
+			return err;
+		from = end;
+	}
+	return 0;
+}
+
+/* Zero the places of chunks first..last-1 in the backing file. */
+static int zero_slots(struct vfile *f, struct workspace *ws, uint64_t first,
+		      uint64_t last)
+{
+	uint64_t from = chunk_offset(first), to = chunk_offset(last);
+
+	if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)from, (off_t)(to - from)) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != ENOSYS)
+		return -errno;
+	memset(ws->tokens, 0, VFILE_IO_MAX);
+	while (from < to) {
+		size_t part = to - from < VFILE_IO_MAX ? (size_t)(to - from)
+						       : VFILE_IO_MAX;
+		int err = xio_pwrite(f->fd, ws->tokens, part, (off_t)from);
+
+		if (err)
+			return err;
+		from += part;
+	}
+	return 0;
+}
+
+/* Turn whole chunks first..last-1, none of them the file's last, into holes */
+static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
+		 uint64_t last, uint64_t *bad_chunk)
+{
+	bool holes;
+	int err = vfile_load_holes_(f, ws, &holes);
+
+	if (err) {
+		*bad_chunk = chunk_last_index(f->size);
+		return err;
+	}
+	/* First the permission to have holes, then the holes. */
+	if (!holes)
+		err = vfile_mark_holes_(f, ws, true, bad_chunk);
+	if (err)
+		return err;
+	pthread_mutex_lock(&f->marks_lock);
+	gaps_add(&f->gaps, first, last - 1);
+	pthread_mutex_unlock(&f->marks_lock);
+	return zero_slots(f, ws, first, last);
+}
+
+/* Zeros from offset to end, both within the file. */
+static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
+		      uint64_t end, uint64_t *bad_chunk)
+{
+	uint64_t first = (offset + CHUNK_SIZE - 1) / CHUNK_SIZE;
+	uint64_t last = end / CHUNK_SIZE;
+	int err;
+
+	if (last > chunk_last_index(f->size))
+		last = chunk_last_index(f->size);
+	if (first >= last)
+		return write_zeros(f, ws, offset, end, bad_chunk);
+	err = write_zeros(f, ws, offset, first * CHUNK_SIZE, bad_chunk);
+	if (!err)
+		err = punch(f, ws, first, last, bad_chunk);
+	if (!err)
+		err = write_zeros(f, ws, last * CHUNK_SIZE, end, bad_chunk);
+	return err;
+}
+
+static int allocate_locked(struct vfile *f, struct workspace *ws, int mode,
+			   uint64_t offset, uint64_t len, uint64_t *bad_chunk)
+{
+	bool keep = mode & FALLOC_FL_KEEP_SIZE;
+	bool zero = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
+	uint64_t end = offset + len;
+	uint64_t inside = end < f->size ? end : f->size;
+	int err = 0;
+
+	if (!(mode & FALLOC_FL_PUNCH_HOLE))
+		err = reserve(f, offset, len);
+	if (!err && zero && offset < inside)
+		err = zero_range(f, ws, offset, inside, bad_chunk);
+	if (!err && !keep && end > f->size)
+		err = vfile_resize_locked_(f, ws, end, bad_chunk);
+	return err;
+}
+
+int vfile_allocate(struct vfile *f, struct workspace *ws, int mode,
+		   uint64_t offset, uint64_t len, uint64_t *bad_chunk)
+{
+	struct range r;
+	int err;
+
+	*bad_chunk = VFILE_NO_CHUNK;
+	switch (mode) {
+	case 0:
+	case FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_ZERO_RANGE:
+	case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+		break;
+	default:
+		return -EOPNOTSUPP;
+	}
+	if (len == 0)
+		return -EINVAL;
+	if (len > CHUNK_MAX_PLAIN_LEN || offset > CHUNK_MAX_PLAIN_LEN - len)
+		return -EFBIG;
+	err = vfile_begin_(f, &r, 0, RANGE_END, true);
+	if (err)
+		return err;
+	err = allocate_locked(f, ws, mode, offset, len, bad_chunk);
+	vfile_end_(f, &r);
+	return err;
+}
+
+/*
+ * The first chunk from index on that holds data (want_data) or is a hole; the
+ * last chunk, which holds data, ends the search. A token's first byte is
+ * never zero.
+ */
+static int find_chunk(struct vfile *f, struct workspace *ws, uint64_t index,
+		      bool want_data, uint64_t *found)
+{
+	uint64_t last = chunk_last_index(f->size);
+
+	while (index < last) {
+		uint64_t count = VFILE_IO_MAX / CHUNK_SIZE;
+		off_t data = want_data
+				     ? lseek(f->fd, (off_t)chunk_offset(index),
+					     SEEK_DATA)
+				     : -1;
+		int err;
+
+		if (data > (off_t)chunk_offset(index))
+			index = ((uint64_t)data - CHUNK_AREA_OFFSET) /
+				CHUNK_TOKEN_LEN;
+		if (count > last - index)
+			count = last - index;
+		if (count == 0)
+			break;
+		err = xio_pread(f->fd, ws->tokens, count * CHUNK_TOKEN_LEN,
+				(off_t)chunk_offset(index));
+		if (err)
+			return err == -ENODATA ? -EIO : err;
+		for (uint64_t i = 0; i < count; i++, index++) {
+			bool is_data = ws->tokens[i * CHUNK_TOKEN_LEN] != 0;
+
+			if (is_data == want_data) {
+				*found = index;
+				return 0;
+			}
+		}
+	}
+	*found = last;
+	return 0;
+}
+
+static int seek_locked(struct vfile *f, struct workspace *ws, uint64_t offset,
+		       int whence, uint64_t *result)
+{
+	uint64_t index, found = 0;
+	bool holes;
+	int err;
+
+	if (offset >= f->size)
+		return -ENXIO;
+	err = vfile_load_holes_(f, ws, &holes);
+	if (err)
+		return err == -EBADMSG ? -EIO : err;
+	if (!holes) {
+		*result = whence == SEEK_DATA ? offset : f->size;
+		return 0;
+	}
+	index = offset / CHUNK_SIZE;
+	err = find_chunk(f, ws, index, whence == SEEK_DATA, &found);
+	if (err)
+		return err;
+	if (whence == SEEK_HOLE && found == chunk_last_index(f->size))
+		*result = f->size;
+	else
+		*result = found == index ? offset : found * CHUNK_SIZE;
+	return 0;
+}
+
+int vfile_seek(struct vfile *f, struct workspace *ws, uint64_t offset,
+	       int whence, uint64_t *result)
+{
+	struct range r;
+	int err;
+
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return -EINVAL;
+	err = vfile_begin_(f, &r, 0, RANGE_END, false);
+	if (err)
+		return err;
+	err = seek_locked(f, ws, offset, whence, result);
+	vfile_end_(f, &r);
+	return err;
+}

@@ -1,0 +1,36 @@
+/*
+ * What one thread needs to read or write chunks without allocating: a Fernet
+ * context, room for the tokens and the plaintext of one request, and the jobs.
+ * Made at a thread's first request, freed when the thread ends.
+ */
+#ifndef FROND_WORKSPACE_H
+#define FROND_WORKSPACE_H
+
+#include "chunk.h"
+
+enum {
+	WORKSPACE_IO_MAX = 1 << 20, /* plaintext bytes of one request */
+	/* those, unaligned, and the former last chunk in front */
+	WORKSPACE_CHUNKS = WORKSPACE_IO_MAX / CHUNK_SIZE + 3,
+	WORKSPACE_PLAIN_STRIDE = FERNET_OPEN_ROOM(CHUNK_TOKEN_LEN),
+};
+
+struct workspace {
+	struct fernet_ctx *fernet;
+	uint8_t *tokens; /* WORKSPACE_CHUNKS tokens and a last one's padding */
+	uint8_t *plain;	 /* WORKSPACE_CHUNKS slots of WORKSPACE_PLAIN_STRIDE */
+	uint8_t tags[WORKSPACE_CHUNKS][CHUNK_TAG_LEN];
+	struct fernet_seal_job seal[WORKSPACE_CHUNKS];
+	struct fernet_open_job open[WORKSPACE_CHUNKS];
+	size_t open_slot[WORKSPACE_CHUNKS];	/* which slot each job fills */
+	const uint8_t *chunk[WORKSPACE_CHUNKS]; /* each slot's plaintext */
+	uint8_t head[CHUNK_SIZE], tail[CHUNK_SIZE]; /* chunks being merged */
+};
+
+/* The calling thread's; NULL when memory is short. */
+MUST_CHECK struct workspace *workspace_get(void);
+
+/* A page of zeros, for holes. */
+extern const uint8_t workspace_zeros[CHUNK_SIZE];
+
+#endif
