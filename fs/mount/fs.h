@@ -1,0 +1,99 @@
+/* What all handlers of one mount share. */
+#ifndef FROND_FS_H
+#define FROND_FS_H
+
+#include "inode.h"
+#include "mount.h"
+
+#include <sys/stat.h>
+
+struct file_cache;
+
+struct fs {
+	struct vault *vault;
+	const struct mount_options *opt;
+	struct inode_table *inodes;
+	struct file_cache *files;
+	double timeout_s;	/* of entries and attributes in the kernel */
+	uid_t uid;		/* the daemon's */
+	_Atomic int64_t last_use_s; /* CLOCK_MONOTONIC, for idle= */
+	char *mountpoint;	/* absolute */
+};
+
+static inline struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/*
+ * The one place where errors change sign: err is a negative errno, and what
+ * only we know (-EBADMSG: damage) becomes EIO.
+ */
+void fs_reply_err(fuse_req_t req, int err);
+
+/* Backing to plaintext: sizes of regular files and links, link counts. */
+enum { FS_STATX_MASK = STATX_BASIC_STATS | STATX_BTIME };
+MUST_CHECK int fs_stat(struct fs *fs, struct inode *i, struct stat *st);
+/* The same for an entry of which statx is already at hand. */
+MUST_CHECK int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd,
+			     const char *entry, const struct statx *stx,
+			     struct stat *st);
+/*
+ * Look entry of parent up, fill *e, and count the kernel's reference. The
+ * caller replies with it, or takes it back with inode_forget.
+ */
+MUST_CHECK int fs_enter(struct fs *fs, struct inode *parent, int dirfd,
+			const char *entry, struct fuse_entry_param *e);
+
+/* The caller's fs credentials and umask for what is being made (creds.c). */
+struct creds;
+MUST_CHECK int creds_assume(fuse_req_t req, mode_t umask);
+void creds_restore(fuse_req_t req);
+/* Is the caller of this request in group gid? */
+bool creds_in_group(fuse_req_t req, gid_t gid);
+
+/*
+ * What the kernel says and libfuse 3.14 does not pass on (wire.c): does the
+ * request being handled by this thread ask for set-id bits and capabilities
+ * to be dropped (FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID,
+ * FUSE_OPEN_KILL_SUIDGID)?
+ */
+bool wire_kill_privs(void);
+extern const struct fuse_custom_io wire_io;
+
+/* Handlers, one file for each kind of object: ops_*.c */
+void ops_init(void *userdata, struct fuse_conn_info *conn); /* session.c */
+void ops_fill_lookup(struct fuse_lowlevel_ops *ops);	    /* ops_lookup.c */
+void ops_fill_attr(struct fuse_lowlevel_ops *ops);	    /* ops_attr.c */
+void ops_fill_name(struct fuse_lowlevel_ops *ops);	    /* ops_name.c */
+void ops_fill_dir(struct fuse_lowlevel_ops *ops);	    /* ops_dir.c */
+void ops_fill_file(struct fuse_lowlevel_ops *ops);	    /* ops_file.c */
+void ops_fill_xattr(struct fuse_lowlevel_ops *ops);	    /* ops_xattr.c */
+void ops_fill_lock(struct fuse_lowlevel_ops *ops);	    /* ops_lock.c */
+
+/*
+ * Open files (file_cache.c): at most so many are open at once, those unused
+ * longest are closed and opened again when needed.
+ */
+MUST_CHECK int file_cache_new(struct fs *fs, size_t max,
+			      struct file_cache **out);
+void file_cache_free(struct file_cache *c);
+/* The inode's vfile, kept open until it is put back. */
+MUST_CHECK int file_get(struct fs *fs, struct inode *i, bool for_writing,
+			struct vfile **out);
+void file_put(struct fs *fs, struct inode *i);
+/* Hand a vfile that has just been made to its inode. */
+MUST_CHECK int file_adopt(struct fs *fs, struct inode *i, struct vfile *f);
+/* The size if the file is open here (its requests may be in flight). */
+bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size);
+/* Never close this one while the kernel has it open: no name leads to it. */
+MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
+/* Close it now if nobody uses it (last release, unlinked). */
+void file_drop(struct fs *fs, struct inode *i);
+/* Log a damaged chunk, once, with the file's plaintext path. */
+void file_log_damage(struct fs *fs, struct inode *i, uint64_t chunk);
+/* Drop set-id bits and security.capability if the request asks for it. */
+MUST_CHECK int file_kill_privs(struct fs *fs, struct inode *i,
+			       struct vfile *f);
+
+#endif

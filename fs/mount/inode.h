@@ -1,0 +1,123 @@
+/*
+ * The inodes that the kernel knows, and how to reach their backing files.
+ *
+ * An inode holds no descriptor of its own. It knows its links (parent inode
+ * and backing name); descriptors of directories are opened along them when
+ * needed and kept in a bounded cache, so that any number of inodes gets along
+ * with few descriptors. The kernel's node id is the inode's address.
+ *
+ * An inode is the same as long as device, number and birth time are: file
+ * systems give the number of a deleted file to the next one.
+ */
+#ifndef FROND_INODE_H
+#define FROND_INODE_H
+
+#include "vfile.h"
+
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+
+/* One name of an inode, as the backing directory has it. */
+struct link;
+
+struct inode {
+	/* the table's lock */
+	struct inode *hash_next;
+	struct link *links;
+	uint64_t nlookup; /* the kernel's references */
+	unsigned refs;	  /* ours: links of children, requests, open handles */
+	bool hashed;	  /* false once its last name is gone */
+
+	/* set once */
+	dev_t dev;
+	ino_t ino;
+	uint64_t btime_ns;
+	mode_t type; /* S_IFMT bits */
+
+	/* directories */
+	_Atomic bool has_dirid;
+	uint8_t dirid[DIRID_LEN]; /* set once, before has_dirid */
+	int fd;			  /* the directory cache's lock; O_PATH, or -1 */
+	unsigned fd_users;	  /* the directory cache's lock */
+	struct inode *lru_prev, *lru_next;
+
+	/* regular files: ops_file.c's cache of open files */
+	struct open_file *file;	 /* the file cache's lock */
+	_Atomic unsigned opens;	 /* open handles of the kernel's */
+	_Atomic unsigned nlink;	 /* as last seen */
+	_Atomic bool parked;	 /* its only link left is in orphans/ */
+	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
+};
+
+struct inode_table;
+
+/* dir_fds: how many directory descriptors may be kept. */
+MUST_CHECK int inode_table_new(struct vault *vault, size_t dir_fds,
+			       struct inode_table **out);
+void inode_table_free(struct inode_table *t);
+
+/* The root for FUSE_ROOT_ID, else the id's inode. */
+struct inode *inode_of(struct inode_table *t, fuse_ino_t id);
+fuse_ino_t inode_id(const struct inode_table *t, const struct inode *i);
+
+/*
+ * The inode of what statx said about entry in parent, with one more kernel
+ * reference (nlookup) and the link remembered. NULL when memory is short.
+ */
+struct inode *inode_enter(struct inode_table *t, struct inode *parent,
+			  const char *entry, const struct statx *stx);
+/* The kernel forgets n references. Frees what nobody refers to. */
+void inode_forget(struct inode_table *t, struct inode *i, uint64_t n);
+/* Our own references. */
+void inode_ref(struct inode_table *t, struct inode *i);
+void inode_unref(struct inode_table *t, struct inode *i);
+
+/* The known inode behind a name, with a reference of ours, or NULL. */
+struct inode *inode_peek(struct inode_table *t, struct inode *parent,
+			 const char *entry);
+/* What happened to names in the backing directory. */
+void inode_link_gone(struct inode_table *t, struct inode *parent,
+		     const char *entry, bool last);
+void inode_link_moved(struct inode_table *t, struct inode *from_dir,
+		      const char *from, struct inode *to_dir, const char *to);
+void inode_links_swapped(struct inode_table *t, struct inode *a_dir,
+			 const char *a, struct inode *b_dir, const char *b);
+/* A file's last name went while it is open: it lies in orphans/ now. */
+MUST_CHECK int inode_park(struct inode_table *t, struct inode *i,
+			  const char *orphan);
+
+/*
+ * An O_PATH descriptor of a directory inode, kept open until it is put back.
+ * -ESTALE: no name of it is known any more, or what lies there is another.
+ */
+MUST_CHECK int inode_dirfd_get(struct inode_table *t, struct inode *dir,
+			       int *fd);
+void inode_dirfd_put(struct inode_table *t, struct inode *dir);
+/* The directory's id, read on first use. */
+MUST_CHECK int inode_dirid(struct inode_table *t, struct inode *dir,
+			   uint8_t dirid[static DIRID_LEN]);
+
+/*
+ * Where an inode lies now: a descriptor of the directory (put back with
+ * inode_place_fini) and the entry's name in it. For the root: itself and ".".
+ */
+struct inode_place {
+	struct inode *dir; /* NULL: orphans/ */
+	int dirfd;
+	char entry[NAME_BACKING_MAX + 1];
+};
+MUST_CHECK int inode_place_init(struct inode_table *t, struct inode *i,
+				struct inode_place *p);
+void inode_place_fini(struct inode_table *t, struct inode_place *p);
+
+/* A new O_PATH descriptor of the inode itself, checked to be it; caller's. */
+MUST_CHECK int inode_open_path(struct inode_table *t, struct inode *i,
+			       int *fd);
+
+/* Its backing path relative to the backing directory; malloced. */
+MUST_CHECK int inode_backing_path(struct inode_table *t, struct inode *i,
+				  char **path);
+/* Its plaintext path within the mount, for the log; malloced, best effort. */
+char *inode_plain_path(struct inode_table *t, struct inode *i);
+
+#endif
