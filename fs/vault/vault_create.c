@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -78,7 +79,7 @@ static int compose_ini(const struct vault_create_options *opt,
 	randombytes_buf(ini->id, sizeof ini->id);
 	randombytes_buf(s->master, sizeof s->master);
 	ini->slot_count = 1;
-	strcpy(slot->name, "default");
+	snprintf(slot->name, sizeof slot->name, "default");
 	slot->ops = opt->ops;
 	slot->mem_bytes = opt->mem_bytes;
 	err = vault_key_seal(ini->id, slot, opt->passphrase,
@@ -97,7 +98,7 @@ static int build_meta(struct building *b, const struct vault_ini_text *t)
 	xio_temp_name(NAME_TEMP_PREFIX, temp, sizeof temp);
 	if (mkdirat(b->root_fd, temp, 0700) < 0)
 		return -errno;
-	strcpy(b->meta, temp);
+	memcpy(b->meta, temp, sizeof b->meta);
 	meta = openat(b->root_fd, temp,
 		      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	/* whatever a default ACL or the umask made of it */
@@ -143,7 +144,7 @@ static int build(struct building *b, const struct vault_ini_text *t)
 				    NAME_VAULT_DIR);
 	if (err)
 		return err == -ENOTEMPTY ? -EEXIST : err;
-	strcpy(b->meta, NAME_VAULT_DIR);
+	snprintf(b->meta, sizeof b->meta, "%s", NAME_VAULT_DIR);
 	if (fsync(b->root_fd) < 0)
 		return -errno;
 	return b->made_root ? sync_parent(b->path) : 0;
