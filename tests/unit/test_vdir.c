@@ -21,6 +21,25 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
 	return __real_renameat2(from_fd, from, to_fd, to, flags);
 }
 
+/* Another mount: puts a file into the directory just as it goes aside. */
+static bool intrude;
+
+int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
+int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
+
+int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	int result = __real_renameat(from_fd, from, to_fd, to);
+	char path[128];
+
+	if (intrude && result == 0) {
+		intrude = false;
+		snprintf(path, sizeof path, "%s/AAAAAAAAAAAAAAAAAAAAAAAA", to);
+		fx_write(to_fd, path, "x", 1);
+	}
+	return result;
+}
+
 static void test_make__appears_whole(void **state)
 {
 	struct fixture *fx = *state;
@@ -217,6 +236,41 @@ static void test_remove__leaves_what_is_somebodys(void **state)
 	assert_int_equal(vdir_remove(root, &link), -ENOTDIR);
 }
 
+static int remove_raced(void *arg)
+{
+	static const uint8_t parent_id[DIRID_LEN] = {7};
+	struct backing_name name = {.entry = "AAAA"};
+	uint8_t dirid[DIRID_LEN];
+	struct stat st;
+	int fd, parent = *(int *)arg;
+
+	FX_EXPECT(!vdir_make(parent, parent_id, &name, 0300));
+	FX_EXPECT(!vdir_open_path(parent, "AAAA", &fd));
+	intrude = true;
+	FX_EXPECT(vdir_remove(parent, &name) == -ENOTEMPTY);
+	FX_EXPECT(!intrude);
+	FX_EXPECT(fx_count(parent) == 1);
+	FX_EXPECT(!fstatat(parent, "AAAA", &st, 0));
+	FX_EXPECT((st.st_mode & 07777) == 0300);
+	FX_EXPECT(!vdir_chmod(fd, 0700));
+	FX_EXPECT(!vdir_read_id(fd, dirid));
+	FX_EXPECT(fx_count(fd) == 2);
+	close(fd);
+	return 0;
+}
+
+static void test_remove__of_one_that_is_being_filled(void **state)
+{
+	struct fixture *fx = *state;
+	int fd;
+
+	assert_int_equal(mkdirat(fx->vault->root_fd, "p", 0755), 0);
+	fx_give(fx->vault->root_fd, "p");
+	fd = openat(fx->vault->root_fd, "p", O_RDONLY | O_DIRECTORY);
+	assert_int_equal(fx_as_user(remove_raced, &fd), 0);
+	close(fd);
+}
+
 static int remove_any_mode(void *arg)
 {
 	static const mode_t modes[] = {0, 0111, 0300, 0444, 0555, 0600};
@@ -339,6 +393,12 @@ static void test_names__refuse_damage(void **state)
 		assert_int_equal(renameat(root, "cut", root, file), 0);
 		assert_int_equal(plain_of(fx, name.entry), -EBADMSG);
 	}
+	/* another long name of the same directory */
+	plain[0] = 'o';
+	struct backing_name second = fx_name(fx, fx->root_id, plain);
+	fx_write(root, "other", second.full, strlen(second.full));
+	assert_int_equal(renameat(root, "other", root, file), 0);
+	assert_int_equal(plain_of(fx, name.entry), -EBADMSG);
 	/* what was damaged is put right by the next put */
 	assert_int_equal(vdir_long_name_put(root, &name), 0);
 	assert_int_equal(plain_of(fx, name.entry), 0);
@@ -639,6 +699,7 @@ int main(void)
 		CASE(test_read_id__refuses_damage),
 		CASE(test_remove__takes_leftovers_along),
 		CASE(test_remove__leaves_what_is_somebodys),
+		CASE(test_remove__of_one_that_is_being_filled),
 		CASE(test_remove__owner_needs_no_mode_bits),
 		CASE(test_names__of_every_length_come_back),
 		CASE(test_names__refuse_damage),

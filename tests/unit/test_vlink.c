@@ -121,10 +121,21 @@ static void test_targets__are_hidden_and_authentic(void **state)
 	}
 	assert_int_equal(symlinkat("/etc/passwd", root, "AAAB"), 0);
 	assert_int_equal(read_it(fx, "AAAB"), -EIO);
+	unlinkat(root, "AAAB", 0);
 	assert_int_equal(read_it(fx, "nothing"), -ENOENT);
 	assert_int_equal(read_it(fx, ".dirid"), -EINVAL);
-	/* a token of another key is no target */
 	char *token = calloc(1, FERNET_TEXT_LEN(5) + 1);
+	/* tokens that seal what no target is */
+	for (size_t len = 0; len <= 5; len += 5) {
+		assert_int_equal(fernet_seal_text(&fx->vault->keys->symlinks,
+						  (const uint8_t *)"pl\0ce",
+						  len, token),
+				 0);
+		assert_int_equal(symlinkat(token, root, "AAAB"), 0);
+		assert_int_equal(read_it(fx, "AAAB"), -EIO);
+		unlinkat(root, "AAAB", 0);
+	}
+	/* a token of another key is no target */
 	assert_int_equal(fernet_seal_text(&fx->vault->keys->xattrs,
 					  (const uint8_t *)"place", 5, token),
 			 0);

@@ -23,8 +23,8 @@
 enum { FX_MEM = KDF_MIN_MEM_MIB << 20, FX_NOBODY = 65534 };
 
 struct fixture {
-	char top[64];  /* a temporary directory */
-	char path[80]; /* the vault in it */
+	char top[80];  /* a temporary directory */
+	char path[96]; /* the vault in it */
 	struct vault *vault;
 	uint8_t root_id[DIRID_LEN];
 };
@@ -53,11 +53,13 @@ static inline int fx_setup(void **state)
 		.mem_bytes = FX_MEM,
 	};
 	struct fixture *fx = calloc(1, sizeof *fx);
+	const char *tmp = getenv("TMPDIR");
 
 	if (!fx || sodium_init() < 0)
 		return -1;
 	umask(022);
-	snprintf(fx->top, sizeof fx->top, "/tmp/frond-unit-XXXXXX");
+	snprintf(fx->top, sizeof fx->top, "%.50s/frond-unit-XXXXXX",
+		 tmp ? tmp : "/tmp");
 	if (!mkdtemp(fx->top))
 		return -1;
 	snprintf(fx->path, sizeof fx->path, "%s/vault", fx->top);
