@@ -1,0 +1,293 @@
+#include "background.h"
+#include "cmd.h"
+#include "log.h"
+#include "passphrase.h"
+#include "report.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { NOFILE_WANTED = 65536, KEY_SLOTS_MAX = 4096 };
+
+const char cmd_mount_help[] =
+	"Usage: frondfs mount [OPTION...] BACKING MOUNTPOINT\n"
+	"       frondfs BACKING MOUNTPOINT [OPTION...]\n"
+	"\n"
+	"Mount the vault BACKING on the directory MOUNTPOINT, and return when "
+	"it answers.\n"
+	"  -f, --foreground  stay in the foreground, log to standard error\n"
+	"  --passfile FILE   passphrase: the first line of FILE\n"
+	"  --extpass CMD     passphrase: the first line that the shell command "
+	"CMD prints\n"
+	"  -o OPT[,OPT...]   mount options, among them\n"
+	"       ro                   nothing can be changed\n"
+	"       allow_other          other users may use it, as permissions "
+	"say\n"
+	"       allow_root           root may use it\n"
+	"       idle=MIN             unmount after MIN minutes without use\n"
+	"       shared               several mounts write this vault\n"
+	"       writeback=on|off     let the kernel collect writes\n"
+	"       xattr=on|off         extended attributes\n"
+	"       suid, dev, noexec    as mount(8); suid and dev are off\n"
+	"       nonempty             the mount point may have entries\n"
+	"       fsname=NAME          what df shows as the source\n"
+	"       passfile=FILE, extpass=CMD   as above, for fstab\n"
+	"  --help            this text\n"
+	"\n"
+	"frondfs(1) has all options and the exit statuses.\n";
+
+struct mount_request {
+	struct mount_options opt;
+	struct passphrase_source source; /* from the command line */
+	bool foreground, fake, help;
+	const char *backing, *mountpoint;
+};
+
+static void cleanup_request_(struct mount_request *req)
+{
+	mount_options_fini(&req->opt);
+}
+
+#define CLEANUP_REQUEST __attribute__((cleanup(cleanup_request_)))
+
+static int take_options(struct mount_request *req, const char *text)
+{
+	CLEANUP_FREE char *bad = NULL;
+	int err = mount_options_parse(&req->opt, text, &bad);
+
+	if (err == -EINVAL)
+		return report_usage("mount",
+				    "mount option '%s' is unknown or has a "
+				    "value it cannot have",
+				    bad);
+	if (err) {
+		report("cannot take in the mount options: %s", strerror(-err));
+		return CMD_FAILED;
+	}
+	return CMD_OK;
+}
+
+static int take_positionals(struct mount_request *req, int argc, char **argv)
+{
+	const struct passphrase_source *source = &req->source;
+
+	if (argc - optind != 2)
+		return report_usage("mount",
+				    "mount wants a backing directory and a "
+				    "mount point");
+	if (req->opt.allow_other && req->opt.allow_root)
+		return report_usage("mount", "allow_other and allow_root "
+					     "exclude each other");
+	if (!source->passfile && !source->extpass)
+		req->source = (struct passphrase_source){req->opt.passfile,
+							 req->opt.extpass};
+	if (source->passfile && source->extpass)
+		return report_usage("mount", "a passfile and an extpass "
+					     "command exclude each other");
+	req->backing = argv[optind];
+	req->mountpoint = argv[optind + 1];
+	return CMD_OK;
+}
+
+static int parse_arguments(int argc, char **argv, struct mount_request *req)
+{
+	static const struct option options[] = {
+		{"passfile", required_argument, NULL, 'p' + 256},
+		{"extpass", required_argument, NULL, 'e' + 256},
+		{"foreground", no_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int c, status = CMD_OK;
+
+	while (!status &&
+	       (c = getopt_long(argc, argv, ":fho:", options, NULL)) != -1) {
+		if (c == 'p' + 256)
+			req->source.passfile = optarg;
+		else if (c == 'e' + 256)
+			req->source.extpass = optarg;
+		else if (c == 'f')
+			req->foreground = true;
+		else if (c == 'h')
+			req->help = true;
+		else if (c == 'o')
+			status = take_options(req, optarg);
+		else
+			status = report_bad_option("mount", c, argv);
+	}
+	if (status || req->help)
+		return status;
+	return take_positionals(req, argc, argv);
+}
+
+/* What mount(8) gives its helpers: -f is "fake" there (mount(8), "External
+ * helpers"). */
+static int parse_helper_arguments(int argc, char **argv,
+				  struct mount_request *req)
+{
+	static const struct option options[] = {
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int c, status = CMD_OK;
+
+	while (!status &&
+	       (c = getopt_long(argc, argv, ":sfnvrwhN:t:o:", options, NULL)) !=
+		       -1) {
+		if (c == 'f')
+			req->fake = true;
+		else if (c == 'r' || c == 'w')
+			req->opt.read_only = c == 'r';
+		else if (c == 'h')
+			req->help = true;
+		else if (c == 'o')
+			status = take_options(req, optarg);
+		else if (c == '?' || c == ':')
+			status = report_bad_option("mount", c, argv);
+	}
+	if (status || req->help)
+		return status;
+	return take_positionals(req, argc, argv);
+}
+
+/* All that can be known before the passphrase is asked for. */
+static int check_request(const struct mount_request *req)
+{
+	enum mount_fault point =
+		mount_check_point(req->backing, req->mountpoint, &req->opt);
+	struct vault_fault fault = {0};
+	struct vault_ini ini;
+	int err = vault_probe(req->backing, &ini, &fault);
+
+	if (err)
+		return report_vault(err, req->backing, &fault);
+	if (point != MOUNT_OK)
+		return report_mount(point, 0, req->backing, req->mountpoint);
+	/* whether a shared or read-only one may join shows only later */
+	if (!req->opt.shared && !req->opt.read_only &&
+	    vault_wait_unlocked(req->backing, 0) == -EBUSY)
+		return report_vault(-EBUSY, req->backing, &fault);
+	return CMD_OK;
+}
+
+/* Take the descriptors that may be had; returns how many that makes. */
+static size_t raise_nofile(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1024;
+	if (limit.rlim_cur < NOFILE_WANTED && limit.rlim_cur < limit.rlim_max) {
+		rlim_t before = limit.rlim_cur;
+
+		limit.rlim_cur = limit.rlim_max < NOFILE_WANTED ? limit.rlim_max
+								: NOFILE_WANTED;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			limit.rlim_cur = before;
+	}
+	return limit.rlim_cur < NOFILE_WANTED ? (size_t)limit.rlim_cur
+					      : NOFILE_WANTED;
+}
+
+static int unlock(const struct mount_request *req, struct vault **out)
+{
+	CLEANUP_PASSPHRASE struct passphrase passphrase = {0};
+	CLEANUP_FREE char *prompt = NULL;
+	struct vault_fault fault = {0};
+	size_t slots = raise_nofile() / 2;
+	int err, status;
+
+	if (asprintf(&prompt, "Passphrase for %s: ", req->backing) < 0)
+		return report_vault(-ENOMEM, req->backing, &fault);
+	status = passphrase_get(&req->source, prompt, &passphrase);
+	if (status)
+		return status;
+	err = vault_open(req->backing, passphrase.text, passphrase.len,
+			 slots < KEY_SLOTS_MAX ? slots : KEY_SLOTS_MAX, out,
+			 &fault);
+	if (!err)
+		err = vault_lock(*out, req->opt.shared, req->opt.read_only);
+	return err ? report_vault(err, req->backing, &fault) : CMD_OK;
+}
+
+static void cleanup_vault_(struct vault *const *vault)
+{
+	vault_close(*vault);
+}
+
+/* What happens when the mount answers. */
+struct when_ready {
+	int fd; /* -1 in the foreground */
+	bool done;
+};
+
+static void on_ready(void *arg)
+{
+	struct when_ready *ready = arg;
+
+	ready->done = true;
+	if (ready->fd >= 0)
+		background_ready(ready->fd);
+}
+
+static int serve(const struct mount_request *req, int ready_fd)
+{
+	__attribute__((cleanup(cleanup_vault_))) struct vault *vault = NULL;
+	CLEANUP_FREE char *point = realpath(req->mountpoint, NULL);
+	struct when_ready ready = {.fd = ready_fd};
+	enum mount_fault fault = MOUNT_OK;
+	int err, status;
+
+	if (!point)
+		return report_mount(MOUNT_NO_POINT, 0, req->backing,
+				    req->mountpoint);
+	status = unlock(req, &vault);
+	if (status)
+		return status;
+	err = mount_serve(vault, point, &req->opt, on_ready, &ready, &fault);
+	if (err && ready.done)
+		log_error("the mount on %s ended: %s", point, strerror(-err));
+	else if (err)
+		return report_mount(fault, err, req->backing, req->mountpoint);
+	return err ? CMD_FAILED : CMD_OK;
+}
+
+static int run(const struct mount_request *req)
+{
+	int ready_fd = -1;
+	int status = check_request(req);
+
+	if (status || req->fake)
+		return status;
+	if (!req->foreground && !background_fork(&ready_fd, &status))
+		return status;
+	return serve(req, ready_fd);
+}
+
+int cmd_mount(int argc, char **argv)
+{
+	CLEANUP_REQUEST struct mount_request req = {0};
+	int status;
+
+	mount_options_init(&req.opt);
+	status = parse_arguments(argc, argv, &req);
+	if (req.help)
+		return fputs(cmd_mount_help, stdout) < 0 ? CMD_FAILED : CMD_OK;
+	return status ? status : run(&req);
+}
+
+int cmd_mount_helper(int argc, char **argv)
+{
+	CLEANUP_REQUEST struct mount_request req = {0};
+	int status;
+
+	mount_options_init(&req.opt);
+	status = parse_helper_arguments(argc, argv, &req);
+	if (req.help)
+		return fputs(cmd_mount_help, stdout) < 0 ? CMD_FAILED : CMD_OK;
+	return status ? status : run(&req);
+}

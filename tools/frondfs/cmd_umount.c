@@ -1,0 +1,112 @@
+#include "cmd.h"
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+enum { AT_REST_TIMEOUT_MS = 10000, SHARED_TIMEOUT_MS = 2000 };
+
+const char cmd_umount_help[] =
+	"Usage: frondfs umount MOUNTPOINT\n"
+	"\n"
+	"Unmount the vault on MOUNTPOINT, and return when all its data is in "
+	"the backing\n"
+	"directory. A mount that is in use stays.\n"
+	"  --help            this text\n";
+
+static int report_umount(int err, const char *point)
+{
+	switch (err) {
+	case -EBUSY:
+		report("'%s' is in use; 'fuser -vm %s' tells by whom, close "
+		       "that and try again",
+		       point, point);
+		return CMD_MOUNT_POINT;
+	case -EINVAL:
+		report("no vault is mounted on '%s'; 'findmnt -t fuse.frondfs' "
+		       "lists those that are",
+		       point);
+		return CMD_MOUNT_POINT;
+	case -ENOENT:
+		if (access(point, F_OK) == 0 || errno != ENOENT) {
+			report("cannot unmount '%s': fusermount3 is missing; "
+			       "install the package fuse3",
+			       point);
+			return CMD_NO_FUSE;
+		}
+		report("there is no '%s'", point);
+		return CMD_MOUNT_POINT;
+	case -EPERM:
+		report("'%s' was mounted by someone else; only they and root "
+		       "may unmount it",
+		       point);
+		return CMD_FAILED;
+	default:
+		report("cannot unmount '%s': %s", point, strerror(-err));
+		return CMD_FAILED;
+	}
+}
+
+/* Another mount of a shared vault may hold the lock for good. */
+static bool held_exclusively(const char *backing)
+{
+	struct flock probe = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+	CLEANUP_FREE char *path = NULL;
+	CLEANUP_FD int fd = -1;
+
+	if (asprintf(&path, "%s/.frondfs/" VAULT_LOCK_FILE, backing) < 0)
+		return true;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || fcntl(fd, F_OFD_GETLK, &probe) < 0 ||
+	       probe.l_type != F_UNLCK;
+}
+
+static int umount_and_wait(const char *point)
+{
+	char backing[PATH_MAX];
+	ssize_t len = getxattr(point, "user.frondfs.backing", backing,
+			       sizeof backing - 1);
+	bool exclusive;
+	int err;
+
+	backing[len > 0 ? len : 0] = '\0';
+	exclusive = len > 0 && held_exclusively(backing);
+	err = mount_umount(point);
+	if (err)
+		return report_umount(err, point);
+	if (len <= 0)
+		return CMD_OK;
+	err = vault_wait_unlocked(backing, exclusive ? AT_REST_TIMEOUT_MS
+						     : SHARED_TIMEOUT_MS);
+	if (err == -EBUSY && exclusive) {
+		report("'%s' is unmounted, but its data is still on the way to "
+		       "'%s'; leave that connected until the process has "
+		       "ended",
+		       point, backing);
+		return CMD_FAILED;
+	}
+	return CMD_OK;
+}
+
+int cmd_umount(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		if (c != 'h')
+			return report_bad_option("umount", c, argv);
+		return fputs(cmd_umount_help, stdout) < 0 ? CMD_FAILED : CMD_OK;
+	}
+	if (argc - optind != 1)
+		return report_usage("umount", "umount wants one mount point");
+	return umount_and_wait(argv[optind]);
+}

@@ -1,0 +1,165 @@
+#include "cmd.h"
+#include "fernet.h"
+#include "report.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static const struct command {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{"init", cmd_init_help, cmd_init},
+	{"mount", cmd_mount_help, cmd_mount},
+	{"umount", cmd_umount_help, cmd_umount},
+	{"passwd", cmd_passwd_help, cmd_passwd},
+	{"info", cmd_info_help, cmd_info},
+};
+
+static const char help_text[] =
+	"Usage: frondfs COMMAND [OPTION...] ARGUMENT...\n"
+	"       frondfs BACKING MOUNTPOINT [-o OPT[,OPT...]]\n"
+	"\n"
+	"An encrypted folder: what lies in BACKING is unreadable, what is "
+	"mounted on\n"
+	"MOUNTPOINT is an ordinary folder.\n"
+	"\n"
+	"  init BACKING              make a vault\n"
+	"  mount BACKING MOUNTPOINT  mount it (the second form is the same)\n"
+	"  umount MOUNTPOINT         unmount it\n"
+	"  passwd BACKING            change its passphrase\n"
+	"  info PATH                 tell about a vault or a file in a mount\n"
+	"\n"
+	"'frondfs COMMAND --help' and frondfs(1) say more; 'frondfs --version' "
+	"is what you\n"
+	"think.\n";
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/*
+ * Keys must not reach a core file or a debugger of the same user.
+ * LeakSanitizer is such a debugger.
+ */
+static void refuse_dumps(void)
+{
+	struct rlimit none = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &none);
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KEEP_DUMPABLE 1
+#endif
+#endif
+#if !defined(__SANITIZE_ADDRESS__) && !defined(KEEP_DUMPABLE)
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
+static int start_crypto(void)
+{
+	const char *wanted = secure_getenv("FRONDFS_CRYPTO");
+	int err;
+
+	if (sodium_init() < 0) {
+		report("libsodium does not start; reinstall it");
+		return CMD_FAILED;
+	}
+	if (wanted && !wanted[0])
+		wanted = NULL;
+	err = fernet_init(wanted);
+	if (err == -ENOENT && wanted)
+		report("FRONDFS_CRYPTO=%s: this build has no such backend; "
+		       "unset it, or use openssl or ipsecmb",
+		       wanted);
+	else if (err == -ENOTSUP && wanted)
+		report("FRONDFS_CRYPTO=%s: this processor lacks what that "
+		       "backend needs; unset it",
+		       wanted);
+	else if (err)
+		report("the encryption fails its self-test (%s); do not use "
+		       "this installation",
+		       strerror(-err));
+	return err ? CMD_FAILED : CMD_OK;
+}
+
+static int run(int (*command)(int, char **), int argc, char **argv)
+{
+	int status = start_crypto();
+
+	if (status)
+		return status;
+	opterr = 0;
+	status = command(argc, argv);
+	if (fflush(stdout) == 0)
+		return status;
+	report("cannot write to standard output: %s", strerror(errno));
+	return status ? status : CMD_FAILED;
+}
+
+static int print_help(const char *about)
+{
+	const struct command *command = about ? find_command(about) : NULL;
+
+	if (about && !command) {
+		report("there is no command '%s'; see 'frondfs --help'", about);
+		return CMD_USAGE;
+	}
+	return fputs(command ? command->help : help_text, stdout) < 0
+		       ? CMD_FAILED
+		       : CMD_OK;
+}
+
+/* Is this "frondfs BACKING MOUNTPOINT", or a command that does not exist? */
+static bool looks_like_mount(int argc, char **argv)
+{
+	struct stat st;
+
+	return argv[1][0] == '-' || strchr(argv[1], '/') ||
+	       (argc > 2 && stat(argv[1], &st) == 0 && S_ISDIR(st.st_mode));
+}
+
+static bool is_mount_helper(const char *argv0)
+{
+	const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
+	const char *name = slash ? slash + 1 : argv0;
+
+	return name && (strcmp(name, "mount.frondfs") == 0 ||
+			strcmp(name, "mount.fuse.frondfs") == 0);
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	refuse_dumps();
+	if (is_mount_helper(argv[0]))
+		return run(cmd_mount_helper, argc, argv);
+	if (argc < 2) {
+		fputs(help_text, stderr);
+		return CMD_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0)
+		return print_help(argc > 2 ? argv[2] : NULL);
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+		return puts("frondfs " FROND_VERSION) < 0 ? CMD_FAILED : CMD_OK;
+	command = find_command(argv[1]);
+	if (command)
+		return run(command->run, argc - 1, argv + 1);
+	if (looks_like_mount(argc, argv))
+		return run(cmd_mount, argc, argv);
+	report("there is no command '%s'; see 'frondfs --help'", argv[1]);
+	return CMD_USAGE;
+}

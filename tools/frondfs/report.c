@@ -1,0 +1,175 @@
+#include "report.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+__attribute__((format(printf, 1, 0))) static void say(const char *fmt,
+						      va_list ap)
+{
+	fputs("frondfs: ", stderr);
+	vfprintf(stderr, fmt, ap);
+}
+
+void report(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+int report_usage(const char *command, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "; see 'frondfs %s --help'\n", command);
+	return CMD_USAGE;
+}
+
+int report_bad_option(const char *command, int c, char **argv)
+{
+	if (c == ':' && optopt && optopt < 128)
+		return report_usage(command, "option -%c wants a value",
+				    optopt);
+	if (c == ':')
+		return report_usage(command, "option %s wants a value",
+				    argv[optind - 1]);
+	if (optopt && optopt < 128)
+		return report_usage(command, "%s has no option -%c", command,
+				    optopt);
+	return report_usage(command, "%s has no option %s", command,
+			    argv[optind - 1]);
+}
+
+static void report_damage(const char *backing, const struct vault_fault *fault)
+{
+	static const char advice[] =
+		"put back a copy from your backup before anything else";
+
+	if (fault->ini_line)
+		report("'%s/.frondfs/vault.ini' is damaged at line %u; %s",
+		       backing, fault->ini_line, advice);
+	else
+		report("'%s/.frondfs/vault.ini' is damaged or was changed by "
+		       "someone without the key; %s",
+		       backing, advice);
+}
+
+int report_vault(int err, const char *backing, const struct vault_fault *fault)
+{
+	switch (err) {
+	case -ENOENT:
+	case -ENOTDIR:
+		report("there is no directory '%s'; 'frondfs init %s' makes a "
+		       "vault there",
+		       backing, backing);
+		return CMD_NOT_A_VAULT;
+	case -ENOMEDIUM:
+		report("'%s' is not a vault (it has no .frondfs/vault.ini); "
+		       "'frondfs init' makes one in an empty directory",
+		       backing);
+		return CMD_NOT_A_VAULT;
+	case -EKEYREJECTED:
+		report("wrong passphrase for the vault '%s'; nothing was "
+		       "changed, try again",
+		       backing);
+		return CMD_WRONG_PASSPHRASE;
+	case -EBADMSG:
+		report_damage(backing, fault);
+		return CMD_DAMAGED;
+	case -EPROTONOSUPPORT:
+		report("the vault '%s' was made by a newer version of frondfs; "
+		       "install that one",
+		       backing);
+		return CMD_NEWER_VERSION;
+	case -EBUSY:
+		report("the vault '%s' is mounted already; unmount it there, "
+		       "or give every mount of it -o shared",
+		       backing);
+		return CMD_MOUNTED;
+	case -ENOMEM:
+		report("not enough memory to unlock the vault '%s'; close "
+		       "other programs and try again",
+		       backing);
+		return CMD_FAILED;
+	default:
+		report("cannot use the vault '%s': %s", backing,
+		       strerror(-err));
+		return CMD_FAILED;
+	}
+}
+
+static int report_no_fuse(void)
+{
+	if (access("/dev/fuse", F_OK) < 0)
+		report("FUSE is not available: there is no /dev/fuse; load it "
+		       "with 'modprobe fuse', or give the container that "
+		       "device");
+	else if (access("/dev/fuse", R_OK | W_OK) < 0)
+		report("FUSE is not available: /dev/fuse may not be opened "
+		       "(%s); ask whoever looks after this machine",
+		       strerror(errno));
+	else
+		report("FUSE is not available: fusermount3 is missing, or "
+		       "/dev/fuse answers nothing; install the package fuse3 "
+		       "and load the module fuse");
+	return CMD_NO_FUSE;
+}
+
+static int report_denied(int err, const char *mountpoint)
+{
+	report("mounting on '%s' was refused%s%s; you need write access to "
+	       "it, and 'user_allow_other' in /etc/fuse.conf for allow_other "
+	       "or allow_root",
+	       mountpoint, err ? ": " : "", err ? strerror(-err) : "");
+	return CMD_FAILED;
+}
+
+int report_mount(enum mount_fault fault, int err, const char *backing,
+		 const char *mountpoint)
+{
+	switch (fault) {
+	case MOUNT_NO_FUSE:
+		return report_no_fuse();
+	case MOUNT_NO_POINT:
+		report("the mount point '%s' does not exist; make it with "
+		       "mkdir",
+		       mountpoint);
+		return CMD_MOUNT_POINT;
+	case MOUNT_NOT_DIR:
+		report("the mount point '%s' is not a directory; name one",
+		       mountpoint);
+		return CMD_MOUNT_POINT;
+	case MOUNT_BUSY:
+		report("something is mounted on '%s' already; unmount that "
+		       "first, or name another directory",
+		       mountpoint);
+		return CMD_MOUNT_POINT;
+	case MOUNT_NOT_EMPTY:
+		report("the mount point '%s' is not empty; name an empty "
+		       "directory, or hide what is there with -o nonempty",
+		       mountpoint);
+		return CMD_MOUNT_POINT;
+	case MOUNT_OVERLAP:
+		report("the mount point '%s' and the backing directory '%s' "
+		       "lie within each other; name a directory outside",
+		       mountpoint, backing);
+		return CMD_MOUNT_POINT;
+	case MOUNT_DENIED:
+		return report_denied(err, mountpoint);
+	case MOUNT_OK:
+		break;
+	}
+	report("cannot mount '%s' on '%s': %s", backing, mountpoint,
+	       strerror(-err));
+	return CMD_FAILED;
+}

@@ -1,0 +1,34 @@
+/*
+ * Sentences for humans, on standard error: what failed, on what, what to do.
+ */
+#ifndef FROND_REPORT_H
+#define FROND_REPORT_H
+
+#include "cmd.h"
+#include "mount.h"
+#include "vault.h"
+
+/* "frondfs: " and the sentence. */
+__attribute__((format(printf, 1, 2))) void report(const char *fmt, ...);
+
+/* A mistake in the arguments of command; returns CMD_USAGE. */
+__attribute__((format(printf, 2, 3))) int report_usage(const char *command,
+						       const char *fmt, ...);
+
+/*
+ * What getopt_long could not make sense of (it returned c, '?' or ':');
+ * returns CMD_USAGE.
+ */
+int report_bad_option(const char *command, int c, char **argv);
+
+/* A vault_* function said err (negative errno); returns the exit status. */
+int report_vault(int err, const char *backing, const struct vault_fault *fault);
+
+/*
+ * Mounting failed with fault, and err (0 where nothing more is known);
+ * returns the exit status.
+ */
+int report_mount(enum mount_fault fault, int err, const char *backing,
+		 const char *mountpoint);
+
+#endif
