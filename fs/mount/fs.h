@@ -18,6 +18,7 @@ struct fs {
 	uid_t uid;		/* the daemon's */
 	_Atomic int64_t last_use_s; /* CLOCK_MONOTONIC, for idle= */
 	char *mountpoint;	/* absolute */
+	struct fuse_session *session;
 };
 
 static inline struct fs *fs_of(fuse_req_t req)
@@ -67,7 +68,7 @@ void ops_fill_lookup(struct fuse_lowlevel_ops *ops);	    /* ops_lookup.c */
 void ops_fill_attr(struct fuse_lowlevel_ops *ops);	    /* ops_attr.c */
 void ops_fill_name(struct fuse_lowlevel_ops *ops);	    /* ops_name.c */
 void ops_fill_dir(struct fuse_lowlevel_ops *ops);	    /* ops_dir.c */
-void ops_fill_file(struct fuse_lowlevel_ops *ops);	    /* ops_file.c */
+void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared); /* ops_file.c */
 void ops_fill_xattr(struct fuse_lowlevel_ops *ops);	    /* ops_xattr.c */
 void ops_fill_lock(struct fuse_lowlevel_ops *ops);	    /* ops_lock.c */
 
@@ -82,14 +83,10 @@ void file_cache_free(struct file_cache *c);
 MUST_CHECK int file_get(struct fs *fs, struct inode *i, bool for_writing,
 			struct vfile **out);
 void file_put(struct fs *fs, struct inode *i);
-/* Hand a vfile that has just been made to its inode. */
-MUST_CHECK int file_adopt(struct fs *fs, struct inode *i, struct vfile *f);
 /* The size if the file is open here (its requests may be in flight). */
 bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size);
 /* Never close this one while the kernel has it open: no name leads to it. */
 MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
-/* Close it now if nobody uses it (last release, unlinked). */
-void file_drop(struct fs *fs, struct inode *i);
 /* Log a damaged chunk, once, with the file's plaintext path. */
 void file_log_damage(struct fs *fs, struct inode *i, uint64_t chunk);
 /* Drop set-id bits and security.capability if the request asks for it. */

@@ -1,0 +1,509 @@
+#include "file_cache.h"
+
+#include "log.h"
+#include "vxattr.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+
+struct open_file {
+	struct inode *inode;
+	unsigned holders; /* the cache's lock: handles, and file_get's users */
+	bool pinned;	  /* the cache's lock: no name leads to it */
+	pthread_mutex_t opening; /* held while vf is opened or reopened */
+	struct vfile *vf;	 /* stable while users > 0 */
+	_Atomic int users;	 /* requests under way; -1: vf is not open */
+	atomic_bool recent;	 /* used since the clock hand came by */
+	struct open_file *prev, *next; /* the cache's lock: ring of open vfs */
+};
+
+enum { DAMAGE_SLOTS = 1024 };
+
+struct file_cache {
+	pthread_mutex_t lock;
+	size_t max, open_count; /* lock */
+	struct open_file *hand; /* lock: where the clock stands */
+	pthread_mutex_t damage_lock;
+	struct {
+		ino_t ino;
+		uint64_t chunk;
+	} logged[DAMAGE_SLOTS]; /* damage_lock: damage already reported */
+};
+
+int file_cache_new(struct fs *fs, size_t max, struct file_cache **out)
+{
+	struct file_cache *c = calloc(1, sizeof *c);
+
+	(void)fs;
+	if (!c)
+		return -ENOMEM;
+	c->max = max;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->damage_lock, NULL);
+	*out = c;
+	return 0;
+}
+
+static void ring_add(struct file_cache *c, struct open_file *of)
+{
+	if (c->hand) {
+		of->next = c->hand;
+		of->prev = c->hand->prev;
+		of->prev->next = of->next->prev = of;
+	} else {
+		of->next = of->prev = of;
+		c->hand = of;
+	}
+	c->open_count++;
+}
+
+static void ring_remove(struct file_cache *c, struct open_file *of)
+{
+	if (of->next == of) {
+		c->hand = NULL;
+	} else {
+		of->next->prev = of->prev;
+		of->prev->next = of->next;
+		if (c->hand == of)
+			c->hand = of->next;
+	}
+	c->open_count--;
+}
+
+/*
+ * Take the vfile of one that was not used lately out of the ring: the second
+ * chance ("clock") algorithm. NULL when all are in use. Needs the lock.
+ */
+static struct vfile *evict_one(struct file_cache *c)
+{
+	size_t steps = 2 * c->open_count;
+
+	for (; steps > 0; steps--, c->hand = c->hand->next) {
+		struct open_file *of = c->hand;
+		int idle = 0;
+
+		if (of->pinned || atomic_exchange(&of->recent, false))
+			continue;
+		if (atomic_compare_exchange_strong(&of->users, &idle, -1)) {
+			struct vfile *vf = TAKE_PTR(of->vf);
+
+			ring_remove(c, of);
+			return vf;
+		}
+	}
+	return NULL;
+}
+
+/* Make room for another open file. */
+static void make_room(struct file_cache *c, bool at_any_rate)
+{
+	for (;;) {
+		struct vfile *vf = NULL;
+
+		pthread_mutex_lock(&c->lock);
+		if (at_any_rate || c->open_count >= c->max)
+			vf = evict_one(c);
+		pthread_mutex_unlock(&c->lock);
+		if (!vf)
+			return;
+		vfile_close(vf);
+		at_any_rate = false;
+	}
+}
+
+/*
+ * Open a backing file whose mode does not let even its owner in, as files
+ * that were made read-only or write-only under an open handle: let the owner
+ * in for an instant.
+ */
+static int open_as_owner(struct fs *fs, struct inode *i, int *fd)
+{
+	CLEANUP_FD int path_fd = -1;
+	char proc[40];
+	struct stat st;
+	int err = inode_open_path(fs->inodes, i, &path_fd);
+
+	if (err)
+		return err;
+	if (fstat(path_fd, &st) < 0)
+		return -errno;
+	if (st.st_uid != fs->uid || !S_ISREG(st.st_mode))
+		return -EACCES;
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", path_fd);
+	if (chmod(proc, (st.st_mode & 07777) | 0600) < 0)
+		return -errno;
+	*fd = open(proc, O_RDWR | O_CLOEXEC);
+	err = *fd < 0 ? -errno : 0;
+	if (chmod(proc, st.st_mode & 07777) < 0 && !err) {
+		err = -errno;
+		close(*fd);
+	}
+	return err;
+}
+
+static int open_at(const struct inode_place *p, const struct inode *i,
+		   int access, int *fd_out)
+{
+	CLEANUP_FD int fd =
+		openat(p->dirfd, p->entry,
+		       access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT ? -ESTALE : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_ino != i->ino || st.st_dev != i->dev)
+		return -ESTALE;
+	*fd_out = TAKE_FD(fd);
+	return 0;
+}
+
+/* The backing file's descriptor: for reading and writing where that goes. */
+static int open_backing(struct fs *fs, struct inode *i, bool for_writing,
+			int *fd, bool *writable)
+{
+	struct inode_place p;
+	int err = inode_place_init(fs->inodes, i, &p);
+
+	if (err)
+		return err;
+	*writable = !fs->opt->read_only;
+	err = *writable ? open_at(&p, i, O_RDWR, fd) : -EROFS;
+	if (!for_writing &&
+	    (err == -EACCES || err == -EPERM || err == -EROFS)) {
+		*writable = false;
+		err = open_at(&p, i, O_RDONLY, fd);
+	}
+	inode_place_fini(fs->inodes, &p);
+	if (err == -EACCES) {
+		err = open_as_owner(fs, i, fd);
+		*writable = !err;
+	}
+	return err;
+}
+
+static int open_vfile(struct fs *fs, struct inode *i, bool for_writing,
+		      struct vfile **out)
+{
+	CLEANUP_FD int fd = -1;
+	bool writable;
+	int err;
+
+	for (int attempt = 0; attempt < 2; attempt++) {
+		make_room(fs->files, attempt > 0);
+		err = open_backing(fs, i, for_writing, &fd, &writable);
+		if (!err)
+			err = vfile_open(fs->vault, fd, writable, out);
+		if (!err) {
+			(void)TAKE_FD(fd);
+			return 0;
+		}
+		if (err != -EMFILE && err != -ENFILE)
+			return err;
+		if (fd >= 0)
+			close(TAKE_FD(fd));
+	}
+	return err;
+}
+
+/* Reopen for writing what could only be opened for reading before. */
+static int make_writable(struct fs *fs, struct open_file *of)
+{
+	bool writable;
+	int fd, err = 0;
+
+	pthread_mutex_lock(&of->opening);
+	if (!vfile_writable(of->vf)) {
+		err = open_backing(fs, of->inode, true, &fd, &writable);
+		if (!err)
+			vfile_make_writable(of->vf, fd);
+	}
+	pthread_mutex_unlock(&of->opening);
+	return err;
+}
+
+static bool acquire_if_open(struct open_file *of)
+{
+	int users = atomic_load(&of->users);
+
+	while (users >= 0)
+		if (atomic_compare_exchange_weak(&of->users, &users, users + 1))
+			return true;
+	return false;
+}
+
+static void install(struct file_cache *c, struct open_file *of,
+		    struct vfile *vf)
+{
+	pthread_mutex_lock(&c->lock);
+	of->vf = vf;
+	atomic_store(&of->recent, true);
+	ring_add(c, of);
+	atomic_store(&of->users, 1);
+	pthread_mutex_unlock(&c->lock);
+}
+
+int file_acquire(struct fs *fs, struct open_file *of, bool for_writing,
+		 struct vfile **out)
+{
+	int err = 0;
+
+	if (!acquire_if_open(of)) {
+		pthread_mutex_lock(&of->opening);
+		if (!acquire_if_open(of)) {
+			struct vfile *vf;
+
+			err = open_vfile(fs, of->inode, for_writing, &vf);
+			if (!err)
+				install(fs->files, of, vf);
+		}
+		pthread_mutex_unlock(&of->opening);
+		if (err)
+			return err;
+	}
+	if (for_writing && !vfile_writable(of->vf))
+		err = make_writable(fs, of);
+	if (err) {
+		file_release(of);
+		return err;
+	}
+	*out = of->vf;
+	return 0;
+}
+
+void file_release(struct open_file *of)
+{
+	if (!atomic_load_explicit(&of->recent, memory_order_relaxed))
+		atomic_store(&of->recent, true);
+	atomic_fetch_sub(&of->users, 1);
+}
+
+struct inode *file_inode(const struct open_file *of)
+{
+	return of->inode;
+}
+
+static struct open_file *open_file_new(struct inode *i)
+{
+	struct open_file *of = calloc(1, sizeof *of);
+
+	if (!of)
+		return NULL;
+	of->inode = i;
+	atomic_init(&of->users, -1);
+	pthread_mutex_init(&of->opening, NULL);
+	return of;
+}
+
+static void open_file_free(struct open_file *of)
+{
+	vfile_close(of->vf);
+	pthread_mutex_destroy(&of->opening);
+	free(of);
+}
+
+static struct open_file *hold(struct fs *fs, struct inode *i)
+{
+	struct file_cache *c = fs->files;
+	struct open_file *of;
+
+	pthread_mutex_lock(&c->lock);
+	if (!i->file)
+		i->file = open_file_new(i);
+	of = i->file;
+	if (of && of->holders++ == 0)
+		inode_ref(fs->inodes, i);
+	pthread_mutex_unlock(&c->lock);
+	return of;
+}
+
+static void let_go(struct fs *fs, struct open_file *of)
+{
+	struct file_cache *c = fs->files;
+	struct inode *i = of->inode;
+	bool last;
+
+	pthread_mutex_lock(&c->lock);
+	last = --of->holders == 0;
+	if (last) {
+		i->file = NULL;
+		if (of->vf)
+			ring_remove(c, of);
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (!last)
+		return;
+	open_file_free(of);
+	if (i->parked)
+		inode_unpark(fs->inodes, i);
+	inode_unref(fs->inodes, i);
+}
+
+int file_get(struct fs *fs, struct inode *i, bool for_writing,
+	     struct vfile **out)
+{
+	struct open_file *of = hold(fs, i);
+	int err;
+
+	if (!of)
+		return -ENOMEM;
+	err = file_acquire(fs, of, for_writing, out);
+	if (err)
+		let_go(fs, of);
+	return err;
+}
+
+void file_put(struct fs *fs, struct inode *i)
+{
+	struct open_file *of = i->file;
+
+	file_release(of);
+	let_go(fs, of);
+}
+
+int file_open(struct fs *fs, struct inode *i, bool for_writing,
+	      struct open_file **out)
+{
+	struct open_file *of = hold(fs, i);
+	struct vfile *vf;
+	int err;
+
+	if (!of)
+		return -ENOMEM;
+	err = file_acquire(fs, of, for_writing, &vf);
+	if (err) {
+		let_go(fs, of);
+		return err;
+	}
+	file_release(of);
+	atomic_fetch_add(&i->opens, 1);
+	*out = of;
+	return 0;
+}
+
+int file_open_made(struct fs *fs, struct inode *i, struct vfile *vf,
+		   struct open_file **out)
+{
+	struct open_file *of;
+
+	make_room(fs->files, false);
+	of = hold(fs, i);
+	if (!of)
+		return -ENOMEM;
+	install(fs->files, of, vf);
+	file_release(of);
+	atomic_fetch_add(&i->opens, 1);
+	*out = of;
+	return 0;
+}
+
+void file_close(struct fs *fs, struct open_file *of)
+{
+	atomic_fetch_sub(&of->inode->opens, 1);
+	let_go(fs, of);
+}
+
+int file_pin(struct fs *fs, struct inode *i)
+{
+	struct vfile *vf;
+	int err = file_get(fs, i, false, &vf);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&fs->files->lock);
+	i->file->pinned = true;
+	pthread_mutex_unlock(&fs->files->lock);
+	file_put(fs, i);
+	return 0;
+}
+
+bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size)
+{
+	bool open = false;
+
+	if (fs->vault->shared)
+		return false;
+	pthread_mutex_lock(&fs->files->lock);
+	if (i->file && i->file->vf) {
+		*size = vfile_size(i->file->vf);
+		open = true;
+	}
+	pthread_mutex_unlock(&fs->files->lock);
+	return open;
+}
+
+void file_cache_free(struct file_cache *c)
+{
+	if (!c)
+		return;
+	while (c->hand) {
+		struct open_file *of = c->hand;
+
+		ring_remove(c, of);
+		of->inode->file = NULL;
+		open_file_free(of);
+	}
+	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->damage_lock);
+	free(c);
+}
+
+/* Is this the first word of this damage? */
+static bool damage_is_new(struct file_cache *c, ino_t ino, uint64_t chunk)
+{
+	size_t slot =
+		(size_t)((ino * 0x9e3779b97f4a7c15u) ^ chunk) % DAMAGE_SLOTS;
+	bool is_new;
+
+	pthread_mutex_lock(&c->damage_lock);
+	is_new = c->logged[slot].ino != ino || c->logged[slot].chunk != chunk;
+	c->logged[slot].ino = ino;
+	c->logged[slot].chunk = chunk;
+	pthread_mutex_unlock(&c->damage_lock);
+	return is_new;
+}
+
+void file_log_damage(struct fs *fs, struct inode *i, uint64_t chunk)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (!damage_is_new(fs->files, i->ino, chunk))
+		return;
+	path = inode_plain_path(fs->inodes, i);
+	if (chunk == VFILE_NO_CHUNK)
+		log_error("%s: damaged: its header or its length is not what "
+			  "was written",
+			  path ? path : "(no path)");
+	else
+		log_error("%s: chunk %llu is damaged (4096 bytes from offset "
+			  "%llu)",
+			  path ? path : "(no path)", (unsigned long long)chunk,
+			  (unsigned long long)chunk * CHUNK_SIZE);
+}
+
+int file_kill_privs(struct fs *fs, struct inode *i, struct vfile *f)
+{
+	struct stat st;
+	mode_t drop = 0;
+	int err;
+
+	if (!wire_kill_privs() || i->privs_clean)
+		return 0;
+	if (fstat(vfile_fd(f), &st) < 0)
+		return -errno;
+	if (st.st_mode & S_ISUID)
+		drop |= S_ISUID;
+	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		drop |= S_ISGID;
+	if (drop && fchmod(vfile_fd(f), st.st_mode & 07777 & ~drop) < 0)
+		return -errno;
+	err = vxattr_remove(fs->vault, vfile_fd(f), "security.capability");
+	if (err && err != -ENODATA && err != -EOPNOTSUPP && err != -EPERM)
+		return err;
+	i->privs_clean = !fs->vault->shared && !(st.st_mode & S_ISGID & ~drop);
+	return 0;
+}

@@ -1,0 +1,33 @@
+/*
+ * Open files of a mount. The kernel may have more files open than there are
+ * descriptors: an open_file stays from the first open to the last release,
+ * its vfile only while it is among the recently used ones.
+ *
+ * Requests that come with a handle use file_acquire/file_release, which take
+ * no lock while the vfile is open; those that come with an inode alone use
+ * file_get/file_put of fs.h.
+ */
+#ifndef FROND_FILE_CACHE_H
+#define FROND_FILE_CACHE_H
+
+#include "fs.h"
+
+struct open_file;
+
+/* One more handle of the inode; the file's key and header are checked. */
+MUST_CHECK int file_open(struct fs *fs, struct inode *i, bool for_writing,
+			 struct open_file **out);
+/* The same for a file that has just been made; takes vf over. */
+MUST_CHECK int file_open_made(struct fs *fs, struct inode *i, struct vfile *vf,
+			      struct open_file **out);
+/* A handle goes; the last one closes the file and its orphan. */
+void file_close(struct fs *fs, struct open_file *of);
+
+/* The handle's vfile, which stays open until file_release. */
+MUST_CHECK int file_acquire(struct fs *fs, struct open_file *of,
+			    bool for_writing, struct vfile **out);
+void file_release(struct open_file *of);
+
+struct inode *file_inode(const struct open_file *of);
+
+#endif

@@ -1,0 +1,296 @@
+/* Regular files: create, open, read, write, and what goes with a handle. */
+#include "file_cache.h"
+#include "lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+static struct open_file *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct open_file *)(uintptr_t)fi->fh;
+}
+
+static void fill_handle(struct fs *fs, struct fuse_file_info *fi,
+			struct open_file *of)
+{
+	bool append = fi->flags & O_APPEND;
+
+	fi->fh = (uintptr_t)of;
+	/* Alone, the kernel's pages stay right; among others a file is looked
+	 * at anew when it is opened, and appended to without pages, whose
+	 * place nobody can know before the write. */
+	fi->keep_cache = !fs->opt->shared;
+	fi->direct_io = fs->opt->shared && append;
+}
+
+static bool wants_write(const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Damage is logged where it is met, and is EIO outside. */
+static void reply_file_err(fuse_req_t req, struct inode *i, int err,
+			   uint64_t chunk)
+{
+	if (err == -EBADMSG)
+		file_log_damage(fs_of(req), i, chunk);
+	fs_reply_err(req, err);
+}
+
+static int open_inode(fuse_req_t req, struct inode *i,
+		      struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct open_file *of;
+	int err = file_open(fs, i, wants_write(fi), &of);
+
+	if (!err)
+		fill_handle(fs, fi, of);
+	return err;
+}
+
+static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs->inodes, ino);
+	int err = open_inode(req, i, fi);
+
+	if (err)
+		reply_file_err(req, i, err, VFILE_NO_CHUNK);
+	else if (fuse_reply_open(req, fi) == -ENOENT)
+		file_close(fs, handle_of(fi));
+}
+
+/* Make a file under the caller's name and credentials. */
+static int make_file(fuse_req_t req, struct inode *parent, int dirfd,
+		     const struct backing_name *name, mode_t mode,
+		     struct vfile **vf)
+{
+	struct fs *fs = fs_of(req);
+	uint8_t dirid[DIRID_LEN];
+	int err = inode_dirid(fs->inodes, parent, dirid);
+
+	if (err)
+		return err;
+	err = creds_assume(req, fuse_req_ctx(req)->umask);
+	if (err)
+		return err;
+	err = vfile_create(fs->vault, dirfd, dirid, name, mode, vf);
+	creds_restore(req);
+	return err;
+}
+
+/*
+ * Create, or, where somebody else was faster and O_EXCL is not asked for,
+ * open what is there.
+ */
+static int create_in(fuse_req_t req, struct inode *parent, int dirfd,
+		     const struct backing_name *name, mode_t mode,
+		     struct fuse_entry_param *e, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct vfile *vf = NULL;
+	struct open_file *of;
+	struct inode *i;
+	int err = make_file(req, parent, dirfd, name, mode, &vf);
+
+	if (err && (err != -EEXIST || (fi->flags & O_EXCL)))
+		return err;
+	err = fs_enter(fs, parent, dirfd, name->entry, e);
+	if (err) {
+		vfile_close(vf);
+		return err;
+	}
+	i = inode_of(fs->inodes, e->ino);
+	if (!vf) {
+		err = open_inode(req, i, fi);
+	} else {
+		err = file_open_made(fs, i, vf, &of);
+		if (!err)
+			fill_handle(fs, fi, of);
+		else
+			vfile_close(vf);
+	}
+	if (err)
+		inode_forget(fs->inodes, i, 1);
+	return err;
+}
+
+static void ops_create(fuse_req_t req, fuse_ino_t parent_id, const char *name,
+		       mode_t mode, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *parent = inode_of(fs->inodes, parent_id);
+	struct fuse_entry_param e = {0};
+	struct backing_name backing;
+	uint8_t dirid[DIRID_LEN];
+	int dirfd;
+	int err = inode_dirid(fs->inodes, parent, dirid);
+
+	if (!err)
+		err = name_encode(fs->vault->names, dirid, name, strlen(name),
+				  &backing);
+	if (!err)
+		err = inode_dirfd_get(fs->inodes, parent, &dirfd);
+	if (err) {
+		fs_reply_err(req, err);
+		return;
+	}
+	err = create_in(req, parent, dirfd, &backing, mode, &e, fi);
+	inode_dirfd_put(fs->inodes, parent);
+	if (err) {
+		fs_reply_err(req, err);
+	} else if (fuse_reply_create(req, &e, fi) == -ENOENT) {
+		file_close(fs, handle_of(fi));
+		inode_forget(fs->inodes, inode_of(fs->inodes, e.ino), 1);
+	}
+}
+
+static void ops_release(fuse_req_t req, fuse_ino_t ino,
+			struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+
+	if (fs->opt->shared)
+		lock_release(fs, inode_of(fs->inodes, ino), fi->lock_owner);
+	file_close(fs, handle_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+/* Sent only in a shared vault: elsewhere nothing waits for a close. */
+static void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+
+	lock_flush(fs, inode_of(fs->inodes, ino), fi->lock_owner);
+	fuse_reply_err(req, 0);
+}
+
+static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		     struct fuse_file_info *fi)
+{
+	struct open_file *of = handle_of(fi);
+	struct workspace *ws = workspace_get();
+	struct iovec iov[WORKSPACE_CHUNKS];
+	uint64_t bad_chunk = VFILE_NO_CHUNK;
+	struct vfile *vf;
+	int count = 0;
+	ssize_t n = ws ? 0 : -ENOMEM;
+
+	(void)ino;
+	if (!n)
+		n = file_acquire(fs_of(req), of, false, &vf);
+	if (!n) {
+		n = vfile_read(vf, ws, (uint64_t)offset, size, iov, &count,
+			       &bad_chunk);
+		file_release(of);
+	}
+	if (n < 0)
+		reply_file_err(req, file_inode(of), (int)n, bad_chunk);
+	else
+		fuse_reply_iov(req, iov, count);
+}
+
+static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
+		      size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct open_file *of = handle_of(fi);
+	struct workspace *ws = workspace_get();
+	struct vfile_write w = {
+		.data = (const uint8_t *)data,
+		.len = size,
+		.offset = (uint64_t)offset,
+		/* The kernel's idea of the end may be old among others. */
+		.append = fs->opt->shared && (fi->flags & O_APPEND)};
+	uint64_t bad_chunk = VFILE_NO_CHUNK;
+	struct vfile *vf;
+	int err = ws ? file_acquire(fs, of, true, &vf) : -ENOMEM;
+
+	(void)ino;
+	if (!err) {
+		err = file_kill_privs(fs, file_inode(of), vf);
+		if (!err)
+			err = vfile_write(vf, ws, &w, &bad_chunk);
+		file_release(of);
+	}
+	if (err)
+		reply_file_err(req, file_inode(of), err, bad_chunk);
+	else
+		fuse_reply_write(req, size);
+}
+
+static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,
+		      struct fuse_file_info *fi)
+{
+	struct open_file *of = handle_of(fi);
+	struct vfile *vf;
+	int err = file_acquire(fs_of(req), of, false, &vf);
+
+	(void)ino;
+	if (!err) {
+		err = vfile_sync(vf, data_only);
+		file_release(of);
+	}
+	fs_reply_err(req, err);
+}
+
+static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode,
+			  off_t offset, off_t len, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct open_file *of = handle_of(fi);
+	struct workspace *ws = workspace_get();
+	uint64_t bad_chunk = VFILE_NO_CHUNK;
+	struct vfile *vf;
+	int err = ws ? file_acquire(fs, of, true, &vf) : -ENOMEM;
+
+	(void)ino;
+	if (!err) {
+		err = file_kill_privs(fs, file_inode(of), vf);
+		if (!err)
+			err = vfile_allocate(vf, ws, mode, (uint64_t)offset,
+					     (uint64_t)len, &bad_chunk);
+		file_release(of);
+	}
+	reply_file_err(req, file_inode(of), err, bad_chunk);
+}
+
+static void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+		      struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct open_file *of = handle_of(fi);
+	struct workspace *ws = workspace_get();
+	uint64_t result;
+	struct vfile *vf;
+	int err;
+
+	/* What the kernel's write cache holds would look like holes. */
+	if (fs->opt->writeback)
+		fuse_lowlevel_notify_inval_inode(fs->session, ino, offset, 0);
+	err = ws ? file_acquire(fs, of, false, &vf) : -ENOMEM;
+	if (!err) {
+		err = vfile_seek(vf, ws, (uint64_t)offset, whence, &result);
+		file_release(of);
+	}
+	if (err)
+		reply_file_err(req, file_inode(of), err, VFILE_NO_CHUNK);
+	else
+		fuse_reply_lseek(req, (off_t)result);
+}
+
+void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared)
+{
+	ops->open = ops_open;
+	ops->create = ops_create;
+	ops->release = ops_release;
+	ops->read = ops_read;
+	ops->write = ops_write;
+	ops->fsync = ops_fsync;
+	ops->fallocate = ops_fallocate;
+	ops->lseek = ops_lseek;
+	if (shared)
+		ops->flush = ops_flush;
+}
