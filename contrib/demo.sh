@@ -1,0 +1,90 @@
+#!/bin/sh
+# demo.sh: install what is missing, build frondfs, and show it on real files.
+# demo.sh --keep FOLDER: build it, and leave FOLDER mounted for you, with its
+# encrypted side in FOLDER.vault.
+set -eu
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+frondfs=$here/build/release/tools/frondfs/frondfs
+
+say() {
+	printf '\n\033[1m%s\033[0m\n' "$*"
+}
+
+build() {
+	say "Installing what is missing, and building"
+	sh "$here/contrib/install-deps.sh" build recover
+	cd "$here"
+	cmake --preset release >/dev/null
+	cmake --build --preset release >/dev/null
+	cd - >/dev/null
+	"$frondfs" --version
+}
+
+keep() {
+	folder=$1
+	[ -e "$folder.vault" ] || "$frondfs" init "$folder.vault"
+	mkdir -p "$folder"
+	"$frondfs" mount "$folder.vault" "$folder"
+	say "$folder is your encrypted folder; its tokens are in $folder.vault"
+	echo "Done with it:  $frondfs umount $folder"
+	echo "Next time:     $frondfs mount $folder.vault $folder"
+}
+
+case ${1:-} in
+'') ;;
+--keep)
+	[ $# -eq 2 ] || {
+		echo "usage: demo.sh [--keep FOLDER]" >&2
+		exit 2
+	}
+	build
+	keep "$2"
+	exit
+	;;
+*)
+	echo "usage: demo.sh [--keep FOLDER]" >&2
+	exit 2
+	;;
+esac
+
+work=$(mktemp -d)
+clean_up() {
+	cd /
+	"$frondfs" umount "$work/Secure" 2>/dev/null || true
+	rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+build
+cd "$work"
+echo 'correct horse battery staple' >passphrase
+
+say "1. A vault, and a folder to see it through"
+"$frondfs" init --passfile passphrase .secure
+mkdir Secure
+"$frondfs" mount --passfile passphrase .secure Secure
+
+say "2. Real files go in, with ordinary programs"
+cp -r "$here/docs" "$here/README.md" "$here/LICENSE" Secure/
+ln -s docs/FORMAT.md Secure/format
+ls -l Secure
+grep -m1 Copyright Secure/LICENSE
+
+say "3. What lies behind: names and contents are tokens"
+find .secure -not -path '*/.frondfs*' | head -8
+"$frondfs" info Secure/LICENSE
+
+say "4. The same file, read with Python's Fernet and the passphrase alone"
+python3 "$here/contrib/recover.py" --passfile passphrase list .secure | head -8
+python3 "$here/contrib/recover.py" --passfile passphrase extract .secure out
+cmp out/LICENSE "$here/LICENSE" && echo "out/LICENSE is the LICENSE, to the byte"
+
+say "5. Unmounted, only tokens remain"
+"$frondfs" umount Secure
+ls -A Secure
+if grep -rq Copyright .secure; then
+	echo "plaintext found in the backing directory" >&2
+	exit 1
+fi
+echo "no plaintext in .secure; the demonstration is over and cleaned up"

@@ -1,0 +1,48 @@
+#!/bin/sh
+# install-deps.sh [build] [recover] [test]: install the Debian packages that a
+# part of the project needs, where they are missing. Uses sudo unless root.
+set -eu
+
+build="gcc cmake ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev
+	libssl-dev libinih-dev"
+# intel-ipsec-mb exists for x86-64 only; elsewhere OpenSSL does its work.
+[ "$(dpkg --print-architecture)" = amd64 ] && build="$build libipsec-mb-dev"
+recover="python3 python3-cryptography python3-nacl"
+test="libcmocka-dev clang clang-format libclang-rt-14-dev python3-argon2
+	acl attr e2fsprogs file fio git libcap2-bin make man-db procps psmisc rsync
+	sqlite3 sudo tar util-linux xz-utils"
+
+want=
+for part in "${@:-build}"; do
+	case $part in
+	build) want="$want $build" ;;
+	recover) want="$want $recover" ;;
+	test) want="$want $test" ;;
+	*)
+		echo "install-deps.sh: no part is called '$part'" >&2
+		exit 2
+		;;
+	esac
+done
+
+missing=
+for package in $want; do
+	dpkg-query -W -f='${Status}' "$package" 2>/dev/null |
+		grep -q 'ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+echo "Installing:$missing"
+as_root=
+if [ "$(id -u)" != 0 ]; then
+	as_root=sudo
+	command -v sudo >/dev/null || {
+		echo "install-deps.sh: not root, and no sudo: as root, run" \
+			"apt-get install$missing" >&2
+		exit 1
+	}
+fi
+$as_root apt-get -qq update
+# shellcheck disable=SC2086  # words are packages
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+	--no-install-recommends install $missing >/dev/null

@@ -1,0 +1,21 @@
+#!/bin/sh
+# mount-for-bench.sh BACKING MOUNTPOINT: mount a vault for a measurement,
+# making it first when BACKING is empty. FRONDFS names the binary (default:
+# the dev or release build of this tree, else the installed one), FROND_OPTS
+# further -o options.
+set -eu
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+if [ -z "${FRONDFS:-}" ]; then
+	for FRONDFS in "$here/build/release/tools/frondfs/frondfs" \
+		"$here/build/dev/tools/frondfs/frondfs" frondfs; do
+		[ -x "$FRONDFS" ] && break
+	done
+fi
+pass=$(mktemp)
+trap 'rm -f "$pass"' EXIT
+echo bench >"$pass"
+if [ -z "$(ls -A "$1" 2>/dev/null)" ]; then
+	"$FRONDFS" init --passfile "$pass" --kdf-mem 8 --kdf-ops 1 "$1" >/dev/null
+fi
+"$FRONDFS" mount --passfile "$pass" ${FROND_OPTS:+-o "$FROND_OPTS"} "$1" "$2"
