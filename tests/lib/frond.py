@@ -90,8 +90,15 @@ def raises(code, fn, *args, **kw):
 
 
 def eq(got, want, what=""):
-    if got != want:
-        raise AssertionError(f"{what}: got {got!r:.300}, want {want!r:.300}")
+    if got == want:
+        return
+    if isinstance(got, bytes) and isinstance(want, bytes) and len(want) > 100:
+        at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b),
+                  min(len(got), len(want)))
+        raise AssertionError(
+            f"{what}: {len(got)} bytes, want {len(want)}; first difference at "
+            f"{at}: {got[at:at + 24]!r}, want {want[at:at + 24]!r}")
+    raise AssertionError(f"{what}: got {got!r:.300}, want {want!r:.300}")
 
 
 def until(condition, timeout_s=10, what="condition"):
