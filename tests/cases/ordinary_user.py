@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+"""A user without privileges makes, mounts, uses and unmounts a vault."""
+import errno
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import blob, check, eq, get, in_child, put, raises, run
+
+USER = 65534 if os.geteuid() == 0 else os.geteuid()
+
+
+def as_user(fn):
+    return in_child(fn, USER, USER) if os.geteuid() == 0 else fn()
+
+
+def mounted():
+    # The build tree may lie where an ordinary user cannot look.
+    own = os.path.join(frond.work(), "frondfs")
+    shutil.copy(frond.FRONDFS, own)
+    os.chmod(own, 0o755)
+    frond.FRONDFS = own
+    os.chmod("/dev/fuse", 0o666) if os.geteuid() == 0 else None
+    return frond.Mount(user=USER if os.geteuid() == 0 else None)
+
+
+@check(plain=False)
+def everything_ordinary_works_through_fusermount3():
+    with mounted() as m:
+        def use():
+            os.makedirs(m / "d/e")
+            put(m / "d/e/f", blob(100000))
+            os.symlink("d/e/f", m / "l")
+            os.link(m / "d/e/f", m / ("h" * 255))
+            os.setxattr(m / "l", "user.x", b"y")
+            os.chmod(m / "d/e/f", 0o400)
+            eq(get(m / "l"), blob(100000))
+            os.rename(m / "d", m / "g")
+            eq(sorted(os.listdir(m.path)), sorted(["g", "h" * 255, "l"]))
+            run("setfacl", "-m", "u:12345:r", m / "g")
+            fd = os.open(m / "gone", os.O_CREAT | os.O_RDWR)
+            os.unlink(m / "gone")
+            os.write(fd, blob(9000))
+            eq(os.pread(fd, 9000, 0), blob(9000))
+        as_user(use)
+        m.remount()
+        eq(as_user(lambda: get(m / ("h" * 255))), blob(100000))
+
+
+@check(plain=False)
+def files_of_mode_0_and_0200_can_be_used_by_their_owner():
+    with mounted() as m:
+        def use():
+            for mode in (0, 0o200, 0o400):
+                fd = os.open(m / f"f{mode}", os.O_CREAT | os.O_RDWR, mode)
+                os.write(fd, blob(9000))
+                os.fsync(fd)
+                eq(os.pread(fd, 9000, 0), blob(9000))
+                os.ftruncate(fd, 4000)
+                os.close(fd)
+                eq(os.stat(m / f"f{mode}").st_size, 4000)
+            raises(errno.EACCES, get, m / "f0")
+            raises(errno.EACCES, get, m / "f128")
+            raises(errno.EACCES, put, m / "f256", b"x")
+            w = os.open(m / "f128", os.O_WRONLY)
+            os.pwrite(w, b"inside a chunk", 100)     # needs what it may not read
+            os.close(w)
+            os.chmod(m / "f128", 0o600)
+            eq(get(m / "f128"), blob(9000)[:100] + b"inside a chunk" + blob(9000)[114:4000])
+            os.chmod(m / "f256", 0)
+            os.rename(m / "f256", m / "g")
+            os.unlink(m / "g")
+        as_user(use)
+
+
+@check(plain=False)
+def a_directory_without_permissions_is_respected_and_recovered():
+    with mounted() as m:
+        def use():
+            os.mkdir(m / "d")
+            put(m / "d/f", b"x")
+            os.chmod(m / "d", 0)
+            raises(errno.EACCES, os.listdir, m / "d")
+            raises(errno.EACCES, get, m / "d/f")
+            os.rename(m / "d", m / "e")
+            os.chmod(m / "e", 0o500)
+            eq(get(m / "e/f"), b"x")
+            raises(errno.EACCES, put, m / "e/g")
+            os.chmod(m / "e", 0o700)
+            os.mkdir(m / "z", 0)
+            os.rmdir(m / "z")
+        as_user(use)
+        m.remount()
+        eq(as_user(lambda: get(m / "e/f")), b"x")
+
+
+@check(plain=False, root=True)
+def root_and_others_stay_outside():
+    with mounted() as m:
+        as_user(lambda: put(m / "f", b"x"))
+        raises(errno.EACCES, os.stat, m / "f")
+        raises(errno.EACCES, in_child, lambda: os.stat(m / "f"), USER - 1, USER - 1)
+
+
+@check(plain=False)
+def the_backing_files_are_the_users_own():
+    with mounted() as m:
+        as_user(lambda: put(m / "f", b"x"))
+        m.umount()
+        for d, dirs, names in os.walk(m.vault):
+            for name in dirs + names:
+                eq(os.lstat(os.path.join(d, name)).st_uid, USER)
+
+
+frond.main()
