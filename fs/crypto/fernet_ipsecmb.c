@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <intel-ipsec-mb.h>
+#include <openssl/crypto.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <string.h>
@@ -25,14 +26,13 @@ enum {
 	ENCRYPTION_KEY_LEN = 16,
 	IV_OFFSET = 9,
 	WIDE_LANES = 16,
-	/* Without SHA instructions fewer tokens are faster through EVP. */
-	FEW = 4,
 };
 
 struct ipsecmb_state {
 	IMB_MGR *wide;	 /* the best of this CPU */
 	IMB_MGR *narrow; /* SHA instructions; NULL: none, or wide uses them */
-	void *openssl;	 /* for few tokens without SHA instructions */
+	void *openssl;
+	size_t seal_min, open_min; /* fewer tokens are faster through openssl */
 	IMB_JOB jobs[FERNET_BURST];
 	uint8_t macs[FERNET_BURST][FERNET_MAC_LEN];
 };
@@ -122,14 +122,16 @@ static void ipsecmb_state_free(void *p)
 
 static bool make_managers(struct ipsecmb_state *state)
 {
+	bool sha;
+
 	state->wide = make_best_mgr();
-	if (!state->wide)
+	state->openssl = fernet_openssl.state_new();
+	if (!state->wide || !state->openssl)
 		return false;
-	if (!has(state->wide, IMB_FEATURE_SHANI)) {
-		state->openssl = fernet_openssl.state_new();
-		return state->openssl;
-	}
-	if (state->wide->used_arch != IMB_ARCH_AVX512)
+	sha = has(state->wide, IMB_FEATURE_SHANI);
+	state->seal_min = sha ? 2 : 4;
+	state->open_min = sha ? 1 : 4;
+	if (!sha || state->wide->used_arch != IMB_ARCH_AVX512)
 		return true;
 	state->narrow = make_narrow_mgr();
 	return state->narrow;
@@ -210,7 +212,7 @@ static int ipsecmb_seal(void *p, const struct fernet_key *key,
 {
 	struct ipsecmb_state *state = p;
 
-	if (state->openssl && n < FEW)
+	if (n < state->seal_min)
 		return fernet_openssl.seal(state->openssl, key, tokens,
 					   ciphertext_len, n);
 	for (size_t i = 0; i < n; i++) {
@@ -238,7 +240,7 @@ static void ipsecmb_open(void *p, const struct fernet_key *key,
 	struct fernet_open_job *good[FERNET_BURST];
 	size_t good_count = 0;
 
-	if (state->openssl && n < FEW) {
+	if (n < state->open_min) {
 		fernet_openssl.open(state->openssl, key, jobs, n);
 		return;
 	}
@@ -250,9 +252,10 @@ static void ipsecmb_open(void *p, const struct fernet_key *key,
 		const uint8_t *mac =
 			jobs[i]->token + jobs[i]->token_len - FERNET_MAC_LEN;
 
-		if (sodium_memcmp(state->macs[i], mac, FERNET_MAC_LEN) != 0)
+		if (CRYPTO_memcmp(state->macs[i], mac, FERNET_MAC_LEN) != 0)
 			continue;
-		set_open_job(state, good_count, key, jobs[i]);
+		if (good_count != i)
+			set_open_job(state, good_count, key, jobs[i]);
 		good[good_count++] = jobs[i];
 	}
 	if (good_count == 0)

@@ -1,0 +1,341 @@
+#include "bytes.h"
+#include "secret.h"
+#include "text.h"
+#include "xio.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/frond-base-XXXXXX";
+static int dirfd_of_folder = -1;
+
+static int set_up(void **state)
+{
+	(void)state;
+	if (sodium_init() < 0 || !mkdtemp(folder))
+		return -1;
+	dirfd_of_folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dirfd_of_folder < 0;
+}
+
+/* Empties the folder; how many entries there were. */
+static size_t clear_folder(void)
+{
+	CLEANUP_DIR DIR *dir = opendir(folder);
+	size_t n = 0;
+
+	assert_non_null(dir);
+	for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		n++;
+		if (unlinkat(dirfd_of_folder, e->d_name, 0) < 0)
+			assert_int_equal(unlinkat(dirfd_of_folder, e->d_name,
+						  AT_REMOVEDIR),
+					 0);
+	}
+	return n;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	clear_folder();
+	close(dirfd_of_folder);
+	return rmdir(folder);
+}
+
+static void test_bytes__integers_are_big_endian(void **state)
+{
+	uint8_t b[8];
+
+	(void)state;
+	be64_store(b, UINT64_C(0x0102030405060708));
+	assert_memory_equal(b, "\1\2\3\4\5\6\7\10", 8);
+	assert_true(be64_load(b) == UINT64_C(0x0102030405060708));
+	be16_store(b, 0xfffe);
+	assert_memory_equal(b, "\xff\xfe", 2);
+	assert_int_equal(be16_load(b), 0xfffe);
+}
+
+static void test_bytes__all_zero_sees_each_byte(void **state)
+{
+	uint8_t b[70] = {0};
+
+	(void)state;
+	assert_true(bytes_all_zero(b, 0));
+	assert_true(bytes_all_zero(b, sizeof b));
+	for (size_t i = 0; i < sizeof b; i++) {
+		b[i] = 1;
+		assert_false(bytes_all_zero(b, sizeof b));
+		assert_true(bytes_all_zero(b, i));
+		b[i] = 0;
+	}
+}
+
+static void test_text__base64url_known_answers(void **state)
+{
+	static const struct {
+		const char *bytes, *text, *padded;
+	} known[] = {
+		{"", "", ""},
+		{"f", "Zg", "Zg=="},
+		{"fo", "Zm8", "Zm8="},
+		{"foo", "Zm9v", "Zm9v"},
+		{"\xfb\xff\xfe", "-__-", "-__-"},
+	};
+	char text[16];
+	uint8_t back[8];
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		const uint8_t *bytes = (const uint8_t *)known[i].bytes;
+		size_t n = strlen(known[i].bytes);
+
+		base64url_encode(bytes, n, text);
+		assert_string_equal(text, known[i].text);
+		assert_int_equal(strlen(text), BASE64URL_LEN(n));
+		base64url_encode_padded(bytes, n, text);
+		assert_string_equal(text, known[i].padded);
+		assert_int_equal(strlen(text), BASE64URL_PADDED_LEN(n));
+		assert_int_equal(base64url_decode(known[i].text,
+						  strlen(known[i].text), back,
+						  sizeof back, &len),
+				 0);
+		assert_int_equal(len, n);
+		assert_memory_equal(back, bytes, n);
+		assert_int_equal(
+			base64url_decode_padded(known[i].padded,
+						strlen(known[i].padded), back,
+						sizeof back, &len),
+			0);
+		assert_int_equal(len, n);
+		assert_memory_equal(back, bytes, n);
+	}
+}
+
+static void test_text__base64url_has_one_spelling(void **state)
+{
+	static const char *const bad[] = {
+		"Zh",	"Zm9",	"Z",	  "Zg==", "Zm8=", "+__-",
+		"-_/-", "Zm 8", "Zm9v\n", "Zg=",  "=",	  "Zm9v="};
+	static const char *const bad_padded[] = {
+		"Zg",	    "Zg=", "Zm8",  "Zh==", "Zg===",  "Zm9v====",
+		"Zm8=Zm8=", "=",   "Z===", "+__-", "Zm9v\n", "Zg ==",
+	};
+	uint8_t back[16] = {9};
+	size_t len = 99;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_int_equal(base64url_decode(bad[i], strlen(bad[i]), back,
+						  sizeof back, &len),
+				 -EINVAL);
+	for (size_t i = 0; i < sizeof bad_padded / sizeof *bad_padded; i++)
+		assert_int_equal(base64url_decode_padded(
+					 bad_padded[i], strlen(bad_padded[i]),
+					 back, sizeof back, &len),
+				 -EINVAL);
+	assert_int_equal(base64url_decode("Zm9v", 4, back, 2, &len), -EINVAL);
+	assert_int_equal(base64url_decode("Zm\0v", 4, back, sizeof back, &len),
+			 -EINVAL);
+	assert_int_equal(len, 99);
+}
+
+static void test_text__hex_is_lower_case_and_exact(void **state)
+{
+	static const char *const bad[] = {"00f",   "00fF", "00fg",  "00 f",
+					  "00ff0", "0:ff", "00f\n", ""};
+	uint8_t b[2];
+	char text[5];
+
+	(void)state;
+	assert_int_equal(hex_decode("0af9", 4, b, 2), 0);
+	assert_memory_equal(b, "\x0a\xf9", 2);
+	hex_encode(b, 2, text);
+	assert_string_equal(text, "0af9");
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_int_equal(hex_decode(bad[i], strlen(bad[i]), b, 2),
+				 -EINVAL);
+}
+
+static void test_secret_alloc__is_zeroed_and_separate(void **state)
+{
+	CLEANUP_SECRET uint8_t *a = secret_alloc(100);
+	CLEANUP_SECRET uint8_t *b = secret_alloc(100);
+
+	(void)state;
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_true(bytes_all_zero(a, 100));
+	memset(a, 1, 100);
+	assert_true(bytes_all_zero(b, 100));
+	secret_free(NULL);
+}
+
+static void test_secret_pool__gives_each_slot_once(void **state)
+{
+	enum { SLOTS = 50, BYTES = 100, ROOM = 128 };
+	struct secret_pool *pool;
+	uint8_t *slot[SLOTS];
+
+	(void)state;
+	assert_int_equal(secret_pool_new(BYTES, SLOTS, &pool), 0);
+	for (size_t round = 0; round < 3; round++) {
+		for (size_t i = 0; i < SLOTS; i++) {
+			slot[i] = secret_pool_get(pool);
+			assert_non_null(slot[i]);
+			assert_int_equal((uintptr_t)slot[i] % 64, 0);
+			memset(slot[i], (int)i + 1, ROOM);
+		}
+		assert_null(secret_pool_get(pool));
+		for (size_t i = 0; i < SLOTS; i++)
+			for (size_t j = 0; j < ROOM; j++)
+				assert_int_equal(slot[i][j], i + 1);
+		for (size_t i = 0; i < SLOTS; i++)
+			secret_pool_put(pool, slot[(i * 7) % SLOTS]);
+	}
+	secret_pool_put(pool, NULL);
+	secret_pool_free(pool);
+	secret_pool_free(NULL);
+}
+
+static void test_secret_pool__wipes_what_is_put_back(void **state)
+{
+	struct secret_pool *pool;
+	uint8_t *slot;
+
+	(void)state;
+	assert_int_equal(secret_pool_new(192, 1, &pool), 0);
+	slot = secret_pool_get(pool);
+	memset(slot, 0xaa, 192);
+	secret_pool_put(pool, slot);
+	/* The list's pointer may stand in front. */
+	assert_true(
+		bytes_all_zero(slot + sizeof(void *), 192 - sizeof(void *)));
+	secret_pool_free(pool);
+}
+
+static void test_xio__pread_and_pwrite_move_all_or_say_why(void **state)
+{
+	CLEANUP_FD int fd =
+		openat(dirfd_of_folder, "f",
+		       O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	char buf[8];
+
+	(void)state;
+	assert_int_equal(xio_pwrite(fd, "frond", 5, 3), 0);
+	assert_int_equal(xio_pread(fd, buf, 8, 0), 0);
+	assert_memory_equal(buf, "\0\0\0frond", 8);
+	assert_int_equal(xio_pread(fd, buf, 6, 3), -ENODATA);
+	assert_int_equal(xio_pread(fd, buf, 1, 8), -ENODATA);
+	assert_int_equal(xio_pread(fd, buf, 0, 100), 0);
+	assert_int_equal(xio_write(fd, "leaf", 4), 0);
+	assert_int_equal(xio_pread(fd, buf, 8, 0), 0);
+	assert_memory_equal(buf, "leaffron", 4);
+	assert_int_equal(xio_pread(-1, buf, 1, 0), -EBADF);
+	assert_int_equal(xio_pwrite(-1, buf, 1, 0), -EBADF);
+	assert_int_equal(xio_write(-1, buf, 1), -EBADF);
+	clear_folder();
+}
+
+static void test_xio__replace_file_leaves_one_whole_file(void **state)
+{
+	struct stat st;
+	char buf[32];
+	size_t len = 0;
+
+	(void)state;
+	assert_int_equal(
+		xio_replace_file(dirfd_of_folder, "v", "first one", 9, 0600),
+		0);
+	assert_int_equal(
+		xio_replace_file(dirfd_of_folder, "v", "next", 4, 0600), 0);
+	assert_int_equal(
+		xio_read_file(dirfd_of_folder, "v", buf, sizeof buf, &len), 0);
+	assert_int_equal(len, 4);
+	assert_memory_equal(buf, "next", 4);
+	assert_int_equal(fstatat(dirfd_of_folder, "v", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(clear_folder(), 1);
+}
+
+static void test_xio__replace_file_cleans_up_when_it_fails(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdirat(dirfd_of_folder, "taken", 0700), 0);
+	assert_int_equal(
+		xio_replace_file(dirfd_of_folder, "taken", "x", 1, 0600),
+		-EISDIR);
+	assert_int_equal(xio_replace_file(-1, "x", "x", 1, 0600), -EBADF);
+	assert_int_equal(clear_folder(), 1);
+}
+
+static void test_xio__read_file_refuses_what_it_must(void **state)
+{
+	char buf[8] = "before";
+	size_t len = 77;
+
+	(void)state;
+	assert_int_equal(
+		xio_replace_file(dirfd_of_folder, "f", "123456789", 9, 0600),
+		0);
+	assert_int_equal(symlinkat("f", dirfd_of_folder, "link"), 0);
+	assert_int_equal(mkfifoat(dirfd_of_folder, "fifo", 0600), 0);
+	assert_int_equal(xio_read_file(dirfd_of_folder, "f", buf, 8, &len),
+			 -EFBIG);
+	assert_int_equal(xio_read_file(dirfd_of_folder, "link", buf, 8, &len),
+			 -ELOOP);
+	assert_int_equal(xio_read_file(dirfd_of_folder, "fifo", buf, 8, &len),
+			 -EINVAL);
+	assert_int_equal(xio_read_file(dirfd_of_folder, "none", buf, 8, &len),
+			 -ENOENT);
+	assert_string_equal(buf, "before");
+	assert_int_equal(len, 77);
+	clear_folder();
+}
+
+static void test_xio__temp_names_are_new_each_time(void **state)
+{
+	char a[40], b[40];
+
+	(void)state;
+	xio_temp_name(".tmp-", a, sizeof a);
+	xio_temp_name(".tmp-", b, sizeof b);
+	assert_int_equal(strlen(a), 5 + 24);
+	assert_memory_equal(a, ".tmp-", 5);
+	assert_string_not_equal(a, b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bytes__integers_are_big_endian),
+		cmocka_unit_test(test_bytes__all_zero_sees_each_byte),
+		cmocka_unit_test(test_text__base64url_known_answers),
+		cmocka_unit_test(test_text__base64url_has_one_spelling),
+		cmocka_unit_test(test_text__hex_is_lower_case_and_exact),
+		cmocka_unit_test(test_secret_alloc__is_zeroed_and_separate),
+		cmocka_unit_test(test_secret_pool__gives_each_slot_once),
+		cmocka_unit_test(test_secret_pool__wipes_what_is_put_back),
+		cmocka_unit_test(
+			test_xio__pread_and_pwrite_move_all_or_say_why),
+		cmocka_unit_test(test_xio__replace_file_leaves_one_whole_file),
+		cmocka_unit_test(
+			test_xio__replace_file_cleans_up_when_it_fails),
+		cmocka_unit_test(test_xio__read_file_refuses_what_it_must),
+		cmocka_unit_test(test_xio__temp_names_are_new_each_time),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
