@@ -144,21 +144,28 @@ static int open_as_owner(struct fs *fs, struct inode *i, int *fd)
 	return err;
 }
 
-static int open_at(const struct inode_place *p, const struct inode *i,
-		   int access, int *fd_out)
+/* How a backing file is to be opened, and what came of it. */
+struct opening {
+	const struct inode *inode;
+	int access;
+	int fd;
+};
+
+static int open_at(const struct inode_place *p, void *arg)
 {
+	struct opening *o = arg;
 	CLEANUP_FD int fd =
 		openat(p->dirfd, p->entry,
-		       access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		       o->access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0)
 		return errno == ENOENT ? -ESTALE : -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (st.st_ino != i->ino || st.st_dev != i->dev)
+	if (st.st_ino != o->inode->ino || st.st_dev != o->inode->dev)
 		return -ESTALE;
-	*fd_out = TAKE_FD(fd);
+	o->fd = TAKE_FD(fd);
 	return 0;
 }
 
@@ -166,23 +173,23 @@ static int open_at(const struct inode_place *p, const struct inode *i,
 static int open_backing(struct fs *fs, struct inode *i, bool for_writing,
 			int *fd, bool *writable)
 {
-	struct inode_place p;
-	int err = inode_place_init(fs->inodes, i, &p);
+	struct opening o = {.inode = i, .access = O_RDWR};
+	int err = -EROFS;
 
-	if (err)
-		return err;
-	*writable = !fs->opt->read_only;
-	err = *writable ? open_at(&p, i, O_RDWR, fd) : -EROFS;
+	if (!fs->opt->read_only)
+		err = inode_at_place(fs->inodes, i, open_at, &o);
+	*writable = !err;
 	if (!for_writing &&
 	    (err == -EACCES || err == -EPERM || err == -EROFS)) {
-		*writable = false;
-		err = open_at(&p, i, O_RDONLY, fd);
+		o.access = O_RDONLY;
+		err = inode_at_place(fs->inodes, i, open_at, &o);
 	}
-	inode_place_fini(fs->inodes, &p);
-	if (err == -EACCES) {
-		err = open_as_owner(fs, i, fd);
+	if (err == -EACCES && !fs->opt->read_only) {
+		err = open_as_owner(fs, i, &o.fd);
 		*writable = !err;
 	}
+	if (!err)
+		*fd = o.fd;
 	return err;
 }
 
