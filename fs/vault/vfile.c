@@ -1,6 +1,7 @@
 #include "vfile_internal.h"
 
 #include "bytes.h"
+#include "log.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -50,44 +51,77 @@ static void adopt_header(struct vfile *f, struct header *h)
 	sodium_memzero(h, sizeof *h);
 }
 
-int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
+static int lock_backing(struct vfile *f, short type)
 {
-	uint8_t start[EMPTY_LEN];
-	struct vfile *f;
+	struct flock fl = {.l_type = type,
+			   .l_whence = SEEK_SET,
+			   .l_start = VFILE_LOCK_REQUEST,
+			   .l_len = 1};
+	int ret;
+
+	do {
+		ret = fcntl(f->fd, F_OFD_SETLKW, &fl);
+	} while (ret < 0 && errno == EINTR);
+	return ret < 0 ? -errno : 0;
+}
+
+static void unlock_backing(struct vfile *f)
+{
+	int err = lock_backing(f, F_UNLCK);
+
+	/* Closing the descriptor will let go of it. */
+	if (err)
+		log_warning("cannot unlock a backing file: %s", strerror(-err));
+}
+
+/* Length and header; in a shared vault the lock is held. */
+static int read_start(struct vfile *f)
+{
+	uint8_t start[EMPTY_LEN], plain[CHUNK_SIZE];
+	struct workspace *ws;
 	struct header h;
 	struct stat st;
 	uint64_t size;
 	int err;
 
-	if (fstat(fd, &st) < 0)
+	if (fstat(f->fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EBADMSG;
 	err = chunk_plain_len((uint64_t)st.st_size, &size);
 	if (err)
 		return err;
-	err = xio_pread(fd, start, sizeof start, 0);
+	err = xio_pread(f->fd, start, sizeof start, 0);
 	if (err)
 		return err == -ENODATA ? -EBADMSG : err;
-	err = header_parse(start, &vault->keys->file_keys, &h);
+	err = header_parse(start, &f->vault->keys->file_keys, &h);
 	if (err)
 		return err;
-	err = vfile_new(vault, &f);
-	if (err) {
-		sodium_memzero(&h, sizeof h);
-		return err;
-	}
 	adopt_header(f, &h);
 	f->size = size;
-	f->writable = writable;
-	f->fd = fd;
+	if (size > 0)
+		return 0;
 	/* Nothing of an empty file is ever read, so a cut to this length has
 	 * to be noticed now. */
-	if (size == 0 && !vault->shared) {
-		uint8_t plain[CHUNK_SIZE];
-		struct workspace *ws = workspace_get();
+	ws = workspace_get();
+	return ws ? vfile_load_chunk_(f, ws, 0, plain) : -ENOMEM;
+}
 
-		err = ws ? vfile_load_chunk_(f, ws, 0, plain) : -ENOMEM;
+int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
+{
+	struct vfile *f;
+	int err = vfile_new(vault, &f);
+
+	if (err)
+		return err;
+	f->fd = fd;
+	f->writable = writable;
+	/* Without it, a length in the middle of another's write. */
+	err = vault->shared ? lock_backing(f, F_RDLCK) : 0;
+	if (!err) {
+		err = read_start(f);
+		if (vault->shared)
+			unlock_backing(f);
 	}
 	if (err) {
 		f->fd = -1;
@@ -209,13 +243,17 @@ bool vfile_writable(const struct vfile *f)
 void vfile_make_writable(struct vfile *f, int fd)
 {
 	struct range r;
-	int old;
+	int ret;
 
 	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
-	old = atomic_exchange(&f->fd, fd);
-	f->writable = true;
+	/* The number stays, for whoever has it from vfile_fd(). */
+	do {
+		ret = dup3(fd, f->fd, O_CLOEXEC);
+	} while (ret < 0 && (errno == EINTR || errno == EBUSY));
+	if (ret >= 0)
+		f->writable = true;
 	rangelock_release(&f->ranges, &r);
-	close(old);
+	close(fd);
 }
 
 int vfile_fd(const struct vfile *f)
@@ -237,20 +275,6 @@ int vfile_sync(struct vfile *f, bool data_only)
 {
 	int ret = data_only ? fdatasync(f->fd) : fsync(f->fd);
 
-	return ret < 0 ? -errno : 0;
-}
-
-static int lock_backing(struct vfile *f, short type)
-{
-	struct flock fl = {.l_type = type,
-			   .l_whence = SEEK_SET,
-			   .l_start = VFILE_LOCK_REQUEST,
-			   .l_len = 1};
-	int ret;
-
-	do {
-		ret = fcntl(f->fd, F_OFD_SETLKW, &fl);
-	} while (ret < 0 && errno == EINTR);
 	return ret < 0 ? -errno : 0;
 }
 
@@ -286,8 +310,11 @@ int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
 	 * one request may hold it. */
 	rangelock_acquire(&f->ranges, r, 0, RANGE_END, true);
 	err = lock_backing(f, exclusive ? F_WRLCK : F_RDLCK);
-	if (!err)
-		err = look_again(f);
+	if (err) {
+		rangelock_release(&f->ranges, r);
+		return err;
+	}
+	err = look_again(f);
 	if (err)
 		vfile_end_(f, r);
 	return err;
@@ -295,7 +322,7 @@ int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
 
 void vfile_end_(struct vfile *f, struct range *r)
 {
-	if (f->vault->shared && lock_backing(f, F_UNLCK) != 0)
-		abort(); /* releasing a lock on an open descriptor */
+	if (f->vault->shared)
+		unlock_backing(f);
 	rangelock_release(&f->ranges, r);
 }

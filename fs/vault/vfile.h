@@ -44,7 +44,10 @@ MUST_CHECK int vfile_open(struct vault *vault, int fd, bool writable,
 void vfile_close(struct vfile *f);
 
 bool vfile_writable(const struct vfile *f);
-/* Replace a descriptor open for reading by one open for both. */
+/*
+ * Replace a descriptor open for reading by one open for both, which it takes.
+ * vfile_fd() stays the same number; locks held on the old one are gone.
+ */
 void vfile_make_writable(struct vfile *f, int fd);
 /* The backing file, for fstat, fsync and attributes; stays vfile's own. */
 int vfile_fd(const struct vfile *f);

@@ -13,7 +13,7 @@ struct vfile {
 	struct vault *vault;
 	struct fernet_key *key; /* a slot of vault->file_keys */
 	uint8_t id[FILE_ID_LEN];
-	_Atomic int fd;
+	int fd;
 	atomic_bool writable;
 	/* Changed only by holders of a range that reaches RANGE_END. */
 	_Atomic uint64_t size;
@@ -37,7 +37,8 @@ void vfile_end_(struct vfile *f, struct range *r);
 
 /*
  * Read chunk index (of a file size long) into plain, the rest of its
- * CHUNK_SIZE bytes zeroed. -EBADMSG when damaged.
+ * CHUNK_SIZE bytes zeroed. -EBADMSG when damaged; -EAGAIN: it is a hole, and
+ * whether the file may have any is not known yet.
  */
 MUST_CHECK int vfile_load_chunk_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, uint8_t plain[CHUNK_SIZE]);
@@ -45,6 +46,14 @@ MUST_CHECK int vfile_load_chunk_(struct vfile *f, struct workspace *ws,
 /* The holes mark of the last chunk. Needs a range that includes it. */
 MUST_CHECK int vfile_load_holes_(struct vfile *f, struct workspace *ws,
 				 bool *holes);
+
+/* After -EAGAIN, for callers that hold no range: learn the holes mark. */
+MUST_CHECK int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
+				  uint64_t *bad_chunk);
+
+/* Zero the places of chunks first..last-1 in the backing file. */
+MUST_CHECK int vfile_zero_slots_(struct vfile *f, struct workspace *ws,
+				 uint64_t first, uint64_t last);
 
 /*
  * Seal chunk index of len bytes as the last one and write it into its place.
@@ -54,7 +63,10 @@ MUST_CHECK int vfile_store_last_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, const uint8_t *plain,
 				 size_t len, bool holes);
 
-/* vfile_write without its lock: the caller's range covers all it may touch */
+/*
+ * vfile_write without its lock: the caller's range covers all it may touch.
+ * -EAGAIN as above, with nothing written.
+ */
 MUST_CHECK int vfile_write_locked_(struct vfile *f, struct workspace *ws,
 				   const uint8_t *data, size_t len,
 				   uint64_t offset, uint64_t *bad_chunk);

@@ -63,6 +63,17 @@ static bool padding_is_zero(const struct slot *s, const uint8_t *stored)
 			      s->stored_len - s->token_len);
 }
 
+static bool holes_if_known(struct vfile *f, bool *holes)
+{
+	bool known;
+
+	pthread_mutex_lock(&f->marks_lock);
+	known = f->holes_known;
+	*holes = f->holes;
+	pthread_mutex_unlock(&f->marks_lock);
+	return known;
+}
+
 int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 		      uint8_t plain[CHUNK_SIZE])
 {
@@ -77,9 +88,11 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 	if (err)
 		return err == -ENODATA ? -EBADMSG : err;
 	if (!s.last && bytes_all_zero(stored, s.stored_len)) {
-		err = vfile_load_holes_(f, ws, &holes);
-		if (err || !holes)
-			return err ? err : -EBADMSG;
+		/* The last chunk may lie outside the caller's range. */
+		if (!holes_if_known(f, &holes))
+			return -EAGAIN;
+		if (!holes)
+			return -EBADMSG;
 		memset(plain, 0, CHUNK_SIZE);
 		return 0;
 	}
@@ -92,17 +105,6 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 	memcpy(plain, opened + CHUNK_TAG_LEN, s.plain_len);
 	memset(plain + s.plain_len, 0, CHUNK_SIZE - s.plain_len);
 	return 0;
-}
-
-static bool holes_if_known(struct vfile *f, bool *holes)
-{
-	bool known;
-
-	pthread_mutex_lock(&f->marks_lock);
-	known = f->holes_known;
-	*holes = f->holes;
-	pthread_mutex_unlock(&f->marks_lock);
-	return known;
 }
 
 int vfile_load_holes_(struct vfile *f, struct workspace *ws, bool *holes)
@@ -122,7 +124,8 @@ int vfile_load_holes_(struct vfile *f, struct workspace *ws, bool *holes)
 /*
  * Point a job at every slot that holds a token, the zero page at every hole.
  * Returns the number of jobs; -EAGAIN: there is a hole, and whether the file
- * may have holes is not known yet; -EBADMSG with *bad_chunk.
+ * may have holes is not known yet. Stops at a slot that no token can help,
+ * with *bad_chunk set: those in front of it may be worse.
  */
 static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
 			  size_t count, uint64_t size, uint64_t *bad_chunk)
@@ -141,14 +144,14 @@ static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
 				return -EAGAIN;
 			if (!holes) {
 				*bad_chunk = s.index;
-				return -EBADMSG;
+				break;
 			}
 			ws->chunk[i] = workspace_zeros;
 			continue;
 		}
 		if (!padding_is_zero(&s, stored)) {
 			*bad_chunk = s.index;
-			return -EBADMSG;
+			break;
 		}
 		ws->chunk[i] = plain + CHUNK_TAG_LEN;
 		ws->open_slot[jobs] = i;
@@ -188,7 +191,7 @@ static int open_run(struct vfile *f, struct workspace *ws, uint64_t first,
 			return -EBADMSG;
 		}
 	}
-	return 0;
+	return *bad_chunk == VFILE_NO_CHUNK ? 0 : -EBADMSG;
 }
 
 /* Describe len bytes of the run in ws->chunk, beginning skip bytes in. */
@@ -209,8 +212,7 @@ static int describe(struct workspace *ws, size_t skip, size_t len,
 	return n;
 }
 
-/* Learn the holes mark under a range of its own, before a second attempt. */
-static int learn_holes(struct vfile *f, struct workspace *ws,
+int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
 		       uint64_t *bad_chunk)
 {
 	struct range r;
@@ -278,7 +280,7 @@ ssize_t vfile_read(struct vfile *f, struct workspace *ws, uint64_t offset,
 		n = read_once(f, ws, offset, len, iov, iov_count, bad_chunk);
 		if (n != -EAGAIN)
 			return n;
-		n = learn_holes(f, ws, bad_chunk);
+		n = vfile_learn_holes_(f, ws, bad_chunk);
 		if (n)
 			return n;
 	}

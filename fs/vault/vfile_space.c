@@ -38,8 +38,7 @@ static int write_zeros(struct vfile *f, struct workspace *ws, uint64_t from,
 	return 0;
 }
 
-/* Zero the places of chunks first..last-1 in the backing file. */
-static int zero_slots(struct vfile *f, struct workspace *ws, uint64_t first,
+int vfile_zero_slots_(struct vfile *f, struct workspace *ws, uint64_t first,
 		      uint64_t last)
 {
 	uint64_t from = chunk_offset(first), to = chunk_offset(last);
@@ -69,10 +68,8 @@ static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 	bool holes;
 	int err = vfile_load_holes_(f, ws, &holes);
 
-	if (err) {
-		*bad_chunk = chunk_last_index(f->size);
+	if (err)
 		return err;
-	}
 	/* First the permission to have holes, then the holes. */
 	if (!holes)
 		err = vfile_mark_holes_(f, ws, true, bad_chunk);
@@ -81,7 +78,7 @@ static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 	pthread_mutex_lock(&f->marks_lock);
 	gaps_add(&f->gaps, first, last - 1);
 	pthread_mutex_unlock(&f->marks_lock);
-	return zero_slots(f, ws, first, last);
+	return vfile_zero_slots_(f, ws, first, last);
 }
 
 /* Zeros from offset to end, both within the file. */
@@ -90,8 +87,13 @@ static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 {
 	uint64_t first = (offset + CHUNK_SIZE - 1) / CHUNK_SIZE;
 	uint64_t last = end / CHUNK_SIZE;
-	int err;
+	bool holes;
+	int err = vfile_load_holes_(f, ws, &holes);
 
+	if (err) {
+		*bad_chunk = chunk_last_index(f->size);
+		return err;
+	}
 	if (last > chunk_last_index(f->size))
 		last = chunk_last_index(f->size);
 	if (first >= last)
@@ -117,6 +119,9 @@ static int allocate_locked(struct vfile *f, struct workspace *ws, int mode,
 		err = reserve(f, offset, len);
 	if (!err && zero && offset < inside)
 		err = zero_range(f, ws, offset, inside, bad_chunk);
+	/* What became a hole has lost its room. */
+	if (!err && (mode & FALLOC_FL_ZERO_RANGE))
+		err = reserve(f, offset, len);
 	if (!err && !keep && end > f->size)
 		err = vfile_resize_locked_(f, ws, end, bad_chunk);
 	return err;

@@ -66,6 +66,54 @@ static void set_holes(struct vfile *f, bool holes)
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
+/* What is on disk is not what was planned: look at it when it matters. */
+static void forget_holes(struct vfile *f)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	f->holes_known = false;
+	gaps_fini(&f->gaps);
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
+/*
+ * The write of the token at sealed into chunk index's place has failed. Was,
+ * or is, that place a hole? What it may hold then is a beginning of the token
+ * and zeros, which no other token can look like.
+ */
+static bool was_hole(struct vfile *f, uint64_t index, const uint8_t *sealed,
+		     size_t sealed_len)
+{
+	uint8_t stored[CHUNK_TOKEN_LEN];
+	size_t same = 0;
+
+	if (xio_pread(f->fd, stored, sizeof stored,
+		      (off_t)chunk_offset(index)) != 0)
+		return false;
+	if (sealed_len > sizeof stored)
+		sealed_len = sizeof stored;
+	while (same < sealed_len && stored[same] == sealed[same])
+		same++;
+	return same < sizeof stored &&
+	       bytes_all_zero(stored + same, sizeof stored - same);
+}
+
+/*
+ * A write of chunks first..end from ws->tokens failed. Where it broke off in
+ * a hole, for want of room as a rule, put the hole back.
+ */
+static void mend_holes(struct vfile *f, struct workspace *ws, uint64_t first,
+		       uint64_t end)
+{
+	uint64_t last = chunk_last_index(f->size);
+
+	for (uint64_t i = first; i <= end && i < last; i++)
+		if (was_hole(f, i, ws->tokens + (i - first) * CHUNK_TOKEN_LEN,
+			     CHUNK_TOKEN_LEN)) {
+			(void)!vfile_zero_slots_(f, ws, i, i + 1);
+			return; /* a write goes from front to back */
+		}
+}
+
 int vfile_mark_holes_(struct vfile *f, struct workspace *ws, bool holes,
 		      uint64_t *bad_chunk)
 {
@@ -146,7 +194,7 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 			uint8_t *merged = i == first ? ws->head : ws->tail;
 
 			err = vfile_load_chunk_(f, ws, i, merged);
-			if (err)
+			if (err == -EBADMSG)
 				*bad_chunk = i;
 			memcpy(merged + p.from, p.data, p.to - p.from);
 			plain = merged;
@@ -157,7 +205,9 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	if (err)
 		return err;
 	err = store_run(f, ws, first, end - first + 1, end == last);
-	if (!err)
+	if (err)
+		mend_holes(f, ws, first, end);
+	else
 		(void)update_gaps(f, first, end, 1, 0);
 	return err;
 }
@@ -167,13 +217,29 @@ static void undo_extend(struct vfile *f, struct workspace *ws, bool holes)
 {
 	uint64_t last = chunk_last_index(f->size);
 
-	if (vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(f->size),
-			      holes) == 0)
-		(void)!cut_backing(f, f->size);
-	pthread_mutex_lock(&f->marks_lock);
-	f->holes_known = false;
-	gaps_fini(&f->gaps);
-	pthread_mutex_unlock(&f->marks_lock);
+	(void)!vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(f->size),
+				 holes);
+	(void)!cut_backing(f, f->size);
+}
+
+/*
+ * Store a staged extension: count chunks from first on, and after them the
+ * former last one where a hole lies between.
+ */
+static int store_extension(struct vfile *f, struct workspace *ws,
+			   uint64_t first, size_t count, bool hole)
+{
+	uint64_t old_last = chunk_last_index(f->size);
+	int err = store_run(f, ws, first, count, true);
+
+	if (err) {
+		mend_holes(f, ws, first, first + count - 1);
+		return err;
+	}
+	if (!hole)
+		return 0;
+	stage(ws, 0, chunk_tag(old_last, false, false), ws->tail, CHUNK_SIZE);
+	return store_run(f, ws, old_last, 1, false);
 }
 
 /*
@@ -200,10 +266,10 @@ static int stage_extension(struct vfile *f, struct workspace *ws, size_t slot,
 				memset(ws->head, 0, CHUNK_SIZE);
 			} else {
 				err = vfile_load_chunk_(f, ws, i, ws->head);
-				if (err) {
+				if (err == -EBADMSG)
 					*bad_chunk = i;
+				if (err)
 					return err;
-				}
 			}
 			memcpy(ws->head + p.from, p.data, p.to - p.from);
 			plain = ws->head;
@@ -233,7 +299,8 @@ static int extend(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	if (!err)
 		err = vfile_load_holes_(f, ws, &had);
 	if (err) {
-		*bad_chunk = old_last;
+		if (err == -EBADMSG)
+			*bad_chunk = old_last;
 		return err;
 	}
 	holes = update_gaps(f, first, end, hole ? old_last + 1 : 1,
@@ -242,16 +309,14 @@ static int extend(struct vfile *f, struct workspace *ws, const uint8_t *data,
 		stage(ws, 0, chunk_tag(old_last, false, false), ws->tail,
 		      CHUNK_SIZE);
 	err = stage_extension(f, ws, lead, data, len, offset, holes, bad_chunk);
-	if (!err)
-		err = store_run(f, ws, first - lead, end - first + 1 + lead,
-				true);
-	if (!err && hole) {
-		stage(ws, 0, chunk_tag(old_last, false, false), ws->tail,
-		      CHUNK_SIZE);
-		err = store_run(f, ws, old_last, 1, false);
+	if (!err) {
+		err = store_extension(f, ws, first - lead,
+				      end - first + 1 + lead, hole);
+		if (err)
+			undo_extend(f, ws, had);
 	}
 	if (err) {
-		undo_extend(f, ws, had);
+		forget_holes(f);
 		return err;
 	}
 	f->size = offset + len;
@@ -293,7 +358,12 @@ static int begin_write(struct vfile *f, struct range *r,
 		if (err)
 			return err;
 		if (r->last == RANGE_END || at + w->len <= f->size) {
-			*offset = w->append ? f->size : w->offset;
+			at = w->append ? f->size : w->offset;
+			if (at > CHUNK_MAX_PLAIN_LEN - w->len) {
+				vfile_end_(f, r);
+				return -EFBIG;
+			}
+			*offset = at;
 			if (r->first <= *offset / CHUNK_SIZE &&
 			    r->first <= chunk_last_index(f->size))
 				return 0;
@@ -323,6 +393,25 @@ static void clear_holes(struct vfile *f, struct workspace *ws)
 	vfile_end_(f, &r);
 }
 
+/* In a shared vault marks are known only for as long as the lock is held. */
+static int write_knowing_holes(struct vfile *f, struct workspace *ws,
+			       const struct vfile_write *w, uint64_t offset,
+			       uint64_t *bad_chunk)
+{
+	bool holes;
+	int err =
+		vfile_write_locked_(f, ws, w->data, w->len, offset, bad_chunk);
+
+	if (err != -EAGAIN || !f->vault->shared)
+		return err;
+	err = vfile_load_holes_(f, ws, &holes);
+	if (err == -EBADMSG)
+		*bad_chunk = chunk_last_index(f->size);
+	return err ? err
+		   : vfile_write_locked_(f, ws, w->data, w->len, offset,
+					 bad_chunk);
+}
+
 int vfile_write(struct vfile *f, struct workspace *ws,
 		const struct vfile_write *w, uint64_t *bad_chunk)
 {
@@ -335,16 +424,84 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		return 0;
 	if (w->len > VFILE_IO_MAX)
 		return -EINVAL;
-	if (w->offset > CHUNK_MAX_PLAIN_LEN - w->len)
+	if (!w->append && w->offset > CHUNK_MAX_PLAIN_LEN - w->len)
 		return -EFBIG;
-	err = begin_write(f, &r, w, &offset);
-	if (err)
-		return err;
-	err = vfile_write_locked_(f, ws, w->data, w->len, offset, bad_chunk);
-	vfile_end_(f, &r);
+	for (;;) {
+		err = begin_write(f, &r, w, &offset);
+		if (err)
+			return err;
+		err = write_knowing_holes(f, ws, w, offset, bad_chunk);
+		vfile_end_(f, &r);
+		if (err != -EAGAIN)
+			break;
+		err = vfile_learn_holes_(f, ws, bad_chunk);
+		if (err)
+			return err;
+	}
 	if (!err && !f->vault->shared)
 		clear_holes(f, ws);
 	return err;
+}
+
+/* What shrinking needs to know: the chunk that becomes the last, and marks. */
+static int load_new_last(struct vfile *f, struct workspace *ws, uint64_t size,
+			 bool *had, uint64_t *bad_chunk)
+{
+	uint64_t bad = chunk_last_index(f->size);
+	int err = 0;
+
+	/* A file of one chunk has no holes, whatever was in it. */
+	if (size > CHUNK_SIZE)
+		err = vfile_load_holes_(f, ws, had);
+	if (!err && size > 0) {
+		bad = chunk_last_index(size);
+		err = vfile_load_chunk_(f, ws, bad, ws->tail);
+	}
+	/* Chunk 0 is zeroed: may it be? */
+	if (err == -EAGAIN) {
+		err = vfile_load_holes_(f, ws, had);
+		if (err)
+			bad = chunk_last_index(f->size);
+		else
+			err = vfile_load_chunk_(f, ws, 0, ws->tail);
+	}
+	if (err == -EBADMSG)
+		*bad_chunk = bad;
+	return err;
+}
+
+/* Will there be holes once chunk last is the last one? */
+static bool cut_gaps(struct vfile *f, uint64_t last)
+{
+	bool any;
+
+	pthread_mutex_lock(&f->marks_lock);
+	f->holes_known = true;
+	if (last == 0)
+		gaps_fini(&f->gaps);
+	else
+		gaps_fill(&f->gaps, last, UINT64_MAX);
+	any = !gaps_none(&f->gaps);
+	pthread_mutex_unlock(&f->marks_lock);
+	return any;
+}
+
+/* The chunk in ws->tail could not be made the last: leave it as it was. */
+static void undo_shrink(struct vfile *f, struct workspace *ws, uint64_t last,
+			size_t stored_len, bool had)
+{
+	uint64_t old_last = chunk_last_index(f->size);
+
+	if (last == old_last) {
+		(void)!vfile_store_last_(f, ws, last, ws->tail,
+					 chunk_last_len(f->size), had);
+	} else if (was_hole(f, last, ws->tokens, stored_len)) {
+		(void)!vfile_zero_slots_(f, ws, last, last + 1);
+	} else {
+		stage(ws, 0, chunk_tag(last, false, false), ws->tail,
+		      CHUNK_SIZE);
+		(void)!store_run(f, ws, last, 1, false);
+	}
 }
 
 /* Make the file shorter: the chunk that becomes the last is sealed as such. */
@@ -352,31 +509,23 @@ static int shrink(struct vfile *f, struct workspace *ws, uint64_t size,
 		  uint64_t *bad_chunk)
 {
 	uint64_t last = chunk_last_index(size);
-	bool holes = false;
-	int err = 0;
+	size_t len = chunk_last_len(size);
+	bool had = false, holes;
+	int err = load_new_last(f, ws, size, &had, bad_chunk);
 
-	*bad_chunk = chunk_last_index(f->size);
-	if (size > 0) {
-		err = vfile_load_holes_(f, ws, &holes);
-		if (!err)
-			err = vfile_load_chunk_(f, ws, last, ws->tail);
-	}
 	if (err)
 		return err;
-	pthread_mutex_lock(&f->marks_lock);
-	f->holes_known = true;
-	if (size == 0)
-		gaps_fini(&f->gaps);
-	else
-		gaps_fill(&f->gaps, last, UINT64_MAX);
-	holes = !gaps_none(&f->gaps);
-	pthread_mutex_unlock(&f->marks_lock);
-	err = vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(size),
-				holes);
+	holes = cut_gaps(f, last);
+	err = vfile_store_last_(f, ws, last, ws->tail, len, holes);
+	if (err && size > 0)
+		undo_shrink(f, ws, last, FERNET_TOKEN_LEN(CHUNK_TAG_LEN + len),
+			    had);
 	if (!err)
 		err = cut_backing(f, size);
-	if (err)
+	if (err) {
+		forget_holes(f);
 		return err;
+	}
 	f->size = size;
 	set_holes(f, holes);
 	return 0;
@@ -387,8 +536,9 @@ int vfile_resize_locked_(struct vfile *f, struct workspace *ws, uint64_t size,
 {
 	uint64_t from = chunk_last_index(size) * CHUNK_SIZE;
 
+	/* Moves the modification time, as truncate(2) must. */
 	if (size == f->size)
-		return 0;
+		return cut_backing(f, size);
 	if (size < f->size)
 		return shrink(f, ws, size, bad_chunk);
 	/* Growing is writing zeros into what becomes the last chunk. */
