@@ -1,0 +1,183 @@
+#include "chunk.h"
+
+#include "header.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { BRUTE_PLAIN = 4 * CHUNK_SIZE, BRUTE_BACKING = 176 + 4 * 4169 + 4177 };
+
+/* The length of a file of len bytes, spelt out chunk by chunk. */
+static uint64_t slow_backing_len(uint64_t len)
+{
+	uint64_t backing = HEADER_LEN;
+
+	for (; len > CHUNK_SIZE; len -= CHUNK_SIZE)
+		backing += FERNET_TOKEN_LEN(CHUNK_TAG_LEN + CHUNK_SIZE);
+	/* the token, then zeros up to a length that tells len */
+	backing += FERNET_TOKEN_LEN(CHUNK_TAG_LEN + len);
+	return backing + (len + CHUNK_TAG_LEN) % 16;
+}
+
+static void test_chunk_lengths__match_the_tokens(void **state)
+{
+	(void)state;
+	for (uint64_t len = 0; len <= BRUTE_PLAIN; len++)
+		assert_int_equal(chunk_backing_len(len), slow_backing_len(len));
+	assert_int_equal(CHUNK_TOKEN_LEN, 4169);
+	assert_int_equal(chunk_backing_len(0), HEADER_LEN + 81);
+}
+
+/*
+ * Every backing length either belongs to exactly one plaintext length, and
+ * is read as that, or to none, and is refused.
+ */
+static void test_chunk_plain_len__is_the_inverse(void **state)
+{
+	static uint32_t owner[BRUTE_BACKING]; /* plaintext length + 1 */
+
+	(void)state;
+	for (uint32_t len = 0; len <= BRUTE_PLAIN; len++) {
+		uint64_t backing = slow_backing_len(len);
+
+		assert_in_range(backing, 0, BRUTE_BACKING - 1);
+		assert_int_equal(owner[backing], 0);
+		owner[backing] = len + 1;
+	}
+	for (uint64_t b = 0; b <= slow_backing_len(BRUTE_PLAIN); b++) {
+		uint64_t len = 77777;
+		int err = chunk_plain_len(b, &len);
+
+		if (owner[b]) {
+			assert_int_equal(err, 0);
+			assert_int_equal(len, owner[b] - 1);
+		} else {
+			assert_int_equal(err, -EBADMSG);
+			assert_int_equal(len, 77777);
+		}
+	}
+}
+
+static uint64_t random_len(void)
+{
+	uint64_t r = 0;
+
+	for (int i = 0; i < 5; i++)
+		r = r << 15 ^ (uint64_t)(rand() & 0x7fff);
+	return r >> (rand() % 52) & INT64_MAX;
+}
+
+static void check_large(uint64_t len)
+{
+	uint64_t got, index = chunk_last_index(len);
+
+	assert_true(chunk_backing_len(len) <= INT64_MAX);
+	assert_int_equal(chunk_plain_len(chunk_backing_len(len), &got), 0);
+	assert_true(got == len);
+	assert_true(index <= CHUNK_INDEX_MASK);
+	assert_true(index * CHUNK_SIZE + chunk_last_len(len) == len);
+	assert_true(chunk_offset(index) < chunk_backing_len(len));
+	/* one byte more is another length */
+	if (len < CHUNK_MAX_PLAIN_LEN)
+		assert_true(chunk_backing_len(len + 1) >
+			    chunk_backing_len(len));
+}
+
+static void test_chunk_plain_len__holds_for_large_files(void **state)
+{
+	(void)state;
+	srand(1);
+	for (int i = 0; i < 200000; i++)
+		check_large(random_len() % (CHUNK_MAX_PLAIN_LEN + 1));
+	for (uint64_t d = 0; d < 3 * CHUNK_SIZE; d++)
+		check_large(CHUNK_MAX_PLAIN_LEN - d);
+}
+
+/* Whatever length is accepted is that of the plaintext it is read as. */
+static void test_chunk_plain_len__accepts_no_other_length(void **state)
+{
+	(void)state;
+	srand(2);
+	for (int i = 0; i < 500000; i++) {
+		uint64_t backing = random_len(), len;
+
+		if (chunk_plain_len(backing, &len) == 0)
+			assert_true(chunk_backing_len(len) == backing);
+	}
+}
+
+static void test_chunk_plain_len__refuses_the_unreachable(void **state)
+{
+	uint64_t len = 5;
+
+	(void)state;
+	assert_int_equal(
+		chunk_plain_len(chunk_backing_len(CHUNK_MAX_PLAIN_LEN) + 82,
+				&len),
+		-EBADMSG);
+	for (uint64_t b = UINT64_MAX; b > UINT64_MAX - 9000; b--)
+		assert_int_equal(chunk_plain_len(b, &len), -EBADMSG);
+	assert_int_equal(len, 5);
+}
+
+static void test_chunk_tag_check__accepts_what_chunk_tag_makes(void **state)
+{
+	const uint64_t indices[] = {0, 1, 255, 1 << 20, CHUNK_INDEX_MASK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof indices / sizeof indices[0]; i++) {
+		uint64_t index = indices[i];
+		bool holes = true;
+
+		assert_int_equal(chunk_tag_check(chunk_tag(index, false, true),
+						 index, false, &holes),
+				 0);
+		assert_true(holes); /* untouched */
+		assert_int_equal(chunk_tag_check(chunk_tag(index, true, false),
+						 index, true, &holes),
+				 0);
+		assert_false(holes);
+		assert_int_equal(chunk_tag_check(chunk_tag(index, true, true),
+						 index, true, &holes),
+				 0);
+		assert_true(holes);
+	}
+}
+
+/* Of a good tag, any one bit changed is refused, but for the holes mark. */
+static void test_chunk_tag_check__refuses_every_other_bit(void **state)
+{
+	bool holes;
+
+	(void)state;
+	for (int bit = 0; bit < 64; bit++) {
+		uint64_t flip = UINT64_C(1) << bit;
+		int last = chunk_tag_check(chunk_tag(9, true, false) ^ flip, 9,
+					   true, &holes);
+
+		assert_int_equal(chunk_tag_check(9 ^ flip, 9, false, &holes),
+				 -EBADMSG);
+		assert_int_equal(last, bit == 62 ? 0 : -EBADMSG);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_chunk_lengths__match_the_tokens),
+		cmocka_unit_test(test_chunk_plain_len__is_the_inverse),
+		cmocka_unit_test(test_chunk_plain_len__holds_for_large_files),
+		cmocka_unit_test(test_chunk_plain_len__accepts_no_other_length),
+		cmocka_unit_test(test_chunk_plain_len__refuses_the_unreachable),
+		cmocka_unit_test(
+			test_chunk_tag_check__accepts_what_chunk_tag_makes),
+		cmocka_unit_test(test_chunk_tag_check__refuses_every_other_bit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
