@@ -16,14 +16,14 @@ def as_user(fn):
     return in_child(fn, USER, USER) if os.geteuid() == 0 else fn()
 
 
-def mounted():
+def mounted(**kw):
     # The build tree may lie where an ordinary user cannot look.
     own = os.path.join(frond.work(), "frondfs")
     shutil.copy(frond.FRONDFS, own)
     os.chmod(own, 0o755)
     frond.FRONDFS = own
     os.chmod("/dev/fuse", 0o666) if os.geteuid() == 0 else None
-    return frond.Mount(user=USER if os.geteuid() == 0 else None)
+    return frond.Mount(user=USER if os.geteuid() == 0 else None, **kw)
 
 
 @check(plain=False)
@@ -72,6 +72,26 @@ def files_of_mode_0_and_0200_can_be_used_by_their_owner():
             os.chmod(m / "f256", 0)
             os.rename(m / "f256", m / "g")
             os.unlink(m / "g")
+        as_user(use)
+
+
+@check(plain=False)
+def many_unreadable_files_stay_usable_with_few_descriptors():
+    with mounted(nofile=256) as m:
+        def use():
+            fds = [os.open(m / f"f{i}", os.O_CREAT | os.O_RDWR, (0o200, 0, 0o400)[i % 3])
+                   for i in range(800)]
+            for turn in range(2):
+                for i, fd in enumerate(fds):
+                    os.pwrite(fd, b"%04d" % i * 10, turn * 40)
+            for i in range(0, 800, 5):
+                os.rename(m / f"f{i}", m / f"renamed{i}")
+            for i in range(1, 800, 5):
+                os.unlink(m / f"f{i}")
+            for i, fd in enumerate(fds):
+                os.fsync(fd)
+                eq(os.pread(fd, 200, 0), b"%04d" % i * 20, f"file {i}")
+                os.close(fd)
         as_user(use)
 
 

@@ -50,7 +50,7 @@ def without_shared_a_second_mount_is_refused():
     with frond.Mount() as m:
         other = frond.fresh("mnt")
         os.mkdir(other)
-        for options in ("shared", "rw"):
+        for options in ("shared", "writeback=on"):
             try:
                 run(frond.FRONDFS, "mount", "-f", "-o", options, "--passfile",
                     frond.passfile(), m.vault, other, timeout=60)

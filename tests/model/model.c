@@ -1,10 +1,12 @@
 /*
  * model --dir-a DIR --dir-b DIR [--threads N] [--ops N] [--seed N]
+ * model --dir-a DIR --dir-b DIR --compare
  *
  * Takes the same random steps in both directories from many threads and
  * compares what each step returns and shows; at the end, the whole trees.
  * Every thread has names of its own, some of them in directories that all
- * share. Exit status: 0 alike, 1 not alike, 2 wrong use.
+ * share. --compare does the last part alone. Exit status: 0 alike, 1 not alike,
+ * 2 wrong use.
  */
 #include "pair.h"
 
@@ -27,6 +29,7 @@ struct options {
 	unsigned threads;
 	unsigned long ops;
 	uint64_t seed;
+	bool compare_only;
 };
 
 struct worker {
@@ -249,6 +252,7 @@ static int parse(int argc, char **argv, struct options *opt)
 		{"threads", required_argument, NULL, 't'},
 		{"ops", required_argument, NULL, 'o'},
 		{"seed", required_argument, NULL, 's'},
+		{"compare", no_argument, NULL, 'c'},
 		{NULL, 0, NULL, 0},
 	};
 	int c;
@@ -264,6 +268,8 @@ static int parse(int argc, char **argv, struct options *opt)
 			opt->ops = strtoul(optarg, NULL, 10);
 		else if (c == 's')
 			opt->seed = strtoull(optarg, NULL, 10);
+		else if (c == 'c')
+			opt->compare_only = true;
 		else
 			return -EINVAL;
 	}
@@ -312,10 +318,13 @@ int main(int argc, char **argv)
 
 	if (parse(argc, argv, &opt) != 0) {
 		fprintf(stderr, "usage: model --dir-a DIR --dir-b DIR "
-				"[--threads N] [--ops N] [--seed N]\n");
+				"[--threads N] [--ops N] [--seed N] | "
+				"--compare\n");
 		return 2;
 	}
 	umask(022);
+	if (opt.compare_only)
+		return tree_compare(opt.dir_a, opt.dir_b) ? 1 : 0;
 	printf("seed %llu, %u threads, %lu steps each\n",
 	       (unsigned long long)opt.seed, opt.threads, opt.ops);
 	fflush(stdout);

@@ -1,0 +1,168 @@
+#!/usr/bin/python3
+"""Descriptors and memory stay within bounds however much is touched."""
+import os
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import Skip, blob, check, eq, get, put
+
+INODES = frond.scale(100000, 5000)
+
+
+def rss(m):
+    """Resident bytes of the daemon that are its own."""
+    with open(f"/proc/{m.pid}/status") as f:
+        fields = dict(line.split(":", 1) for line in f)
+    return int(fields["RssAnon"].split()[0]) * 1024
+
+
+def descriptors(m):
+    return len(os.listdir(f"/proc/{m.pid}/fd"))
+
+
+def fill(m, n, size=0):
+    data = blob(size)
+    for i in range(n):
+        if i % 1000 == 0:
+            os.mkdir(m / f"d{i // 1000:03}")
+        put(m / f"d{i // 1000:03}/file-{i:09}", data)
+
+
+def look(m):
+    """Have the kernel cache every inode; their number."""
+    n = 0
+    for d, _, names in os.walk(m.path):
+        for name in names:
+            os.stat(os.path.join(d, name))
+            n += 1
+    return n
+
+
+@check(plain=False)
+def a_cached_inode_costs_at_most_512_bytes_beyond_its_name():
+    if frond.SLOW:
+        raise Skip("a sanitizer's allocator needs more")
+    with frond.Mount(nofile=1024) as m:
+        os.mkdir(m / "warm")
+        for i in range(500):
+            put(m / f"warm/f{i}", b"x")
+        os.sync()
+        m.umount()
+        with m.mount():
+            look(m)
+            os.listdir(m / "warm")
+            base = rss(m)
+            fill(m, INODES)
+            m.remount()
+            look_warm = len(os.listdir(m / "warm"))
+            eq(look_warm, 500)
+            for i in range(500):
+                os.stat(m / f"warm/f{i}")
+            base = rss(m)
+            seen = look(m)
+            eq(seen, INODES + 500)
+            per = (rss(m) - base) / INODES
+            print(f"{per:.0f} bytes for each of {INODES} cached inodes")
+            name = len("file-000000000")
+            assert per <= 512 + name, f"{per:.0f} bytes each"
+            assert descriptors(m) < 1024
+
+
+@check(plain=False)
+def more_files_are_read_and_written_than_descriptors_exist():
+    n = frond.scale(5000, 2000)
+    with frond.Mount(nofile=1024) as m:
+        fill(m, n, 5000)
+        for d, _, names in os.walk(m.path):
+            for name in names:
+                eq(len(get(os.path.join(d, name))), 5000)
+        assert descriptors(m) < 1024, f"{descriptors(m)} descriptors"
+
+
+@check(plain=False)
+def three_thousand_files_open_at_once_for_writing():
+    with frond.Mount(nofile=1024) as m:
+        fds = [os.open(m / f"f{i}", os.O_CREAT | os.O_RDWR, 0o644) for i in range(3000)]
+        for turn in range(3):
+            for i, fd in enumerate(fds):
+                os.pwrite(fd, b"%05d" % i * 100, turn * 500)
+        for fd in fds[::100]:
+            os.fsync(fd)
+        for i, fd in enumerate(fds):
+            eq(os.pread(fd, 2000, 0), b"%05d" % i * 300)
+        # Renamed while evicted: the name that the daemon knew is gone.
+        for i in range(0, 3000, 3):
+            os.rename(m / f"f{i}", m / f"renamed{i}")
+        for i in range(0, 3000, 3):
+            os.pwrite(fds[i], b"late", 1500)
+            os.close(fds[i])
+        m_listed = os.listdir(m.path)
+        eq(len(m_listed), 3000)
+        for i in range(3000):
+            if i % 3:
+                os.close(fds[i])
+        m.remount()
+        for i in range(0, 3000, 3):
+            eq(get(m / f"renamed{i}"), b"%05d" % i * 300 + b"late")
+
+
+@check(plain=False)
+def creating_and_deleting_for_long_costs_nothing():
+    if frond.SLOW:
+        raise Skip("a sanitizer's quarantine grows on purpose")
+    with frond.Mount() as m:
+        def loop(k, rounds):
+            for i in range(rounds):
+                d = m / f"d{k}"
+                os.mkdir(d)
+                for j in range(20):
+                    put(f"{d}/f{j}", b"x" * (j * 300))
+                    os.setxattr(f"{d}/f{j}", "user.x", b"y")
+                os.rename(f"{d}/f3", f"{d}/{'n' * 250}")
+                os.symlink("x" * 3500, f"{d}/l")
+                os.readlink(f"{d}/l")
+                os.listdir(d)
+                for name in os.listdir(d):
+                    os.unlink(f"{d}/{name}")
+                os.rmdir(d)
+
+        def together(rounds):
+            threads = [threading.Thread(target=loop, args=(k, rounds)) for k in range(3)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+        rounds = frond.scale(60, 10)
+        together(rounds)
+        fds, before = descriptors(m), rss(m)
+        together(rounds * 3)
+        grown = rss(m) - before
+        made = rounds * 3 * 3 * 22
+        assert grown < max(256 << 10, made * 16), f"{grown} bytes more after {made} files"
+        assert descriptors(m) <= fds + 16, f"{fds} descriptors, then {descriptors(m)}"
+
+
+@check(plain=False)
+def forgotten_inodes_are_given_back():
+    if frond.SLOW or os.geteuid():
+        raise Skip("needs root and a plain allocator")
+    with frond.Mount() as m:
+        fill(m, frond.scale(20000, 5000))
+        m.remount()
+        base = rss(m)
+        look(m)
+        full = rss(m)
+        for _ in range(3):
+            put("/proc/sys/vm/drop_caches", b"2")
+        look_again = []
+        for _ in range(3):
+            look(m)
+            put("/proc/sys/vm/drop_caches", b"2")
+            look_again.append(rss(m))
+        limit = full + (full - base) * 0.3 + (1 << 20)
+        assert max(look_again) <= limit, f"{base}, {full}, then {look_again}"
+
+
+frond.main()
