@@ -22,9 +22,9 @@ void passphrase_free(struct passphrase *p)
 }
 
 /*
- * Read from fd into buf until it holds a whole line, or no more is to come
- * or fits. The bytes behind the line are read as well when drain is set, so
- * that a command never meets a closed pipe.
+ * Read from fd into buf (twice LINE_ROOM) until it holds a whole line, or no
+ * more is to come or fits. drain: read on to the end, so that a command never
+ * meets a closed pipe; that goes into the second half.
  */
 static ssize_t read_some_line(int fd, char *buf, bool drain)
 {
@@ -32,10 +32,8 @@ static ssize_t read_some_line(int fd, char *buf, bool drain)
 	bool whole = false;
 
 	while (!whole || drain) {
-		size_t at = whole ? LINE_ROOM : len;
-		size_t room = at < LINE_ROOM ? LINE_ROOM - at : LINE_ROOM;
-		/* the second half of buf takes what nobody asked for */
-		ssize_t n = read(fd, buf + at, room);
+		ssize_t n = whole ? read(fd, buf + LINE_ROOM, LINE_ROOM)
+				  : read(fd, buf + len, LINE_ROOM - len);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdbool.h>
@@ -22,6 +23,23 @@ static void note_signal(int signo)
 	for (size_t i = 0; i < COUNT(watched); i++)
 		if (watched[i] == signo)
 			caught[i] = 1;
+}
+
+/*
+ * Only in ppoll(2) may a signal come through: between two calls it would be
+ * noted, and the next read(2) would wait nevertheless. SIGTTIN and SIGTTOU
+ * answer calls of our own, and must stop those of a process in the background
+ * (blocked, they would let tcsetattr(3) pass).
+ */
+static void block_signals(sigset_t *before)
+{
+	sigset_t block;
+
+	sigemptyset(&block);
+	for (size_t i = 0; i < COUNT(watched); i++)
+		if (watched[i] != SIGTTIN && watched[i] != SIGTTOU)
+			sigaddset(&block, watched[i]);
+	sigprocmask(SIG_BLOCK, &block, before);
 }
 
 static bool any_caught(void)
@@ -65,20 +83,36 @@ static bool deliver_signals(const struct sigaction saved[static COUNT(watched)])
 	return stopped;
 }
 
+/* One byte; 0 at the end of file. mask: what to wait with. */
+static ssize_t read_byte(int fd, const sigset_t *mask, char *c)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	for (;;) {
+		ssize_t n = ppoll(&pfd, 1, NULL, mask);
+
+		if (n > 0)
+			n = read(fd, c, 1);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR || any_caught())
+			return -errno;
+	}
+}
+
 /* Also reads what does not fit, up to the end of the line. */
-static int read_line(int fd, char *line, size_t max, size_t *len_out)
+static int read_line(int fd, const sigset_t *mask, char *line, size_t max,
+		     size_t *len_out)
 {
 	size_t len = 0;
 	bool too_long = false;
-	char c;
+	char c = 0;
 
 	for (;;) {
-		ssize_t n = read(fd, &c, 1);
+		ssize_t n = read_byte(fd, mask, &c);
 
-		if (n < 0 && errno == EINTR && !any_caught())
-			continue;
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		if (n == 0 && len == 0)
 			return -ENODATA;
 		if (n == 0 || c == '\n')
@@ -103,8 +137,8 @@ static int set_terminal(int fd, const struct termios *mode)
 	return 0;
 }
 
-static int ask_once(int fd, const char *prompt, char *line, size_t max,
-		    size_t *len_out)
+static int ask_once(int fd, const char *prompt, const sigset_t *mask,
+		    char *line, size_t max, size_t *len_out)
 {
 	struct termios before, quiet;
 	int err;
@@ -119,7 +153,7 @@ static int ask_once(int fd, const char *prompt, char *line, size_t max,
 		return err;
 	err = xio_write(fd, prompt, strlen(prompt));
 	if (!err)
-		err = read_line(fd, line, max, len_out);
+		err = read_line(fd, mask, line, max, len_out);
 	/* Caught signals wait until this is done. */
 	while (tcsetattr(fd, TCSAFLUSH, &before) < 0 && errno == EINTR)
 		;
@@ -132,14 +166,17 @@ int tty_ask(const char *prompt, char *line, size_t max, size_t *len_out)
 {
 	struct sigaction saved[COUNT(watched)];
 	CLEANUP_FD int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	sigset_t mask;
 	bool again;
 	int err;
 
 	if (fd < 0)
 		return -ENXIO;
 	do {
+		block_signals(&mask);
 		watch_signals(saved);
-		err = ask_once(fd, prompt, line, max, len_out);
+		err = ask_once(fd, prompt, &mask, line, max, len_out);
+		sigprocmask(SIG_SETMASK, &mask, NULL);
 		again = deliver_signals(saved) && err;
 	} while (again);
 	return err;
