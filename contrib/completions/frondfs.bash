@@ -12,7 +12,7 @@ _frondfs_mounts() {
 }
 
 _frondfs_mount_options() {
-	local before= word=$cur
+	local before='' word=$cur
 	if [[ $cur == *,* ]]; then
 		before=${cur%,*},
 		word=${cur##*,}
