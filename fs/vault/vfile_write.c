@@ -486,22 +486,34 @@ static bool cut_gaps(struct vfile *f, uint64_t last)
 	return any;
 }
 
-/* The chunk in ws->tail could not be made the last: leave it as it was. */
-static void undo_shrink(struct vfile *f, struct workspace *ws, uint64_t last,
-			size_t stored_len, bool had)
-{
-	uint64_t old_last = chunk_last_index(f->size);
+/* A long last chunk's zeros reach this far into the next chunk's place. */
+enum { SPILL_LEN = CHUNK_LAST_MAX - CHUNK_TOKEN_LEN };
 
-	if (last == old_last) {
+/*
+ * The chunk in ws->tail could not be made the last one of a file cut to size:
+ * leave it, and what its zeros spilt over, as it was.
+ */
+static void undo_shrink(struct vfile *f, struct workspace *ws, uint64_t size,
+			bool had, const uint8_t next[static SPILL_LEN])
+{
+	uint64_t last = chunk_last_index(size);
+	size_t len = chunk_last_len(size);
+
+	if (last == chunk_last_index(f->size)) {
 		(void)!vfile_store_last_(f, ws, last, ws->tail,
 					 chunk_last_len(f->size), had);
-	} else if (was_hole(f, last, ws->tokens, stored_len)) {
+		return;
+	}
+	if (was_hole(f, last, ws->tokens,
+		     FERNET_TOKEN_LEN(CHUNK_TAG_LEN + len))) {
 		(void)!vfile_zero_slots_(f, ws, last, last + 1);
 	} else {
 		stage(ws, 0, chunk_tag(last, false, false), ws->tail,
 		      CHUNK_SIZE);
 		(void)!store_run(f, ws, last, 1, false);
 	}
+	(void)!xio_pwrite(f->fd, next, SPILL_LEN,
+			  (off_t)chunk_offset(last + 1));
 }
 
 /* Make the file shorter: the chunk that becomes the last is sealed as such. */
@@ -509,20 +521,24 @@ static int shrink(struct vfile *f, struct workspace *ws, uint64_t size,
 		  uint64_t *bad_chunk)
 {
 	uint64_t last = chunk_last_index(size);
-	size_t len = chunk_last_len(size);
+	uint8_t next[SPILL_LEN] = {0};
 	bool had = false, holes;
 	int err = load_new_last(f, ws, size, &had, bad_chunk);
 
+	if (!err && last < chunk_last_index(f->size))
+		err = xio_pread(f->fd, next, sizeof next,
+				(off_t)chunk_offset(last + 1));
 	if (err)
 		return err;
 	holes = cut_gaps(f, last);
-	err = vfile_store_last_(f, ws, last, ws->tail, len, holes);
-	if (err && size > 0)
-		undo_shrink(f, ws, last, FERNET_TOKEN_LEN(CHUNK_TAG_LEN + len),
-			    had);
+	err = vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(size),
+				holes);
 	if (!err)
 		err = cut_backing(f, size);
 	if (err) {
+		/* Of a file to be emptied nothing has been loaded. */
+		if (size > 0)
+			undo_shrink(f, ws, size, had, next);
 		forget_holes(f);
 		return err;
 	}
