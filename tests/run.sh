@@ -1,0 +1,319 @@
+#!/bin/bash
+# tests/run.sh [-k PATTERN] [STAGE...]: install what is missing, build, and run
+# everything that must hold. Without stages: all of them, in this order.
+#
+#   packages  what the tests need, from apt
+#   dev       gcc, every warning an error; unit tests
+#   cases     tests/cases on real mounts
+#   clang     the same build with clang; unit tests
+#   format    clang-format, and scripts that parse
+#   asan      address and undefined-behaviour sanitizers: units and cases
+#   tsan      thread sanitizer: units and the cases with many threads
+#   fuzz      every fuzz target for a few seconds
+#   install   cmake --install puts everything where it belongs
+#
+# -k PATTERN  only the unit tests and cases whose name has this in it
+# JOBS        how many at once (the number of CPUs)
+# The last line is the count; the exit status is 0 when nothing failed.
+set -u
+
+all_stages="packages dev cases clang format asan tsan fuzz install"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit 1
+jobs=${JOBS:-$(nproc)}
+pattern=
+passed=0 failed=0 skipped=0
+export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
+
+while getopts k:h opt; do
+	case $opt in
+	k) pattern=$OPTARG ;;
+	*)
+		sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+		exit 2
+		;;
+	esac
+done
+shift $((OPTIND - 1))
+stages=${*:-$all_stages}
+for stage in $stages; do
+	[[ " $all_stages " == *" $stage "* ]] || {
+		echo "run.sh: no stage is called '$stage'; there are: $all_stages" >&2
+		exit 2
+	}
+done
+
+# Real mounts as several users need root.
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo -n)
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/frond tests XXXXXX")
+chmod 755 "$tmp"
+logs=$root/build/logs
+mkdir -p "$logs"
+
+cleanup() {
+	local job point
+	for job in $(jobs -p); do
+		kill "$job" 2>/dev/null
+	done
+	wait
+	# What a test that was killed left mounted.
+	while read -r point; do
+		point=$(printf '%b' "$point")
+		[[ $point == "$tmp"/* ]] && "${as_root[@]}" umount -l "$point"
+	done < <(cut -d' ' -f5 /proc/self/mountinfo | tac)
+	"${as_root[@]}" rm -rf --one-file-system "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# Old gcc's sanitizers and newest kernels disagree on how far addresses may
+# be randomised.
+fixed=()
+setarch "$(uname -m)" -R true 2>/dev/null && fixed=(setarch "$(uname -m)" -R)
+
+fail() {
+	echo "FAIL $*"
+	failed=$((failed + 1))
+}
+
+# build PRESET [CMAKE-ARGUMENT...]: configure and build quietly.
+build() {
+	local dir=build/$1 log=$logs/build-$1.log fresh=()
+	# A tree that was copied here has another place in its cache.
+	if [ -e "$dir/CMakeCache.txt" ] &&
+		! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$dir/CMakeCache.txt"; then
+		fresh=(--fresh)
+	fi
+	if cmake "${fresh[@]}" --preset "$@" >"$log" 2>&1 &&
+		cmake --build "$dir" -j "$jobs" >>"$log" 2>&1; then
+		passed=$((passed + 1))
+		return 0
+	fi
+	tail -n 60 "$log"
+	fail "build of $1 (whole log: $log)"
+	return 1
+}
+
+# Counts cmocka's cases; a test program without any counts as one.
+count_ctest() {
+	awk '
+	match($0, /^[0-9]+: \[/) {
+		id = $1 + 0
+		if (/\[ +OK \]/) ok[id]++
+		else if (/\[ +FAILED +\]/ && !/test\(s\)/) bad[id, $NF]++ || nbad[id]++
+		else if (/\[ +SKIPPED +\]/ && !/test\(s\)/) left[id, $NF]++ || nleft[id]++
+	}
+	/^ *[0-9]+\/[0-9]+ Test +#[0-9]+:/ {
+		sub(/^[^#]*#/, ""); id = $1 + 0
+		if (/\*\*\*Skipped/) s++
+		else if (/ Passed /) p += ok[id] ? ok[id] : 1
+		else { p += ok[id]; f += nbad[id] ? nbad[id] : 1 }
+		s += nleft[id]
+	}
+	END { print p + 0, f + 0, s + 0 }' "$1"
+}
+
+# units STAGE DIR [CTEST-ARGUMENT...]
+units() {
+	local stage=$1 dir=$2 log=$logs/units-$1.log p f s
+	shift 2
+	[ -n "$pattern" ] && set -- "$@" -R "$pattern"
+	"${fixed[@]}" ctest --test-dir "$dir" -V -j "$jobs" --timeout 300 \
+		"$@" >"$log" 2>&1 </dev/null
+	read -r p f s < <(count_ctest "$log")
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	echo "  units: $p passed, $f failed, $s skipped"
+	if [ "$f" != 0 ] || { [ -z "$pattern" ] && [ "$p" = 0 ]; }; then
+		grep -E 'FAILED|Error:|\*\*\*|ERROR|runtime error|: error' "$log" | head -n 60
+		[ "$p$f" = 00 ] && fail "no unit test ran"
+		echo "  whole log: $log"
+	fi
+}
+
+# One case; called in the background. Its log ends with status and seconds.
+run_case() {
+	local path=$1 log=$2 began=$SECONDS
+	shift 2
+	"${as_root[@]}" env "TMPDIR=$tmp" "CI=${CI:-}" "$@" "${fixed[@]}" \
+		timeout -k 30 900 "$path" >"$log" 2>&1 </dev/null
+	echo "=== $? $((SECONDS - began))" >>"$log"
+}
+
+judge_case() {
+	local name=$1 log=$2 status seconds p f s word=ok
+	read -r _ status seconds < <(tail -n 1 "$log")
+	p=$(grep -c '^ok ' "$log")
+	f=$(grep -c '^FAIL ' "$log")
+	s=$(grep -c '^skip ' "$log")
+	if [ "$status" = 0 ]; then
+		[ $((p + f + s)) = 0 ] && p=1
+	elif [ "$status" = 77 ]; then
+		[ "$s" = 0 ] && s=1
+	elif [ "$f" = 0 ]; then
+		f=1
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	[ "$f" != 0 ] && word=FAIL
+	printf '  %-4s %s: %s passed, %s failed, %s skipped, %s s\n' \
+		"$word" "$name" "$p" "$f" "$s" "$seconds"
+	grep '^skip ' "$log" | sed 's/^/       /'
+	[ "$f" = 0 ] || sed 's/^/    | /' "$log" | tail -n 80
+}
+
+# The long ones first, so that the CPUs are busy to the end.
+list_cases() {
+	local name first="idle resource_bounds real_work build_self big_directory"
+	for name in $first; do
+		ls "tests/cases/$name".* 2>/dev/null
+	done
+	find tests/cases -maxdepth 1 -type f -perm -u+x | sort |
+		grep -vE "/(${first// /|})\."
+}
+
+# cases STAGE DIR SCALE REGEX [VARIABLE=VALUE...]
+cases() {
+	local stage=$1 dir=$2 scale=$3 regex=$4 path name running=0 todo=()
+	shift 4
+	mkdir -p "$logs/$stage"
+	while read -r path; do
+		name=$(basename "$path")
+		[[ $name =~ $regex && $name == *"$pattern"* ]] || continue
+		todo+=("$name")
+		[ "$running" -ge "$jobs" ] && wait -n && running=$((running - 1))
+		run_case "$root/$path" "$logs/$stage/$name.log" \
+			"BUILD=$root/$dir" "FROND_SCALE=$scale" "$@" &
+		running=$((running + 1))
+	done < <(list_cases)
+	wait
+	for name in "${todo[@]}"; do
+		judge_case "$name" "$logs/$stage/$name.log"
+	done
+	[ -n "$pattern" ] || [ ${#todo[@]} != 0 ] || fail "no case was found"
+}
+
+# Sanitizers of daemons in the background report to files.
+sanitizer_reports() {
+	local report
+	for report in "$1"/*; do
+		[ -e "$report" ] || continue
+		"${as_root[@]}" head -n 60 "$report"
+		fail "sanitizer report $(basename "$report")"
+	done
+}
+
+stage_packages() {
+	contrib/install-deps.sh build recover test || return 1
+	if [ ! -e /dev/fuse ]; then
+		"${as_root[@]}" modprobe fuse 2>/dev/null ||
+			"${as_root[@]}" mknod -m 666 /dev/fuse c 10 229 2>/dev/null
+	fi
+	[ -e /dev/fuse ] || echo "  no /dev/fuse: cases on real mounts cannot run"
+}
+
+stage_dev() {
+	build dev -DCMAKE_C_COMPILER=gcc && units dev build/dev
+}
+
+stage_cases() {
+	[ -x build/dev/tools/frondfs/frondfs ] || build dev -DCMAKE_C_COMPILER=gcc ||
+		return 0
+	cases cases build/dev "${FROND_SCALE:-1}" .
+}
+
+stage_clang() {
+	build clang && units clang build/clang
+}
+
+stage_format() {
+	local bad
+	bad=$(find fs tools tests -name '*.[ch]' -print0 |
+		xargs -0 clang-format --dry-run 2>&1 | grep -c 'warning:')
+	if [ "$bad" = 0 ]; then
+		passed=$((passed + 1))
+	else
+		find fs tools tests -name '*.[ch]' -print0 |
+			xargs -0 clang-format --dry-run 2>&1 | grep 'warning:' | head -n 20
+		fail "clang-format"
+	fi
+	if find tests contrib -name '*.py' -print0 | xargs -0 /usr/bin/python3 -c '
+import sys
+for path in sys.argv[1:]:
+    compile(open(path, encoding="utf-8").read(), path, "exec")' &&
+		find tests contrib .ci -name '*.sh' -o -path .ci/run | while read -r path; do
+			bash -n "$path" || exit 1
+		done; then
+		passed=$((passed + 1))
+	else
+		fail "scripts that do not parse"
+	fi
+}
+
+stage_asan() {
+	local reports=$tmp/asan
+	mkdir -m 1777 "$reports"
+	local common="log_path=$reports/report:exitcode=99"
+	build asan -DCMAKE_C_COMPILER=gcc || return 0
+	export ASAN_OPTIONS="$common:detect_leaks=1:strict_string_checks=1"
+	export UBSAN_OPTIONS="$common:print_stacktrace=1"
+	units asan build/asan
+	cases asan build/asan "${FROND_SCALE:-0.2}" . \
+		"ASAN_OPTIONS=$ASAN_OPTIONS" "UBSAN_OPTIONS=$UBSAN_OPTIONS"
+	unset ASAN_OPTIONS UBSAN_OPTIONS
+	sanitizer_reports "$reports"
+}
+
+stage_tsan() {
+	local reports=$tmp/tsan
+	mkdir -m 1777 "$reports"
+	build tsan -DCMAKE_C_COMPILER=gcc || return 0
+	export TSAN_OPTIONS="log_path=$reports/report:exitcode=99:second_deadlock_stack=1"
+	units tsan build/tsan
+	cases tsan build/tsan "${FROND_SCALE:-0.1}" \
+		'^(model_|parallel_|locks|shared_|posix_(unlinked|readdir|names))' \
+		"TSAN_OPTIONS=$TSAN_OPTIONS"
+	unset TSAN_OPTIONS
+	sanitizer_reports "$reports"
+}
+
+stage_fuzz() {
+	build fuzz "-DFROND_FUZZ_SECONDS=${FROND_FUZZ_SECONDS:-5}" &&
+		units fuzz build/fuzz -L fuzz
+}
+
+stage_install() {
+	local prefix=$tmp/prefix file link
+	build release || return 0
+	cmake --install build/release --prefix "$prefix" >"$logs/install.log" 2>&1 ||
+		fail "cmake --install"
+	for file in bin/frondfs share/man/man1/frondfs.1 share/man/man5/frondfs-format.5 \
+		share/frondfs/recover.py share/bash-completion/completions/frondfs; do
+		if [ -s "$prefix/$file" ]; then
+			passed=$((passed + 1))
+		else
+			fail "$file was not installed"
+		fi
+	done
+	link=$(find "$prefix" -name mount.frondfs -type l)
+	if [ -n "$link" ] && [ "$(readlink -f "$link")" = "$(readlink -f "$prefix/bin/frondfs")" ] &&
+		"$prefix/bin/frondfs" --version >/dev/null; then
+		passed=$((passed + 1))
+	else
+		fail "mount.frondfs is not a link to a frondfs that runs"
+	fi
+	if man --warnings -E UTF-8 -l "$prefix/share/man/man1/frondfs.1" 2>&1 >/dev/null | grep .; then
+		fail "frondfs(1) has warnings"
+	else
+		passed=$((passed + 1))
+	fi
+}
+
+for stage in $stages; do
+	echo "== $stage"
+	began=$SECONDS
+	"stage_$stage" || fail "stage $stage"
+	echo "== $stage: $((SECONDS - began)) s"
+done
+echo "all: $SECONDS s"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
