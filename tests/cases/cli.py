@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The command line: every sentence, every exit status, on real mounts."""
+import ctypes
 import fcntl
 import json
 import os
@@ -88,6 +89,8 @@ class mounted:
 class Terminal:
     """frondfs as a job of a session that has a terminal of its own."""
 
+    open = []
+
     def __init__(self, *argv):
         self.master, slave = pty.openpty()
         self.slave = slave
@@ -102,6 +105,7 @@ class Terminal:
         os.close(report)
         self.reports = os.fdopen(reports, "r")
         self.pid = int(self.reports.readline())
+        Terminal.open.append(self)
 
     @staticmethod
     def _lead(slave, report, argv):
@@ -148,9 +152,13 @@ class Terminal:
         status, echo = self.reports.readline().split()
         return int(status), echo == "1"
 
+    def gone(self):
+        os.waitpid(self.leader, 0)
+        Terminal.open.remove(self)
+
     def end(self, status=OK, says=""):
         got, echo = self.next_status()
-        os.waitpid(self.leader, 0)
+        self.gone()
         while select.select([self.master], [], [], 0.2)[0]:
             try:
                 self.text += os.read(self.master, 4096)
@@ -305,7 +313,7 @@ def a_child_that_dies_without_a_word_is_reported():
     termios.tcsetattr(t.slave, termios.TCSANOW, before)
     status, _ = t.next_status()
     eq(os.waitstatus_to_exitcode(status), FAILED)
-    os.waitpid(t.leader, 0)
+    t.gone()
 
 
 @check
@@ -555,51 +563,62 @@ def as_nobody(*argv, status=OK, says="", env=None):
         user=NOBODY, group=NOBODY, extra_groups=[])
 
 
-def reachable_by_nobody():
+def with_fuse_for_all(body):
+    """Run body where every user may open /dev/fuse, as on most machines."""
+    def inside():
+        CLONE_NEWNS = 0x20000
+        assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) == 0
+        frond.run("mount", "--make-rprivate", "/")
+        node = fresh("fuse")
+        os.mknod(node, stat.S_IFCHR | 0o666, os.stat("/dev/fuse").st_rdev)
+        os.chmod(node, 0o666)
+        frond.run("mount", "--bind", node, "/dev/fuse")
+        try:
+            body()
+        finally:
+            clean_up()
     try:
         frond.in_child(lambda: os.stat(FRONDFS), uid=NOBODY, gid=NOBODY)
-        frond.in_child(lambda: open("/dev/fuse", "rb").close(), uid=NOBODY, gid=NOBODY)
-        return True
     except OSError:
-        return False
+        raise frond.Skip("other users cannot reach the program") from None
+    frond.in_child(inside)
+
+
+def owned_by_nobody(name):
+    path = directory(name)
+    os.chown(path, NOBODY, NOBODY)
+    return path
 
 
 @check(root=True)
 def without_fusermount3_users_are_told():
-    point = directory()
-    vault = fresh("backing")
-    os.mkdir(vault)
-    for path in vault, point:
-        os.chown(path, NOBODY, NOBODY)
-    if not reachable_by_nobody():
-        raise frond.Skip("other users cannot reach the program or /dev/fuse")
-    as_nobody("init", "--passfile", passfile(), *QUICK, vault)
-    as_nobody("mount", "--passfile", passfile(), vault, point, status=NO_FUSE,
-              says="fusermount3", env={"PATH": directory("bin")})
+    def body():
+        vault, point = owned_by_nobody("backing"), owned_by_nobody("mnt")
+        as_nobody("init", "--passfile", passfile(), *QUICK, vault)
+        as_nobody("mount", "--passfile", passfile(), vault, point, status=NO_FUSE,
+                  says="fusermount3", env={"PATH": directory("bin")})
+    with_fuse_for_all(body)
 
 
 @check(root=True)
 def users_mount_and_unmount_their_own():
-    frond.tool("fusermount3")
-    if not reachable_by_nobody():
-        raise frond.Skip("other users cannot reach the program or /dev/fuse")
-    point, vault = directory(), directory("backing")
-    for path in vault, point:
-        os.chown(path, NOBODY, NOBODY)
-    as_nobody("init", "--passfile", passfile(), *QUICK, vault)
-    as_nobody("mount", "--passfile", passfile(), vault, point)
-    try:
-        frond.in_child(lambda: put(f"{point}/file", b"mine"), uid=NOBODY, gid=NOBODY)
-        as_nobody("info", f"{point}/file", says="4 bytes")
+    def body():
+        vault, point = owned_by_nobody("backing"), owned_by_nobody("mnt")
+        as_nobody("init", "--passfile", passfile(), *QUICK, vault)
+        as_nobody("mount", "--passfile", passfile(), vault, point)
         # another user may not, and root may although it cannot look inside
         cli("umount", point, status=FAILED, says="someone else", user=1, group=1,
             extra_groups=[])
         as_nobody("umount", point)
+        as_nobody("info", vault, says="mounted:      no")
         as_nobody("mount", "--passfile", passfile(), vault, point)
         cli("umount", point)
-    finally:
-        if point in get("/proc/self/mountinfo").decode().replace("\\040", " "):
-            frond.detach(point)
+        as_nobody("mount", "--passfile", passfile(), vault, point, "-o", "fsname=mine")
+        frond.in_child(lambda: put(f"{point}/file", b"mine"), uid=NOBODY, gid=NOBODY)
+        as_nobody("info", f"{point}/file", says="4 bytes")
+        as_nobody("umount", point)
+    frond.tool("fusermount3")
+    with_fuse_for_all(body)
 
 
 @check
@@ -766,7 +785,9 @@ def the_backend_can_be_chosen():
 
 
 def clean_up():
-    """What a failed check left mounted."""
+    """What failed checks left running or mounted."""
+    for t in Terminal.open:
+        os.killpg(t.pid, signal.SIGKILL)
     for line in get("/proc/self/mountinfo").decode().splitlines():
         point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), line.split()[4])
         if point.startswith(frond.work() + "/"):
