@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 struct file_cache;
+struct lock_table;
+struct wire;
 
 struct fs {
 	struct vault *vault;
@@ -19,6 +21,8 @@ struct fs {
 	_Atomic int64_t last_use_s; /* CLOCK_MONOTONIC, for idle= */
 	char *mountpoint;	/* absolute */
 	struct fuse_session *session;
+	struct wire *wire;
+	struct lock_table *locks; /* NULL unless shared */
 };
 
 static inline struct fs *fs_of(fuse_req_t req)
@@ -45,6 +49,17 @@ MUST_CHECK int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd,
  */
 MUST_CHECK int fs_enter(struct fs *fs, struct inode *parent, int dirfd,
 			const char *entry, struct fuse_entry_param *e);
+
+/* A name that a request is about: where it lies, or would lie. */
+struct fs_name {
+	struct inode *dir;
+	int dirfd;
+	uint8_t dirid[DIRID_LEN];
+	struct backing_name backing;
+};
+MUST_CHECK int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
+			    struct fs_name *n);
+void fs_name_fini(struct fs *fs, struct fs_name *n);
 
 /* The caller's fs credentials and umask for what is being made (creds.c). */
 struct creds;

@@ -26,7 +26,7 @@ struct inode {
 	struct link *links;
 	uint64_t nlookup; /* the kernel's references */
 	unsigned refs;	  /* ours: links of children, requests, open handles */
-	bool hashed;	  /* false once its last name is gone */
+	bool gone;	  /* its last name is: no look-up finds it any more */
 
 	/* set once */
 	dev_t dev;
@@ -36,16 +36,16 @@ struct inode {
 
 	/* directories */
 	_Atomic bool has_dirid;
-	uint8_t dirid[DIRID_LEN]; /* set once, before has_dirid */
-	int fd;			  /* the directory cache's lock; O_PATH, or -1 */
-	unsigned fd_users;	  /* the directory cache's lock */
-	struct inode *lru_prev, *lru_next;
+	uint8_t dirid[DIRID_LEN];	   /* set once, before has_dirid */
+	int fd;				   /* the table's lock; O_PATH, or -1 */
+	unsigned fd_users;		   /* the table's lock */
+	struct inode *lru_prev, *lru_next; /* while fd has no users */
 
 	/* regular files: ops_file.c's cache of open files */
-	struct open_file *file;	 /* the file cache's lock */
-	_Atomic unsigned opens;	 /* open handles of the kernel's */
-	_Atomic unsigned nlink;	 /* as last seen */
-	_Atomic bool parked;	 /* its only link left is in orphans/ */
+	struct open_file *file;	  /* the file cache's lock */
+	_Atomic unsigned opens;	  /* open handles of the kernel's */
+	_Atomic unsigned nlink;	  /* as last seen */
+	_Atomic bool parked;	  /* its only link left is in orphans/ */
 	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
 };
 
@@ -59,6 +59,10 @@ void inode_table_free(struct inode_table *t);
 /* The root for FUSE_ROOT_ID, else the id's inode. */
 struct inode *inode_of(struct inode_table *t, fuse_ino_t id);
 fuse_ino_t inode_id(const struct inode_table *t, const struct inode *i);
+/* The number that users see: the backing one, unless on another device. */
+ino_t inode_number(const struct inode_table *t, dev_t dev, ino_t ino);
+/* Is what statx (FS_STATX_MASK) saw this inode? */
+bool inode_is(const struct inode *i, const struct statx *stx);
 
 /*
  * The inode of what statx said about entry in parent, with one more kernel
@@ -75,16 +79,30 @@ void inode_unref(struct inode_table *t, struct inode *i);
 /* The known inode behind a name, with a reference of ours, or NULL. */
 struct inode *inode_peek(struct inode_table *t, struct inode *parent,
 			 const char *entry);
-/* What happened to names in the backing directory. */
+/*
+ * Whoever moves or removes known names does so between these two, the calls
+ * below included. Others who find a name missing then wait and try again.
+ */
+void inode_move_begin(struct inode_table *t);
+void inode_move_end(struct inode_table *t);
+/*
+ * What happened to names in the backing directory. last: the inode has no
+ * name left but the one in orphans/, if it was parked.
+ */
 void inode_link_gone(struct inode_table *t, struct inode *parent,
 		     const char *entry, bool last);
 void inode_link_moved(struct inode_table *t, struct inode *from_dir,
 		      const char *from, struct inode *to_dir, const char *to);
 void inode_links_swapped(struct inode_table *t, struct inode *a_dir,
 			 const char *a, struct inode *b_dir, const char *b);
-/* A file's last name went while it is open: it lies in orphans/ now. */
+/*
+ * A file's last name goes while it is open: from now on it is reached by this
+ * name in orphans/. Called before the file gets there, as it may fail.
+ */
 MUST_CHECK int inode_park(struct inode_table *t, struct inode *i,
 			  const char *orphan);
+/* Delete it from orphans/, if it was parked: nobody has it open any more. */
+void inode_unpark(struct inode_table *t, struct inode *i);
 
 /*
  * An O_PATH descriptor of a directory inode, kept open until it is put back.
@@ -109,10 +127,16 @@ struct inode_place {
 MUST_CHECK int inode_place_init(struct inode_table *t, struct inode *i,
 				struct inode_place *p);
 void inode_place_fini(struct inode_table *t, struct inode_place *p);
+/*
+ * Call fn where the inode lies. While it says -ENOENT or -ESTALE because the
+ * inode was being moved, it is called again at the new place.
+ */
+MUST_CHECK int inode_at_place(struct inode_table *t, struct inode *i,
+			      int (*fn)(const struct inode_place *p, void *arg),
+			      void *arg);
 
 /* A new O_PATH descriptor of the inode itself, checked to be it; caller's. */
-MUST_CHECK int inode_open_path(struct inode_table *t, struct inode *i,
-			       int *fd);
+MUST_CHECK int inode_open_path(struct inode_table *t, struct inode *i, int *fd);
 
 /* Its backing path relative to the backing directory; malloced. */
 MUST_CHECK int inode_backing_path(struct inode_table *t, struct inode *i,

@@ -1,0 +1,186 @@
+#include "fs.h"
+
+#include "chunk.h"
+#include "vlink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+enum { STAT_BLOCK_SIZE = 4096 };
+
+void fs_reply_err(fuse_req_t req, int err)
+{
+	fuse_reply_err(req, err == -EBADMSG ? EIO : -err);
+}
+
+static struct timespec time_of(const struct statx_timestamp *t)
+{
+	return (struct timespec){.tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec};
+}
+
+/* Everything but the size. */
+static void fill_stat(struct fs *fs, const struct inode *i,
+		      const struct statx *stx, struct stat *st)
+{
+	nlink_t nlink = stx->stx_nlink;
+
+	if (i->parked && nlink > 0)
+		nlink--;
+	*st = (struct stat){
+		.st_ino = inode_number(fs->inodes, i->dev, i->ino),
+		.st_mode = stx->stx_mode,
+		.st_nlink = nlink,
+		.st_uid = stx->stx_uid,
+		.st_gid = stx->stx_gid,
+		.st_rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor),
+		.st_size = (off_t)stx->stx_size,
+		.st_blksize = STAT_BLOCK_SIZE,
+		.st_blocks = (blkcnt_t)stx->stx_blocks,
+		.st_atim = time_of(&stx->stx_atime),
+		.st_mtim = time_of(&stx->stx_mtime),
+		.st_ctim = time_of(&stx->stx_ctime),
+	};
+}
+
+/* A length that no file has is shown as it is: open will say EIO. */
+static void set_file_size(struct fs *fs, struct inode *i, struct stat *st)
+{
+	uint64_t size;
+
+	if (file_size_if_open(fs, i, &size) ||
+	    !chunk_plain_len((uint64_t)st->st_size, &size))
+		st->st_size = (off_t)size;
+}
+
+int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
+		  const struct statx *stx, struct stat *st)
+{
+	char target[VLINK_TARGET_MAX + 1];
+	size_t len;
+
+	fill_stat(fs, i, stx, st);
+	atomic_store(&i->nlink, (unsigned)st->st_nlink);
+	if (S_ISREG(i->type))
+		set_file_size(fs, i, st);
+	else if (S_ISLNK(i->type) &&
+		 !vlink_read(fs->vault, dirfd, entry, target, &len))
+		st->st_size = (off_t)len;
+	return 0;
+}
+
+struct stat_request {
+	struct fs *fs;
+	struct inode *inode;
+	struct stat *st;
+};
+
+static int stat_at_place(const struct inode_place *p, void *arg)
+{
+	const struct stat_request *r = arg;
+	struct statx stx;
+
+	if (statx(p->dirfd, p->entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK,
+		  &stx) < 0)
+		return errno == ENOENT ? -ESTALE : -errno;
+	if (!inode_is(r->inode, &stx))
+		return -ESTALE;
+	return fs_stat_entry(r->fs, r->inode, p->dirfd, p->entry, &stx, r->st);
+}
+
+static int stat_fd(struct fs *fs, struct inode *i, int fd, struct stat *st)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, FS_STATX_MASK, &stx) < 0)
+		return -errno;
+	return fs_stat_entry(fs, i, -1, NULL, &stx, st);
+}
+
+static int stat_dir(struct fs *fs, struct inode *dir, struct stat *st)
+{
+	int fd, err = inode_dirfd_get(fs->inodes, dir, &fd);
+
+	if (err)
+		return err;
+	err = stat_fd(fs, dir, fd, st);
+	inode_dirfd_put(fs->inodes, dir);
+	return err;
+}
+
+/* An open file answers even when no name leads to it. */
+static int stat_open_file(struct fs *fs, struct inode *i, struct stat *st)
+{
+	struct vfile *f;
+	int err = file_get(fs, i, false, &f);
+
+	if (err)
+		return err;
+	err = stat_fd(fs, i, vfile_fd(f), st);
+	file_put(fs, i);
+	return err;
+}
+
+int fs_stat(struct fs *fs, struct inode *i, struct stat *st)
+{
+	struct stat_request r = {.fs = fs, .inode = i, .st = st};
+	uint64_t size;
+	int err;
+
+	if (S_ISDIR(i->type))
+		return stat_dir(fs, i, st);
+	if (S_ISREG(i->type) && file_size_if_open(fs, i, &size) &&
+	    !stat_open_file(fs, i, st))
+		return 0;
+	err = inode_at_place(fs->inodes, i, stat_at_place, &r);
+	/* among others the cache does not say what is open, but it is */
+	if (err == -ESTALE && i->opens > 0 && !stat_open_file(fs, i, st))
+		err = 0;
+	return err;
+}
+
+int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
+	     struct fuse_entry_param *e)
+{
+	struct fuse_entry_param found = {.attr_timeout = fs->timeout_s,
+					 .entry_timeout = fs->timeout_s};
+	struct statx stx;
+	struct inode *i;
+	int err;
+
+	if (statx(dirfd, entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK, &stx) < 0)
+		return -errno;
+	i = inode_enter(fs->inodes, parent, entry, &stx);
+	if (!i)
+		return -ENOMEM;
+	err = fs_stat_entry(fs, i, dirfd, entry, &stx, &found.attr);
+	if (err) {
+		inode_forget(fs->inodes, i, 1);
+		return err;
+	}
+	found.ino = inode_id(fs->inodes, i);
+	found.generation = i->btime_ns;
+	*e = found;
+	return 0;
+}
+
+int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
+		 struct fs_name *n)
+{
+	int err;
+
+	n->dir = inode_of(fs->inodes, parent);
+	err = inode_dirid(fs->inodes, n->dir, n->dirid);
+	if (!err)
+		err = name_encode(fs->vault->names, n->dirid, name,
+				  strlen(name), &n->backing);
+	if (!err)
+		err = inode_dirfd_get(fs->inodes, n->dir, &n->dirfd);
+	return err;
+}
+
+void fs_name_fini(struct fs *fs, struct fs_name *n)
+{
+	inode_dirfd_put(fs->inodes, n->dir);
+}

@@ -1,0 +1,162 @@
+/* Where inodes lie in the backing directory. */
+#include "inode_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+int inode_place_init(struct inode_table *t, struct inode *i,
+		     struct inode_place *p)
+{
+	const struct link *l;
+	int err = 0;
+
+	if (i == t->root) {
+		inode_ref(t, i);
+		p->dir = i;
+		strcpy(p->entry, ".");
+		return inode_dirfd_get(t, i, &p->dirfd);
+	}
+	inode_lock_(t);
+	l = i->links;
+	if (l) {
+		p->dir = l->parent;
+		strcpy(p->entry, l->entry);
+		if (p->dir)
+			p->dir->refs++;
+	}
+	inode_unlock_(t);
+	if (!l)
+		return -ESTALE;
+	if (!p->dir)
+		p->dirfd = t->vault->orphans_fd;
+	else
+		err = inode_dirfd_get(t, p->dir, &p->dirfd);
+	if (err)
+		inode_unref(t, p->dir);
+	return err;
+}
+
+void inode_place_fini(struct inode_table *t, struct inode_place *p)
+{
+	if (!p->dir)
+		return;
+	inode_dirfd_put(t, p->dir);
+	inode_unref(t, p->dir);
+}
+
+/*
+ * In a shared vault a name may have gone behind our back: forget it. True if
+ * the inode has another one.
+ */
+static bool drop_lost_name(struct inode_table *t, struct inode *i,
+			   const struct inode_place *p)
+{
+	struct link *l;
+	bool another;
+
+	inode_lock_(t);
+	l = p->dir ? inode_find_link_(t, p->dir, p->entry) : NULL;
+	another = l && l->inode == i && !S_ISDIR(i->type) && i->links->next;
+	if (another)
+		inode_cut_link_(t, l);
+	inode_unlock_(t);
+	return another;
+}
+
+int inode_at_place(struct inode_table *t, struct inode *i,
+		   int (*fn)(const struct inode_place *p, void *arg), void *arg)
+{
+	struct inode_motion m = {0};
+	struct inode_place p;
+	bool again;
+	int err;
+
+	do {
+		again = false;
+		inode_motion_watch_(t, &m);
+		err = inode_place_init(t, i, &p);
+		if (!err) {
+			err = fn(&p, arg);
+			if ((err == -ENOENT || err == -ESTALE) &&
+			    t->vault->shared)
+				again = drop_lost_name(t, i, &p);
+			inode_place_fini(t, &p);
+		}
+		if (!again && (err == -ENOENT || err == -ESTALE))
+			again = inode_motion_over_(t, &m);
+	} while (again);
+	return err;
+}
+
+struct open_path {
+	const struct inode *inode;
+	int fd;
+};
+
+static int open_path_at(const struct inode_place *p, void *arg)
+{
+	struct open_path *o = arg;
+	CLEANUP_FD int fd =
+		openat(p->dirfd, p->entry, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct statx stx;
+
+	if (fd < 0)
+		return errno == ENOENT ? -ESTALE : -errno;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME,
+		  &stx) < 0)
+		return -errno;
+	if (!inode_is(o->inode, &stx))
+		return -ESTALE;
+	o->fd = TAKE_FD(fd);
+	return 0;
+}
+
+int inode_open_path(struct inode_table *t, struct inode *i, int *fd)
+{
+	struct open_path o = {.inode = i, .fd = -1};
+	int err, dirfd;
+
+	if (S_ISDIR(i->type)) {
+		/* also finds a removed one that is still kept open */
+		err = inode_dirfd_get(t, i, &dirfd);
+		if (err)
+			return err;
+		o.fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+		err = o.fd < 0 ? -errno : 0;
+		inode_dirfd_put(t, i);
+	} else {
+		err = inode_at_place(t, i, open_path_at, &o);
+	}
+	if (!err)
+		*fd = o.fd;
+	return err;
+}
+
+int inode_dirid(struct inode_table *t, struct inode *dir,
+		uint8_t dirid[static DIRID_LEN])
+{
+	uint8_t id[DIRID_LEN];
+	int dirfd, err;
+
+	/* Among others, a number without a birth time may be another's now. */
+	if (dir->has_dirid && (dir->btime_ns || !t->vault->shared)) {
+		memcpy(dirid, dir->dirid, DIRID_LEN);
+		return 0;
+	}
+	err = inode_dirfd_get(t, dir, &dirfd);
+	if (err)
+		return err;
+	err = vdir_read_id(dirfd, id);
+	inode_dirfd_put(t, dir);
+	if (err)
+		return err;
+	inode_lock_(t);
+	if (!dir->has_dirid) {
+		memcpy(dir->dirid, id, DIRID_LEN);
+		dir->has_dirid = true;
+	}
+	inode_unlock_(t);
+	memcpy(dirid, id, DIRID_LEN);
+	return 0;
+}

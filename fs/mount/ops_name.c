@@ -1,0 +1,479 @@
+/* Names: made, linked, removed and moved. */
+#include "fs.h"
+#include "log.h"
+#include "vlink.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+/* Tell the kernel about what has just got this name; ends the request. */
+static void reply_made(fuse_req_t req, struct fs_name *n, int err)
+{
+	struct fs *fs = fs_of(req);
+	struct fuse_entry_param e = {0};
+
+	if (!err)
+		err = fs_enter(fs, n->dir, n->dirfd, n->backing.entry, &e);
+	fs_name_fini(fs, n);
+	if (err)
+		fs_reply_err(req, err);
+	else if (fuse_reply_entry(req, &e) < 0)
+		inode_forget(fs->inodes, inode_of(fs->inodes, e.ino), 1);
+}
+
+/* What is to be made: exactly one of these. */
+struct making {
+	mode_t mode; /* with the type */
+	dev_t rdev;
+	const char *target; /* of a symbolic link */
+};
+
+/* A special file or a symbolic link, with a long name's companion. */
+static int make_plain_node(struct fs *fs, const struct fs_name *n,
+			   const struct making *m)
+{
+	const char *entry = n->backing.entry;
+	int err = vdir_long_name_put(n->dirfd, &n->backing);
+
+	if (err)
+		return err;
+	if (m->target)
+		err = vlink_make(fs->vault, n->dirfd, entry, m->target);
+	else if (mknodat(n->dirfd, entry, m->mode, m->rdev) < 0)
+		err = -errno;
+	if (err)
+		vdir_long_name_drop(n->dirfd, entry);
+	return err;
+}
+
+static int make_node(struct fs *fs, const struct fs_name *n,
+		     const struct making *m)
+{
+	struct vfile *f = NULL;
+	int err;
+
+	if (S_ISDIR(m->mode))
+		return vdir_make(n->dirfd, n->dirid, &n->backing,
+				 m->mode & 07777);
+	if (!S_ISREG(m->mode))
+		return make_plain_node(fs, n, m);
+	err = vfile_create(fs->vault, n->dirfd, n->dirid, &n->backing,
+			   m->mode & 07777, &f);
+	if (!err)
+		vfile_close(f);
+	return err;
+}
+
+static void make(fuse_req_t req, fuse_ino_t parent, const char *name,
+		 const struct making *m)
+{
+	struct fs *fs = fs_of(req);
+	struct fs_name n;
+	int err = fs_name_init(fs, parent, name, &n);
+
+	if (err) {
+		fs_reply_err(req, err);
+		return;
+	}
+	err = creds_assume(req, fuse_req_ctx(req)->umask);
+	if (!err) {
+		err = make_node(fs, &n, m);
+		creds_restore(req);
+	}
+	reply_made(req, &n, err);
+}
+
+static void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+		      mode_t mode, dev_t rdev)
+{
+	make(req, parent, name, &(struct making){.mode = mode, .rdev = rdev});
+}
+
+static void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
+		      mode_t mode)
+{
+	make(req, parent, name,
+	     &(struct making){.mode = (mode & 07777) | S_IFDIR});
+}
+
+static void ops_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
+			const char *name)
+{
+	make(req, parent, name,
+	     &(struct making){.mode = S_IFLNK, .target = target});
+}
+
+struct link_request {
+	const struct inode *inode;
+	const struct fs_name *to;
+};
+
+static int link_from_place(const struct inode_place *p, void *arg)
+{
+	const struct link_request *r = arg;
+	const struct fs_name *to = r->to;
+	char companion[VLINK_COMPANION_MAX] = "";
+	bool across = p->dir != to->dir;
+	struct statx stx;
+	int err = 0;
+
+	if (statx(p->dirfd, p->entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK,
+		  &stx) < 0)
+		return -errno;
+	if (!inode_is(r->inode, &stx))
+		return -ESTALE;
+	if (across && S_ISLNK(r->inode->type)) {
+		err = vlink_companion(p->dirfd, p->entry, companion);
+		if (!err)
+			err = vlink_companion_copy(p->dirfd, to->dirfd,
+						   companion);
+		if (err)
+			return err;
+	}
+	if (linkat(p->dirfd, p->entry, to->dirfd, to->backing.entry, 0) == 0)
+		return 0;
+	err = -errno;
+	/* there may be a third link beside it that needs the companion */
+	if (stx.stx_nlink == 1)
+		vlink_companion_drop(to->dirfd, companion);
+	return err;
+}
+
+static int make_link(struct fs *fs, struct inode *i, const struct fs_name *to)
+{
+	struct link_request r = {.inode = i, .to = to};
+	int err;
+
+	if (i->parked)
+		return -ENOENT;
+	err = vdir_long_name_put(to->dirfd, &to->backing);
+	if (err)
+		return err;
+	err = inode_at_place(fs->inodes, i, link_from_place, &r);
+	if (err)
+		vdir_long_name_drop(to->dirfd, to->backing.entry);
+	return err;
+}
+
+static void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
+		     const char *name)
+{
+	struct fs *fs = fs_of(req);
+	struct fs_name to;
+	int err = fs_name_init(fs, parent, name, &to);
+
+	if (err) {
+		fs_reply_err(req, err);
+		return;
+	}
+	err = make_link(fs, inode_of(fs->inodes, ino), &to);
+	reply_made(req, &to, err);
+}
+
+/* What lies under a name that is about to lose it, or to move. */
+struct object {
+	struct inode *inode; /* with a reference of ours; NULL: not known */
+	mode_t type;	     /* 0: there is nothing */
+	bool last;	     /* this is its only name */
+};
+
+static int object_init(struct fs *fs, const struct fs_name *n, struct object *o)
+{
+	struct inode *i = inode_peek(fs->inodes, n->dir, n->backing.entry);
+	struct stat st;
+
+	if (i && !fs->vault->shared) {
+		*o = (struct object){i, i->type, i->nlink <= 1};
+		return 0;
+	}
+	if (fstatat(n->dirfd, n->backing.entry, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		int err = -errno;
+
+		if (i)
+			inode_unref(fs->inodes, i);
+		*o = (struct object){0};
+		return err == -ENOENT ? 0 : err;
+	}
+	/* others may have put something else there */
+	if (i && (i->ino != st.st_ino || i->dev != st.st_dev)) {
+		inode_unref(fs->inodes, i);
+		i = NULL;
+	}
+	*o = (struct object){i, st.st_mode & S_IFMT, st.st_nlink <= 1};
+	return 0;
+}
+
+static void object_fini(struct fs *fs, struct object *o)
+{
+	if (o->inode)
+		inode_unref(fs->inodes, o->inode);
+}
+
+/* Must the file outlive this name, its last, as somebody has it open? */
+static bool must_survive(const struct object *o)
+{
+	return o->inode && S_ISREG(o->type) && o->last && o->inode->opens > 0;
+}
+
+/*
+ * Once its name is gone: who opened it meanwhile must keep it, and the orphan
+ * of who closed it meanwhile must go.
+ */
+static void settle_removed(struct fs *fs, struct object *o)
+{
+	struct inode *i = o->inode;
+
+	if (!i || !S_ISREG(o->type) || !o->last)
+		return;
+	if (i->parked && i->opens == 0)
+		inode_unpark(fs->inodes, i);
+	else if (!i->parked && i->opens > 0 && file_pin(fs, i))
+		log_warning("a file was unlinked while it was being opened");
+}
+
+/*
+ * Give a file that is open a place in orphans/ by place(), which renames or
+ * links it there. Where that cannot be, it is kept open instead.
+ */
+static int set_aside(struct fs *fs, const struct fs_name *n, struct inode *i,
+		     int (*place)(const struct fs_name *n, int orphans_fd,
+				  const char *orphan))
+{
+	char orphan[64];
+	int err;
+
+	xio_temp_name("", orphan, sizeof orphan);
+	err = inode_park(fs->inodes, i, orphan);
+	if (err)
+		return err;
+	err = place(n, fs->vault->orphans_fd, orphan);
+	if (!err)
+		return 0;
+	inode_unpark(fs->inodes, i);
+	return err == -ENOENT ? err : file_pin(fs, i);
+}
+
+static int rename_aside(const struct fs_name *n, int orphans_fd,
+			const char *orphan)
+{
+	return renameat(n->dirfd, n->backing.entry, orphans_fd, orphan) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int link_aside(const struct fs_name *n, int orphans_fd,
+		      const char *orphan)
+{
+	return linkat(n->dirfd, n->backing.entry, orphans_fd, orphan, 0) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int remove_entry(struct fs *fs, const struct fs_name *n,
+			const struct object *o)
+{
+	const char *entry = n->backing.entry;
+	int err;
+
+	if (must_survive(o)) {
+		err = set_aside(fs, n, o->inode, rename_aside);
+		if (err || o->inode->parked)
+			return err;
+	}
+	return unlinkat(n->dirfd, entry, 0) < 0 ? -errno : 0;
+}
+
+static int unlink_name(struct fs *fs, const struct fs_name *n)
+{
+	char companion[VLINK_COMPANION_MAX] = "";
+	struct object o;
+	int err = object_init(fs, n, &o);
+
+	if (err)
+		return err;
+	if (S_ISLNK(o.type) && o.last)
+		err = vlink_companion(n->dirfd, n->backing.entry, companion);
+	if (!err) {
+		inode_move_begin(fs->inodes);
+		err = remove_entry(fs, n, &o);
+		if (!err)
+			inode_link_gone(fs->inodes, n->dir, n->backing.entry,
+					o.last);
+		inode_move_end(fs->inodes);
+	}
+	if (!err) {
+		vlink_companion_drop(n->dirfd, companion);
+		vdir_long_name_drop(n->dirfd, n->backing.entry);
+		settle_removed(fs, &o);
+	}
+	object_fini(fs, &o);
+	return err;
+}
+
+static int remove_dir(struct fs *fs, const struct fs_name *n)
+{
+	struct inode *dir = inode_peek(fs->inodes, n->dir, n->backing.entry);
+	int fd, err;
+	/* whose working directory it is can still look at it */
+	bool held = dir && !inode_dirfd_get(fs->inodes, dir, &fd);
+
+	inode_move_begin(fs->inodes);
+	err = vdir_remove(n->dirfd, &n->backing);
+	if (!err)
+		inode_link_gone(fs->inodes, n->dir, n->backing.entry, true);
+	inode_move_end(fs->inodes);
+	if (held)
+		inode_dirfd_put(fs->inodes, dir);
+	if (dir)
+		inode_unref(fs->inodes, dir);
+	return err;
+}
+
+static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
+			int (*remove)(struct fs *fs, const struct fs_name *n))
+{
+	struct fs *fs = fs_of(req);
+	struct fs_name n;
+	int err = fs_name_init(fs, parent, name, &n);
+
+	if (!err) {
+		err = remove(fs, &n);
+		fs_name_fini(fs, &n);
+	}
+	fs_reply_err(req, err);
+}
+
+static void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, parent, name, unlink_name);
+}
+
+static void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, parent, name, remove_dir);
+}
+
+/* A rename with what lies at both ends. */
+struct moving {
+	struct fs_name from, to;
+	struct object moved, target;
+	unsigned flags;
+};
+
+static int rename_backing(const struct moving *m)
+{
+	struct vdir_rename r = {
+		.from_fd = m->from.dirfd,
+		.to_fd = m->to.dirfd,
+		.from = &m->from.backing,
+		.to = &m->to.backing,
+		.flags = m->flags,
+		.moved_is_link = S_ISLNK(m->moved.type),
+		.target_is_link = S_ISLNK(m->target.type),
+		.target_is_dir = S_ISDIR(m->target.type),
+	};
+
+	return vdir_rename(&r);
+}
+
+/* Tell the table what the backing directory looks like now. */
+static void follow_rename(struct inode_table *t, const struct moving *m)
+{
+	const struct fs_name *from = &m->from, *to = &m->to;
+
+	if (m->flags == RENAME_EXCHANGE) {
+		inode_links_swapped(t, from->dir, from->backing.entry, to->dir,
+				    to->backing.entry);
+		return;
+	}
+	inode_link_gone(t, to->dir, to->backing.entry,
+			m->target.last || S_ISDIR(m->target.type));
+	inode_link_moved(t, from->dir, from->backing.entry, to->dir,
+			 to->backing.entry);
+}
+
+static int move(struct fs *fs, struct moving *m)
+{
+	bool survives = m->flags == 0 && must_survive(&m->target);
+	int err = 0;
+
+	inode_move_begin(fs->inodes);
+	if (survives)
+		err = set_aside(fs, &m->to, m->target.inode, link_aside);
+	if (!err) {
+		err = rename_backing(m);
+		if (!err)
+			follow_rename(fs->inodes, m);
+		else if (survives)
+			inode_unpark(fs->inodes, m->target.inode);
+	}
+	inode_move_end(fs->inodes);
+	if (!err && m->flags == 0)
+		settle_removed(fs, &m->target);
+	return err;
+}
+
+static int rename_names(struct fs *fs, struct moving *m)
+{
+	int err = object_init(fs, &m->from, &m->moved);
+
+	if (err)
+		return err;
+	err = object_init(fs, &m->to, &m->target);
+	if (err) {
+		object_fini(fs, &m->moved);
+		return err;
+	}
+	if (!m->moved.type)
+		err = -ENOENT;
+	else if (m->moved.inode && m->moved.inode == m->target.inode)
+		/* two names of one file both stay (rename(2)) */
+		err = m->flags == RENAME_NOREPLACE ? -EEXIST : 0;
+	else
+		err = move(fs, m);
+	object_fini(fs, &m->target);
+	object_fini(fs, &m->moved);
+	return err;
+}
+
+static int rename_request(struct fs *fs, fuse_ino_t parent, const char *name,
+			  fuse_ino_t new_parent, const char *new_name,
+			  unsigned flags)
+{
+	struct moving m = {.flags = flags};
+	int err;
+
+	if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE)
+		return -EINVAL;
+	err = fs_name_init(fs, parent, name, &m.from);
+	if (err)
+		return err;
+	err = fs_name_init(fs, new_parent, new_name, &m.to);
+	if (!err) {
+		err = rename_names(fs, &m);
+		fs_name_fini(fs, &m.to);
+	}
+	fs_name_fini(fs, &m.from);
+	return err;
+}
+
+static void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		       fuse_ino_t new_parent, const char *new_name,
+		       unsigned flags)
+{
+	fs_reply_err(req, rename_request(fs_of(req), parent, name, new_parent,
+					 new_name, flags));
+}
+
+void ops_fill_name(struct fuse_lowlevel_ops *ops)
+{
+	ops->mknod = ops_mknod;
+	ops->mkdir = ops_mkdir;
+	ops->symlink = ops_symlink;
+	ops->link = ops_link;
+	ops->unlink = ops_unlink;
+	ops->rmdir = ops_rmdir;
+	ops->rename = ops_rename;
+}
