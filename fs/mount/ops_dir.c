@@ -1,0 +1,309 @@
+/* Directories: listing what the backing directory has, under plain names. */
+#include "fs.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BATCH_BYTES = 32768 };
+
+/* An open directory. Offsets are the backing file system's own. */
+struct dirhandle {
+	pthread_mutex_t lock; /* guards all below but fd */
+	int fd;
+	off_t next;	 /* where the entry at "at" lies */
+	size_t at, used; /* of batch */
+	bool complained;
+	_Alignas(struct dirent64) char batch[BATCH_BYTES];
+};
+
+/* A reply being filled. */
+struct listing {
+	fuse_req_t req;
+	struct fs *fs;
+	struct inode *dir;
+	struct dirhandle *h;
+	bool plus; /* readdirplus */
+	uint8_t dirid[DIRID_LEN];
+	char *buf;
+	size_t size, used;
+};
+
+static struct dirhandle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct dirhandle *)(uintptr_t)fi->fh;
+}
+
+static int open_dir(struct fs *fs, struct inode *dir, int *out)
+{
+	int path_fd, fd, err = inode_dirfd_get(fs->inodes, dir, &path_fd);
+
+	if (err)
+		return err;
+	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	err = fd < 0 ? -errno : 0;
+	inode_dirfd_put(fs->inodes, dir);
+	if (!err)
+		*out = fd;
+	return err;
+}
+
+static void handle_free(struct dirhandle *h)
+{
+	close(h->fd);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+static void ops_opendir(fuse_req_t req, fuse_ino_t ino,
+			struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct dirhandle *h = malloc(sizeof *h);
+	int err;
+
+	if (!h) {
+		fs_reply_err(req, -ENOMEM);
+		return;
+	}
+	err = open_dir(fs, inode_of(fs->inodes, ino), &h->fd);
+	if (err) {
+		free(h);
+		fs_reply_err(req, err);
+		return;
+	}
+	pthread_mutex_init(&h->lock, NULL);
+	h->next = 0;
+	h->at = h->used = 0;
+	h->complained = false;
+	fi->fh = (uintptr_t)h;
+	fi->cache_readdir = fi->keep_cache = fs->vault->exclusive;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		handle_free(h); /* the caller was interrupted: no release */
+}
+
+/* Stand at offset. From the start, the directory is looked at anew. */
+static int stand_at(struct dirhandle *h, off_t offset)
+{
+	if (offset == h->next && offset != 0)
+		return 0;
+	if (lseek(h->fd, offset, SEEK_SET) < 0)
+		return -errno;
+	h->next = offset;
+	h->at = h->used = 0;
+	return 0;
+}
+
+/* The entry where we stand, or NULL at the end. */
+static int current_entry(struct dirhandle *h, const struct dirent64 **out)
+{
+	if (h->at == h->used) {
+		ssize_t n = getdents64(h->fd, h->batch, sizeof h->batch);
+
+		if (n < 0)
+			return -errno;
+		h->at = 0;
+		h->used = (size_t)n;
+	}
+	*out = h->used ? (const struct dirent64 *)(h->batch + h->at) : NULL;
+	return 0;
+}
+
+static void step_over(struct dirhandle *h, const struct dirent64 *d)
+{
+	h->next = d->d_off;
+	h->at += d->d_reclen;
+}
+
+static bool is_dot(const char *name)
+{
+	return strcmp(name, ".") == 0;
+}
+
+static bool is_dotdot(const char *name)
+{
+	return strcmp(name, "..") == 0;
+}
+
+/* The number and type of an entry, as far as the directory itself tells. */
+static void stat_from_dirent(const struct listing *l, const struct dirent64 *d,
+			     struct stat *st)
+{
+	const struct inode *root = inode_of(l->fs->inodes, FUSE_ROOT_ID);
+	ino_t ino = d->d_ino;
+
+	if (is_dot(d->d_name) || (is_dotdot(d->d_name) && l->dir == root))
+		ino = l->dir->ino;
+	memset(st, 0, sizeof *st);
+	st->st_ino = inode_number(l->fs->inodes, l->dir->dev, ino);
+	st->st_mode = (mode_t)DTTOIF(d->d_type);
+}
+
+/* Foreign and damaged entries are left out, and named once. */
+static void complain(const struct listing *l, const char *entry, int err)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (l->h->complained)
+		return;
+	l->h->complained = true;
+	path = inode_plain_path(l->fs->inodes, l->dir);
+	log_warning("%s: the backing entry \"%s\" is left out: %s",
+		    path ? path : "?", entry,
+		    err == -EBADMSG ? "it does not belong there"
+				    : strerror(-err));
+}
+
+/* 0, -ENOENT: not to be shown, or what makes the listing fail. */
+static int plain_name(const struct listing *l, const char *entry,
+		      char plain[static NAME_PLAIN_MAX + 1])
+{
+	int err;
+
+	if (is_dot(entry) || is_dotdot(entry)) {
+		snprintf(plain, NAME_PLAIN_MAX + 1, "%s", entry);
+		return 0;
+	}
+	err = vdir_plain_name(l->fs->vault, l->h->fd, l->dirid, entry, plain);
+	if (err == 0 || err == -ENOENT)
+		return err;
+	if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)
+		return err;
+	complain(l, entry, err);
+	return -ENOENT;
+}
+
+/*
+ * One entry with attributes. What cannot be looked up is listed without
+ * them, as readdir would.
+ */
+static int add_plus(struct listing *l, const struct dirent64 *d,
+		    const char *plain)
+{
+	struct fuse_entry_param e = {0};
+	size_t room = l->size - l->used;
+	bool dots = is_dot(plain) || is_dotdot(plain);
+
+	if (fuse_add_direntry_plus(l->req, NULL, 0, plain, NULL, 0) > room)
+		return -ENOSPC;
+	if (!dots) {
+		int err = fs_enter(l->fs, l->dir, l->h->fd, d->d_name, &e);
+
+		if (err == -ENOENT)
+			return 0;
+		if (err)
+			memset(&e, 0, sizeof e);
+	}
+	if (e.ino == 0)
+		stat_from_dirent(l, d, &e.attr);
+	l->used += fuse_add_direntry_plus(l->req, l->buf + l->used, room, plain,
+					  &e, d->d_off);
+	return 0;
+}
+
+static int add_plain(struct listing *l, const struct dirent64 *d,
+		     const char *plain)
+{
+	size_t room = l->size - l->used, needed;
+	struct stat st;
+
+	stat_from_dirent(l, d, &st);
+	needed = fuse_add_direntry(l->req, l->buf + l->used, room, plain, &st,
+				   d->d_off);
+	if (needed > room)
+		return -ENOSPC;
+	l->used += needed;
+	return 0;
+}
+
+/* Fill the reply from offset on. Needs the handle's lock. */
+static int fill(struct listing *l, off_t offset)
+{
+	const struct dirent64 *d = NULL;
+	char plain[NAME_PLAIN_MAX + 1];
+	int err = stand_at(l->h, offset);
+
+	while (!err) {
+		err = current_entry(l->h, &d);
+		if (err || !d)
+			return err;
+		err = plain_name(l, d->d_name, plain);
+		if (!err)
+			err = l->plus ? add_plus(l, d, plain)
+				      : add_plain(l, d, plain);
+		else if (err == -ENOENT)
+			err = 0;
+		if (!err)
+			step_over(l->h, d);
+	}
+	return err == -ENOSPC ? 0 : err;
+}
+
+static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		 struct fuse_file_info *fi, bool plus)
+{
+	struct fs *fs = fs_of(req);
+	CLEANUP_FREE char *buf = malloc(size);
+	struct listing l = {.req = req,
+			    .fs = fs,
+			    .dir = inode_of(fs->inodes, ino),
+			    .h = handle_of(fi),
+			    .plus = plus,
+			    .buf = buf,
+			    .size = size};
+	int err = buf ? inode_dirid(fs->inodes, l.dir, l.dirid) : -ENOMEM;
+
+	if (!err) {
+		pthread_mutex_lock(&l.h->lock);
+		err = fill(&l, offset);
+		pthread_mutex_unlock(&l.h->lock);
+	}
+	/* what came before an error is good; the next call meets it again */
+	if (err && l.used == 0)
+		fs_reply_err(req, err);
+	else
+		fuse_reply_buf(req, buf, l.used);
+}
+
+static void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size,
+			off_t offset, struct fuse_file_info *fi)
+{
+	list(req, ino, size, offset, fi, false);
+}
+
+static void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size,
+			    off_t offset, struct fuse_file_info *fi)
+{
+	list(req, ino, size, offset, fi, true);
+}
+
+static void ops_releasedir(fuse_req_t req, fuse_ino_t ino,
+			   struct fuse_file_info *fi)
+{
+	(void)ino;
+	handle_free(handle_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+static void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only,
+			 struct fuse_file_info *fi)
+{
+	int fd = handle_of(fi)->fd;
+	int ret = data_only ? fdatasync(fd) : fsync(fd);
+
+	(void)ino;
+	fs_reply_err(req, ret < 0 ? -errno : 0);
+}
+
+void ops_fill_dir(struct fuse_lowlevel_ops *ops)
+{
+	ops->opendir = ops_opendir;
+	ops->readdir = ops_readdir;
+	ops->readdirplus = ops_readdirplus;
+	ops->releasedir = ops_releasedir;
+	ops->fsyncdir = ops_fsyncdir;
+}

@@ -1,0 +1,383 @@
+/* A mount from its beginning to its end. */
+#include "fs.h"
+
+#include "idle.h"
+#include "lock.h"
+#include "log.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum {
+	MAX_WRITE = VFILE_IO_MAX,
+	MAX_BACKGROUND = 64,
+	THREADS_MIN = 10,
+	THREADS_MAX = 32,
+	EXCLUSIVE_TIMEOUT_S = 86400,
+	READ_ONLY_TIMEOUT_S = 1, /* others may mount it shared */
+	DIR_FDS_MAX = 4096,
+	/* fewer than the vault has slots for keys: files being made need one */
+	FILES_MAX = 4032,
+	WAKE_INTERVAL_MS = 10,
+};
+
+/* The thread that takes the signals, so that nobody else is interrupted. */
+struct ender {
+	struct fs *fs;
+	pthread_t thread, main;
+	sigset_t signals, mask_before;
+	struct sigaction wake_before;
+	atomic_bool loop_ended;
+};
+
+/*
+ * Not wanted: ATOMIC_O_TRUNC, so that O_TRUNC comes as SETATTR; splicing, as
+ * the bytes are needed in memory; HANDLE_KILLPRIV, for wire.c asks for its
+ * second version.
+ */
+void ops_init(void *userdata, struct fuse_conn_info *conn)
+{
+	const struct fs *fs = userdata;
+	const struct mount_options *opt = fs->opt;
+	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+			FUSE_CAP_PARALLEL_DIROPS;
+
+	if (opt->xattr)
+		want |= FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
+	if (opt->writeback && !opt->shared && !opt->read_only)
+		want |= FUSE_CAP_WRITEBACK_CACHE;
+	/* Alone, the kernel's own locks do, and what it is told stays true. */
+	if (opt->shared)
+		want |= FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
+	else
+		want |= FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO;
+	if (fs->vault->exclusive)
+		want |= FUSE_CAP_CACHE_SYMLINKS;
+	else
+		want |= FUSE_CAP_AUTO_INVAL_DATA;
+	conn->want = want & conn->capable;
+	conn->max_write = MAX_WRITE;
+	conn->max_background = MAX_BACKGROUND;
+	conn->time_gran = 1;
+}
+
+__attribute__((format(printf, 2, 0))) static void
+log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	char line[512];
+
+	vsnprintf(line, sizeof line, fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	log_at((int)level, "%s", line);
+}
+
+/* "key=value" as one option, whatever characters value has. */
+static int add_value(char **opts, const char *key, const char *value)
+{
+	CLEANUP_FREE char *text = NULL;
+
+	if (asprintf(&text, "%s=%s", key, value) < 0) {
+		text = NULL;
+		return -1;
+	}
+	return fuse_opt_add_opt_escaped(opts, text);
+}
+
+static int build_options(const struct fs *fs, char **opts)
+{
+	const struct mount_options *opt = fs->opt;
+	const struct {
+		bool wanted;
+		const char *word;
+	} words[] = {
+		{true, "default_permissions"},
+		{true, "subtype=frondfs"},
+		{opt->read_only, "ro"},
+		{opt->allow_other, "allow_other"},
+		{opt->allow_root, "allow_root"},
+		{opt->noexec, "noexec"},
+		{fs->uid == 0, opt->suid ? "suid" : "nosuid"},
+		{fs->uid == 0, opt->dev ? "dev" : "nodev"},
+		{opt->fuse_options, opt->fuse_options},
+	};
+	int err = add_value(opts, "fsname",
+			    opt->fsname ? opt->fsname : fs->vault->path);
+
+	for (size_t n = 0; !err && n < sizeof words / sizeof words[0]; n++)
+		if (words[n].wanted)
+			err = fuse_opt_add_opt(opts, words[n].word);
+	return err ? -ENOMEM : 0;
+}
+
+static void fill_ops(const struct mount_options *opt,
+		     struct fuse_lowlevel_ops *ops)
+{
+	ops->init = ops_init;
+	ops_fill_lookup(ops);
+	ops_fill_attr(ops);
+	ops_fill_name(ops);
+	ops_fill_dir(ops);
+	ops_fill_file(ops, opt->shared);
+	if (opt->xattr)
+		ops_fill_xattr(ops);
+	if (opt->shared)
+		ops_fill_lock(ops);
+}
+
+static int new_session(struct fs *fs)
+{
+	CLEANUP_FREE char *opts = NULL;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	struct fuse_lowlevel_ops ops = {0};
+	int err = build_options(fs, &opts);
+
+	if (!err &&
+	    (fuse_opt_add_arg(&args, "frondfs") ||
+	     fuse_opt_add_arg(&args, "-o") || fuse_opt_add_arg(&args, opts)))
+		err = -ENOMEM;
+	fill_ops(fs->opt, &ops);
+	if (!err) {
+		fs->session = fuse_session_new(&args, &ops, sizeof ops, fs);
+		err = fs->session ? 0 : -EINVAL;
+	}
+	fuse_opt_free_args(&args);
+	return err;
+}
+
+/* Share the descriptors that this process may have among the caches. */
+static int new_tables(struct fs *fs)
+{
+	struct rlimit limit;
+	size_t nofile = 1024, dirs, files;
+	int err;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		nofile = limit.rlim_cur;
+	dirs = nofile / 4 < DIR_FDS_MAX ? nofile / 4 : DIR_FDS_MAX;
+	files = nofile / 3 < FILES_MAX ? nofile / 3 : FILES_MAX;
+	err = inode_table_new(fs->vault, dirs, &fs->inodes);
+	if (!err)
+		err = file_cache_new(fs, files, &fs->files);
+	if (!err && fs->opt->shared)
+		err = lock_table_new(&fs->locks);
+	return err;
+}
+
+static double timeout_s(const struct fs *fs)
+{
+	if (fs->vault->exclusive)
+		return EXCLUSIVE_TIMEOUT_S;
+	return fs->opt->shared ? 0 : READ_ONLY_TIMEOUT_S;
+}
+
+/* All that can fail before the mount point is touched. */
+static int prepare(struct fs *fs, const char *mountpoint)
+{
+	int err = 0;
+
+	fs->uid = geteuid();
+	fs->timeout_s = timeout_s(fs);
+	fs->mountpoint = realpath(mountpoint, NULL);
+	if (!fs->mountpoint)
+		return -errno;
+	if (!fs->opt->read_only)
+		err = vault_orphans_open(fs->vault);
+	if (!err)
+		err = new_tables(fs);
+	return err ? err : new_session(fs);
+}
+
+static void fs_fini(struct fs *fs)
+{
+	lock_table_free(fs->locks);
+	if (fs->session)
+		fuse_session_destroy(fs->session);
+	if (fs->files)
+		file_cache_free(fs->files);
+	if (fs->inodes)
+		inode_table_free(fs->inodes);
+	free(fs->mountpoint);
+}
+
+/*
+ * End the session though someone uses the mount: what the kernel holds back
+ * (writeback cache) would be lost with it, so that is asked for first.
+ */
+static void end_busy(struct ender *e)
+{
+	const struct timespec pause = {.tv_nsec = WAKE_INTERVAL_MS * 1000000L};
+	CLEANUP_FD int fd =
+		open(e->fs->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && syncfs(fd) < 0)
+		log_warning("%s: cannot flush before ending: %s",
+			    e->fs->mountpoint, strerror(errno));
+	log_notice("%s: ending while in use", e->fs->mountpoint);
+	fuse_session_exit(e->fs->session);
+	/* libfuse's loop looks only when it is interrupted, and it may just
+	 * be about to wait */
+	while (!e->loop_ended) {
+		pthread_kill(e->main, SIGUSR2);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void *wait_for_signal(void *arg)
+{
+	struct ender *e = arg;
+	int sig;
+
+	while (sigwait(&e->signals, &sig) != 0)
+		;
+	if (e->loop_ended)
+		return NULL;
+	log_notice("%s: ending at signal %d", e->fs->mountpoint, sig);
+	/* in good order if possible; the loop then ends by itself */
+	if (mount_umount(e->fs->mountpoint))
+		end_busy(e);
+	return NULL;
+}
+
+static void wake(int sig)
+{
+	(void)sig;
+}
+
+static int ender_start(struct ender *e)
+{
+	const struct sigaction on_wake = {.sa_handler = wake};
+	int err;
+
+	e->main = pthread_self();
+	sigemptyset(&e->signals);
+	sigaddset(&e->signals, SIGHUP);
+	sigaddset(&e->signals, SIGINT);
+	sigaddset(&e->signals, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &e->signals, &e->mask_before);
+	sigaction(SIGUSR2, &on_wake, &e->wake_before);
+	err = pthread_create(&e->thread, NULL, wait_for_signal, e);
+	if (err) {
+		sigaction(SIGUSR2, &e->wake_before, NULL);
+		pthread_sigmask(SIG_SETMASK, &e->mask_before, NULL);
+	}
+	return -err;
+}
+
+static void ender_stop(struct ender *e)
+{
+	e->loop_ended = true;
+	pthread_kill(e->thread, SIGTERM);
+	pthread_join(e->thread, NULL);
+	sigaction(SIGUSR2, &e->wake_before, NULL);
+	pthread_sigmask(SIG_SETMASK, &e->mask_before, NULL);
+}
+
+static unsigned worker_count(void)
+{
+	long wanted = 2 * sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (wanted < THREADS_MIN)
+		return THREADS_MIN;
+	return wanted > THREADS_MAX ? THREADS_MAX : (unsigned)wanted;
+}
+
+static int loop(struct fs *fs)
+{
+	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
+	int err;
+
+	if (!cfg)
+		return -ENOMEM;
+	/* threads stay once there are that many: libfuse's default */
+	fuse_loop_cfg_set_max_threads(cfg, worker_count());
+	fuse_loop_cfg_set_clone_fd(cfg, 1);
+	err = fuse_session_loop_mt(fs->session, cfg);
+	fuse_loop_cfg_destroy(cfg);
+	return err < 0 ? err : 0;
+}
+
+static int serve(struct fs *fs)
+{
+	struct ender ender = {.fs = fs};
+	struct idle *idle = NULL;
+	int err = ender_start(&ender);
+
+	if (err)
+		return err;
+	if (fs->opt->idle_min > 0)
+		err = idle_start(fs, &idle);
+	if (!err)
+		err = loop(fs);
+	ender_stop(&ender);
+	idle_stop(idle);
+	/* while the session can still answer those that wait */
+	lock_table_free(TAKE_PTR(fs->locks));
+	return err;
+}
+
+static int fault_errno(enum mount_fault fault)
+{
+	switch (fault) {
+	case MOUNT_NO_FUSE:
+		return -ENODEV;
+	case MOUNT_NO_POINT:
+		return -ENOENT;
+	case MOUNT_NOT_DIR:
+		return -ENOTDIR;
+	case MOUNT_NOT_EMPTY:
+		return -ENOTEMPTY;
+	case MOUNT_BUSY:
+	case MOUNT_OVERLAP:
+		return -EBUSY;
+	default:
+		return -EPERM;
+	}
+}
+
+static int mount_and_serve(struct fs *fs, enum mount_fault *fault)
+{
+	int err;
+
+	if (fuse_session_mount(fs->session, fs->mountpoint) != 0) {
+		*fault = MOUNT_DENIED;
+		return fault_errno(MOUNT_DENIED);
+	}
+	err = fuse_session_custom_io(fs->session, &wire_io,
+				     fuse_session_fd(fs->session));
+	if (!err)
+		err = serve(fs);
+	fuse_session_unmount(fs->session);
+	return err;
+}
+
+int mount_serve(struct vault *vault, const char *mountpoint,
+		const struct mount_options *opt, void (*ready)(void *arg),
+		void *arg, enum mount_fault *fault)
+{
+	struct wire wire = {
+		.ready = ready, .arg = arg, .allow_mmap = opt->shared};
+	struct fs fs = {.vault = vault, .opt = opt, .wire = &wire};
+	mode_t umask_before;
+	int err;
+
+	*fault = mount_check_point(vault->path, mountpoint, opt);
+	if (*fault != MOUNT_OK)
+		return fault_errno(*fault);
+	fuse_set_log_func(log_libfuse);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	umask_before = umask(0);
+	err = prepare(&fs, mountpoint);
+	if (!err)
+		err = mount_and_serve(&fs, fault);
+	fs_fini(&fs);
+	umask(umask_before);
+	return err;
+}
