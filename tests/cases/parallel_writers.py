@@ -7,7 +7,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import blob, check, eq, get, put, raises  # noqa: F401
+from frond import blob, check, eq, get, put
 
 
 def children(jobs):
