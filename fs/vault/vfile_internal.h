@@ -76,5 +76,10 @@ MUST_CHECK int vfile_resize_locked_(struct vfile *f, struct workspace *ws,
 /* Set or clear the holes mark on disk. The range reaches RANGE_END. */
 MUST_CHECK int vfile_mark_holes_(struct vfile *f, struct workspace *ws,
 				 bool holes, uint64_t *bad_chunk);
+/*
+ * After a request, without its lock: if the last gap has just been filled,
+ * say so in the last chunk. In a shared vault nobody knows.
+ */
+void vfile_clear_holes_(struct vfile *f, struct workspace *ws);
 
 #endif

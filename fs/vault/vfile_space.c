@@ -153,6 +153,9 @@ int vfile_allocate(struct vfile *f, struct workspace *ws, int mode,
 		return err;
 	err = allocate_locked(f, ws, mode, offset, len, bad_chunk);
 	vfile_end_(f, &r);
+	/* Parts of a hole are zeroed by writing the rest of its chunk, too. */
+	if (!err)
+		vfile_clear_holes_(f, ws);
 	return err;
 }
 

@@ -372,8 +372,7 @@ static int begin_write(struct vfile *f, struct range *r,
 	}
 }
 
-/* If the last gap has just been filled, say so in the last chunk. */
-static void clear_holes(struct vfile *f, struct workspace *ws)
+void vfile_clear_holes_(struct vfile *f, struct workspace *ws)
 {
 	struct range r;
 	uint64_t bad;
@@ -382,7 +381,8 @@ static void clear_holes(struct vfile *f, struct workspace *ws)
 	pthread_mutex_lock(&f->marks_lock);
 	clear = f->holes_known && f->holes && gaps_none(&f->gaps);
 	pthread_mutex_unlock(&f->marks_lock);
-	if (!clear || vfile_begin_(f, &r, 0, RANGE_END, true) != 0)
+	if (f->vault->shared || !clear ||
+	    vfile_begin_(f, &r, 0, RANGE_END, true) != 0)
 		return;
 	pthread_mutex_lock(&f->marks_lock);
 	clear = f->holes_known && f->holes && gaps_none(&f->gaps);
@@ -438,8 +438,8 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		if (err)
 			return err;
 	}
-	if (!err && !f->vault->shared)
-		clear_holes(f, ws);
+	if (!err)
+		vfile_clear_holes_(f, ws);
 	return err;
 }
 
