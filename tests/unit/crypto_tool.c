@@ -178,7 +178,7 @@ int main(int argc, char **argv)
 	int err = argc == 2 ? fernet_init(argv[1]) : -EINVAL;
 
 	if (err) {
-		fprintf(stderr, "crypto_tool: %s\n", strerror(-err));
+		fprintf(stderr, "crypto_tool: backend: %s\n", strerror(-err));
 		return err == -ENOENT || err == -ENOTSUP ? 77 : 1;
 	}
 	ctx = fernet_ctx_new();

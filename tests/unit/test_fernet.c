@@ -427,18 +427,18 @@ static void test_fernet__takes_the_longest_plaintext_and_no_more(void **state)
 }
 
 /*
- * Tokens with a MAC that holds and padding that does not: made with OpenSSL
- * here, as no seal function would.
+ * Tokens with a MAC that holds and another version, or padding that is none:
+ * made with OpenSSL here, as no seal function would.
  */
-static void seal_raw(const uint8_t raw[FERNET_KEY_LEN], const uint8_t *padded,
-		     size_t len, uint8_t *token)
+static void seal_raw(const uint8_t raw[FERNET_KEY_LEN], uint8_t version,
+		     const uint8_t *padded, size_t len, uint8_t *token)
 {
 	EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
 	unsigned mac_len = 0;
 	int n;
 
 	memset(token, 0, FERNET_BODY_OFFSET);
-	token[0] = 0x80;
+	token[0] = version;
 	assert_true(EVP_EncryptInit_ex(cipher, EVP_aes_128_cbc(), NULL,
 				       raw + 16, token + 9));
 	EVP_CIPHER_CTX_set_padding(cipher, 0);
@@ -465,7 +465,7 @@ static void test_fernet_open__judges_the_padding(void **state)
 		memset(padded, 'x', sizeof padded);
 		memset(padded + 32 - (good ? pad : 1), (int)pad,
 		       good ? pad : 1);
-		seal_raw(raw, padded, sizeof padded, token);
+		seal_raw(raw, 0x80, padded, sizeof padded, token);
 		memset(plain, 0, sizeof plain);
 		assert_int_equal(
 			fernet_open_one(&key, token, sizeof token, plain, &len),
@@ -478,10 +478,27 @@ static void test_fernet_open__judges_the_padding(void **state)
 		if (!good || pad == 1)
 			continue;
 		padded[32 - pad + next_random() % (pad - 1)] ^= 1;
-		seal_raw(raw, padded, sizeof padded, token);
+		seal_raw(raw, 0x80, padded, sizeof padded, token);
 		assert_int_equal(
 			fernet_open_one(&key, token, sizeof token, plain, &len),
 			-EBADMSG);
+	}
+}
+
+static void test_fernet_open__knows_one_version(void **state)
+{
+	const uint8_t raw[FERNET_KEY_LEN] = {5, 6, 7};
+	uint8_t padded[16], token[FERNET_OVERHEAD + 16], plain[16];
+	size_t len;
+
+	(void)state;
+	use_key(raw);
+	memset(padded, 16, sizeof padded);
+	for (unsigned version = 0; version < 256; version++) {
+		seal_raw(raw, (uint8_t)version, padded, sizeof padded, token);
+		assert_int_equal(
+			fernet_open_one(&key, token, sizeof token, plain, &len),
+			version == 0x80 ? 0 : -EBADMSG);
 	}
 }
 
@@ -682,6 +699,7 @@ static int run_backend(void)
 		cmocka_unit_test(
 			test_fernet__takes_the_longest_plaintext_and_no_more),
 		cmocka_unit_test(test_fernet_open__judges_the_padding),
+		cmocka_unit_test(test_fernet_open__knows_one_version),
 		cmocka_unit_test(test_fernet__stays_within_its_buffers),
 		cmocka_unit_test(test_fernet_text__comes_back_and_is_judged),
 		cmocka_unit_test(test_fernet_text__is_stamped_with_the_present),
