@@ -5,7 +5,7 @@
  * Sealing and opening both take two passes over a burst, a pass of ciphers
  * and a pass of MACs. For opening that order is the rule (verify, then
  * decrypt); the library's chained jobs would decrypt before a tag can be
- * compared, and they are no faster: decryption takes an eighth of the time.
+ * compared, and they are no faster: decryption takes a seventh of the time.
  *
  * Two managers share the hashing. AVX-512 has 16 lanes and takes as long for
  * one token as for 16, so it gets whole multiples of 16; what remains goes
