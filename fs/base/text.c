@@ -22,6 +22,11 @@ static int decode(const char *text, size_t text_len, uint8_t *bytes, size_t max,
 	size_t len;
 	const char *end;
 
+	/* libsodium 1.0.18 takes every byte from 0x80 on for one of the
+	 * alphabet where char is signed. */
+	for (size_t i = 0; i < text_len; i++)
+		if ((unsigned char)text[i] >= 0x80)
+			return -EINVAL;
 	if (sodium_base642bin(bytes, max, text, text_len, NULL, &len, &end,
 			      variant) != 0 ||
 	    end != text + text_len)

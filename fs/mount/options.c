@@ -93,7 +93,7 @@ static const char *const ignored_words[] = {
 
 void mount_options_init(struct mount_options *opt)
 {
-	*opt = (struct mount_options){.xattr = true, .writeback = false};
+	*opt = (struct mount_options){.xattr = true, .writeback = true};
 }
 
 void mount_options_fini(struct mount_options *opt)

@@ -40,7 +40,7 @@ static void test_options__nothing_asked_is_safe(void **state)
 	assert_false(opt.read_only || opt.allow_other || opt.allow_root);
 	assert_false(opt.shared || opt.suid || opt.dev || opt.noexec);
 	assert_false(opt.nonempty);
-	assert_true(opt.xattr);
+	assert_true(opt.xattr && opt.writeback);
 	assert_int_equal(opt.idle_min, 0);
 	assert_null(opt.fsname);
 	assert_null(opt.fuse_options);
