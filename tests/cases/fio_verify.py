@@ -8,7 +8,7 @@ import frond
 from frond import check, run, tool
 
 SIZE = f"{frond.scale(24, 4)}m"
-JOB = ["--name=job", "--verify=crc32c", "--verify_fatal=1", "--randseed=7",
+JOB = ["--name=job", "--verify=crc32c", "--verify_state_save=0", "--verify_fatal=1", "--randseed=7",
        f"--size={SIZE}", "--group_reporting", "--minimal", "--allow_file_create=1",
        "--fallocate=none"]
 
@@ -53,11 +53,9 @@ def sequential_writes(m):
 @check(plain=False)
 def everything_verifies_after_a_remount_without_the_writeback_cache():
     with frond.Mount("writeback=on") as m:
-        fio(m, "--rw=randwrite", "--bsrange=512-70000", "--bs_unaligned", "--ioengine=psync",
-            "--do_verify=0")
+        fio(m, "--rw=randwrite", "--bs=16k", "--ioengine=psync", "--do_verify=0")
         m.remount("writeback=off")
-        fio(m, "--rw=randwrite", "--bsrange=512-70000", "--bs_unaligned", "--ioengine=psync",
-            "--verify_only")
+        fio(m, "--rw=randwrite", "--bs=16k", "--ioengine=psync", "--verify_only")
         fio(m, "--rw=randwrite", "--bsrange=512-70000", "--bs_unaligned", "--ioengine=psync",
             "--numjobs=4", "--filename_format=other.$jobnum")
 
