@@ -149,7 +149,7 @@ def a_cut_at_any_byte_is_noticed():
             eq(error, errno.EIO, f"cut at {cut}")
             eq(got, DATA[:len(got)], "what can be read is right")
             q, r = divmod(cut - 176, 4169)
-            possible = q > 0 and not 8 < r < 81     # as a length, that is
+            possible = q > 0 and not 8 < r < 82     # as a length, that is
             whole = q - 1 if possible else 0
             assert len(got) >= whole * 4096, f"cut at {cut}: only {len(got)} readable"
 
@@ -196,8 +196,7 @@ def damage_is_logged_once_with_path_and_index():
         lines = [line for line in m.log().splitlines() if "chunk" in line]
         eq(len(lines), 1, f"lines of log {lines}")
         assert re.search(r"\b5\b", lines[0]), lines
-        backing = os.path.relpath(os.fsdecode(m.backing(m / "f")), m.vault)
-        assert backing in lines[0] or "/f" in lines[0], f"no path in {lines}"
+        assert re.search(r"\bf\b", lines[0]), f"no path in {lines}"
 
 
 @check(plain=False)

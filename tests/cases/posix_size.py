@@ -174,7 +174,7 @@ def seek_data_and_seek_hole_tell_the_holes(m):
         eq(part, bytes(len(part)), "a hole")
     covered = sum(end - begin for begin, end in found)
     assert covered >= (1 << 20) - (48 << 10) - 4 * 4096, f"holes: {found}"
-    eq(os.lseek(fd, 0, os.SEEK_DATA), 64 << 10)
+    eq(os.lseek(fd, 4096, os.SEEK_DATA), 64 << 10)  # chunk 0 may be data
     eq(os.lseek(fd, 64 << 10, os.SEEK_HOLE), 80 << 10)
     raises(errno.ENXIO, os.lseek, fd, 1 << 20, os.SEEK_DATA)
     raises(errno.ENXIO, os.lseek, fd, 2 << 20, os.SEEK_HOLE)

@@ -132,7 +132,10 @@ def a_crash_leaves_no_orphan_after_the_next_mount():
             os.unlink(m / f"f{i}")
         m.kill9()
         for fd in fds:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError:
+                pass        # nobody is there to be told
         m.mount()
         eq(os.listdir(m.path), [])
         eq(glob.glob(os.path.join(glob.escape(m.vault), ".frondfs/orphans/*")), [])

@@ -21,6 +21,8 @@ def backing_files(vault):
 def whole(path):
     if os.path.islink(path):
         return os.readlink(path)
+    if not os.path.isfile(path):
+        return b""
     with open(path, "rb") as f:
         data = f.read()
     for name in os.listxattr(path):

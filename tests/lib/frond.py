@@ -137,10 +137,11 @@ def in_child(fn, uid=None, gid=None, groups=()):
                 os.setgroups(groups)
                 os.setresgid(gid, gid, gid)
                 os.setresuid(uid, uid, uid)
-            answer = (True, fn())
+            answer = (True, fn(), "")
         except BaseException as e:
+            where = traceback.format_exc(limit=-4)
             answer = (False, e if isinstance(e, OSError)
-                      else AssertionError(traceback.format_exc()))
+                      else AssertionError(where), where)
         with os.fdopen(w, "wb") as f:
             pickle.dump(answer, f)
         os._exit(0)
@@ -148,9 +149,9 @@ def in_child(fn, uid=None, gid=None, groups=()):
     with os.fdopen(r, "rb") as f:
         data = f.read()
     os.waitpid(pid, 0)
-    good, value = pickle.loads(data)
+    good, value, where = pickle.loads(data)
     if not good:
-        raise value
+        raise value from AssertionError(where)
     return value
 
 
@@ -369,15 +370,22 @@ def _run_check(fn, mount):
         mount.sub = ""
 
 
+def _descriptors():
+    return set(map(int, os.listdir("/proc/self/fd")))
+
+
 def _report(name, fn):
-    start = time.monotonic()
+    start, had = time.monotonic(), _descriptors()
     try:
         fn()
         word, why = "ok", ""
     except Skip as e:
         word, why = "skip", f": {e}"
     except (Exception, SystemExit):
-        word, why = "FAIL", "\n" + traceback.format_exc()
+        word, why = "FAIL", "\n" + traceback.format_exc(limit=-4)
+        # What a failed check left open must not fail the next ones, too.
+        for fd in _descriptors() - had:
+            os.closerange(fd, fd + 1)
     print(f"{word} {name} ({time.monotonic() - start:.1f} s){why}", flush=True)
     return word
 
@@ -390,6 +398,8 @@ def main(options="", **kw):
         # A CI machine that cannot mount is a broken one, not an excuse.
         print(("FAIL" if os.environ.get("CI") else "skip") + " all: no /dev/fuse")
         sys.exit(1 if os.environ.get("CI") else 77)
+    if not PLAIN and not os.path.exists(FRONDFS):
+        sys.exit(f"FAIL all: {FRONDFS} has not been built")
     wanted = [c for c in _checks if not sys.argv[1:] or c.__name__ in sys.argv[1:]]
     words, mount = [], None
     if any(inspect.signature(c).parameters for c in wanted):

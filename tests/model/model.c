@@ -162,6 +162,14 @@ static size_t first_difference(const struct side *a, const struct side *b)
 	return i;
 }
 
+static void print_seen(const char *name, const struct side *side, size_t at)
+{
+	printf("  %s shows from byte %zu:", name, at);
+	for (size_t i = at; i < side->seen_len && i < at + 48; i++)
+		printf(" %02x", side->seen[i]);
+	printf("\n");
+}
+
 static void report(const struct worker *w, unsigned long number,
 		   const struct step *s, long a, long b)
 {
@@ -171,14 +179,15 @@ static void report(const struct worker *w, unsigned long number,
 	       "  path %s\n  path2 %s\n"
 	       "  slots %u %u, offsets %llu %llu, length %zu, pick %u\n"
 	       "  a: %ld (%s), shows %zu bytes\n"
-	       "  b: %ld (%s), shows %zu bytes\n"
-	       "  what they show differs first at byte %zu\n",
+	       "  b: %ld (%s), shows %zu bytes\n",
 	       (unsigned long long)w->opt->seed, w->number, number,
 	       operations[s->op].name, s->path, s->path2, s->slot, s->slot2,
 	       (unsigned long long)s->offset, (unsigned long long)s->offset2,
 	       s->len, s->pick, a, a < 0 ? strerror((int)-a) : "fine",
 	       w->a.seen_len, b, b < 0 ? strerror((int)-b) : "fine",
-	       w->b.seen_len, at);
+	       w->b.seen_len);
+	print_seen("a", &w->a, at);
+	print_seen("b", &w->b, at);
 	fflush(stdout);
 }
 
