@@ -13,6 +13,10 @@ enum {
 	WAITERS_MAX = 4096,
 	POLL_MIN_MS = 1,
 	POLL_MAX_MS = 50,
+	/* The kernel tells of an open file's end only after close() returned:
+	 * a flock lock that is given up may be seen for that long. */
+	RELEASE_GRACE_MS = 50,
+	FOREVER = 0,
 };
 
 /* Byte-range locks belong to a process, flock locks to an open file. */
@@ -25,7 +29,8 @@ struct owner {
 	uint64_t id;
 	enum lock_kind kind;
 	int fd;
-	unsigned users; /* the table's lock: requests under way or waiting */
+	_Atomic pid_t pid; /* who locked last */
+	unsigned users;	   /* the table's lock: requests under way or waiting */
 };
 
 /* A request that waits until others let go. */
@@ -34,6 +39,7 @@ struct waiter {
 	fuse_req_t req;
 	struct owner *owner;
 	struct flock want;
+	int64_t until_ms; /* CLOCK_MONOTONIC, or FOREVER */
 };
 
 struct lock_table {
@@ -176,35 +182,82 @@ static int try_lock(const struct owner *o, const struct flock *want)
 	return errno == EACCES ? -EAGAIN : -errno;
 }
 
-/* All that an owner has goes at once. */
+/*
+ * All that an owner has goes at once. Needs the table's lock; returns the
+ * owner for owner_free, unless another thread's request uses it.
+ */
+static struct owner *owner_cut(struct lock_table *t, struct owner **link)
+{
+	const struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+	struct owner *o = *link;
+
+	if (o->users > 0) {
+		(void)try_lock(o, &all);
+		return NULL;
+	}
+	*link = o->next;
+	t->count--;
+	return o;
+}
+
+static void owner_free(struct fs *fs, struct owner *o)
+{
+	if (!o)
+		return;
+	close(o->fd);
+	inode_unref(fs->inodes, o->inode);
+	free(o);
+}
+
 static void owner_drop(struct fs *fs, const struct inode *i, uint64_t id,
 		       enum lock_kind kind)
 {
-	const struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
 	struct lock_table *t = fs->locks;
-	struct owner **link, *o, *gone = NULL;
+	struct owner **link, *gone = NULL;
+	bool found;
 
 	if (t->count == 0)
 		return;
 	pthread_mutex_lock(&t->lock);
 	link = find(t, i, id, kind);
-	o = *link;
-	if (o && o->users == 0) {
+	found = *link;
+	if (found)
+		gone = owner_cut(t, link);
+	pthread_mutex_unlock(&t->lock);
+	owner_free(fs, gone);
+	if (found)
+		kick(t);
+}
+
+/*
+ * The kernel does not tell when the owner of open file description locks goes.
+ * They go with the inode's last handle: nobody else can have locks then, and
+ * whoever opens it now gets none before the table's lock is free again.
+ */
+static void drop_abandoned(struct fs *fs, const struct inode *i)
+{
+	struct lock_table *t = fs->locks;
+	struct owner *gone = NULL, *o;
+	struct owner **link = &t->owners;
+
+	if (t->count == 0)
+		return;
+	pthread_mutex_lock(&t->lock);
+	while (i->opens <= 1 && *link) {
+		if ((*link)->inode != i || !(o = owner_cut(t, link))) {
+			link = &(*link)->next;
+			continue;
+		}
+		o->next = gone;
 		gone = o;
-		*link = o->next;
-		t->count--;
-	} else if (o) {
-		/* another thread's request is under way: keep it going */
-		(void)!try_lock(o, &all);
 	}
 	pthread_mutex_unlock(&t->lock);
-	if (gone) {
-		close(gone->fd);
-		inode_unref(fs->inodes, gone->inode);
-		free(gone);
+	while (gone) {
+		o = gone;
+		gone = o->next;
+		owner_free(fs, o);
 	}
-	if (o)
-		kick(t);
+	kick(t);
 }
 
 void lock_flush(struct fs *fs, struct inode *i, uint64_t owner)
@@ -215,10 +268,36 @@ void lock_flush(struct fs *fs, struct inode *i, uint64_t owner)
 void lock_release(struct fs *fs, struct inode *i, uint64_t owner)
 {
 	owner_drop(fs, i, owner, LOCK_WHOLE);
+	drop_abandoned(fs, i);
 }
 
-static void cleanup_waiter(struct lock_table *t, struct waiter *w, int err)
+static int64_t now_ms(void)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Once more: 0, or why not; -EINPROGRESS: it goes on waiting. */
+static int retry(const struct waiter *w, bool stop)
+{
+	int err;
+
+	if (stop || fuse_req_interrupted(w->req))
+		return -EINTR;
+	err = try_lock(w->owner, &w->want);
+	if (err == -EAGAIN &&
+	    (w->until_ms == FOREVER || now_ms() < w->until_ms))
+		return -EINPROGRESS;
+	return err;
+}
+
+static void answer(struct lock_table *t, struct waiter *w, int err)
+{
+	pthread_mutex_lock(&t->lock);
+	t->waiters--;
+	pthread_mutex_unlock(&t->lock);
 	owner_put(t, w->owner);
 	fs_reply_err(w->req, err);
 	free(w);
@@ -232,21 +311,16 @@ static struct waiter *poll_all(struct lock_table *t, struct waiter *list,
 
 	while (list) {
 		struct waiter *w = list;
-		int err = stop || fuse_req_interrupted(w->req)
-				  ? -EINTR
-				  : try_lock(w->owner, &w->want);
+		int err = retry(w, stop);
 
 		list = w->next;
-		if (err == -EAGAIN) {
+		if (err == -EINPROGRESS) {
 			w->next = NULL;
 			*tail = w;
 			tail = &w->next;
-			continue;
+		} else {
+			answer(t, w, err);
 		}
-		pthread_mutex_lock(&t->lock);
-		t->waiters--;
-		pthread_mutex_unlock(&t->lock);
-		cleanup_waiter(t, w, err);
 	}
 	return left;
 }
@@ -311,14 +385,15 @@ static int start_poller(struct lock_table *t)
 
 /* On success the poller answers the request. */
 static int wait_for(struct lock_table *t, fuse_req_t req, struct owner *o,
-		    const struct flock *want)
+		    const struct flock *want, int64_t until_ms)
 {
 	struct waiter *w = malloc(sizeof *w), **tail;
 	int err = 0;
 
 	if (!w)
 		return -ENOLCK;
-	*w = (struct waiter){.req = req, .owner = o, .want = *want};
+	*w = (struct waiter){
+		.req = req, .owner = o, .want = *want, .until_ms = until_ms};
 	pthread_mutex_lock(&t->lock);
 	if (t->waiters >= WAITERS_MAX)
 		err = -ENOLCK;
@@ -356,29 +431,53 @@ static struct flock clamp(const struct flock *fl)
 	return r;
 }
 
+/*
+ * Which process of this mount has the lock found to be in the way? The one
+ * whose own descriptor sees none there. 0: several, or one of another mount.
+ */
+static pid_t holder(struct lock_table *t, const struct inode *i,
+		    const struct flock *found)
+{
+	pid_t pid = 0;
+
+	pthread_mutex_lock(&t->lock);
+	for (const struct owner *o = t->owners; o && !pid; o = o->next) {
+		struct flock fl = *found;
+
+		fl.l_type = F_WRLCK;
+		fl.l_pid = 0;
+		if (o->inode == i && o->kind == LOCK_RANGE &&
+		    fcntl(o->fd, F_OFD_GETLK, &fl) == 0 && fl.l_type == F_UNLCK)
+			pid = o->pid;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return pid;
+}
+
 static void ops_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		      struct flock *lock)
 {
 	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs->inodes, ino);
 	struct flock fl = clamp(lock);
 	struct owner *o;
-	int err = owner_get(fs, inode_of(fs->inodes, ino), fi->lock_owner,
-			    LOCK_RANGE, &o);
+	int err = owner_get(fs, i, fi->lock_owner, LOCK_RANGE, &o);
 
+	if (!err) {
+		if (fcntl(o->fd, F_OFD_GETLK, &fl) < 0)
+			err = -errno;
+		owner_put(fs->locks, o);
+	}
 	if (err) {
 		fs_reply_err(req, err);
 		return;
 	}
-	if (fcntl(o->fd, F_OFD_GETLK, &fl) < 0)
-		err = -errno;
-	owner_put(fs->locks, o);
-	if (err) {
-		fs_reply_err(req, err);
-		return;
+	fl.l_pid = 0;
+	if (fl.l_type != F_UNLCK) {
+		fl.l_pid = holder(fs->locks, i, &fl);
+		if (fl.l_start + fl.l_len > VFILE_LOCK_USER_MAX)
+			fl.l_len = 0;
 	}
-	if (fl.l_type != F_UNLCK && fl.l_start + fl.l_len > VFILE_LOCK_USER_MAX)
-		fl.l_len = 0;
-	fl.l_pid = 0; /* whose it is, the backing file does not tell */
 	fuse_reply_lock(req, &fl);
 }
 
@@ -389,8 +488,9 @@ static void change(fuse_req_t req, struct owner *o, const struct flock *want,
 	struct lock_table *t = fs_of(req)->locks;
 	int err = try_lock(o, want);
 
-	if (err == -EAGAIN && wait) {
-		err = wait_for(t, req, o, want);
+	if (err == -EAGAIN && (wait || o->kind == LOCK_WHOLE)) {
+		err = wait_for(t, req, o, want,
+			       wait ? FOREVER : now_ms() + RELEASE_GRACE_MS);
 		if (!err)
 			return;
 	}
@@ -409,10 +509,13 @@ static void ops_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 	int err = owner_get(fs, inode_of(fs->inodes, ino), fi->lock_owner,
 			    LOCK_RANGE, &o);
 
-	if (err)
+	if (err) {
 		fs_reply_err(req, err);
-	else
-		change(req, o, &want, wait);
+		return;
+	}
+	if (want.l_type != F_UNLCK)
+		o->pid = lock->l_pid;
+	change(req, o, &want, wait);
 }
 
 static void ops_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
