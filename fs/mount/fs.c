@@ -28,6 +28,9 @@ static void fill_stat(struct fs *fs, const struct inode *i,
 
 	if (i->parked && nlink > 0)
 		nlink--;
+	/* each directory below is a link, and one of the root's is hidden */
+	if (inode_id(fs->inodes, i) == FUSE_ROOT_ID && nlink > 2)
+		nlink--;
 	*st = (struct stat){
 		.st_ino = inode_number(fs->inodes, i->dev, i->ino),
 		.st_mode = stx->stx_mode,
