@@ -81,7 +81,8 @@ static void ops_opendir(fuse_req_t req, fuse_ino_t ino,
 	h->at = h->used = 0;
 	h->complained = false;
 	fi->fh = (uintptr_t)h;
-	fi->cache_readdir = fi->keep_cache = fs->vault->exclusive;
+	/* No cache_readdir: a listing under way while an entry goes can fill
+	 * the kernel's cache with what is no longer so (seen on 6.18). */
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		handle_free(h); /* the caller was interrupted: no release */
 }
