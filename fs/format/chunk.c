@@ -35,6 +35,21 @@ int chunk_plain_len(uint64_t backing_len, uint64_t *plain_len)
 	return 0;
 }
 
+int chunk_shown_len(uint64_t backing_len, uint64_t *shown_len)
+{
+	uint64_t whole;
+
+	if (chunk_plain_len(backing_len, shown_len) == 0)
+		return 0;
+	if (backing_len < CHUNK_AREA_OFFSET + CHUNK_TOKEN_LEN)
+		return -EBADMSG;
+	whole = (backing_len - CHUNK_AREA_OFFSET) / CHUNK_TOKEN_LEN;
+	if (whole > CHUNK_MAX_PLAIN_LEN / CHUNK_SIZE - 1)
+		return -EBADMSG;
+	*shown_len = whole * CHUNK_SIZE + 1;
+	return 0;
+}
+
 int chunk_tag_check(uint64_t tag, uint64_t index, bool last, bool *holes)
 {
 	if (!last)

@@ -61,6 +61,14 @@ static inline uint64_t chunk_backing_len(uint64_t plain_len)
 MUST_CHECK int chunk_plain_len(uint64_t backing_len, uint64_t *plain_len);
 
 /*
+ * The length to show: chunk_plain_len's, or, where a cut within a chunk left
+ * a length that no file has, one byte more than the chunks in front of it, so
+ * that these can be read, and the read that meets the cut fails. -EBADMSG:
+ * not one chunk is whole.
+ */
+MUST_CHECK int chunk_shown_len(uint64_t backing_len, uint64_t *shown_len);
+
+/*
  * The tag of chunk index, as stored. last_holes matters only for the last.
  */
 static inline uint64_t chunk_tag(uint64_t index, bool last, bool holes)

@@ -53,7 +53,7 @@ static void set_file_size(struct fs *fs, struct inode *i, struct stat *st)
 	uint64_t size;
 
 	if (file_size_if_open(fs, i, &size) ||
-	    !chunk_plain_len((uint64_t)st->st_size, &size))
+	    !chunk_shown_len((uint64_t)st->st_size, &size))
 		st->st_size = (off_t)size;
 }
 

@@ -88,7 +88,7 @@ static int read_start(struct vfile *f)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EBADMSG;
-	err = chunk_plain_len((uint64_t)st.st_size, &size);
+	err = chunk_shown_len((uint64_t)st.st_size, &size);
 	if (err)
 		return err;
 	err = xio_pread(f->fd, start, sizeof start, 0);
@@ -287,7 +287,7 @@ static int look_again(struct vfile *f)
 
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
-	err = chunk_plain_len((uint64_t)st.st_size, &size);
+	err = chunk_shown_len((uint64_t)st.st_size, &size);
 	if (err)
 		return err;
 	f->size = size;

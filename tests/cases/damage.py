@@ -149,8 +149,8 @@ def a_cut_at_any_byte_is_noticed():
             eq(error, errno.EIO, f"cut at {cut}")
             eq(got, DATA[:len(got)], "what can be read is right")
             q, r = divmod(cut - 176, 4169)
-            possible = q > 0 and not 8 < r < 82     # as a length, that is
-            whole = q - 1 if possible else 0
+            impossible = 8 < r < 82     # as a length, that is
+            whole = max(q if impossible else q - 1, 0)
             assert len(got) >= whole * 4096, f"cut at {cut}: only {len(got)} readable"
 
 

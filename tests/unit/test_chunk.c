@@ -125,6 +125,30 @@ static void test_chunk_plain_len__refuses_the_unreachable(void **state)
 	assert_int_equal(len, 5);
 }
 
+static void test_chunk_shown_len__ends_in_the_cut_chunk(void **state)
+{
+	uint64_t len, shown = 5;
+
+	(void)state;
+	for (uint64_t b = 0; b < CHUNK_AREA_OFFSET + 4 * CHUNK_TOKEN_LEN; b++) {
+		int err = chunk_shown_len(b, &shown);
+
+		if (chunk_plain_len(b, &len) == 0) {
+			assert_int_equal(err, 0);
+			assert_true(shown == len);
+		} else if (b < chunk_offset(1)) {
+			assert_int_equal(err, -EBADMSG);
+		} else {
+			/* the chunk that is shown as last is not all there */
+			assert_int_equal(err, 0);
+			assert_true(chunk_offset(chunk_last_index(shown)) <= b);
+			assert_true(chunk_backing_len(shown) > b);
+		}
+	}
+	for (uint64_t b = UINT64_MAX; b > UINT64_MAX - 9000; b--)
+		assert_int_equal(chunk_shown_len(b, &shown), -EBADMSG);
+}
+
 static void test_chunk_tag_check__accepts_what_chunk_tag_makes(void **state)
 {
 	const uint64_t indices[] = {0, 1, 255, 1 << 20, CHUNK_INDEX_MASK};
@@ -174,6 +198,7 @@ int main(void)
 		cmocka_unit_test(test_chunk_plain_len__holds_for_large_files),
 		cmocka_unit_test(test_chunk_plain_len__accepts_no_other_length),
 		cmocka_unit_test(test_chunk_plain_len__refuses_the_unreachable),
+		cmocka_unit_test(test_chunk_shown_len__ends_in_the_cut_chunk),
 		cmocka_unit_test(
 			test_chunk_tag_check__accepts_what_chunk_tag_makes),
 		cmocka_unit_test(test_chunk_tag_check__refuses_every_other_bit),

@@ -127,7 +127,7 @@ static void cut_everywhere(struct fixture *fx, struct image *im, size_t from)
 		uint64_t size = 0;
 		struct vfile *f = NULL;
 
-		if (chunk_plain_len(len, &size) != 0)
+		if (chunk_shown_len(len, &size) != 0)
 			assert_int_equal(open_bytes(fx, im->bytes, len, &f),
 					 -EBADMSG);
 		else if (size == 0)
