@@ -16,10 +16,10 @@ struct fs {
 	const struct mount_options *opt;
 	struct inode_table *inodes;
 	struct file_cache *files;
-	double timeout_s;	/* of entries and attributes in the kernel */
-	uid_t uid;		/* the daemon's */
+	double timeout_s; /* of entries and attributes in the kernel */
+	uid_t uid;	  /* the daemon's */
 	_Atomic int64_t last_use_s; /* CLOCK_MONOTONIC, for idle= */
-	char *mountpoint;	/* absolute */
+	char *mountpoint;	    /* absolute */
 	struct fuse_session *session;
 	struct wire *wire;
 	struct lock_table *locks; /* NULL unless shared */
@@ -84,8 +84,8 @@ void ops_fill_attr(struct fuse_lowlevel_ops *ops);	    /* ops_attr.c */
 void ops_fill_name(struct fuse_lowlevel_ops *ops);	    /* ops_name.c */
 void ops_fill_dir(struct fuse_lowlevel_ops *ops);	    /* ops_dir.c */
 void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared); /* ops_file.c */
-void ops_fill_xattr(struct fuse_lowlevel_ops *ops);	    /* ops_xattr.c */
-void ops_fill_lock(struct fuse_lowlevel_ops *ops);	    /* ops_lock.c */
+void ops_fill_xattr(struct fuse_lowlevel_ops *ops); /* ops_xattr.c */
+void ops_fill_lock(struct fuse_lowlevel_ops *ops);  /* ops_lock.c */
 
 /*
  * Open files (file_cache.c): at most so many are open at once, those unused
@@ -105,7 +105,6 @@ MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
 /* Log a damaged chunk, once, with the file's plaintext path. */
 void file_log_damage(struct fs *fs, struct inode *i, uint64_t chunk);
 /* Drop set-id bits and security.capability if the request asks for it. */
-MUST_CHECK int file_kill_privs(struct fs *fs, struct inode *i,
-			       struct vfile *f);
+MUST_CHECK int file_kill_privs(struct fs *fs, struct inode *i, struct vfile *f);
 
 #endif
