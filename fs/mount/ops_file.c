@@ -6,22 +6,41 @@
 #include <fcntl.h>
 #include <string.h>
 
+/* One open file of the kernel's: its address tells it from all others. */
+struct handle {
+	struct open_file *of;
+};
+
 static struct open_file *handle_of(const struct fuse_file_info *fi)
 {
-	return (struct open_file *)(uintptr_t)fi->fh;
+	return ((struct handle *)(uintptr_t)fi->fh)->of;
 }
 
-static void fill_handle(struct fs *fs, struct fuse_file_info *fi,
-			struct open_file *of)
+static void handle_close(struct fs *fs, const struct fuse_file_info *fi)
+{
+	file_close(fs, handle_of(fi));
+	free((struct handle *)(uintptr_t)fi->fh);
+}
+
+/* Takes over one of the open file's handles, also on failure. */
+static int handle_open(struct fs *fs, struct fuse_file_info *fi,
+		       struct open_file *of)
 {
 	bool append = fi->flags & O_APPEND;
+	struct handle *h = malloc(sizeof *h);
 
-	fi->fh = (uintptr_t)of;
+	if (!h) {
+		file_close(fs, of);
+		return -ENOMEM;
+	}
+	h->of = of;
+	fi->fh = (uintptr_t)h;
 	/* Alone, the kernel's pages stay right; among others a file is looked
 	 * at anew when it is opened, and appended to without pages, whose
 	 * place nobody can know before the write. */
 	fi->keep_cache = !fs->opt->shared;
 	fi->direct_io = fs->opt->shared && append;
+	return 0;
 }
 
 static bool wants_write(const struct fuse_file_info *fi)
@@ -45,9 +64,7 @@ static int open_inode(fuse_req_t req, struct inode *i,
 	struct open_file *of;
 	int err = file_open(fs, i, wants_write(fi), &of);
 
-	if (!err)
-		fill_handle(fs, fi, of);
-	return err;
+	return err ? err : handle_open(fs, fi, of);
 }
 
 static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -59,7 +76,7 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (err)
 		reply_file_err(req, i, err, VFILE_NO_CHUNK);
 	else if (fuse_reply_open(req, fi) == -ENOENT)
-		file_close(fs, handle_of(fi));
+		handle_close(fs, fi);
 }
 
 /* Make a file under the caller's name and credentials. */
@@ -107,10 +124,10 @@ static int create_in(fuse_req_t req, struct inode *parent, int dirfd,
 		err = open_inode(req, i, fi);
 	} else {
 		err = file_open_made(fs, i, vf, &of);
-		if (!err)
-			fill_handle(fs, fi, of);
-		else
+		if (err)
 			vfile_close(vf);
+		else
+			err = handle_open(fs, fi, of);
 	}
 	if (err)
 		inode_forget(fs->inodes, i, 1);
@@ -142,7 +159,7 @@ static void ops_create(fuse_req_t req, fuse_ino_t parent_id, const char *name,
 	if (err) {
 		fs_reply_err(req, err);
 	} else if (fuse_reply_create(req, &e, fi) == -ENOENT) {
-		file_close(fs, handle_of(fi));
+		handle_close(fs, fi);
 		inode_forget(fs->inodes, inode_of(fs->inodes, e.ino), 1);
 	}
 }
@@ -153,8 +170,9 @@ static void ops_release(fuse_req_t req, fuse_ino_t ino,
 	struct fs *fs = fs_of(req);
 
 	if (fs->opt->shared)
-		lock_release(fs, inode_of(fs->inodes, ino), fi->lock_owner);
-	file_close(fs, handle_of(fi));
+		lock_release(fs, inode_of(fs->inodes, ino), fi->lock_owner,
+			     fi->fh);
+	handle_close(fs, fi);
 	fuse_reply_err(req, 0);
 }
 

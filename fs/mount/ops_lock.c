@@ -14,7 +14,7 @@ enum {
 	POLL_MIN_MS = 1,
 	POLL_MAX_MS = 50,
 	/* The kernel tells of an open file's end only after close() returned:
-	 * a flock lock that is given up may be seen for that long. */
+	 * a lock that goes with it may be seen for that long. */
 	RELEASE_GRACE_MS = 50,
 	FOREVER = 0,
 };
@@ -29,8 +29,9 @@ struct owner {
 	uint64_t id;
 	enum lock_kind kind;
 	int fd;
-	_Atomic pid_t pid; /* who locked last */
-	unsigned users;	   /* the table's lock: requests under way or waiting */
+	_Atomic pid_t pid;	 /* who locked last */
+	_Atomic uint64_t handle; /* through which open file */
+	unsigned users; /* the table's lock: requests under way or waiting */
 };
 
 /* A request that waits until others let go. */
@@ -230,11 +231,11 @@ static void owner_drop(struct fs *fs, const struct inode *i, uint64_t id,
 }
 
 /*
- * The kernel does not tell when the owner of open file description locks goes.
- * They go with the inode's last handle: nobody else can have locks then, and
- * whoever opens it now gets none before the table's lock is free again.
+ * The kernel does not tell when the owner of open file description locks goes:
+ * they go with the open file through which they were taken.
  */
-static void drop_abandoned(struct fs *fs, const struct inode *i)
+static void drop_abandoned(struct fs *fs, const struct inode *i,
+			   uint64_t handle)
 {
 	struct lock_table *t = fs->locks;
 	struct owner *gone = NULL, *o;
@@ -243,8 +244,9 @@ static void drop_abandoned(struct fs *fs, const struct inode *i)
 	if (t->count == 0)
 		return;
 	pthread_mutex_lock(&t->lock);
-	while (i->opens <= 1 && *link) {
-		if ((*link)->inode != i || !(o = owner_cut(t, link))) {
+	while (*link) {
+		if ((*link)->inode != i || (*link)->handle != handle ||
+		    !(o = owner_cut(t, link))) {
 			link = &(*link)->next;
 			continue;
 		}
@@ -265,10 +267,11 @@ void lock_flush(struct fs *fs, struct inode *i, uint64_t owner)
 	owner_drop(fs, i, owner, LOCK_RANGE);
 }
 
-void lock_release(struct fs *fs, struct inode *i, uint64_t owner)
+void lock_release(struct fs *fs, struct inode *i, uint64_t owner,
+		  uint64_t handle)
 {
 	owner_drop(fs, i, owner, LOCK_WHOLE);
-	drop_abandoned(fs, i);
+	drop_abandoned(fs, i, handle);
 }
 
 static int64_t now_ms(void)
@@ -488,7 +491,7 @@ static void change(fuse_req_t req, struct owner *o, const struct flock *want,
 	struct lock_table *t = fs_of(req)->locks;
 	int err = try_lock(o, want);
 
-	if (err == -EAGAIN && (wait || o->kind == LOCK_WHOLE)) {
+	if (err == -EAGAIN) {
 		err = wait_for(t, req, o, want,
 			       wait ? FOREVER : now_ms() + RELEASE_GRACE_MS);
 		if (!err)
@@ -513,8 +516,10 @@ static void ops_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		fs_reply_err(req, err);
 		return;
 	}
-	if (want.l_type != F_UNLCK)
+	if (want.l_type != F_UNLCK) {
 		o->pid = lock->l_pid;
+		o->handle = fi->fh;
+	}
 	change(req, o, &want, wait);
 }
 
