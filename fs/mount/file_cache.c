@@ -381,13 +381,14 @@ int file_open(struct fs *fs, struct inode *i, bool for_writing,
 
 	if (!of)
 		return -ENOMEM;
+	/* From now on whoever removes its last name parks the file. */
+	atomic_fetch_add(&i->opens, 1);
 	err = file_acquire(fs, of, for_writing, &vf);
 	if (err) {
-		let_go(fs, of);
+		file_close(fs, of);
 		return err;
 	}
 	file_release(of);
-	atomic_fetch_add(&i->opens, 1);
 	*out = of;
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 struct file_cache;
 struct lock_table;
+struct seeker;
 struct wire;
 
 struct fs {
@@ -23,6 +24,7 @@ struct fs {
 	struct fuse_session *session;
 	struct wire *wire;
 	struct lock_table *locks; /* NULL unless shared */
+	struct seeker *seeker;	  /* NULL unless the kernel collects writes */
 };
 
 static inline struct fs *fs_of(fuse_req_t req)

@@ -1,6 +1,7 @@
 /* Regular files: create, open, read, write, and what goes with a handle. */
 #include "file_cache.h"
 #include "lock.h"
+#include "seeker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -279,24 +280,16 @@ static void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 		      struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct open_file *of = handle_of(fi);
-	struct workspace *ws = workspace_get();
-	uint64_t result;
-	struct vfile *vf;
-	int err;
+	const struct seek seek = {.req = req,
+				  .ino = ino,
+				  .file = handle_of(fi),
+				  .offset = offset,
+				  .whence = whence};
 
-	/* What the kernel's write cache holds would look like holes. */
-	if (fs->opt->writeback)
-		fuse_lowlevel_notify_inval_inode(fs->session, ino, offset, 0);
-	err = ws ? file_acquire(fs, of, false, &vf) : -ENOMEM;
-	if (!err) {
-		err = vfile_seek(vf, ws, (uint64_t)offset, whence, &result);
-		file_release(of);
-	}
-	if (err)
-		reply_file_err(req, file_inode(of), err, VFILE_NO_CHUNK);
+	if (fs->seeker)
+		seeker_submit(fs->seeker, &seek);
 	else
-		fuse_reply_lseek(req, (off_t)result);
+		seeker_answer(fs, &seek);
 }
 
 void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared)

@@ -4,6 +4,7 @@
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
+#include "seeker.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -167,6 +168,8 @@ static int new_tables(struct fs *fs)
 		err = file_cache_new(fs, files, &fs->files);
 	if (!err && fs->opt->shared)
 		err = lock_table_new(&fs->locks);
+	if (!err && fs->opt->writeback && !fs->opt->shared)
+		err = seeker_new(fs, &fs->seeker);
 	return err;
 }
 
@@ -197,6 +200,7 @@ static int prepare(struct fs *fs, const char *mountpoint)
 static void fs_fini(struct fs *fs)
 {
 	lock_table_free(fs->locks);
+	seeker_free(fs->seeker);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	if (fs->files)
@@ -354,6 +358,8 @@ static int mount_and_serve(struct fs *fs, enum mount_fault *fault)
 	if (!err)
 		err = serve(fs);
 	fuse_session_unmount(fs->session);
+	/* nothing answers the kernel any more, so nothing waits for it */
+	seeker_free(TAKE_PTR(fs->seeker));
 	return err;
 }
 
