@@ -10,6 +10,7 @@
 /* One open file of the kernel's: its address tells it from all others. */
 struct handle {
 	struct open_file *of;
+	bool writes;
 };
 
 static struct open_file *handle_of(const struct fuse_file_info *fi)
@@ -17,10 +18,19 @@ static struct open_file *handle_of(const struct fuse_file_info *fi)
 	return ((struct handle *)(uintptr_t)fi->fh)->of;
 }
 
+static bool wants_write(const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_ACCMODE) != O_RDONLY;
+}
+
 static void handle_close(struct fs *fs, const struct fuse_file_info *fi)
 {
-	file_close(fs, handle_of(fi));
-	free((struct handle *)(uintptr_t)fi->fh);
+	struct handle *h = (struct handle *)(uintptr_t)fi->fh;
+
+	if (h->writes)
+		atomic_fetch_sub(&file_inode(h->of)->writers, 1);
+	file_close(fs, h->of);
+	free(h);
 }
 
 /* Takes over one of the open file's handles, also on failure. */
@@ -35,6 +45,9 @@ static int handle_open(struct fs *fs, struct fuse_file_info *fi,
 		return -ENOMEM;
 	}
 	h->of = of;
+	h->writes = wants_write(fi);
+	if (h->writes)
+		atomic_fetch_add(&file_inode(of)->writers, 1);
 	fi->fh = (uintptr_t)h;
 	/* Alone, the kernel's pages stay right; among others a file is looked
 	 * at anew when it is opened, and appended to without pages, whose
@@ -42,11 +55,6 @@ static int handle_open(struct fs *fs, struct fuse_file_info *fi,
 	fi->keep_cache = !fs->opt->shared;
 	fi->direct_io = fs->opt->shared && append;
 	return 0;
-}
-
-static bool wants_write(const struct fuse_file_info *fi)
-{
-	return (fi->flags & O_ACCMODE) != O_RDONLY;
 }
 
 /* Damage is logged where it is met, and is EIO outside. */
@@ -286,7 +294,8 @@ static void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 				  .offset = offset,
 				  .whence = whence};
 
-	if (fs->seeker)
+	/* Only a file that is being written may have something held back. */
+	if (fs->seeker && file_inode(seek.file)->writers > 0)
 		seeker_submit(fs->seeker, &seek);
 	else
 		seeker_answer(fs, &seek);
