@@ -256,7 +256,7 @@ stage_asan() {
 	mkdir -m 1777 "$reports"
 	local common="log_path='$reports/report':exitcode=99"
 	build asan -DCMAKE_C_COMPILER=gcc || return 0
-	export ASAN_OPTIONS="$common:detect_leaks=1:strict_string_checks=1"
+	export ASAN_OPTIONS="$common:detect_leaks=1"
 	export UBSAN_OPTIONS="$common:print_stacktrace=1"
 	units asan build/asan
 	cases asan build/asan "${FROND_SCALE:-0.2}" . \
