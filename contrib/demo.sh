@@ -76,8 +76,8 @@ find .secure -not -path '*/.frondfs*' | head -8
 "$frondfs" info Secure/LICENSE
 
 say "4. The same file, read with Python's Fernet and the passphrase alone"
-python3 "$here/contrib/recover.py" --passfile passphrase list .secure | head -8
-python3 "$here/contrib/recover.py" --passfile passphrase extract .secure out
+/usr/bin/python3 "$here/contrib/recover.py" --passfile passphrase list .secure | head -8
+/usr/bin/python3 "$here/contrib/recover.py" --passfile passphrase extract .secure out
 cmp out/LICENSE "$here/LICENSE" && echo "out/LICENSE is the LICENSE, to the byte"
 
 say "5. Unmounted, only tokens remain"
