@@ -6,12 +6,9 @@
     recover.py [--passfile FILE] extract BACKING OUTDIR
 
 list prints every path with its mode, owner, size and time; verify reads every
-byte and names what is damaged; extract copies everything out, and puts zeros
-where a chunk is damaged. Nothing in BACKING is ever changed.
-
-It is written from frondfs-format(5) alone and needs Python 3.9 with the
-packages cryptography (Debian: python3-cryptography) and either PyNaCl
-(python3-nacl) or argon2-cffi (python3-argon2).
+byte and names what is damaged; extract copies everything out, with zeros where
+a chunk is damaged. Nothing in BACKING is ever changed. Written from
+frondfs-format(5) alone, over stock libraries.
 
 Exit status: 0 all is well; 1 something is damaged, unreadable or could not be
 restored (it is named); 2 nothing was done: wrong passphrase, no vault, usage.
@@ -36,9 +33,10 @@ try:
     from cryptography.exceptions import InvalidTag
     from cryptography.fernet import Fernet, InvalidToken
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-except ImportError:
-    sys.exit("recover.py: the Python package 'cryptography' is missing or older than "
-             "37; install it (Debian: python3-cryptography)")
+    from nacl.pwhash import argon2id
+except ImportError as e:
+    sys.exit(f"recover.py: {e}; the packages cryptography (37 or newer) and PyNaCl are "
+             "needed (Debian: python3-cryptography python3-nacl)")
 
 HEADER, CHUNK, LAST_EXTRA = 176, 4096, 81
 SLOT = 4169                         # what a chunk that is not the last takes
@@ -46,66 +44,8 @@ LAST, HOLES = 1 << 63, 1 << 62      # marks in a chunk's tag
 BATCH = 64                          # chunks read at a time
 MIB = 1 << 20
 XATTR = "user.frondfs."
-ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-
-
-class Damage(Exception):
-    """Something is not what the vault's owner put there."""
-
-    def __init__(self, why, data=None):
-        super().__init__(why)
-        self.data = data            # what can be used of it all the same
-
-
-class Refusal(Exception):
-    """Why nothing can be done at all, in one sentence."""
-
-
-# ---- text and tokens
-
-def b64(data, pad=False):
-    text = base64.urlsafe_b64encode(data)
-    return text if pad else text.rstrip(b"=")
-
-
-def unb64(text, pad=False):
-    """The one byte string that this text spells."""
-    try:
-        data = base64.urlsafe_b64decode(text if pad else text + b"=" * (-len(text) % 4))
-    except ValueError:
-        data = None
-    if data is None or b64(data, pad) != text:
-        raise Damage("it is not base64url")
-    return data
-
-
-def fernet(key):
-    return Fernet(b64(key, pad=True))
-
-
-def open_token(key, token):
-    """The plaintext of a token in its raw form: Fernet wants the text."""
-    try:
-        return key.decrypt(b64(token, pad=True))
-    except InvalidToken:
-        raise Damage("its token does not verify") from None
-
-
-def show(path):
-    """A path on one line, so that nothing in it can be taken for anything else."""
-    out = []
-    for c in path.decode("utf-8", "surrogateescape"):
-        if c == "\\":
-            out.append("\\\\")
-        elif c.isprintable():
-            out.append(c)
-        else:
-            out += [f"\\x{b:02x}" for b in c.encode("utf-8", "surrogateescape")]
-    return "".join(out).replace(" -> ", " -\\x3e ")
-
-
-# ---- vault.ini and keys
-
+OURS = re.compile(rb"\.dirid|\.frondfs|\.tmp-.*|@[\w-]{43}\.name|@[0-9a-f]{32}\.link", re.S)
+ACLS = "system.posix_acl_access", "system.posix_acl_default"
 SETTINGS = {
     "vault": {"version": "1", "id": "[0-9a-f]{32}",
               "created": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"},
@@ -114,14 +54,59 @@ SETTINGS = {
              "token": "[A-Za-z0-9_=-]{164}"}}
 
 
+class Damage(Exception):
+    """Something is not what the vault's owner put there."""
+
+
+class Refusal(Exception):
+    """Why nothing can be done at all, in one sentence."""
+
+
+def b64(data, pad=False):
+    text = base64.urlsafe_b64encode(data)
+    return text if pad else text.rstrip(b"=")
+
+
+def unb64(text, pad=False):
+    """The bytes that this text, and no other, spells."""
+    with contextlib.suppress(ValueError):
+        data = base64.urlsafe_b64decode(text if pad else text + b"=" * (-len(text) % 4))
+        if b64(data, pad) == text:
+            return data
+    raise Damage("it is not base64url")
+
+
+def fernet(key):
+    return Fernet(b64(key, pad=True))
+
+
+def open_token(key, token):
+    """The plaintext of a raw token: a Fernet library takes its text form."""
+    try:
+        return key.decrypt(b64(token, pad=True))
+    except InvalidToken:
+        raise Damage("its token does not verify") from None
+
+
+def show(path):
+    """A path on one line, with nothing in it that could be taken for anything else."""
+    def one(c):
+        if c.isprintable():
+            return c.replace("\\", "\\\\")
+        return "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogateescape"))
+    return "".join(map(one, os.fsdecode(path))).replace(" -> ", " -\\x3e ")
+
+
+# ---- vault.ini and keys
+
 def read_ini(data):
     """vault.ini's id, slots, sealed bytes and seal."""
     newer = re.search(rb"^version *[=:] *([0-9]+)", data.partition(b"\n[slot ")[0], re.M)
     if newer and int(newer[1]) > 1:
         raise Refusal(f"this vault is of format version {int(newer[1])}; this program "
                       "knows version 1 only")
-    whole = re.fullmatch(rb"(\[vault\]\n.*)\[seal\]\nmac = ([A-Za-z0-9_-]{43})\n", data, re.S)
-    if not whole or not whole[1].endswith(b"\n"):
+    whole = re.fullmatch(rb"(\[vault\]\n.*\n)\[seal\]\nmac = ([A-Za-z0-9_-]{43})\n", data, re.S)
+    if not whole or len(data) > 16384:
         raise Damage("its beginning or its end is not as it must be")
     sections = {}
     for line in whole[1].decode("latin-1").split("\n"):
@@ -133,7 +118,7 @@ def read_ini(data):
         elif key in wanted and key not in section and re.fullmatch(wanted[key], value):
             section[key] = value
         elif line:
-            raise Damage(f"the line '{show(line.encode())}' is not one of its own")
+            raise Damage(f"the line '{show(line)}' does not belong there")
     vault, *slots = sections.values()
     if len(vault) != 3 or not 1 <= len(slots) <= 16 or any(len(s) != 6 for s in slots):
         raise Damage("it is not complete")
@@ -145,24 +130,11 @@ def read_ini(data):
     return vault["id"], slots, whole[1], unb64(whole[2])
 
 
-def argon2id(passphrase, salt, ops, mem):
-    try:
-        from nacl.pwhash import argon2id as nacl
-        return nacl.kdf(32, passphrase, salt, opslimit=ops, memlimit=mem)
-    except ImportError:
-        pass
-    try:
-        from argon2.low_level import Type, hash_secret_raw
-    except ImportError:
-        raise Refusal("neither PyNaCl nor argon2-cffi is there to derive the key; install one "
-                      "(Debian: python3-nacl)") from None
-    return hash_secret_raw(passphrase, salt, ops, mem // 1024, 1, 32, Type.ID)
-
-
 def unlock(vault_id, slots, passphrase):
     """The master key, from whichever slot the passphrase opens."""
     for slot in slots:
-        key = argon2id(passphrase, unb64(slot["salt"].encode()), slot["ops"], slot["mem"])
+        salt = unb64(slot["salt"].encode())
+        key = argon2id.kdf(32, passphrase, salt, slot["ops"], slot["mem"])
         token = unb64(slot["token"].encode(), pad=True)
         try:
             plain = open_token(fernet(key), token)
@@ -175,7 +147,7 @@ def unlock(vault_id, slots, passphrase):
 
 
 def subkey(master, number, length=32):
-    """libsodium's crypto_kdf_derive_from_key, context "frondfs1"."""
+    """libsodium's crypto_kdf_derive_from_key with the context "frondfs1"."""
     return hashlib.blake2b(b"", digest_size=length, key=master,
                            salt=struct.pack("<QQ", number, 0), person=b"frondfs1").digest()
 
@@ -188,9 +160,8 @@ def plain_length(size):
     if rest < LAST_EXTRA and full > 0:
         full, rest = full - 1, rest + SLOT
     length = rest - LAST_EXTRA
-    if size < HEADER or not 0 <= length <= CHUNK or (length == 0 and full > 0):
-        return None
-    return full * CHUNK + length
+    possible = size >= HEADER and (0 < length <= CHUNK or length == full == 0)
+    return full * CHUNK + length if possible else None
 
 
 class Content:
@@ -204,7 +175,7 @@ class Content:
         try:
             plain = open_token(vault.file_keys, header[40:161])
         except Damage:
-            raise Damage("its header's key token does not verify") from None
+            raise Damage("the key token in its header does not verify") from None
         self.id = header[8:24]
         if len(plain) != 48 or plain[:16] != self.id:
             raise Damage("its header holds the key of another file")
@@ -212,77 +183,65 @@ class Content:
         self.length = plain_length(self.size)
 
     def runs(self):
-        """(first chunk, how many, data, fault) for the whole file, in order.
-
-        data is None for a hole, and where nothing can be used.
-        """
+        """(first chunk, how many, data, fault); data is None for holes and damage."""
         if self.length is None:
             full = max(0, self.size - HEADER) // SLOT
             yield from self.full_chunks(full, False)
             yield full, 1, None, "no file has this length: it was cut, or something was added"
             return
         last = max(0, self.length - 1) // CHUNK
-        length = self.length - last * CHUNK
-        holes, data, fault = False, None, None
-        try:
-            stored = self.read(HEADER + last * SLOT, length + LAST_EXTRA)
-            tag, data = self.open_chunk(last, stored, length, True)
-            holes = bool(tag & HOLES)
+        rest = self.length - last * CHUNK
+        tag, data, fault = 0, None, None
+        try:        # first, because it says whether the file may have holes
+            tag, data = self.open_chunk(last, self.read(last, rest + LAST_EXTRA), rest, LAST)
         except Damage as e:
-            data, fault = e.data, str(e)
-        yield from self.full_chunks(last, holes)
+            fault = str(e)
+        yield from self.full_chunks(last, tag & HOLES)
         yield last, 1, data, fault
 
     def full_chunks(self, count, holes):
-        index = 0
+        index, no_data = 0, None if holes else "it was zeroed"
         while index < count:
-            offset = HEADER + index * SLOT
-            empty = min(count, (self.next_data(offset) - HEADER) // SLOT) - index
+            empty = min(count, (self.next_data(index) - HEADER) // SLOT) - index
             if empty > 0:
-                yield index, empty, None, None if holes else "it was zeroed"
+                yield index, empty, None, no_data
                 index += empty
                 continue
-            block = self.read(offset, min(BATCH, count - index) * SLOT)
+            block = self.read(index, min(BATCH, count - index) * SLOT)
             for at in range(0, len(block), SLOT):
-                yield (index, 1, *self.try_chunk(index, block[at:at + SLOT], holes))
+                stored, data, fault = block[at:at + SLOT], None, no_data
+                if any(stored):
+                    try:
+                        data, fault = self.open_chunk(index, stored, CHUNK, 0)[1], None
+                    except Damage as e:
+                        fault = str(e)
+                yield index, 1, data, fault
                 index += 1
-
-    def try_chunk(self, index, stored, holes):
-        if not any(stored):
-            return None, None if holes else "it was zeroed"
-        try:
-            return self.open_chunk(index, stored, CHUNK, False)[1], None
-        except Damage as e:
-            return None, str(e)
 
     def open_chunk(self, index, stored, length, last):
         """Tag and data of a chunk, if it is what must stand here."""
         end = 57 + ((8 + length) // 16 + 1) * 16
-        if any(stored[end:]):
-            raise Damage("something stands behind its token")
         plain = open_token(self.key, stored[:end])
         tag, data = int.from_bytes(plain[:8], "big"), plain[8:]
-        if len(plain) >= 8 and last and tag == index and len(data) == CHUNK:
-            raise Damage("the file was cut behind it", data)
-        if len(plain) < 8 or (tag & ~HOLES if last else tag) != (index | LAST if last else index):
-            raise Damage(f"it is chunk {tag & (1 << 56) - 1}, "
-                         f"{'the last' if tag & LAST else 'not the last'}")
-        if len(data) != length:
+        if any(stored[end:]):
+            raise Damage("something stands behind its token")
+        if (tag & ~HOLES if last else tag) != index | last:
+            raise Damage(f"chunk {tag & (1 << 56) - 1} stands there, "
+                         + ("the last one" if tag & LAST else "which is not the last one"))
+        if len(plain) != 8 + length:
             raise Damage("it is of another length than the file says")
         return tag, data
 
-    def read(self, offset, length):
-        parts = []
-        while length > 0:
-            part = os.pread(self.fd, length, offset)
-            if not part:
-                raise Damage("the file became shorter while it was read")
-            parts.append(part)
-            offset, length = offset + len(part), length - len(part)
-        return b"".join(parts)
+    def read(self, index, length):
+        """length bytes from where this chunk begins."""
+        data = os.pread(self.fd, length, HEADER + index * SLOT)
+        if len(data) < length:
+            raise Damage("the file became shorter while it was read")
+        return data
 
-    def next_data(self, offset):
-        """Where the next byte lies that may not be zero."""
+    def next_data(self, index):
+        """Where, from this chunk on, the next byte lies that may not be zero."""
+        offset = HEADER + index * SLOT
         try:
             return os.lseek(self.fd, offset, os.SEEK_DATA)
         except OSError as e:
@@ -291,35 +250,8 @@ class Content:
 
 # ---- names, links, attributes
 
-class Directory:
-    def __init__(self, fd, path):
-        self.fd, self.path = fd, path
-        self.id = self.parent = bytes(16)
-
-    def read_id(self):
-        data = read_small(self.fd, b".dirid", 32)
-        if len(data) != 32 or not any(data[:16]):
-            raise Damage("its .dirid is damaged, so no name in it can be read")
-        self.id = data[:16]
-
-
-class Entry:
-    def __init__(self, directory, stored, name):
-        self.directory, self.stored, self.name = directory, stored, name
-        self.path = directory.path + b"/" + name if directory.path else name
-        self.st = os.stat(stored, dir_fd=directory.fd, follow_symlinks=False)
-        self.is_dir = stat.S_ISDIR(self.st.st_mode)
-        self.is_file = stat.S_ISREG(self.st.st_mode)
-        self.is_link = stat.S_ISLNK(self.st.st_mode)
-        self.proc_path = b"/proc/self/fd/%d/%b" % (directory.fd, stored)
-
-    def open(self, flags=0):
-        return os.open(self.stored, os.O_RDONLY | os.O_NOFOLLOW | flags,
-                       dir_fd=self.directory.fd)
-
-
 def read_small(dirfd, name, limit):
-    """A small file's bytes; more than limit when it is longer."""
+    """The bytes of a small file; more than limit when it is longer."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dirfd)
     except FileNotFoundError:
@@ -329,37 +261,51 @@ def read_small(dirfd, name, limit):
 
 
 def hashed(text):
+    """What stands for an encoded name that is too long."""
     return b"@" + b64(hashlib.blake2b(text, digest_size=32).digest())
 
 
+class Entry:
+    """What lies at a path, reached through the open directory that holds it."""
+
+    def __init__(self, dirfd, stored, name, path):
+        self.dirfd, self.stored, self.name, self.path = dirfd, stored, name, path
+        self.st = os.stat(stored, dir_fd=dirfd, follow_symlinks=False)
+        self.kind = stat.S_IFMT(self.st.st_mode)
+        self.proc_path = b"/proc/self/fd/%d/%b" % (dirfd, stored)
+
+    def open(self, flags=0):
+        return os.open(self.stored, os.O_RDONLY | os.O_NOFOLLOW | flags, dir_fd=self.dirfd)
+
+
 class Vault:
-    def __init__(self, path, passphrase):
+    def __init__(self, path, get_passphrase):
         self.faults = 0
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            meta = os.open(".frondfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-            text = read_small(meta, "vault.ini", 16384)
-            os.close(meta)
+            text = read_small(fd, ".frondfs/vault.ini", 16384)
         except (OSError, Damage) as e:
-            why = e.strerror if isinstance(e, OSError) else e
-            raise Refusal(f"'{path}' is not a vault that can be read: {why}") from None
+            raise Refusal(f"'{path}' is not a vault that can be read: "
+                          f"{getattr(e, 'strerror', e)}") from None
         try:
             vault_id, slots, sealed, mac = read_ini(text)
-            master = unlock(vault_id, slots, passphrase())
+            master = unlock(vault_id, slots, get_passphrase())
             seal = hashlib.blake2b(sealed, digest_size=32, key=subkey(master, 5)).digest()
             if not hmac.compare_digest(seal, mac):
                 raise Damage("someone without the key changed it")
         except Damage as e:
-            raise Refusal(f"'{path}/.frondfs/vault.ini' is damaged: {e}; put a copy of it "
-                          "back from a backup") from None
-        self.file_keys, self.symlinks, self.xattrs = (
-            fernet(subkey(master, n)) for n in (1, 4, 7))
+            raise Refusal(f"'{path}/.frondfs/vault.ini' is damaged: {e}; put it back from "
+                          "a backup") from None
+        self.file_keys, self.symlinks, self.xattrs = (fernet(subkey(master, n)) for n in (1, 4, 7))
         self.names = AESSIV(subkey(master, 2, 64))
-        self.root = Directory(fd, b"")
+        self.root = Entry(fd, b".", b".", b".")
+
+    def say(self, path, what):
+        print(f"recover.py: {show(path)}: {what}", file=sys.stderr, flush=True)
 
     def fault(self, path, why):
         self.faults += 1
-        print(f"recover.py: {show(path) or '.'}: {why}", file=sys.stderr, flush=True)
+        self.say(path, why)
 
     @contextlib.contextmanager
     def noting(self, path):
@@ -371,238 +317,236 @@ class Vault:
         except OSError as e:
             self.fault(path, e.strerror)
 
-    def entries(self, directory):
-        """What the directory holds, sorted by plain name."""
-        found = []
-        for stored in map(os.fsencode, os.listdir(directory.fd)):
-            if not re.fullmatch(rb"@[\w-]{43}|[\w-]{23,255}", stored, re.A):
-                continue            # the vault's own files, or somebody else's
-            try:
-                found.append(Entry(directory, stored, self.plain_name(directory, stored)))
-            except FileNotFoundError:
-                continue            # it went while we looked
-            except Damage as e:
-                self.fault(directory.path, f"the entry {show(stored)} of the backing "
-                                           f"directory is damaged: {e}")
-        return sorted(found, key=lambda e: e.name)
+    def dirid(self, fd):
+        data = read_small(fd, ".dirid", 32)
+        if len(data) != 32 or not any(data[:16]):
+            raise Damage("its .dirid is damaged, so no name in it can be read")
+        return data[:16]
 
-    def plain_name(self, directory, stored):
+    def entries(self, directory, fd, dirid):
+        """What the directory holds, sorted by plain name."""
+        found, prefix = {}, b"" if directory is self.root else directory.path + b"/"
+        for stored in map(os.fsencode, os.listdir(fd)):
+            if OURS.fullmatch(stored):
+                continue
+            if not re.fullmatch(rb"@[\w-]{43}|[\w-]{23,255}", stored):
+                self.say(directory.path, f"{show(stored)} is not the vault's; left out")
+                continue
+            try:
+                name = self.plain_name(fd, stored, dirid)
+                if name in found:
+                    raise Damage("another entry has the same name")
+                found[name] = Entry(fd, stored, name, prefix + name)
+            except Damage as e:
+                self.fault(directory.path, f"the entry {show(stored)} is damaged: {e}")
+        return [found[name] for name in sorted(found)]
+
+    def plain_name(self, fd, stored, dirid):
         full = stored
         if stored[:1] == b"@":
-            full = read_small(directory.fd, stored + b".name", 362)
+            full = read_small(fd, stored + b".name", 362)
             if hashed(full) != stored or len(full) <= 255:
                 raise Damage("its .name belongs to another entry")
-        name = self.open_siv(full, directory.id)
+        sealed = unb64(full)
+        try:
+            name = self.names.decrypt(sealed, [dirid])
+        except InvalidTag:
+            raise Damage("its name was not made here with this vault's key") from None
         if not 1 <= len(name) <= 255 or b"/" in name or b"\0" in name or name in (b".", b".."):
             raise Damage("it decrypts to what cannot be a name")
         return name
 
-    def open_siv(self, text, datum):
-        data = unb64(text)
-        try:
-            if len(data) > 16:
-                return self.names.decrypt(data, [datum])
-        except InvalidTag:
-            pass
-        raise Damage("it was not made here with this vault's key")
-
-    def target(self, entry):
+    def target(self, link):
         """Where a symbolic link leads."""
-        fd = entry.directory.fd
-        text = os.readlink(entry.stored, dir_fd=fd)
+        text = os.readlink(link.stored, dir_fd=link.dirfd)
         if re.fullmatch(rb"@[0-9a-f]{32}", text):
-            text = read_small(fd, text + b".link", 5552)
+            text = read_small(link.dirfd, text + b".link", 5552)
         target = open_token(self.symlinks, unb64(text, pad=True))
         if not 1 <= len(target) <= 4095 or b"\0" in target:
-            raise Damage("its target is none")
+            raise Damage("it leads to what cannot be a path")
         return target
 
     def attributes(self, entry, owner):
-        """Names and values of the extended attributes of a file or directory."""
+        """Names and values of all sound attributes, ACLs included."""
         for stored in os.listxattr(entry.proc_path, follow_symlinks=False):
+            if stored in ACLS:
+                yield stored.encode(), os.getxattr(entry.proc_path, stored, follow_symlinks=False)
             if not stored.startswith(XATTR):
                 continue
-            with self.noting(entry.path):
-                try:
-                    token = os.getxattr(entry.proc_path, stored, follow_symlinks=False)
-                    yield self.attribute(stored[len(XATTR):].encode(), token, owner)
-                except Damage as e:
-                    raise Damage(f"the attribute {stored} is damaged: {e}") from None
+            token = os.getxattr(entry.proc_path, stored, follow_symlinks=False)
+            try:
+                yield self.attribute(stored[len(XATTR):].encode(), token, owner)
+            except Damage as e:
+                self.fault(entry.path, f"the attribute {stored} is damaged: {e}")
 
     def attribute(self, stored, token, owner):
         plain = open_token(self.xattrs, token)
         end = 18 + int.from_bytes(plain[16:18], "big")
         name, value = plain[18:end], plain[end:]
-        if len(plain) < end or plain[:16] != owner:
+        if not name or len(plain) < end or plain[:16] != owner:
             raise Damage("it belongs to something else")
-        encoded = b64(self.names.encrypt(name, [b"xattr"])) if name else b""
+        encoded = b64(self.names.encrypt(name, [b"xattr"]))
         if stored != (encoded if len(XATTR) + len(encoded) <= 255 else hashed(encoded)):
             raise Damage("it is another attribute's")
         return name, value
 
 
-# ---- commands
+# ---- what is done with the entries
 
-class Action:
-    """What is done with each entry; this one only comes by."""
+def visit(vault, directory, action):
+    fd = directory.open(os.O_DIRECTORY)
+    try:
+        action.enter(directory)
+        dirid = bytes(16)
+        with vault.noting(directory.path):
+            dirid = vault.dirid(fd)
+            for entry in vault.entries(directory, fd, dirid):
+                with vault.noting(entry.path):
+                    if entry.kind == stat.S_IFDIR:
+                        visit(vault, entry, action)
+                    else:
+                        action.take(entry)
+        action.leave(directory, dirid)
+    finally:
+        os.close(fd)
 
+
+class List:
     def __init__(self, vault):
         self.vault = vault
-        self.count = {"files": 0, "directories": 0, "links": 0, "others": 0}
 
-    def enter(self, entry, directory):
-        self.count["directories"] += 1
+    def enter(self, entry):
+        if entry is not self.vault.root:
+            self.print(entry, 0)
 
-    def leave(self, entry, directory):
+    def leave(self, entry, dirid):
         pass
 
     def take(self, entry):
-        kind = "files" if entry.is_file else "links" if entry.is_link else "others"
-        self.count[kind] += 1
-
-
-def visit(vault, directory, action):
-    with vault.noting(directory.path):
-        directory.read_id()
-        for entry in vault.entries(directory):
-            with vault.noting(entry.path):
-                if not entry.is_dir:
-                    action.take(entry)
-                    continue
-                fd = entry.open(os.O_DIRECTORY)
-                try:
-                    sub = Directory(fd, entry.path)
-                    action.enter(entry, sub)
-                    visit(vault, sub, action)
-                    action.leave(entry, sub)
-                finally:
-                    os.close(fd)
-
-
-class List(Action):
-    def enter(self, entry, directory):
-        self.line(entry)
-
-    def take(self, entry):
-        target = b""
-        try:
-            if entry.is_link:
-                target = self.vault.target(entry)
-        finally:
-            self.line(entry, target)
-
-    def line(self, entry, target=b""):
-        st = entry.st
-        size = len(target) if entry.is_link else 0
-        if entry.is_file:
-            size = plain_length(st.st_size)
-        elif stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
-            size = f"{os.major(st.st_rdev)},{os.minor(st.st_rdev)}"
-        seconds, ns = divmod(st.st_mtime_ns, 10**9)
-        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        arrow = " -> " + show(target) if target else ""
-        print(stat.filemode(st.st_mode), st.st_nlink, st.st_uid, st.st_gid,
-              "?" if size is None else size, f"{when}.{ns:09}Z", show(entry.path) + arrow)
+        size, target = 0, b""
+        if entry.kind in (stat.S_IFCHR, stat.S_IFBLK):
+            size = f"{os.major(entry.st.st_rdev)},{os.minor(entry.st.st_rdev)}"
+        elif entry.kind == stat.S_IFREG:
+            size = plain_length(entry.st.st_size)
+        elif entry.kind == stat.S_IFLNK:
+            target = self.vault.target(entry)
+            size = len(target)
+        self.print(entry, "?" if size is None else size, target)
         if size is None:
-            raise Damage("no file has the length of its backing file")
+            raise Damage("no file has this length: it was cut, or something was added")
+
+    def print(self, entry, size, target=b""):
+        st = entry.st
+        seconds, ns = divmod(st.st_mtime_ns, 10**9)
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{ns:09}Z"
+        print(stat.filemode(st.st_mode), st.st_nlink, st.st_uid, st.st_gid, size, when,
+              show(entry.path) + (" -> " + show(target) if target else ""))
 
 
-class Verify(Action):
-    def enter(self, entry, directory):
-        super().enter(entry, directory)
+class Verify:
+    def __init__(self, vault):
+        self.vault, self.count = vault, 0
 
-    def leave(self, entry, directory):
-        self.read_attributes(entry, directory.id)
+    def enter(self, entry):
+        self.count += 1
 
     def take(self, entry):
-        super().take(entry)
-        if entry.is_link:
-            self.vault.target(entry)
-        elif entry.is_file:
+        self.count += 1
+        owner = bytes(16)
+        if entry.kind == stat.S_IFREG:
             with open(entry.open(), "rb", 0) as f:
                 content = Content(self.vault, f.fileno())
-                for first, count, _, fault in content.runs():
-                    self.note(entry, first, count, fault)
-            self.read_attributes(entry, content.id)
+                owner = content.id
+                self.take_content(entry, content)
+        elif entry.kind == stat.S_IFLNK:
+            self.take_link(entry, self.vault.target(entry))
+        else:
+            self.take_other(entry, entry.st.st_rdev)
+        self.finish(entry, owner)
 
-    def read_attributes(self, entry, owner):
+    def leave(self, entry, dirid):
+        self.finish(entry, dirid)
+
+    def take_content(self, entry, content):
+        for run in content.runs():
+            self.note(entry, *run)
+
+    def take_link(self, entry, target):
+        pass
+
+    take_other = take_link
+
+    def finish(self, entry, owner):
         for _ in self.vault.attributes(entry, owner):
             pass
 
-    def note(self, entry, first, count, fault):
+    def note(self, entry, first, count, data, fault):
         if fault:
-            chunk = f"chunk {first}" if count == 1 else f"chunks {first} to {first + count - 1}"
-            self.vault.fault(entry.path, f"{chunk}: {fault}")
-
-    def summary(self):
-        counts = ", ".join(f"{n} {what}" for what, n in self.count.items())
-        print(f"{counts}: {self.vault.faults or 'nothing'} damaged")
+            which = f"chunk {first}" if count == 1 else f"chunks {first}-{first + count - 1}"
+            self.vault.fault(entry.path, f"{which}: {fault}")
 
 
 class Extract(Verify):
     def __init__(self, vault, out):
         super().__init__(vault)
-        self.top = make_out(out)
-        self.fds = [self.top]       # of the copies of the directories we are in
-        self.copied = {}            # (device, inode) -> path of the first copy
+        self.fds = []               # of the copies of the directories we are in
+        self.copied = {}            # (device, inode): path of the first copy
+        try:
+            os.makedirs(out, exist_ok=True)
+            self.top = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+            if os.listdir(self.top):
+                raise Refusal(f"'{out}' is not empty; name a new directory")
+        except OSError as e:
+            raise Refusal(f"cannot write to '{out}': {e.strerror}") from None
 
-    def enter(self, entry, directory):
-        self.count["directories"] += 1
-        os.mkdir(entry.name, 0o700, dir_fd=self.fds[-1])
-        self.fds.append(os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.fds[-1]))
+    def enter(self, entry):
+        super().enter(entry)
+        above = self.fds[-1] if self.fds else self.top
+        if self.fds:
+            os.mkdir(entry.name, 0o700, dir_fd=above)
+        self.fds.append(os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=above))
 
-    def leave(self, entry, directory):
+    def leave(self, entry, dirid):
         os.close(self.fds.pop())
-        self.restore(entry, directory.id)
+        self.finish(entry, dirid)
 
     def take(self, entry):
-        st = entry.st
-        key = (st.st_dev, st.st_ino)
-        if st.st_nlink > 1 and key in self.copied:
-            os.link(self.copied[key], entry.name, src_dir_fd=self.top, dst_dir_fd=self.fds[-1],
-                    follow_symlinks=False)
-            return
-        Action.take(self, entry)
-        owner = bytes(16)
-        if entry.is_file:
-            owner = self.copy_file(entry)
-        elif entry.is_link:
-            os.symlink(self.vault.target(entry), entry.name, dir_fd=self.fds[-1])
+        inode = entry.st.st_dev, entry.st.st_ino
+        if inode in self.copied:
+            os.link(self.copied[inode], entry.name, src_dir_fd=self.top,
+                    dst_dir_fd=self.fds[-1], follow_symlinks=False)
         else:
-            os.mknod(entry.name, stat.S_IFMT(st.st_mode) | 0o600, st.st_rdev,
+            super().take(entry)
+            if entry.st.st_nlink > 1:
+                self.copied[inode] = entry.path
+
+    def take_content(self, entry, content):
+        fd = os.open(entry.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600,
                      dir_fd=self.fds[-1])
-        self.copied[key] = entry.path
-        self.restore(entry, owner)
+        with open(fd, "wb", 0) as out:
+            end = content.length or 0
+            for first, count, data, fault in content.runs():
+                self.note(entry, first, count, data, fault)
+                if data:
+                    os.pwrite(fd, data, first * CHUNK)
+                    end = max(end, first * CHUNK + len(data))
+            out.truncate(end)
 
-    def copy_file(self, entry):
-        with open(entry.open(), "rb", 0) as f:
-            content = Content(self.vault, f.fileno())
-            fd = os.open(entry.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600,
-                         dir_fd=self.fds[-1])
-            with open(fd, "wb", 0) as out:
-                end = 0
-                for first, count, data, fault in content.runs():
-                    self.note(entry, first, count, fault)
-                    if data is not None:
-                        os.pwrite(fd, data, first * CHUNK)
-                        end = first * CHUNK + len(data)
-                out.truncate(max(end, content.length or 0))
-        return content.id
+    def take_link(self, entry, target):
+        os.symlink(target, entry.name, dir_fd=self.fds[-1])
 
-    def restore(self, entry, owner):
-        """Owner, mode, attributes, ACLs and times of the copy, in this order:
-        each would undo something of those behind it."""
-        fd, st = self.fds[-1], entry.st
-        copy = b"/proc/self/fd/%d/%b" % (fd, entry.name)
+    def take_other(self, entry, device):
+        os.mknod(entry.name, entry.kind | 0o600, device, dir_fd=self.fds[-1])
+
+    def finish(self, entry, owner):
+        """Restore owner, mode, attributes and times: each undoes some of the next."""
+        fd, st = self.fds[-1] if self.fds else self.top, entry.st
         if os.geteuid() == 0:
             os.chown(entry.name, st.st_uid, st.st_gid, dir_fd=fd, follow_symlinks=False)
-        if not entry.is_link:
+        if entry.kind != stat.S_IFLNK:
+            copy = b"/proc/self/fd/%d/%b" % (fd, entry.name)
             os.chmod(copy, stat.S_IMODE(st.st_mode))
-            attributes = list(self.vault.attributes(entry, owner))
-            present = os.listxattr(entry.proc_path, follow_symlinks=False)
-            attributes += [(os.fsencode(a), os.getxattr(entry.proc_path, a))
-                           for a in ACLS if a in present]
-            for name, value in attributes:
+            for name, value in self.vault.attributes(entry, owner):
                 try:
                     os.setxattr(copy, name, value)
                 except OSError as e:
@@ -610,16 +554,6 @@ class Extract(Verify):
                                                  f"restored: {e.strerror}")
         os.utime(entry.name, ns=(st.st_atime_ns, st.st_mtime_ns), dir_fd=fd,
                  follow_symlinks=False)
-
-
-def make_out(path):
-    try:
-        os.makedirs(path, exist_ok=True)
-        if os.listdir(path):
-            raise Refusal(f"'{path}' is not empty; name a new directory")
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as e:
-        raise Refusal(f"cannot write to '{path}': {e.strerror}") from None
 
 
 def read_passphrase(path):
@@ -641,7 +575,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s [--passfile FILE] list|verify|extract BACKING [OUTDIR]")
-    parser.add_argument("--passfile", metavar="FILE", help="read the passphrase from its first line")
+    parser.add_argument("--passfile", metavar="FILE", help="its first line is the passphrase")
     parser.add_argument("command", choices=["list", "verify", "extract"])
     parser.add_argument("backing", metavar="BACKING")
     parser.add_argument("outdir", metavar="OUTDIR", nargs="?")
@@ -649,22 +583,21 @@ def main():
     if (args.command == "extract") != (args.outdir is not None):
         parser.error("extract, and only extract, takes an OUTDIR")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    # Two descriptors and two stack frames for each level of directories.
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Deep trees: two descriptors and a few stack frames for each level.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sys.setrecursionlimit(20000)
     try:
         vault = Vault(args.backing, lambda: read_passphrase(args.passfile))
-        if args.command == "list":
-            action = List(vault)
-        else:
-            action = Verify(vault) if args.command == "verify" else Extract(vault, args.outdir)
-        visit(vault, vault.root, action)
+        action = (List(vault) if args.command == "list" else Verify(vault)
+                  if args.command == "verify" else Extract(vault, args.outdir))
+        with vault.noting(vault.root.path):
+            visit(vault, vault.root, action)
     except (Refusal, KeyboardInterrupt, EOFError) as e:
         print(f"recover.py: {e if isinstance(e, Refusal) else 'interrupted'}", file=sys.stderr)
         return 2
     if args.command != "list":
-        action.summary()
+        print(f"{action.count} entries read; faults: {vault.faults or 'none'}")
     return 1 if vault.faults else 0
 
 
