@@ -21,13 +21,16 @@ def model(a, seed, threads=8, ops=0):
 
 
 def both(options, seed, **kw):
-    """The run itself, and all of it once more after a remount."""
+    """The run itself, a look after a remount, and the second reader's opinion."""
     with frond.Mount(options) as m:
         os.mkdir(m / "a")
         plain = model(m / "a", seed, **kw)
         if not frond.PLAIN:
             m.remount()
             run(frond.helper("model"), "--compare", "--dir-a", m / "a", "--dir-b", plain)
+            m.umount()
+            run(os.path.join(frond.ROOT, "contrib/recover.py"), "--passfile",
+                frond.passfile(), "verify", m.vault)
 
 
 @check
