@@ -192,10 +192,14 @@ class Content:
         last = max(0, self.length - 1) // CHUNK
         rest = self.length - last * CHUNK
         tag, data, fault = 0, None, None
+        stored = self.read(last, rest + LAST_EXTRA)
         try:        # first, because it says whether the file may have holes
-            tag, data = self.open_chunk(last, self.read(last, rest + LAST_EXTRA), rest, LAST)
+            tag, data = self.open_chunk(last, stored, rest, LAST)
         except Damage as e:
             fault = str(e)
+            with contextlib.suppress(Damage):
+                data = self.open_chunk(last, stored[:SLOT], CHUNK, 0)[1]
+                fault = "it is whole, but the file was cut behind it"
         yield from self.full_chunks(last, tag & HOLES)
         yield last, 1, data, fault
 
