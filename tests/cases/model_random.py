@@ -29,7 +29,7 @@ def both(options, seed, **kw):
             m.remount()
             run(frond.helper("model"), "--compare", "--dir-a", m / "a", "--dir-b", plain)
             m.umount()
-            run(os.path.join(frond.ROOT, "contrib/recover.py"), "--passfile",
+            run(sys.executable, os.path.join(frond.ROOT, "contrib/recover.py"), "--passfile",
                 frond.passfile(), "verify", m.vault)
 
 
