@@ -88,21 +88,16 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		handle_close(fs, fi);
 }
 
-/* Make a file under the caller's name and credentials. */
-static int make_file(fuse_req_t req, struct inode *parent, int dirfd,
-		     const struct backing_name *name, mode_t mode,
+/* Make a file under the caller's credentials. */
+static int make_file(fuse_req_t req, const struct fs_name *n, mode_t mode,
 		     struct vfile **vf)
 {
-	struct fs *fs = fs_of(req);
-	uint8_t dirid[DIRID_LEN];
-	int err = inode_dirid(fs->inodes, parent, dirid);
+	int err = creds_assume(req, fuse_req_ctx(req)->umask);
 
 	if (err)
 		return err;
-	err = creds_assume(req, fuse_req_ctx(req)->umask);
-	if (err)
-		return err;
-	err = vfile_create(fs->vault, dirfd, dirid, name, mode, vf);
+	err = vfile_create(fs_of(req)->vault, n->dirfd, n->dirid, &n->backing,
+			   mode, vf);
 	creds_restore(req);
 	return err;
 }
@@ -111,19 +106,18 @@ static int make_file(fuse_req_t req, struct inode *parent, int dirfd,
  * Create, or, where somebody else was faster and O_EXCL is not asked for,
  * open what is there.
  */
-static int create_in(fuse_req_t req, struct inode *parent, int dirfd,
-		     const struct backing_name *name, mode_t mode,
+static int create_at(fuse_req_t req, const struct fs_name *n, mode_t mode,
 		     struct fuse_entry_param *e, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct vfile *vf = NULL;
 	struct open_file *of;
 	struct inode *i;
-	int err = make_file(req, parent, dirfd, name, mode, &vf);
+	int err = make_file(req, n, mode, &vf);
 
 	if (err && (err != -EEXIST || (fi->flags & O_EXCL)))
 		return err;
-	err = fs_enter(fs, parent, dirfd, name->entry, e);
+	err = fs_enter(fs, n->dir, n->dirfd, n->backing.entry, e);
 	if (err) {
 		vfile_close(vf);
 		return err;
@@ -143,28 +137,20 @@ static int create_in(fuse_req_t req, struct inode *parent, int dirfd,
 	return err;
 }
 
-static void ops_create(fuse_req_t req, fuse_ino_t parent_id, const char *name,
+static void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 		       mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *parent = inode_of(fs->inodes, parent_id);
 	struct fuse_entry_param e = {0};
-	struct backing_name backing;
-	uint8_t dirid[DIRID_LEN];
-	int dirfd;
-	int err = inode_dirid(fs->inodes, parent, dirid);
+	struct fs_name n;
+	int err = fs_name_init(fs, parent, name, &n);
 
-	if (!err)
-		err = name_encode(fs->vault->names, dirid, name, strlen(name),
-				  &backing);
-	if (!err)
-		err = inode_dirfd_get(fs->inodes, parent, &dirfd);
 	if (err) {
 		fs_reply_err(req, err);
 		return;
 	}
-	err = create_in(req, parent, dirfd, &backing, mode, &e, fi);
-	inode_dirfd_put(fs->inodes, parent);
+	err = create_at(req, &n, mode, &e, fi);
+	fs_name_fini(fs, &n);
 	if (err) {
 		fs_reply_err(req, err);
 	} else if (fuse_reply_create(req, &e, fi) == -ENOENT) {
