@@ -137,10 +137,6 @@ int name_decode(const struct siv *siv, const uint8_t dirid[static DIRID_LEN],
 	size_t sealed_len, len;
 	int err;
 
-	/* libsodium 1.0.18 would take any byte from 0x80 up for a "_" */
-	for (size_t i = 0; i < full_len; i++)
-		if (!is_base64url(full[i]))
-			return -EBADMSG;
 	if (base64url_decode(full, full_len, sealed, sizeof sealed,
 			     &sealed_len) != 0 ||
 	    sealed_len <= SIV_TAG_LEN)

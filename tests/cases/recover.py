@@ -1,5 +1,7 @@
 #!/usr/bin/python3
 """recover.py reads what the mount wrote, byte for byte, and names damage."""
+import base64
+import hashlib
 import os
 import re
 import stat
@@ -381,6 +383,15 @@ def damaged_names_links_and_attributes_are_named():
         name, = (a for a in os.listxattr(p("one")) if a.startswith("user.frondfs."))
         os.setxattr(p("two"), name, os.getxattr(p("one"), name))
 
+    def give_second_name(p):
+        text = os.path.basename(p("one")).encode()
+        digest = hashlib.blake2b(text, digest_size=32).digest()
+        alias = os.path.join(os.path.dirname(p("one")),
+                             "@" + base64.urlsafe_b64encode(digest).decode().rstrip("="))
+        os.link(p("one"), alias)
+        put(alias + ".name", text)
+
+    damaged(give_second_name, r"\.: the entry @.* is damaged: its .name")
     damaged(rename, r"\.: the entry .* is damaged")
     damaged(relink, "link: its token does not verify")
     damaged(exchange_attributes, "two: the attribute .* it belongs to something else")
