@@ -148,6 +148,30 @@ def symlinks_of_every_length(m):
     assert not os.path.islink(os.path.realpath(m / "self"))
 
 
+@check(plain=False)
+def long_links_move_with_their_targets():
+    with frond.Mount() as m:        # anew: the kernel remembers targets
+        os.mkdir(m / "d")
+        for n in (100, 3100, 4095):
+            for name in ("moved", "linked", "replaced", "exchanged"):
+                os.symlink(name[0] * n, m / f"{name}{n}")
+            os.symlink("gone" * 800, m / f"d/replaced{n}")
+            os.symlink("o" * 4000, m / f"d/exchanged{n}")
+            for name in ("moved", "replaced"):
+                os.rename(m / f"{name}{n}", m / f"d/{name}{n}")
+            os.link(m / f"linked{n}", m / f"d/linked{n}", follow_symlinks=False)
+            os.unlink(m / f"linked{n}")
+            renameat2(m / f"exchanged{n}", m / f"d/exchanged{n}", EXCHANGE)
+        m.remount()
+        for n in (100, 3100, 4095):
+            for name in ("moved", "linked", "replaced", "exchanged"):
+                eq(os.readlink(m / f"d/{name}{n}"), name[0] * n, name)
+            eq(os.readlink(m / f"exchanged{n}"), "o" * 4000)
+            os.unlink(m / f"exchanged{n}")
+        frond.run("rm", "-r", m / "d")
+        eq([n for n in os.listdir(m.vault) if "link" in n], [], "targets left behind")
+
+
 @check(root=True)
 def device_nodes_fifos_and_sockets(m):
     os.mknod(m / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
