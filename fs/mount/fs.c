@@ -64,7 +64,6 @@ int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 	size_t len;
 
 	fill_stat(fs, i, stx, st);
-	atomic_store(&i->nlink, (unsigned)st->st_nlink);
 	if (S_ISREG(i->type))
 		set_file_size(fs, i, st);
 	else if (S_ISLNK(i->type) &&

@@ -361,7 +361,6 @@ struct inode *inode_enter(struct inode_table *t, struct inode *parent,
 		i = add_inode(t, stx);
 	if (i) {
 		i->nlookup++;
-		atomic_store(&i->nlink, stx->stx_nlink);
 		linked = i == t->root || inode_set_link_(t, i, parent, entry);
 		if (!linked) {
 			i->nlookup--;

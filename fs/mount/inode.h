@@ -45,7 +45,6 @@ struct inode {
 	struct open_file *file;	  /* the file cache's lock */
 	_Atomic unsigned opens;	  /* open handles of the kernel's */
 	_Atomic unsigned writers; /* those of them that may write */
-	_Atomic unsigned nlink;	  /* as last seen */
 	_Atomic bool parked;	  /* its only link left is in orphans/ */
 	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
 };

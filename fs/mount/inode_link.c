@@ -55,12 +55,8 @@ void inode_link_gone(struct inode_table *t, struct inode *parent,
 
 	inode_lock_(t);
 	i = take_name(t, parent, entry);
-	if (i) {
-		if (last)
-			i->gone = true;
-		if (atomic_load(&i->nlink) > 0)
-			atomic_fetch_sub(&i->nlink, 1);
-	}
+	if (i && last)
+		i->gone = true;
 	inode_unlock_(t);
 }
 

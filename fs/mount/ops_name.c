@@ -179,15 +179,15 @@ struct object {
 	bool last;	     /* this is its only name */
 };
 
+/*
+ * The number of names is asked for now: who remembers it from getattr, which
+ * the kernel sends in the middle of link and unlink, remembers it wrong.
+ */
 static int object_init(struct fs *fs, const struct fs_name *n, struct object *o)
 {
 	struct inode *i = inode_peek(fs->inodes, n->dir, n->backing.entry);
 	struct stat st;
 
-	if (i && !fs->vault->shared) {
-		*o = (struct object){i, i->type, i->nlink <= 1};
-		return 0;
-	}
 	if (fstatat(n->dirfd, n->backing.entry, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		int err = -errno;
 
@@ -235,11 +235,13 @@ static void settle_removed(struct fs *fs, struct object *o)
 
 /*
  * Give a file that is open a place in orphans/ by place(), which renames or
- * links it there. Where that cannot be, it is kept open instead.
+ * links it there. Where that cannot be, it is kept open instead. *placed: it
+ * got there, though whoever closed it meanwhile may have deleted it again.
  */
 static int set_aside(struct fs *fs, const struct fs_name *n, struct inode *i,
 		     int (*place)(const struct fs_name *n, int orphans_fd,
-				  const char *orphan))
+				  const char *orphan),
+		     bool *placed)
 {
 	char orphan[64];
 	int err;
@@ -249,8 +251,13 @@ static int set_aside(struct fs *fs, const struct fs_name *n, struct inode *i,
 	if (err)
 		return err;
 	err = place(n, fs->vault->orphans_fd, orphan);
-	if (!err)
+	*placed = !err;
+	if (!err) {
+		/* closed before it got there: nobody else would delete it */
+		if (!i->parked)
+			unlinkat(fs->vault->orphans_fd, orphan, 0);
 		return 0;
+	}
 	inode_unpark(fs->inodes, i);
 	return err == -ENOENT ? err : file_pin(fs, i);
 }
@@ -275,11 +282,12 @@ static int remove_entry(struct fs *fs, const struct fs_name *n,
 			const struct object *o)
 {
 	const char *entry = n->backing.entry;
+	bool placed = false;
 	int err;
 
 	if (must_survive(o)) {
-		err = set_aside(fs, n, o->inode, rename_aside);
-		if (err || o->inode->parked)
+		err = set_aside(fs, n, o->inode, rename_aside, &placed);
+		if (err || placed)
 			return err;
 	}
 	return unlinkat(n->dirfd, entry, 0) < 0 ? -errno : 0;
@@ -397,11 +405,13 @@ static void follow_rename(struct inode_table *t, const struct moving *m)
 static int move(struct fs *fs, struct moving *m)
 {
 	bool survives = m->flags == 0 && must_survive(&m->target);
+	bool placed = false;
 	int err = 0;
 
 	inode_move_begin(fs->inodes);
 	if (survives)
-		err = set_aside(fs, &m->to, m->target.inode, link_aside);
+		err = set_aside(fs, &m->to, m->target.inode, link_aside,
+				&placed);
 	if (!err) {
 		err = rename_backing(m);
 		if (!err)

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """Files that are unlinked or renamed over while open live until closed."""
+import concurrent.futures
 import glob
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
@@ -71,6 +73,60 @@ def an_unlinked_one_of_two_links_leaves_the_other(m):
     os.write(fd, b"through the descriptor")
     eq((os.fstat(fd).st_nlink, get(m / "b")), (1, b"through the descriptor"))
     os.close(fd)
+
+
+def close_and_remove(m, k, until_s):
+    """The kernel tells of a close when it has long returned."""
+    f, g = m / f"f{k}", m / f"g{k}"
+    while time.monotonic() < until_s:
+        fd = os.open(f, os.O_CREAT | os.O_RDWR, 0o644)
+        os.link(f, g)
+        os.close(fd)
+        os.unlink(f)
+        os.close(os.open(g, os.O_RDWR))
+        os.unlink(g)
+
+
+@check(plain=False)
+def a_name_can_go_while_its_file_is_being_closed(m):
+    end = time.monotonic() + frond.scale(8, 4)
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for job in [pool.submit(frond.in_child, lambda k=k: close_and_remove(m, k, end))
+                    for k in range(6)]:
+            job.result()
+    orphans = os.path.join(m.vault, ".frondfs/orphans")
+    until(lambda: not os.listdir(orphans), what="closed files' orphans gone")
+
+
+@check
+def links_are_counted_right_while_others_look(m):
+    """getattr in the middle of link and unlink may not mislead the last one."""
+    looker = os.fork()
+    if looker == 0:
+        while os.getppid() > 1:
+            try:
+                os.stat(m / "f")
+            except FileNotFoundError:
+                pass
+            except OSError:
+                os._exit(0)
+        os._exit(0)
+    try:
+        for n in range(frond.scale(2000, 500)):
+            fd = os.open(m / "f", os.O_CREAT | os.O_RDWR, 0o644)
+            os.write(fd, b"hello")
+            os.link(m / "f", m / "g")
+            first, last = ("f", "g") if n % 2 else ("g", "f")
+            os.unlink(m / first)
+            eq((os.stat(m / last).st_ino, get(m / last)),
+               (os.fstat(fd).st_ino, b"hello"))
+            os.pwrite(fd, b"HELLO", 0)
+            eq(get(m / last), b"HELLO")
+            os.close(fd)
+            os.unlink(m / last)
+    finally:
+        os.kill(looker, 9)
+        os.waitpid(looker, 0)
 
 
 @check
