@@ -141,7 +141,8 @@ static int long_plain_name(const struct vault *vault, int dirfd,
 	if (err)
 		return err;
 	name_long_entry(full, len, expected);
-	if (strcmp(entry, expected) != 0)
+	/* A short name stands for itself: this would be its second spelling. */
+	if (len <= NAME_BACKING_MAX || strcmp(entry, expected) != 0)
 		return -EBADMSG;
 	return name_decode(vault->names, dirid, full, len, plain, NULL);
 }

@@ -367,6 +367,20 @@ static int plain_of(const struct fixture *fx, const char *entry)
 			       entry, back);
 }
 
+/* What stands beside a long name must not give a short one a second entry. */
+static void test_names__have_one_entry(void **state)
+{
+	struct fixture *fx = *state;
+	struct backing_name name = fx_name(fx, fx->root_id, "short");
+	char entry[NAME_LONG_LEN + 1], beside[NAME_LONG_LEN + 8];
+
+	name_long_entry(name.full, strlen(name.full), entry);
+	snprintf(beside, sizeof beside, "%s%s", entry, NAME_LONG_SUFFIX);
+	fx_write(fx->vault->root_fd, entry, "", 0);
+	fx_write(fx->vault->root_fd, beside, name.full, strlen(name.full));
+	assert_int_equal(plain_of(fx, entry), -EBADMSG);
+}
+
 static void test_names__refuse_damage(void **state)
 {
 	struct fixture *fx = *state;
@@ -702,6 +716,7 @@ int main(void)
 		CASE(test_remove__of_one_that_is_being_filled),
 		CASE(test_remove__owner_needs_no_mode_bits),
 		CASE(test_names__of_every_length_come_back),
+		CASE(test_names__have_one_entry),
 		CASE(test_names__refuse_damage),
 		CASE(test_rename__long_names_follow),
 		CASE(test_rename__noreplace_is_emulated),
