@@ -18,6 +18,7 @@ struct open_file {
 	_Atomic int users;	 /* requests under way; -1: vf is not open */
 	atomic_bool recent;	 /* used since the clock hand came by */
 	struct open_file *prev, *next; /* the cache's lock: ring of open vfs */
+	struct open_handle *handles;   /* the cache's lock */
 };
 
 enum { DAMAGE_SLOTS = 1024 };
@@ -306,8 +307,15 @@ static struct open_file *open_file_new(struct inode *i)
 	return of;
 }
 
+/* Handles are left where the kernel went without releasing them. */
 static void open_file_free(struct open_file *of)
 {
+	while (of->handles) {
+		struct open_handle *h = of->handles;
+
+		of->handles = h->next;
+		free(h);
+	}
 	vfile_close(of->vf);
 	pthread_mutex_destroy(&of->opening);
 	free(of);
@@ -372,46 +380,82 @@ void file_put(struct fs *fs, struct inode *i)
 	let_go(fs, of);
 }
 
-int file_open(struct fs *fs, struct inode *i, bool for_writing,
-	      struct open_file **out)
+/* A handle of the inode, not yet known to be good for anything. */
+static struct open_handle *handle_new(struct fs *fs, struct inode *i,
+				      bool for_writing)
 {
-	struct open_file *of = hold(fs, i);
+	struct open_handle *h = calloc(1, sizeof *h);
+	struct open_file *of = h ? hold(fs, i) : NULL;
+
+	if (!of) {
+		free(h);
+		return NULL;
+	}
+	h->file = of;
+	h->writes = for_writing;
+	pthread_mutex_lock(&fs->files->lock);
+	h->next = of->handles;
+	if (h->next)
+		h->next->prev = h;
+	of->handles = h;
+	pthread_mutex_unlock(&fs->files->lock);
+	/* From now on whoever removes its last name parks the file. */
+	atomic_fetch_add(&i->opens, 1);
+	if (for_writing)
+		atomic_fetch_add(&i->writers, 1);
+	return h;
+}
+
+int file_open(struct fs *fs, struct inode *i, bool for_writing,
+	      struct open_handle **out)
+{
+	struct open_handle *h = handle_new(fs, i, for_writing);
 	struct vfile *vf;
 	int err;
 
-	if (!of)
+	if (!h)
 		return -ENOMEM;
-	/* From now on whoever removes its last name parks the file. */
-	atomic_fetch_add(&i->opens, 1);
-	err = file_acquire(fs, of, for_writing, &vf);
+	err = file_acquire(fs, h->file, for_writing, &vf);
 	if (err) {
-		file_close(fs, of);
+		file_close(fs, h);
 		return err;
 	}
-	file_release(of);
-	*out = of;
+	file_release(h->file);
+	*out = h;
 	return 0;
 }
 
 int file_open_made(struct fs *fs, struct inode *i, struct vfile *vf,
-		   struct open_file **out)
+		   bool for_writing, struct open_handle **out)
 {
-	struct open_file *of;
+	struct open_handle *h;
 
 	make_room(fs->files, false);
-	of = hold(fs, i);
-	if (!of)
+	h = handle_new(fs, i, for_writing);
+	if (!h)
 		return -ENOMEM;
-	install(fs->files, of, vf);
-	file_release(of);
-	atomic_fetch_add(&i->opens, 1);
-	*out = of;
+	install(fs->files, h->file, vf);
+	file_release(h->file);
+	*out = h;
 	return 0;
 }
 
-void file_close(struct fs *fs, struct open_file *of)
+void file_close(struct fs *fs, struct open_handle *h)
 {
+	struct open_file *of = h->file;
+
+	if (h->writes)
+		atomic_fetch_sub(&of->inode->writers, 1);
 	atomic_fetch_sub(&of->inode->opens, 1);
+	pthread_mutex_lock(&fs->files->lock);
+	if (h->prev)
+		h->prev->next = h->next;
+	else
+		of->handles = h->next;
+	if (h->next)
+		h->next->prev = h->prev;
+	pthread_mutex_unlock(&fs->files->lock);
+	free(h);
 	let_go(fs, of);
 }
 

@@ -14,14 +14,22 @@
 
 struct open_file;
 
+/* One open file of the kernel's: its address tells it from all others. */
+struct open_handle {
+	struct open_file *file;
+	bool writes;
+	struct open_handle *prev,
+		*next; /* the cache's lock: of the same file */
+};
+
 /* One more handle of the inode; the file's key and header are checked. */
 MUST_CHECK int file_open(struct fs *fs, struct inode *i, bool for_writing,
-			 struct open_file **out);
+			 struct open_handle **out);
 /* The same for a file that has just been made; takes vf over. */
 MUST_CHECK int file_open_made(struct fs *fs, struct inode *i, struct vfile *vf,
-			      struct open_file **out);
+			      bool for_writing, struct open_handle **out);
 /* A handle goes; the last one closes the file and its orphan. */
-void file_close(struct fs *fs, struct open_file *of);
+void file_close(struct fs *fs, struct open_handle *h);
 
 /* The handle's vfile, which stays open until file_release. */
 MUST_CHECK int file_acquire(struct fs *fs, struct open_file *of,

@@ -7,15 +7,14 @@
 #include <fcntl.h>
 #include <string.h>
 
-/* One open file of the kernel's: its address tells it from all others. */
-struct handle {
-	struct open_file *of;
-	bool writes;
-};
-
-static struct open_file *handle_of(const struct fuse_file_info *fi)
+static struct open_handle *handle_of(const struct fuse_file_info *fi)
 {
-	return ((struct handle *)(uintptr_t)fi->fh)->of;
+	return (struct open_handle *)(uintptr_t)fi->fh;
+}
+
+static struct open_file *file_of(const struct fuse_file_info *fi)
+{
+	return handle_of(fi)->file;
 }
 
 static bool wants_write(const struct fuse_file_info *fi)
@@ -23,38 +22,15 @@ static bool wants_write(const struct fuse_file_info *fi)
 	return (fi->flags & O_ACCMODE) != O_RDONLY;
 }
 
-static void handle_close(struct fs *fs, const struct fuse_file_info *fi)
+static void fill_handle(struct fs *fs, struct fuse_file_info *fi,
+			struct open_handle *h)
 {
-	struct handle *h = (struct handle *)(uintptr_t)fi->fh;
-
-	if (h->writes)
-		atomic_fetch_sub(&file_inode(h->of)->writers, 1);
-	file_close(fs, h->of);
-	free(h);
-}
-
-/* Takes over one of the open file's handles, also on failure. */
-static int handle_open(struct fs *fs, struct fuse_file_info *fi,
-		       struct open_file *of)
-{
-	bool append = fi->flags & O_APPEND;
-	struct handle *h = malloc(sizeof *h);
-
-	if (!h) {
-		file_close(fs, of);
-		return -ENOMEM;
-	}
-	h->of = of;
-	h->writes = wants_write(fi);
-	if (h->writes)
-		atomic_fetch_add(&file_inode(of)->writers, 1);
 	fi->fh = (uintptr_t)h;
 	/* Alone, the kernel's pages stay right; among others a file is looked
 	 * at anew when it is opened, and appended to without pages, whose
 	 * place nobody can know before the write. */
 	fi->keep_cache = !fs->opt->shared;
-	fi->direct_io = fs->opt->shared && append;
-	return 0;
+	fi->direct_io = fs->opt->shared && (fi->flags & O_APPEND);
 }
 
 /* Damage is logged where it is met, and is EIO outside. */
@@ -70,10 +46,12 @@ static int open_inode(fuse_req_t req, struct inode *i,
 		      struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct open_file *of;
-	int err = file_open(fs, i, wants_write(fi), &of);
+	struct open_handle *h;
+	int err = file_open(fs, i, wants_write(fi), &h);
 
-	return err ? err : handle_open(fs, fi, of);
+	if (!err)
+		fill_handle(fs, fi, h);
+	return err;
 }
 
 static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -85,7 +63,7 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (err)
 		reply_file_err(req, i, err, VFILE_NO_CHUNK);
 	else if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_close(fs, fi);
+		file_close(fs, handle_of(fi));
 }
 
 /* Make a file under the caller's credentials. */
@@ -111,7 +89,7 @@ static int create_at(fuse_req_t req, const struct fs_name *n, mode_t mode,
 {
 	struct fs *fs = fs_of(req);
 	struct vfile *vf = NULL;
-	struct open_file *of;
+	struct open_handle *h;
 	struct inode *i;
 	int err = make_file(req, n, mode, &vf);
 
@@ -126,11 +104,11 @@ static int create_at(fuse_req_t req, const struct fs_name *n, mode_t mode,
 	if (!vf) {
 		err = open_inode(req, i, fi);
 	} else {
-		err = file_open_made(fs, i, vf, &of);
+		err = file_open_made(fs, i, vf, wants_write(fi), &h);
 		if (err)
 			vfile_close(vf);
 		else
-			err = handle_open(fs, fi, of);
+			fill_handle(fs, fi, h);
 	}
 	if (err)
 		inode_forget(fs->inodes, i, 1);
@@ -154,7 +132,7 @@ static void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	if (err) {
 		fs_reply_err(req, err);
 	} else if (fuse_reply_create(req, &e, fi) == -ENOENT) {
-		handle_close(fs, fi);
+		file_close(fs, handle_of(fi));
 		inode_forget(fs->inodes, inode_of(fs->inodes, e.ino), 1);
 	}
 }
@@ -167,7 +145,7 @@ static void ops_release(fuse_req_t req, fuse_ino_t ino,
 	if (fs->opt->shared)
 		lock_release(fs, inode_of(fs->inodes, ino), fi->lock_owner,
 			     fi->fh);
-	handle_close(fs, fi);
+	file_close(fs, handle_of(fi));
 	fuse_reply_err(req, 0);
 }
 
@@ -183,7 +161,7 @@ static void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
-	struct open_file *of = handle_of(fi);
+	struct open_file *of = file_of(fi);
 	struct workspace *ws = workspace_get();
 	struct iovec iov[WORKSPACE_CHUNKS];
 	uint64_t bad_chunk = VFILE_NO_CHUNK;
@@ -209,7 +187,7 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 		      size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct open_file *of = handle_of(fi);
+	struct open_file *of = file_of(fi);
 	struct workspace *ws = workspace_get();
 	struct vfile_write w = {
 		.data = (const uint8_t *)data,
@@ -237,7 +215,7 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,
 		      struct fuse_file_info *fi)
 {
-	struct open_file *of = handle_of(fi);
+	struct open_file *of = file_of(fi);
 	struct vfile *vf;
 	int err = file_acquire(fs_of(req), of, false, &vf);
 
@@ -253,7 +231,7 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode,
 			  off_t offset, off_t len, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct open_file *of = handle_of(fi);
+	struct open_file *of = file_of(fi);
 	struct workspace *ws = workspace_get();
 	uint64_t bad_chunk = VFILE_NO_CHUNK;
 	struct vfile *vf;
@@ -276,7 +254,7 @@ static void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 	struct fs *fs = fs_of(req);
 	const struct seek seek = {.req = req,
 				  .ino = ino,
-				  .file = handle_of(fi),
+				  .file = file_of(fi),
 				  .offset = offset,
 				  .whence = whence};
 
