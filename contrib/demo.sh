@@ -21,14 +21,24 @@ build() {
 	"$frondfs" --version
 }
 
+# A word that a shell reads back as it is.
+quoted() {
+	printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"
+}
+
 keep() {
-	folder=$1
+	mkdir -p "$1"
+	folder=$(cd "$1" && pwd)
+	if [ ! -e "$folder.vault" ] && [ -n "$(ls -A "$folder")" ]; then
+		echo "demo.sh: '$folder' is not empty; name a new folder" >&2
+		exit 1
+	fi
 	[ -e "$folder.vault" ] || "$frondfs" init "$folder.vault"
-	mkdir -p "$folder"
 	"$frondfs" mount "$folder.vault" "$folder"
 	say "$folder is your encrypted folder; its tokens are in $folder.vault"
-	echo "Done with it:  $frondfs umount $folder"
-	echo "Next time:     $frondfs mount $folder.vault $folder"
+	echo "Done with it:  $(quoted "$frondfs") umount $(quoted "$folder")"
+	echo "Next time:     $(quoted "$frondfs") mount" \
+		"$(quoted "$folder.vault") $(quoted "$folder")"
 }
 
 case ${1:-} in

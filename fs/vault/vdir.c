@@ -40,7 +40,7 @@ static int write_readable(int dirfd, const char *name, const void *buf,
 {
 	CLEANUP_FD int fd = openat(
 		dirfd, name,
-		O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
+		O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	int err;
 
 	if (fd < 0)
@@ -48,7 +48,7 @@ static int write_readable(int dirfd, const char *name, const void *buf,
 	err = xio_write(fd, buf, len);
 	if (err)
 		return err;
-	if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
+	if (fchmod(fd, 0644) < 0 || fsync(fd) < 0)
 		return -errno;
 	return close(TAKE_FD(fd)) < 0 ? -errno : 0;
 }

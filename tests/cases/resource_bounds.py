@@ -136,11 +136,15 @@ def creating_and_deleting_for_long_costs_nothing():
                 t.join()
         rounds = frond.scale(60, 10)
         together(rounds)
-        fds, before = descriptors(m), rss(m)
-        together(rounds * 3)
-        grown = rss(m) - before
-        made = rounds * 3 * 3 * 22
-        assert grown < max(256 << 10, made * 16), f"{grown} bytes more after {made} files"
+        fds, before, grown = descriptors(m), rss(m), []
+        for _ in range(4):
+            together(rounds)
+            grown.append(rss(m) - before)
+            before += grown[-1]
+        made = rounds * 3 * 22
+        # A thread that works for the first time takes its buffers once; what
+        # leaks grows every time.
+        assert min(grown) < max(64 << 10, made * 16), f"{grown} bytes more, {made} files each"
         assert descriptors(m) <= fds + 16, f"{fds} descriptors, then {descriptors(m)}"
 
 

@@ -50,7 +50,7 @@ static void test_create__has_the_modes_it_should(void **state)
 	size_t len = 0;
 
 	assert_int_equal(mode_of(fx->path, ""), 0700);
-	assert_int_equal(mode_of(fx->path, ".dirid"), 0444);
+	assert_int_equal(mode_of(fx->path, ".dirid"), 0644);
 	assert_int_equal(mode_of(fx->path, ".frondfs"), 0700);
 	assert_int_equal(mode_of(fx->path, ".frondfs/vault.ini"), 0600);
 	assert_int_equal(fx_count(fx->vault->root_fd), 2);

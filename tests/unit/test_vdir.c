@@ -54,7 +54,7 @@ static void test_make__appears_whole(void **state)
 	assert_memory_equal(bytes, dirid, DIRID_LEN);
 	assert_memory_equal(bytes + DIRID_LEN, fx->root_id, DIRID_LEN);
 	assert_int_equal(fstat(id, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0444);
+	assert_int_equal(st.st_mode & 07777, 0644);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0755);
 	assert_int_equal(fx_count(fd), 1);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,19 +65,35 @@ static void report_damage(const char *backing, const struct vault_fault *fault)
 		       backing, advice);
 }
 
+/* What a vault's directories have tells one that lost its settings. */
+static void report_no_vault(const char *backing)
+{
+	char dirid[PATH_MAX];
+
+	snprintf(dirid, sizeof dirid, "%s/.dirid", backing);
+	if (access(dirid, F_OK) == 0)
+		report("'%s' belongs to a vault, but has no "
+		       ".frondfs/vault.ini: name the vault's top directory, or "
+		       "restore that file from your backup",
+		       backing);
+	else
+		report("'%s' is not a vault (it has no .frondfs/vault.ini); "
+		       "name the backing directory of one, or make a new one "
+		       "with 'frondfs init'",
+		       backing);
+}
+
 int report_vault(int err, const char *backing, const struct vault_fault *fault)
 {
 	switch (err) {
 	case -ENOENT:
 	case -ENOTDIR:
-		report("there is no directory '%s'; 'frondfs init %s' makes a "
-		       "vault there",
-		       backing, backing);
+		report("there is no directory '%s'; check the name, or make a "
+		       "new vault with 'frondfs init'",
+		       backing);
 		return CMD_NOT_A_VAULT;
 	case -ENOMEDIUM:
-		report("'%s' is not a vault (it has no .frondfs/vault.ini); "
-		       "'frondfs init' makes one in an empty directory",
-		       backing);
+		report_no_vault(backing);
 		return CMD_NOT_A_VAULT;
 	case -EKEYREJECTED:
 		report("wrong passphrase for the vault '%s'; nothing was "
