@@ -159,8 +159,10 @@ def long_links_move_with_their_targets():
             os.symlink("o" * 4000, m / f"d/exchanged{n}")
             for name in ("moved", "replaced"):
                 os.rename(m / f"{name}{n}", m / f"d/{name}{n}")
-            os.link(m / f"linked{n}", m / f"d/linked{n}", follow_symlinks=False)
-            os.unlink(m / f"linked{n}")
+            os.makedirs(m / "e", exist_ok=True)
+            os.rename(m / f"linked{n}", m / f"e/l{n}")
+            os.link(m / f"e/l{n}", m / f"d/linked{n}", follow_symlinks=False)
+            os.unlink(m / f"e/l{n}")
             renameat2(m / f"exchanged{n}", m / f"d/exchanged{n}", EXCHANGE)
         m.remount()
         for n in (100, 3100, 4095):
@@ -168,7 +170,7 @@ def long_links_move_with_their_targets():
                 eq(os.readlink(m / f"d/{name}{n}"), name[0] * n, name)
             eq(os.readlink(m / f"exchanged{n}"), "o" * 4000)
             os.unlink(m / f"exchanged{n}")
-        frond.run("rm", "-r", m / "d")
+        frond.run("rm", "-r", m / "d", m / "e")
         eq([n for n in os.listdir(m.vault) if "link" in n], [], "targets left behind")
 
 

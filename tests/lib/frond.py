@@ -394,6 +394,10 @@ def main(options="", **kw):
     """Run the checks; the exit status says how they went."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     atexit.register(_cleanup)
+    # Some checks hold thousands of files open.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard = max(hard, 20000) if os.geteuid() == 0 else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
     if not PLAIN and not os.path.exists("/dev/fuse"):
         # A CI machine that cannot mount is a broken one, not an excuse.
         print(("FAIL" if os.environ.get("CI") else "skip") + " all: no /dev/fuse")
