@@ -154,7 +154,7 @@ def a_temporary_file_without_a_name_works_or_is_refused(m):
 
 @check(plain=False)
 def more_unlinked_files_than_descriptors():
-    n = 3000
+    n = frond.may_open(3000)
     with frond.Mount(nofile=1024) as m:
         fds = []
         for i in range(n):
