@@ -35,10 +35,36 @@ MUST_CHECK int vfile_create(struct vault *vault, int dirfd,
 /*
  * Take over an existing backing file's descriptor, open for reading, or for
  * both when writable. On failure fd is still the caller's. -EBADMSG: header
- * or length are damaged; -ENFILE: too many files open.
+ * or length are damaged; -ENFILE: too many files open; -ENOKEY: its key token
+ * is zero, the key is elsewhere (sealed.h).
  */
 MUST_CHECK int vfile_open(struct vault *vault, int fd, bool writable,
 			  struct vfile **out);
+
+/*
+ * The same for a file of another vault whose key was granted: read-only,
+ * somebody else writes it at any time, so every request looks at length and
+ * header anew and tries again what does not verify because it was being
+ * written. -EBADMSG: not the file with this id; -EKEYREVOKED, from here and
+ * from vfile_read(): its header has another key token than when it was
+ * granted (header_digest: BLAKE2b-256 of the 176 bytes; all zero: not known
+ * yet), so the key is no longer its key.
+ */
+struct vfile_grant {
+	uint8_t file_id[FILE_ID_LEN];
+	uint8_t key[FERNET_KEY_LEN]; /* secret */
+	uint8_t header_digest[32];
+};
+MUST_CHECK int vfile_open_granted(struct vault *vault, int fd,
+				  const struct vfile_grant *grant,
+				  struct vfile **out);
+
+/* vfile_create() with an id of the caller's choice. */
+MUST_CHECK int vfile_create_as(struct vault *vault, int dirfd,
+			       const uint8_t dirid[static DIRID_LEN],
+			       const struct backing_name *name, mode_t mode,
+			       const uint8_t file_id[static FILE_ID_LEN],
+			       struct vfile **out);
 
 /* Closes the descriptor and wipes the key; NULL is fine. */
 void vfile_close(struct vfile *f);
@@ -54,6 +80,21 @@ int vfile_fd(const struct vfile *f);
 const uint8_t *vfile_id(const struct vfile *f);
 /* Plaintext length; in a shared vault, as of the last request. */
 uint64_t vfile_size(const struct vfile *f);
+/* The file's key, to be split; the caller's copy is secret. */
+void vfile_key(const struct vfile *f, uint8_t key[static FERNET_KEY_LEN]);
+
+/*
+ * Give the file a new key: everything sealed anew in place, so that hard
+ * links stay, id and times too. Nobody else reads or writes it meanwhile. The
+ * new bytes are first written whole to .frondfs/journal (as much room again
+ * is needed), so that a crash at any instant leaves the old or, after the
+ * next vault_rekey_finish(), the new file. On failure the old key stays.
+ * backing_path: where it lies, relative to the backing directory.
+ */
+MUST_CHECK int vfile_rekey(struct vfile *f, struct workspace *ws,
+			   const char *backing_path);
+/* Finish what a crash interrupted; before anything else opens files. */
+MUST_CHECK int vault_rekey_finish(struct vault *vault);
 
 /*
  * Read up to len bytes (at most VFILE_IO_MAX) at offset. The plaintext stays

@@ -1,0 +1,80 @@
+/*
+ * How messages get from person to person. A transport moves envelopes (as
+ * text) and documents (parts, long envelopes) without understanding them.
+ * Everything is asynchronous: what is submitted is under way until its
+ * callback says how it ended, many at a time; transport_run() drives it.
+ * Single-threaded.
+ */
+#ifndef TGSHARE_TRANSPORT_H
+#define TGSHARE_TRANSPORT_H
+
+#include "cleanup.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { TRANSPORT_ADDRESS_MAX = 128, TRANSPORT_REF_MAX = 128 };
+
+/* Something to deliver. Borrowed until done() was called. */
+struct transport_message {
+	const char *address; /* as the recipient's card has it */
+	const uint8_t *text; /* an envelope as text and words around it, UTF-8;
+				or NULL */
+	size_t text_len;
+	int fd; /* a document's bytes: len of them from offset on; or -1 */
+	uint64_t offset, len;
+	const char *filename; /* of the document */
+	/*
+	 * err: 0 or a negative errno; reason: one sentence for a human (what,
+	 * on what, what to do), "" on success. Transient troubles are retried
+	 * within; -EAGAIN says it gave up for now. ref: where it lies, for
+	 * transport_retract(); "" if nowhere.
+	 */
+	void (*done)(void *arg, int err, const char *reason, const char *ref);
+	void (*progress)(void *arg, uint64_t bytes); /* or NULL */
+	void *arg;
+};
+
+/* What arrives. Return 0 once it is durable, else it will come again. */
+struct transport_receiver {
+	int (*text)(void *arg, const char *text, size_t len);
+	/* fd: the document's bytes, positioned at its beginning */
+	int (*document)(void *arg, int fd, uint64_t len, const char *filename);
+	void *arg;
+};
+
+struct transport;
+struct transport_ops {
+	const char *name; /* the word before ":" in addresses and settings */
+	/* The longest document, bytes; content is cut into parts of this. */
+	uint64_t (*part_max)(const struct transport *t);
+	/* Own address, for the card: at most TRANSPORT_ADDRESS_MAX bytes. */
+	const char *(*address)(const struct transport *t);
+	int (*submit)(struct transport *t, const struct transport_message *m);
+	/* Take back what was sent: deleted, or replaced by a tombstone. */
+	int (*retract)(struct transport *t, const char *address,
+		       const char *ref);
+	/* Work on what is under way, and receive; waits at most timeout_ms.
+	 * 0, or what makes receiving impossible (words in transport_reason). */
+	int (*run)(struct transport *t, const struct transport_receiver *r,
+		   int timeout_ms);
+	bool (*idle)(const struct transport *t); /* nothing is under way */
+	const char *(*reason)(const struct transport *t);
+	void (*free)(struct transport *t);
+};
+
+struct transport {
+	const struct transport_ops *ops;
+};
+
+/*
+ * The folder transport (transport_dir.c): PATH is a directory that everybody
+ * concerned can reach. Each person's mailbox is PATH/<own id>, own id being
+ * 32 hex digits of the fingerprint's hash; address "dir:PATH/<own id>"... a
+ * card may be read elsewhere, where PATH lies at another place: only the last
+ * component counts then, below one's own PATH. -ENOENT, -EACCES...
+ */
+MUST_CHECK int transport_dir_open(const char *path, const uint8_t *own_id,
+				  struct transport **out);
+
+#endif
