@@ -45,7 +45,19 @@ static void watch_as_parent(void)
 	sigaction(SIGCHLD, &wake, NULL);
 }
 
-/* Die as the child did where that is what the user wanted. */
+/* End as the child did, so that the shell sees what the user's key did. */
+static void die_of(int signo)
+{
+	sigset_t mask;
+
+	signal(signo, SIG_DFL);
+	raise(signo);
+	/* all signals are blocked here: it comes now, not later */
+	sigemptyset(&mask);
+	sigaddset(&mask, signo);
+	sigprocmask(SIG_UNBLOCK, &mask, NULL);
+}
+
 static int child_fate(int wait_status)
 {
 	int signo;
@@ -59,10 +71,8 @@ static int child_fate(int wait_status)
 	}
 	signo = WTERMSIG(wait_status);
 	if (signo == SIGINT || signo == SIGQUIT || signo == SIGTERM ||
-	    signo == SIGHUP) {
-		signal(signo, SIG_DFL);
-		raise(signo);
-	}
+	    signo == SIGHUP)
+		die_of(signo);
 	report("the mounting process was killed by signal %d (%s); nothing is "
 	       "mounted",
 	       signo, strsignal(signo));
