@@ -53,7 +53,7 @@ _frondfs() {
 	fi
 	case $command in
 	init) options="--passfile --extpass --kdf-mem --kdf-ops --help" ;;
-	passwd) options="--passfile --new-passfile --help" ;;
+	passwd) options="--passfile --extpass --new-passfile --help" ;;
 	info) options="--json --help" ;;
 	umount) options="--help" ;;
 	help)

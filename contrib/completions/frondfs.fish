@@ -33,7 +33,7 @@ complete -c frondfs -n '__fish_seen_subcommand_from info' -F
 complete -c frondfs -n '__fish_seen_subcommand_from info' -l json -d 'As a JSON object'
 
 complete -c frondfs -n '__fish_seen_subcommand_from init mount passwd' -l passfile -rF -d 'Passphrase from a file'
-complete -c frondfs -n '__fish_seen_subcommand_from init mount' -l extpass -x -d 'Passphrase from a command'
+complete -c frondfs -n '__fish_seen_subcommand_from init mount passwd' -l extpass -x -d 'Passphrase from a command'
 complete -c frondfs -n '__fish_seen_subcommand_from passwd' -l new-passfile -rF -d 'New passphrase from a file'
 complete -c frondfs -n '__fish_seen_subcommand_from init' -l kdf-mem -x -d 'MiB that one try takes'
 complete -c frondfs -n '__fish_seen_subcommand_from init' -l kdf-ops -x -d 'Passes over that memory'
