@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "passphrase.h"
+#include "quote.h"
 #include "report.h"
 
 #include <errno.h>
@@ -144,10 +145,46 @@ static int check_backing(const char *backing)
 	return CMD_OK;
 }
 
+/* recover.py as it came with this program, installed or in a build tree; NULL
+ * when it is not there. */
+static char *find_recover(void)
+{
+	static const char from_here[] = "/" FROND_RECOVER_FROM_BIN;
+	char path[PATH_MAX + sizeof from_here];
+	ssize_t len = readlink("/proc/self/exe", path, PATH_MAX);
+	char *slash;
+
+	if (len <= 0)
+		return NULL;
+	path[len] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash)
+		return NULL;
+	strcpy(slash, from_here);
+	return realpath(path, NULL);
+}
+
+static void print_recovery(const char *quoted_backing)
+{
+	CLEANUP_FREE char *recover = find_recover();
+	CLEANUP_FREE char *quoted = recover ? quote_word(recover) : NULL;
+
+	printf("With them and a copy of the directory, ");
+	if (quoted)
+		printf("this reads everything without frondfs:\n"
+		       "  python3 %s list %s\n\n",
+		       quoted, quoted_backing);
+	else
+		printf("recover.py, which comes with frondfs,\n"
+		       "reads everything without it.\n\n");
+}
+
 static void print_advice(const char *backing)
 {
 	CLEANUP_FREE char *real = realpath(backing, NULL);
 	const char *path = real ? real : backing;
+	CLEANUP_FREE char *quoted = quote_word(path);
+	CLEANUP_FREE char *program = quote_program();
 
 	printf("A vault is in %s.\n\n"
 	       "Back up two things now, in different places:\n"
@@ -155,12 +192,11 @@ static void print_advice(const char *backing)
 	       "     (the key, locked with the passphrase)\n"
 	       "  2. the passphrase\n"
 	       "Without both of them nobody can ever read what is in the "
-	       "vault, you included.\n"
-	       "With them and a copy of the directory, this reads everything "
-	       "without frondfs:\n"
-	       "  python3 " FROND_RECOVER " list %s\n\n"
-	       "To use it:  frondfs mount %s MOUNTPOINT\n",
-	       path, path, path, path);
+	       "vault, you included.\n",
+	       path, path);
+	print_recovery(quoted ? quoted : path);
+	printf("To use it:  %s mount %s MOUNTPOINT\n",
+	       program ? program : "frondfs", quoted ? quoted : path);
 }
 
 int cmd_init(int argc, char **argv)

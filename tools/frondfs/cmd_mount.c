@@ -32,7 +32,8 @@ const char cmd_mount_help[] =
 	"       shared               several mounts write this vault\n"
 	"       writeback=on|off     let the kernel collect writes\n"
 	"       xattr=on|off         extended attributes\n"
-	"       suid, dev, noexec    as mount(8); suid and dev are off\n"
+	"       suid, dev, noexec    as mount(8); suid and dev are off, and "
+	"root's alone\n"
 	"       nonempty             the mount point may have entries\n"
 	"       fsname=NAME          what df shows as the source\n"
 	"       passfile=FILE, extpass=CMD   as above, for fstab\n"
@@ -154,6 +155,36 @@ static int parse_helper_arguments(int argc, char **argv,
 	return take_positionals(req, argc, argv);
 }
 
+/* Did the user name the two directories in the wrong order? */
+static bool swapped(const struct mount_request *req, int probe_err)
+{
+	struct vault_fault fault = {0};
+	struct vault_ini ini;
+
+	return (probe_err == -ENOMEDIUM || probe_err == -ENOENT ||
+		probe_err == -ENOTDIR) &&
+	       vault_probe(req->mountpoint, &ini, &fault) == 0;
+}
+
+static int report_swapped(const struct mount_request *req)
+{
+	report("'%s' is not a vault, but '%s' is: the backing directory comes "
+	       "first, then the mount point",
+	       req->backing, req->mountpoint);
+	return CMD_NOT_A_VAULT;
+}
+
+/* The kernel lets only root's mounts have them (fusermount3(1)). */
+static void warn_of_unsafe(const struct mount_options *opt)
+{
+	if (geteuid() != 0 && (opt->suid || opt->dev))
+		report("only root can give the mount option '%s'; this mount "
+		       "goes without it",
+		       opt->suid && opt->dev ? "suid,dev"
+		       : opt->suid	     ? "suid"
+					     : "dev");
+}
+
 /* All that can be known before the passphrase is asked for. */
 static int check_request(const struct mount_request *req)
 {
@@ -163,6 +194,8 @@ static int check_request(const struct mount_request *req)
 	struct vault_ini ini;
 	int err = vault_probe(req->backing, &ini, &fault);
 
+	if (swapped(req, err))
+		return report_swapped(req);
 	if (err)
 		return report_vault(err, req->backing, &fault);
 	if (point != MOUNT_OK)
@@ -171,6 +204,7 @@ static int check_request(const struct mount_request *req)
 	if (!req->opt.shared && !req->opt.read_only &&
 	    vault_wait_unlocked(req->backing, 0) == -EBUSY)
 		return report_vault(-EBUSY, req->backing, &fault);
+	warn_of_unsafe(&req->opt);
 	return CMD_OK;
 }
 

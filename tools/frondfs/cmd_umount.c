@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "quote.h"
 #include "report.h"
 
 #include <errno.h>
@@ -19,14 +20,21 @@ const char cmd_umount_help[] =
 	"directory. A mount that is in use stays.\n"
 	"  --help            this text\n";
 
+static int report_busy(const char *point)
+{
+	CLEANUP_FREE char *quoted = quote_word(point);
+
+	report("'%s' is in use; close what uses it and try again (this tells "
+	       "what does: fuser -vm %s)",
+	       point, quoted ? quoted : point);
+	return CMD_MOUNT_POINT;
+}
+
 static int report_umount(int err, const char *point)
 {
 	switch (err) {
 	case -EBUSY:
-		report("'%s' is in use; 'fuser -vm %s' tells by whom, close "
-		       "that and try again",
-		       point, point);
-		return CMD_MOUNT_POINT;
+		return report_busy(point);
 	case -EINVAL:
 		report("no vault is mounted on '%s'; 'findmnt -t fuse.frondfs' "
 		       "lists those that are",

@@ -1,6 +1,7 @@
 #include "cmd.h"
 #include "fernet.h"
 #include "report.h"
+#include "suggest.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -35,10 +36,11 @@ static const char help_text[] =
 	"  umount MOUNTPOINT         unmount it\n"
 	"  passwd BACKING            change its passphrase\n"
 	"  info PATH                 tell about a vault or a file in a mount\n"
+	"  help COMMAND              tell about a command\n"
 	"\n"
 	"'frondfs COMMAND --help' and frondfs(1) say more; 'frondfs --version' "
-	"is what you\n"
-	"think.\n";
+	"tells which\n"
+	"version this is.\n";
 
 static const struct command *find_command(const char *name)
 {
@@ -46,6 +48,23 @@ static const struct command *find_command(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	return NULL;
+}
+
+static int report_no_command(const char *name)
+{
+	enum { COUNT = sizeof commands / sizeof *commands };
+	const char *names[COUNT], *meant;
+
+	for (size_t i = 0; i < COUNT; i++)
+		names[i] = commands[i].name;
+	meant = suggest_nearest(name, names, COUNT);
+	if (meant)
+		report("there is no command '%s', did you mean '%s'? See "
+		       "'frondfs --help'",
+		       name, meant);
+	else
+		report("there is no command '%s'; see 'frondfs --help'", name);
+	return CMD_USAGE;
 }
 
 /*
@@ -112,10 +131,8 @@ static int print_help(const char *about)
 {
 	const struct command *command = about ? find_command(about) : NULL;
 
-	if (about && !command) {
-		report("there is no command '%s'; see 'frondfs --help'", about);
-		return CMD_USAGE;
-	}
+	if (about && !command)
+		return report_no_command(about);
 	return fputs(command ? command->help : help_text, stdout) < 0
 		       ? CMD_FAILED
 		       : CMD_OK;
@@ -160,6 +177,5 @@ int main(int argc, char **argv)
 		return run(command->run, argc - 1, argv + 1);
 	if (looks_like_mount(argc, argv))
 		return run(cmd_mount, argc, argv);
-	report("there is no command '%s'; see 'frondfs --help'", argv[1]);
-	return CMD_USAGE;
+	return report_no_command(argv[1]);
 }

@@ -1,0 +1,16 @@
+# After the installation: can mount(8) find its helpers? sbin is where they are.
+if("$ENV{DESTDIR}" STREQUAL "")
+	foreach(name mount.frondfs mount.fuse.frondfs)
+		file(REAL_PATH ${sbin}/${name} installed)
+		file(REAL_PATH /sbin/${name} found)
+		if(NOT installed STREQUAL found)
+			list(APPEND missing ${sbin}/${name})
+		endif()
+	endforeach()
+	if(missing)
+		list(TRANSFORM missing REPLACE "^.*[^A-Za-z0-9/._-].*$" "'\\0'")
+		list(JOIN missing " " missing)
+		message(STATUS "For /etc/fstab and 'mount -t frondfs', once: "
+			"sudo ln -s ${missing} /sbin/")
+	endif()
+endif()
