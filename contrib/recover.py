@@ -28,6 +28,7 @@ import stat
 import struct
 import sys
 import time
+import warnings
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -562,7 +563,13 @@ class Extract(Verify):
 
 def read_passphrase(path):
     if path is None:
-        return os.fsencode(getpass.getpass("Passphrase: "))
+        # getpass would rather read with echo than not at all
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return os.fsencode(getpass.getpass("Passphrase: "))
+        except getpass.GetPassWarning:
+            raise Refusal("there is no terminal to ask for the passphrase; give a file that "
+                          "has it with --passfile") from None
     try:
         with open(path, "rb") as f:
             line = f.readline()
