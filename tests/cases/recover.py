@@ -434,6 +434,15 @@ def a_vault_that_cannot_be_opened_is_refused_in_one_sentence():
 
 
 @check(plain=False)
+def without_a_terminal_it_asks_for_a_passfile_and_says_no_more():
+    p = subprocess.run(["/usr/bin/python3", RECOVER, "list", tampered(lambda p: None)],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, start_new_session=True, timeout=60, text=True)
+    eq(p.returncode, 2, p.stdout)
+    assert re.fullmatch("recover.py: there is no terminal .* --passfile\n", p.stdout), p.stdout
+
+
+@check(plain=False)
 def the_example_in_the_documents_is_a_vault():
     """FORMAT.md's bytes, put on disk as it says, read by both readers."""
     text = get(os.path.join(ROOT, "docs/FORMAT.md")).decode().partition("\n## An example\n")[2]

@@ -1,0 +1,320 @@
+#!/usr/bin/python3
+"""Mounting and unmounting, every sentence and every exit status."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import command
+import frond
+from command import DAMAGED, FAILED, MOUNTED, NEWER, NO_FUSE, NOBODY, NOT_A_VAULT, OK, POINT, \
+    QUICK, USAGE, WRONG, as_nobody, cli, directory, mounted, new_vault, owned_by_nobody, tree, \
+    with_fuse_for_all
+from frond import FRONDFS, check, eq, fresh, get, passfile, put, until
+
+
+@check
+def mount_returns_when_the_mount_answers():
+    vault, point = new_vault(), directory()
+    with mounted(vault, point) as p:
+        assert os.path.ismount(p)
+        put(f"{p}/file", b"content")
+        eq(get(f"{p}/file"), b"content")
+    assert not os.path.ismount(point)
+    with mounted(vault, point) as p:
+        eq(get(f"{p}/file"), b"content")
+
+
+@check
+def the_daemon_lets_go_of_everything_and_dumps_nothing():
+    vault, point = new_vault(), directory()
+    m = mounted(vault, point)
+    with m:
+        proc = f"/proc/{m.pid}"
+        eq(os.readlink(f"{proc}/cwd"), "/")
+        eq(os.getsid(m.pid), m.pid, "session")
+        for fd in range(3):
+            eq(os.readlink(f"{proc}/fd/{fd}"), "/dev/null")
+        assert re.search(rb"Max core file size +0 +0 ", get(f"{proc}/limits"))
+        for what in "cmdline", "environ":
+            assert frond.PASSPHRASE.encode() not in get(f"{proc}/{what}")
+        if not frond.SLOW:
+            eq(os.stat(f"{proc}/status").st_uid, 0, "dumpable")
+            memory = get(f"{proc}/status").decode()
+            assert int(re.search(r"VmRSS:\s+(\d+)", memory)[1]) < 60000, memory
+
+
+@check
+def the_memory_of_key_derivation_does_not_stay():
+    if frond.SLOW:
+        raise frond.Skip("sanitizers keep freed memory")
+    backing, point = fresh("backing"), directory()
+    cli("init", "--passfile", passfile(), "--kdf-mem", "192", "--kdf-ops", "1", backing)
+    m = mounted(backing, point)
+    with m:
+        memory = get(f"/proc/{m.pid}/status").decode()
+        assert int(re.search(r"VmRSS:\s+(\d+)", memory)[1]) < 100000, memory
+
+
+def helper(*argv, status=OK, name="mount.frondfs"):
+    link = os.path.join(directory("sbin"), name)
+    os.symlink(FRONDFS, link)
+    p = subprocess.run([link, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, start_new_session=True, timeout=60)
+    eq(p.returncode, status, p.stdout)
+
+
+@check
+def mount_8_can_call_it():
+    vault, point, secret = new_vault(), directory(), passfile()
+    helper(vault, point, "-f", "-o", f"rw,passfile={secret}")
+    assert not os.path.ismount(point), "-f is fake here"
+    helper(vault, point, "-s", "-n", "-v", "-t", "fuse.frondfs", "-o",
+           f"rw,noatime,nofail,x-systemd.automount,passfile={secret}",
+           name="mount.fuse.frondfs")
+    assert os.path.ismount(point)
+    cli("umount", point)
+    helper(vault, point, "-r", "-o", f"passfile={secret}")
+    frond.raises(30, os.mkdir, f"{point}/x")
+    cli("umount", point)
+    helper(vault, point, "-Z", status=USAGE)
+
+
+@check
+def a_wrong_passphrase_is_status_4_and_changes_nothing():
+    vault, point = new_vault(), directory()
+    before = get(f"{vault}/.frondfs/vault.ini")
+    cli("mount", "--passfile", passfile("wrong"), vault, point, status=WRONG,
+        says="wrong passphrase")
+    cli("mount", "-f", "--passfile", passfile("wrong"), vault, point, status=WRONG)
+    cli("passwd", "--passfile", passfile("wrong"), "--new-passfile", passfile("new"), vault,
+        status=WRONG, says="wrong passphrase")
+    eq(get(f"{vault}/.frondfs/vault.ini"), before)
+    assert not os.path.ismount(point)
+
+
+@check
+def what_is_wrong_with_a_vault_is_said_before_a_passphrase_is_asked():
+    point = directory()
+    cli("mount", directory("empty"), point, status=NOT_A_VAULT, says="not a vault")
+    cli("mount", fresh("none"), point, status=NOT_A_VAULT, says="no directory")
+    vault = new_vault()
+    ini = f"{vault}/.frondfs/vault.ini"
+    good = get(ini)
+    put(ini, good.replace(b"salt", b"sal", 1))
+    cli("mount", vault, point, status=DAMAGED, says="damaged at line")
+    cli("passwd", vault, status=DAMAGED)
+    cli("info", vault, status=DAMAGED)
+    put(ini, good.replace(b"version = 1", b"version = 2"))
+    cli("mount", vault, point, status=NEWER, says="newer version")
+    cli("info", vault, status=NEWER)
+    # only the key tells that this one was changed
+    put(ini, good.replace(b"created = 20", b"created = 19"))
+    cli("mount", "--passfile", passfile(), vault, point, status=DAMAGED,
+        says="changed by someone")
+    put(ini, good)
+    cli("mount", "--passfile", passfile(), vault, point)
+    cli("umount", point)
+
+
+@check
+def faults_of_a_mount_point_are_status_7():
+    vault = new_vault()
+    cli("mount", vault, fresh("none"), status=POINT, says="does not exist")
+    cli("mount", vault, put(fresh("file")), status=POINT, says="not a directory")
+    cli("mount", vault, vault, status=POINT, says="within each other")
+    inside = f"{vault}/inside"
+    os.mkdir(inside)
+    cli("mount", vault, inside, status=POINT, says="within each other")
+    os.rmdir(inside)
+    cli("mount", vault, frond.work(), "-o", "nonempty", status=POINT,
+        says="within each other")
+    cli("mount", vault, "/proc", status=POINT, says="mounted on '/proc' already")
+    full = directory("full")
+    put(f"{full}/file")
+    cli("mount", vault, full, status=POINT, says="not empty")
+    with mounted(vault, full, "-o", "nonempty") as p:
+        eq(os.listdir(p), [])
+    eq(os.listdir(full), ["file"])
+
+
+@check
+def the_two_directories_in_the_wrong_order_are_noticed():
+    vault, point = new_vault(), directory()
+    cli("mount", point, vault, status=NOT_A_VAULT, says="the backing directory comes first")
+    cli(point, vault, status=NOT_A_VAULT, says=f"'{vault}' is")
+    cli("mount", fresh("none"), vault, status=NOT_A_VAULT, says="comes first")
+    cli("mount", point, directory("empty"), status=NOT_A_VAULT, says="'frondfs init'")
+    eq(os.listdir(point), [])
+
+
+@check
+def a_second_mount_needs_shared():
+    vault, one, two = new_vault(), directory(), directory()
+    with mounted(vault, one):
+        cli("mount", vault, two, status=MOUNTED, says="mounted already")
+        cli("mount", "--passfile", passfile(), vault, two, "-o", "shared", status=MOUNTED)
+        cli("mount", "--passfile", passfile(), vault, two, "-o", "ro", status=MOUNTED)
+        cli("mount", vault, one, status=POINT, says="already")
+    with mounted(vault, one, "-o", "shared") as a:
+        with mounted(vault, two, "-o", "shared") as b:
+            put(f"{a}/seen", b"by both")
+            eq(get(f"{b}/seen"), b"by both")
+    with mounted(vault, one, "-o", "ro"):
+        with mounted(vault, two, "-o", "ro") as b:
+            eq(get(f"{b}/seen"), b"by both")
+
+
+@check
+def unmounting_one_of_several_shared_mounts_does_not_wait_long():
+    vault, one, two = new_vault(), directory(), directory()
+    with mounted(vault, one, "-o", "shared"), mounted(vault, two, "-o", "shared"):
+        start = time.monotonic()
+        cli("umount", two)
+        assert time.monotonic() - start < (5 if not frond.SLOW else 20)
+
+
+@check(root=True)
+def without_dev_fuse_it_says_so():
+    vault, point, empty = new_vault(), directory(), directory("dev")
+    script = 'mount --bind "$1" /dev && shift && exec "$@"'
+    p = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", empty,
+         FRONDFS, "mount", "--passfile", passfile(), vault, point],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    eq(p.returncode, NO_FUSE, p.stdout)
+    assert b"no /dev/fuse" in p.stdout, p.stdout
+
+
+@check(root=True)
+def without_fusermount3_users_are_told():
+    def body():
+        vault, point = owned_by_nobody("backing"), owned_by_nobody("mnt")
+        as_nobody("init", "--passfile", passfile(), *QUICK, vault)
+        as_nobody("mount", "--passfile", passfile(), vault, point, status=NO_FUSE,
+                  says="fusermount3", env={"PATH": directory("bin")})
+    with_fuse_for_all(body)
+
+
+@check(root=True)
+def users_mount_and_unmount_their_own():
+    def body():
+        vault, point = owned_by_nobody("backing"), owned_by_nobody("mnt")
+        as_nobody("init", "--passfile", passfile(), *QUICK, vault)
+        as_nobody("mount", "--passfile", passfile(), vault, point)
+        # another user may not, and root may although it cannot look inside
+        cli("umount", point, status=FAILED, says="someone else", user=1, group=1,
+            extra_groups=[])
+        as_nobody("umount", point)
+        as_nobody("info", vault, says="mounted:      no")
+        as_nobody("mount", "--passfile", passfile(), vault, point)
+        cli("umount", point)
+        as_nobody("mount", "--passfile", passfile(), vault, point, "-o", "fsname=mine")
+        frond.in_child(lambda: put(f"{point}/file", b"mine"), uid=NOBODY, gid=NOBODY)
+        as_nobody("info", f"{point}/file", says="4 bytes")
+        as_nobody("umount", point)
+    frond.tool("fusermount3")
+    with_fuse_for_all(body)
+
+
+@check(root=True)
+def suid_and_dev_are_roots_alone_and_that_is_said():
+    def flags(point):
+        return frond.run("findmnt", "-no", "OPTIONS", point).split(",")
+
+    def body():
+        vault, point = owned_by_nobody("backing"), owned_by_nobody("mnt")
+        as_nobody("init", "--passfile", passfile(), *QUICK, vault)
+        for given in "suid", "dev", "suid,dev":
+            as_nobody("mount", "--passfile", passfile(), vault, point, "-o", given,
+                      says=f"only root can give the mount option '{given}'")
+            assert {"nosuid", "nodev"} <= set(flags(point)), flags(point)
+            as_nobody("umount", point)
+        eq(as_nobody("mount", "--passfile", passfile(), vault, point, "-o", "suid,nosuid"), "")
+        as_nobody("umount", point)
+    vault, point = new_vault(), directory()
+    eq(cli("mount", "--passfile", passfile(), vault, point, "-o", "suid,dev"), "")
+    assert not {"nosuid", "nodev"} & set(flags(point)), flags(point)
+    cli("umount", point)
+    frond.tool("fusermount3")
+    with_fuse_for_all(body)
+
+
+@check
+def umount_refuses_politely_what_is_in_use():
+    vault, point = new_vault(), directory()
+    with mounted(vault, point) as p:
+        with open(f"{p}/open", "w") as f:
+            cli("umount", p, status=POINT, says="fuser -vm")
+            f.write("still works")
+        eq(get(f"{p}/open"), b"still works")
+    point = directory("with blanks")
+    with mounted(vault, point), open(f"{point}/open"):
+        cli("umount", point, status=POINT, says=f"fuser -vm '{point}'")
+
+
+@check
+def umount_returns_when_the_data_is_at_rest():
+    vault, point = new_vault(), directory()
+    m = mounted(vault, point, "-o", "writeback=on")
+    put(f"{point}/big", frond.blob(frond.scale(32, 4) << 20))
+    cli("umount", point)
+    assert not os.path.ismount(point)
+    cli("info", vault, says="mounted:      no")
+    before = tree(vault)
+    time.sleep(0.5)
+    eq(tree(vault), before)
+    until(lambda: not os.path.exists(f"/proc/{m.pid}"), 5, "the daemon's end")
+
+
+@check
+def umount_touches_nothing_but_vaults():
+    cli("umount", "/proc", status=POINT, says="no vault is mounted")
+    cli("umount", directory(), status=POINT, says="no vault is mounted")
+    cli("umount", fresh("none"), status=POINT, says="there is no")
+
+
+@check
+def odd_names_of_mount_points_work():
+    vault = new_vault()
+    for name in "a b", "tab\there", "new\nline", "back\\slash\\040", "#hash", "-dash", "ü":
+        parent = directory("odd")
+        point = os.path.join(parent, name)
+        os.mkdir(point)
+        cli("mount", "--passfile", passfile(), vault, point)
+        assert os.path.ismount(point)
+        cli("umount", "--", name, cwd=parent)
+        assert not os.path.ismount(point)
+
+
+@check
+def a_mount_whose_daemon_was_killed_can_be_unmounted():
+    vault, point = new_vault(), directory()
+    m = mounted(vault, point)
+    os.kill(m.pid, signal.SIGKILL)
+    until(lambda: not os.path.exists(f"/proc/{m.pid}"), 10, "the daemon's end")
+    cli("mount", vault, point, status=POINT, says="already")
+    cli("umount", point)
+    with mounted(vault, point):
+        pass
+
+
+@check
+def idle_unmounts_by_itself():
+    if frond.SCALE < 1:
+        raise frond.Skip("takes two minutes")
+    vault, point = new_vault(), directory()
+    m = mounted(vault, point, "-o", "idle=1")
+    with m:
+        for _ in range(8):      # in use: it must not go
+            time.sleep(10)
+            put(f"{point}/busy", b"x")
+        assert os.path.ismount(point)
+        until(lambda: not os.path.exists(f"/proc/{m.pid}"), 150, "unmounting")
+        assert not os.path.ismount(point)
+
+
+command.main()
