@@ -30,6 +30,7 @@ enum kdf_subkey {
 	KDF_LOG = 6,
 	KDF_XATTRS = 7,
 	KDF_JOURNAL = 8,
+	KDF_SHARING = 9, /* the inbox's records */
 };
 
 /* -ENOMEM: the memory is not to be had; -EINVAL: out of the bounds above. */

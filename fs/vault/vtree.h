@@ -23,6 +23,8 @@ MUST_CHECK int vtree_open_child(struct vault *vault,
 				const struct vtree_dir *dir, const char *name,
 				bool make, mode_t mode,
 				struct vtree_dir *child);
+/* What root makes for the vault's owner is the owner's. fd may be O_PATH. */
+MUST_CHECK int vtree_own(const struct vault *vault, int fd);
 /* statx of name in dir. -ENOENT. *backing is where it lies. */
 MUST_CHECK int vtree_stat(struct vault *vault, const struct vtree_dir *dir,
 			  const char *name, struct backing_name *backing,
