@@ -98,21 +98,28 @@ static struct vfile *evict_one(struct file_cache *c)
 	return NULL;
 }
 
-/* Make room for another open file. */
-static void make_room(struct file_cache *c, bool at_any_rate)
+static bool evict_if(struct file_cache *c, bool at_any_rate)
 {
-	for (;;) {
-		struct vfile *vf = NULL;
+	struct vfile *vf = NULL;
 
-		pthread_mutex_lock(&c->lock);
-		if (at_any_rate || c->open_count >= c->max)
-			vf = evict_one(c);
-		pthread_mutex_unlock(&c->lock);
-		if (!vf)
-			return;
-		vfile_close(vf);
-		at_any_rate = false;
-	}
+	pthread_mutex_lock(&c->lock);
+	if (at_any_rate || c->open_count >= c->max)
+		vf = evict_one(c);
+	pthread_mutex_unlock(&c->lock);
+	vfile_close(vf);
+	return vf != NULL;
+}
+
+bool file_cache_evict(struct file_cache *c)
+{
+	return evict_if(c, true);
+}
+
+/* Make room for another open file. */
+static void make_room(struct file_cache *c)
+{
+	while (evict_if(c, false))
+		;
 }
 
 /*
@@ -194,27 +201,29 @@ static int open_backing(struct fs *fs, struct inode *i, bool for_writing,
 	return err;
 }
 
-static int open_vfile(struct fs *fs, struct inode *i, bool for_writing,
-		      struct vfile **out)
+static int open_vfile_once(struct fs *fs, struct inode *i, bool for_writing,
+			   struct vfile **out)
 {
 	CLEANUP_FD int fd = -1;
 	bool writable;
+	int err = open_backing(fs, i, for_writing, &fd, &writable);
+
+	if (!err)
+		err = vfile_open(fs->vault, fd, writable, out);
+	if (!err)
+		(void)TAKE_FD(fd);
+	return err;
+}
+
+static int open_vfile(struct fs *fs, struct inode *i, bool for_writing,
+		      struct vfile **out)
+{
 	int err;
 
-	for (int attempt = 0; attempt < 2; attempt++) {
-		make_room(fs->files, attempt > 0);
-		err = open_backing(fs, i, for_writing, &fd, &writable);
-		if (!err)
-			err = vfile_open(fs->vault, fd, writable, out);
-		if (!err) {
-			(void)TAKE_FD(fd);
-			return 0;
-		}
-		if (err != -EMFILE && err != -ENFILE)
-			return err;
-		if (fd >= 0)
-			close(TAKE_FD(fd));
-	}
+	make_room(fs->files);
+	do {
+		err = open_vfile_once(fs, i, for_writing, out);
+	} while (err && fs_spare_fd(fs, err));
 	return err;
 }
 
@@ -430,7 +439,7 @@ int file_open_made(struct fs *fs, struct inode *i, struct vfile *vf,
 {
 	struct open_handle *h;
 
-	make_room(fs->files, false);
+	make_room(fs->files);
 	h = handle_new(fs, i, for_writing);
 	if (!h)
 		return -ENOMEM;

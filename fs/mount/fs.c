@@ -15,6 +15,15 @@ void fs_reply_err(fuse_req_t req, int err)
 	fuse_reply_err(req, err == -EBADMSG ? EIO : -err);
 }
 
+/* Directories last: whoever opens a chain of them has just opened those. */
+bool fs_spare_fd(struct fs *fs, int err)
+{
+	if (err != -EMFILE && err != -ENFILE)
+		return false;
+	return file_cache_evict(fs->files) || dir_cache_evict(fs->dirs, true) ||
+	       inode_dirfd_evict(fs->inodes);
+}
+
 static struct timespec time_of(const struct statx_timestamp *t)
 {
 	return (struct timespec){.tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec};

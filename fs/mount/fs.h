@@ -7,6 +7,7 @@
 
 #include <sys/stat.h>
 
+struct dir_cache;
 struct file_cache;
 struct lock_table;
 struct seeker;
@@ -17,6 +18,7 @@ struct fs {
 	const struct mount_options *opt;
 	struct inode_table *inodes;
 	struct file_cache *files;
+	struct dir_cache *dirs;
 	double timeout_s; /* of entries and attributes in the kernel */
 	uid_t uid;	  /* the daemon's */
 	_Atomic int64_t last_use_s; /* CLOCK_MONOTONIC, for idle= */
@@ -37,6 +39,12 @@ static inline struct fs *fs_of(fuse_req_t req)
  * only we know (-EBADMSG: damage) becomes EIO.
  */
 void fs_reply_err(fuse_req_t req, int err);
+
+/*
+ * Out of descriptors (err: -EMFILE, -ENFILE) one is closed that nobody uses.
+ * True: so it was, and it is worth trying again.
+ */
+bool fs_spare_fd(struct fs *fs, int err);
 
 /* Backing to plaintext: sizes of regular files and links, link counts. */
 enum { FS_STATX_MASK = STATX_BASIC_STATS | STATX_BTIME };
@@ -96,6 +104,15 @@ void ops_fill_lock(struct fuse_lowlevel_ops *ops);  /* ops_lock.c */
 MUST_CHECK int file_cache_new(struct fs *fs, size_t max,
 			      struct file_cache **out);
 void file_cache_free(struct file_cache *c);
+/* Close a file that is not in use; false: all are. */
+bool file_cache_evict(struct file_cache *c);
+/*
+ * Open directories (dir_cache.c), bounded alike. evict closes the one unused
+ * longest, if there are too many or at any rate; false: it did not.
+ */
+MUST_CHECK int dir_cache_new(size_t max, struct dir_cache **out);
+void dir_cache_free(struct dir_cache *c);
+bool dir_cache_evict(struct dir_cache *c, bool at_any_rate);
 /* The inode's vfile, kept open until it is put back. */
 MUST_CHECK int file_get(struct fs *fs, struct inode *i, bool for_writing,
 			struct vfile **out);

@@ -55,6 +55,12 @@ struct inode_table;
 MUST_CHECK int inode_table_new(struct vault *vault, size_t dir_fds,
 			       struct inode_table **out);
 void inode_table_free(struct inode_table *t);
+/*
+ * Whom to ask for a descriptor when opening fails with err; true: try again.
+ * To be set before the first request; without, such failures are final.
+ */
+void inode_table_set_spare(struct inode_table *t,
+			   bool (*spare)(void *arg, int err), void *arg);
 
 /* The root for FUSE_ROOT_ID, else the id's inode. */
 struct inode *inode_of(struct inode_table *t, fuse_ino_t id);
@@ -75,6 +81,9 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t n);
 /* Our own references. */
 void inode_ref(struct inode_table *t, struct inode *i);
 void inode_unref(struct inode_table *t, struct inode *i);
+
+/* Its last name was removed here, so nothing leads to it any more. */
+bool inode_is_gone(struct inode_table *t, const struct inode *i);
 
 /* The known inode behind a name, with a reference of ours, or NULL. */
 struct inode *inode_peek(struct inode_table *t, struct inode *parent,
@@ -111,6 +120,8 @@ void inode_unpark(struct inode_table *t, struct inode *i);
 MUST_CHECK int inode_dirfd_get(struct inode_table *t, struct inode *dir,
 			       int *fd);
 void inode_dirfd_put(struct inode_table *t, struct inode *dir);
+/* Close a directory's descriptor that is not in use; false: all are. */
+bool inode_dirfd_evict(struct inode_table *t);
 /* The directory's id, read on first use. */
 MUST_CHECK int inode_dirid(struct inode_table *t, struct inode *dir,
 			   uint8_t dirid[static DIRID_LEN]);

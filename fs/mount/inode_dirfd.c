@@ -5,6 +5,9 @@
 #include <fcntl.h>
 #include <string.h>
 
+/* Descriptors that others take as fast as they are spared end this. */
+enum { SPARE_TRIES_MAX = 64 };
+
 void inode_lru_remove_(struct inode_table *t, struct inode *dir)
 {
 	if (dir->lru_prev)
@@ -40,23 +43,30 @@ static bool pin(struct inode_table *t, struct inode *dir)
 	return true;
 }
 
+/* A descriptor that is not in use, now to be closed, or -1. Under the lock. */
+static int take_oldest(struct inode_table *t)
+{
+	struct inode *oldest = t->lru_first;
+
+	if (!oldest)
+		return -1;
+	inode_lru_remove_(t, oldest);
+	t->fds_open--;
+	return TAKE_FD(oldest->fd);
+}
+
 /*
  * One user less. Returns a descriptor to be closed without the lock, as there
  * are too many, or -1.
  */
 static int unpin(struct inode_table *t, struct inode *dir)
 {
-	struct inode *oldest;
 	int fd = -1;
 
 	if (--dir->fd_users == 0)
 		lru_append(t, dir);
-	oldest = t->lru_first;
-	if (t->fds_open > t->fds_max && oldest) {
-		inode_lru_remove_(t, oldest);
-		fd = TAKE_FD(oldest->fd);
-		t->fds_open--;
-	}
+	if (t->fds_open > t->fds_max)
+		fd = take_oldest(t);
 	inode_drop_ref_(t, dir);
 	return fd;
 }
@@ -68,6 +78,29 @@ void inode_dirfd_put(struct inode_table *t, struct inode *dir)
 	inode_lock_(t);
 	excess = unpin(t, dir);
 	inode_unlock_(t);
+}
+
+bool inode_dirfd_evict(struct inode_table *t)
+{
+	CLEANUP_FD int fd = -1;
+
+	inode_lock_(t);
+	fd = take_oldest(t);
+	inode_unlock_(t);
+	return fd >= 0;
+}
+
+void inode_table_set_spare(struct inode_table *t,
+			   bool (*spare)(void *arg, int err), void *arg)
+{
+	t->spare = spare;
+	t->spare_arg = arg;
+}
+
+bool inode_spare_fd_(struct inode_table *t, int err, unsigned *tries)
+{
+	return err && t->spare && (*tries)++ < SPARE_TRIES_MAX &&
+	       t->spare(t->spare_arg, err);
 }
 
 /* The directories to open one after the other, the topmost last. */
@@ -200,12 +233,14 @@ static int pin_or_open(struct inode_table *t, struct inode *dir)
 int inode_dirfd_get(struct inode_table *t, struct inode *dir, int *fd)
 {
 	struct inode_motion m = {0};
+	unsigned tries = 0;
 	int err;
 
 	do {
 		inode_motion_watch_(t, &m);
 		err = pin_or_open(t, dir);
-	} while (err == -ESTALE && inode_motion_over_(t, &m));
+	} while ((err == -ESTALE && inode_motion_over_(t, &m)) ||
+		 inode_spare_fd_(t, err, &tries));
 	if (!err)
 		*fd = dir->fd;
 	return err;

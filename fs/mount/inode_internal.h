@@ -27,6 +27,8 @@ struct inode_table {
 
 	struct inode *lru_first, *lru_last; /* unused longest: first */
 	size_t fds_open, fds_max;
+	bool (*spare)(void *arg, int err); /* set once */
+	void *spare_arg;
 
 	unsigned moving; /* between inode_move_begin and inode_move_end */
 	uint64_t moves;	 /* begins and ends so far */
@@ -51,6 +53,9 @@ bool inode_set_link_(struct inode_table *t, struct inode *i,
 		     struct inode *parent, const char *entry);
 /* Under the lock; an open descriptor that is not in use leaves the cache. */
 void inode_lru_remove_(struct inode_table *t, struct inode *dir);
+
+/* Opening failed: is it worth trying again? *tries counts, from 0. */
+bool inode_spare_fd_(struct inode_table *t, int err, unsigned *tries);
 
 /* Were names moving while somebody looked? */
 struct inode_motion {

@@ -48,6 +48,16 @@ static struct inode *take_name(struct inode_table *t, struct inode *parent,
 	return i;
 }
 
+bool inode_is_gone(struct inode_table *t, const struct inode *i)
+{
+	bool gone;
+
+	inode_lock_(t);
+	gone = i->gone;
+	inode_unlock_(t);
+	return gone;
+}
+
 void inode_link_gone(struct inode_table *t, struct inode *parent,
 		     const char *entry, bool last)
 {

@@ -112,22 +112,33 @@ static int open_path_at(const struct inode_place *p, void *arg)
 	return 0;
 }
 
+/* Also finds a removed one that is still kept open. */
+static int dup_dirfd(struct inode_table *t, struct inode *dir, int *out)
+{
+	int dirfd, fd, err = inode_dirfd_get(t, dir, &dirfd);
+
+	if (err)
+		return err;
+	fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+	err = fd < 0 ? -errno : 0;
+	inode_dirfd_put(t, dir);
+	if (!err)
+		*out = fd;
+	return err;
+}
+
 int inode_open_path(struct inode_table *t, struct inode *i, int *fd)
 {
 	struct open_path o = {.inode = i, .fd = -1};
-	int err, dirfd;
+	unsigned tries = 0;
+	int err;
 
-	if (S_ISDIR(i->type)) {
-		/* also finds a removed one that is still kept open */
-		err = inode_dirfd_get(t, i, &dirfd);
-		if (err)
-			return err;
-		o.fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
-		err = o.fd < 0 ? -errno : 0;
-		inode_dirfd_put(t, i);
-	} else {
-		err = inode_at_place(t, i, open_path_at, &o);
-	}
+	do {
+		if (S_ISDIR(i->type))
+			err = dup_dirfd(t, i, &o.fd);
+		else
+			err = inode_at_place(t, i, open_path_at, &o);
+	} while (inode_spare_fd_(t, err, &tries));
 	if (!err)
 		*fd = o.fd;
 	return err;
@@ -137,6 +148,7 @@ int inode_dirid(struct inode_table *t, struct inode *dir,
 		uint8_t dirid[static DIRID_LEN])
 {
 	uint8_t id[DIRID_LEN];
+	unsigned tries = 0;
 	int dirfd, err;
 
 	/* Among others, a number without a birth time may be another's now. */
@@ -144,11 +156,13 @@ int inode_dirid(struct inode_table *t, struct inode *dir,
 		memcpy(dirid, dir->dirid, DIRID_LEN);
 		return 0;
 	}
-	err = inode_dirfd_get(t, dir, &dirfd);
-	if (err)
-		return err;
-	err = vdir_read_id(dirfd, id);
-	inode_dirfd_put(t, dir);
+	do {
+		err = inode_dirfd_get(t, dir, &dirfd);
+		if (err)
+			return err;
+		err = vdir_read_id(dirfd, id);
+		inode_dirfd_put(t, dir);
+	} while (inode_spare_fd_(t, err, &tries));
 	if (err)
 		return err;
 	inode_lock_(t);

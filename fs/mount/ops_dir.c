@@ -1,25 +1,11 @@
 /* Directories: listing what the backing directory has, under plain names. */
-#include "fs.h"
-
+#include "dir_cache.h"
 #include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { BATCH_BYTES = 32768 };
-
-/* An open directory. Offsets are the backing file system's own. */
-struct dirhandle {
-	pthread_mutex_t lock; /* guards all below but fd */
-	int fd;
-	off_t next;	 /* where the entry at "at" lies */
-	size_t at, used; /* of batch */
-	bool complained;
-	_Alignas(struct dirent64) char batch[BATCH_BYTES];
-};
 
 /* A reply being filled. */
 struct listing {
@@ -27,7 +13,8 @@ struct listing {
 	struct fs *fs;
 	struct inode *dir;
 	struct dirhandle *h;
-	bool plus; /* readdirplus */
+	struct dir_stream *s; /* of h */
+	bool plus;	      /* readdirplus */
 	uint8_t dirid[DIRID_LEN];
 	char *buf;
 	size_t size, used;
@@ -38,86 +25,55 @@ static struct dirhandle *handle_of(const struct fuse_file_info *fi)
 	return (struct dirhandle *)(uintptr_t)fi->fh;
 }
 
-static int open_dir(struct fs *fs, struct inode *dir, int *out)
-{
-	int path_fd, fd, err = inode_dirfd_get(fs->inodes, dir, &path_fd);
-
-	if (err)
-		return err;
-	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	err = fd < 0 ? -errno : 0;
-	inode_dirfd_put(fs->inodes, dir);
-	if (!err)
-		*out = fd;
-	return err;
-}
-
-static void handle_free(struct dirhandle *h)
-{
-	close(h->fd);
-	pthread_mutex_destroy(&h->lock);
-	free(h);
-}
-
 static void ops_opendir(fuse_req_t req, fuse_ino_t ino,
 			struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct dirhandle *h = malloc(sizeof *h);
-	int err;
+	struct dirhandle *h;
+	int err = dir_open(fs, inode_of(fs->inodes, ino), &h);
 
-	if (!h) {
-		fs_reply_err(req, -ENOMEM);
-		return;
-	}
-	err = open_dir(fs, inode_of(fs->inodes, ino), &h->fd);
 	if (err) {
-		free(h);
 		fs_reply_err(req, err);
 		return;
 	}
-	pthread_mutex_init(&h->lock, NULL);
-	h->next = 0;
-	h->at = h->used = 0;
-	h->complained = false;
 	fi->fh = (uintptr_t)h;
 	/* No cache_readdir: a listing under way while an entry goes can fill
 	 * the kernel's cache with what is no longer so (seen on 6.18). */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_free(h); /* the caller was interrupted: no release */
+		dir_close(fs, h); /* the caller was interrupted: no release */
 }
 
 /* Stand at offset. From the start, the directory is looked at anew. */
-static int stand_at(struct dirhandle *h, off_t offset)
+static int stand_at(struct dir_stream *s, off_t offset)
 {
-	if (offset == h->next && offset != 0)
+	if (offset == s->next && offset != 0)
 		return 0;
-	if (lseek(h->fd, offset, SEEK_SET) < 0)
+	if (lseek(s->fd, offset, SEEK_SET) < 0)
 		return -errno;
-	h->next = offset;
-	h->at = h->used = 0;
+	s->next = offset;
+	s->at = s->used = 0;
 	return 0;
 }
 
 /* The entry where we stand, or NULL at the end. */
-static int current_entry(struct dirhandle *h, const struct dirent64 **out)
+static int current_entry(struct dir_stream *s, const struct dirent64 **out)
 {
-	if (h->at == h->used) {
-		ssize_t n = getdents64(h->fd, h->batch, sizeof h->batch);
+	if (s->at == s->used) {
+		ssize_t n = getdents64(s->fd, s->batch, sizeof s->batch);
 
 		if (n < 0)
 			return -errno;
-		h->at = 0;
-		h->used = (size_t)n;
+		s->at = 0;
+		s->used = (size_t)n;
 	}
-	*out = h->used ? (const struct dirent64 *)(h->batch + h->at) : NULL;
+	*out = s->used ? (const struct dirent64 *)(s->batch + s->at) : NULL;
 	return 0;
 }
 
-static void step_over(struct dirhandle *h, const struct dirent64 *d)
+static void step_over(struct dir_stream *s, const struct dirent64 *d)
 {
-	h->next = d->d_off;
-	h->at += d->d_reclen;
+	s->next = d->d_off;
+	s->at += d->d_reclen;
 }
 
 static bool is_dot(const char *name)
@@ -169,7 +125,7 @@ static int plain_name(const struct listing *l, const char *entry,
 		snprintf(plain, NAME_PLAIN_MAX + 1, "%s", entry);
 		return 0;
 	}
-	err = vdir_plain_name(l->fs->vault, l->h->fd, l->dirid, entry, plain);
+	err = vdir_plain_name(l->fs->vault, l->s->fd, l->dirid, entry, plain);
 	if (err == 0 || err == -ENOENT)
 		return err;
 	if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)
@@ -192,7 +148,7 @@ static int add_plus(struct listing *l, const struct dirent64 *d,
 	if (fuse_add_direntry_plus(l->req, NULL, 0, plain, NULL, 0) > room)
 		return -ENOSPC;
 	if (!dots) {
-		int err = fs_enter(l->fs, l->dir, l->h->fd, d->d_name, &e);
+		int err = fs_enter(l->fs, l->dir, l->s->fd, d->d_name, &e);
 
 		if (err == -ENOENT)
 			return 0;
@@ -221,15 +177,15 @@ static int add_plain(struct listing *l, const struct dirent64 *d,
 	return 0;
 }
 
-/* Fill the reply from offset on. Needs the handle's lock. */
+/* Fill the reply from offset on. */
 static int fill(struct listing *l, off_t offset)
 {
 	const struct dirent64 *d = NULL;
 	char plain[NAME_PLAIN_MAX + 1];
-	int err = stand_at(l->h, offset);
+	int err = stand_at(l->s, offset);
 
 	while (!err) {
-		err = current_entry(l->h, &d);
+		err = current_entry(l->s, &d);
 		if (err || !d)
 			return err;
 		err = plain_name(l, d->d_name, plain);
@@ -239,7 +195,7 @@ static int fill(struct listing *l, off_t offset)
 		else if (err == -ENOENT)
 			err = 0;
 		if (!err)
-			step_over(l->h, d);
+			step_over(l->s, d);
 	}
 	return err == -ENOSPC ? 0 : err;
 }
@@ -258,10 +214,11 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 			    .size = size};
 	int err = buf ? inode_dirid(fs->inodes, l.dir, l.dirid) : -ENOMEM;
 
+	if (!err)
+		err = dir_acquire(fs, l.h, &l.s);
 	if (!err) {
-		pthread_mutex_lock(&l.h->lock);
 		err = fill(&l, offset);
-		pthread_mutex_unlock(&l.h->lock);
+		dir_release(fs, l.h);
 	}
 	/* what came before an error is good; the next call meets it again */
 	if (err && l.used == 0)
@@ -286,18 +243,31 @@ static void ops_releasedir(fuse_req_t req, fuse_ino_t ino,
 			   struct fuse_file_info *fi)
 {
 	(void)ino;
-	handle_free(handle_of(fi));
+	dir_close(fs_of(req), handle_of(fi));
 	fuse_reply_err(req, 0);
+}
+
+static int sync_fd(int fd, bool data_only)
+{
+	return (data_only ? fdatasync(fd) : fsync(fd)) < 0 ? -errno : 0;
 }
 
 static void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only,
 			 struct fuse_file_info *fi)
 {
-	int fd = handle_of(fi)->fd;
-	int ret = data_only ? fdatasync(fd) : fsync(fd);
+	struct fs *fs = fs_of(req);
+	struct dirhandle *h = handle_of(fi);
+	struct dir_stream *s;
+	int err = dir_acquire(fs, h, &s);
 
-	(void)ino;
-	fs_reply_err(req, ret < 0 ? -errno : 0);
+	if (!err) {
+		err = sync_fd(s->fd, data_only);
+		dir_release(fs, h);
+	} else if (err == -ESTALE &&
+		   inode_is_gone(fs->inodes, inode_of(fs->inodes, ino))) {
+		err = 0; /* removed: nothing in it can be lost any more */
+	}
+	fs_reply_err(req, err);
 }
 
 void ops_fill_dir(struct fuse_lowlevel_ops *ops)

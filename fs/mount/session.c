@@ -24,6 +24,7 @@ enum {
 	EXCLUSIVE_TIMEOUT_S = 86400,
 	READ_ONLY_TIMEOUT_S = 1, /* others may mount it shared */
 	DIR_FDS_MAX = 4096,
+	DIR_STREAMS_MAX = 256,
 	/* fewer than the vault has slots for keys: files being made need one */
 	FILES_MAX = 4032,
 	WAKE_INTERVAL_MS = 10,
@@ -152,20 +153,30 @@ static int new_session(struct fs *fs)
 	return err;
 }
 
+static bool spare_fd(void *fs, int err)
+{
+	return fs_spare_fd(fs, err);
+}
+
 /* Share the descriptors that this process may have among the caches. */
 static int new_tables(struct fs *fs)
 {
 	struct rlimit limit;
-	size_t nofile = 1024, dirs, files;
+	size_t nofile = 1024, dirs, files, streams;
 	int err;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
 		nofile = limit.rlim_cur;
 	dirs = nofile / 4 < DIR_FDS_MAX ? nofile / 4 : DIR_FDS_MAX;
 	files = nofile / 3 < FILES_MAX ? nofile / 3 : FILES_MAX;
+	streams = nofile / 8 < DIR_STREAMS_MAX ? nofile / 8 : DIR_STREAMS_MAX;
 	err = inode_table_new(fs->vault, dirs, &fs->inodes);
 	if (!err)
 		err = file_cache_new(fs, files, &fs->files);
+	if (!err)
+		err = dir_cache_new(streams, &fs->dirs);
+	if (!err)
+		inode_table_set_spare(fs->inodes, spare_fd, fs);
 	if (!err && fs->opt->shared)
 		err = lock_table_new(&fs->locks);
 	if (!err && fs->opt->writeback && !fs->opt->shared)
@@ -203,6 +214,7 @@ static void fs_fini(struct fs *fs)
 	seeker_free(fs->seeker);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
+	dir_cache_free(fs->dirs);
 	if (fs->files)
 		file_cache_free(fs->files);
 	if (fs->inodes)

@@ -68,6 +68,22 @@ def everything_ordinary_works_through_fusermount3():
 
 
 @check(plain=False)
+def a_directory_that_became_unreadable_is_read_on():
+    with mounted(nofile=1024) as m:
+        def read_on():
+            os.mkdir(m / "secret")
+            put(m / "secret/inside")
+            fd = os.open(m / "secret", os.O_RDONLY)
+            os.chmod(m / "secret", 0o300)
+            others = []
+            for i in range(400):        # more than are kept open
+                os.mkdir(m / f"d{i}")
+                others.append(os.open(m / f"d{i}", os.O_RDONLY))
+            return os.listdir(fd), os.stat(m / "secret").st_mode & 0o777
+        eq(as_user(read_on), (["inside"], 0o300))
+
+
+@check(plain=False)
 def files_of_mode_0_and_0200_can_be_used_by_their_owner():
     with mounted() as m:
         def use():

@@ -1,12 +1,19 @@
 #!/usr/bin/python3
 """Descriptors and memory stay within bounds however much is touched."""
+import ctypes
+import errno
+import fcntl
 import os
+import struct
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import Skip, blob, check, eq, get, put
+from frond import Skip, blob, check, eq, get, put, raises
+
+libc = ctypes.CDLL(None, use_errno=True)
+GETDENTS64 = {"x86_64": 217, "aarch64": 61}
 
 INODES = frond.scale(100000, 5000)
 
@@ -107,6 +114,124 @@ def many_more_files_open_for_writing_than_descriptors():
         m.remount()
         for i in range(0, n, 3):
             eq(get(m / f"renamed{i}"), b"%05d" % i * 300 + b"late")
+
+
+def next_entries(fd, room=400):
+    """The names that getdents64(2) tells next: as many as fit; none: the end."""
+    buf = ctypes.create_string_buffer(room)
+    n = libc.syscall(GETDENTS64[os.uname().machine], fd, buf, room)
+    if n < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    names, at = [], 0
+    while at < n:
+        length, = struct.unpack_from("H", buf.raw, at + 16)
+        names.append(buf.raw[at + 19:at + length].split(b"\0")[0].decode())
+        at += length
+    return names
+
+
+def rest_of(fd):
+    return [name for names in iter(lambda: next_entries(fd), []) for name in names]
+
+
+def busily(m, stop, failed):
+    """Ordinary work, until stop is set."""
+    i = 0
+    try:
+        while not stop.is_set():
+            i += 1
+            put(m / f"work/f{i % 300}", blob(5000, i))
+            eq(get(m / f"work/f{i % 300}"), blob(5000, i))
+            os.listdir(m / "work")
+            os.makedirs(m / f"work/d{i}/sub")
+            os.removedirs(m / f"work/d{i}/sub")
+    except BaseException as e:
+        failed.append(e)
+
+
+@check(plain=False)
+def more_directories_are_held_open_than_descriptors_exist():
+    handles = frond.may_open(5000)
+    count, entries = handles // 4, 24
+    with frond.Mount(nofile=1024) as m:
+        os.mkdir(m / "work")
+        put(m / "work/stays")
+        want = sorted([".", "..", *(f"entry-{i:02}" for i in range(entries))])
+        for d in range(count):
+            os.mkdir(m / f"d{d}")
+            for name in want[2:]:
+                os.mkfifo(m / f"d{d}/{name}")
+        fds = [os.open(m / f"d{i % count}", os.O_RDONLY) for i in range(handles)]
+        stop, failed = threading.Event(), []
+        worker = threading.Thread(target=busily, args=(m, stop, failed))
+        worker.start()
+        try:
+            told = [next_entries(fd) for fd in fds]
+            assert all(0 < len(t) < entries for t in told), "half is read"
+            # What happens to a directory meanwhile must not cost an entry.
+            for d in range(0, count, 5):
+                os.rename(m / f"d{d}", m / f"moved{d}")
+            for d in range(1, count, 5):
+                os.mkfifo(m / f"d{d}/new")
+                os.unlink(m / f"d{d}/new")
+            for i, fd in enumerate(fds):
+                eq(sorted(told[i] + rest_of(fd)), want, f"handle {i}")
+            for fd in fds[::50]:
+                os.fsync(fd)
+            for fd in fds[::7]:
+                os.lseek(fd, 0, os.SEEK_SET)
+                eq(sorted(rest_of(fd)), want, "from the start")
+        finally:
+            stop.set()
+            worker.join()
+        eq(failed, [], "other work")
+        assert descriptors(m) < 1024, f"{descriptors(m)} descriptors"
+        for fd in fds:
+            os.close(fd)
+
+
+@check(plain=False)
+def directories_removed_while_open_end_well_however_many_are_open():
+    n = frond.may_open(3000)
+    with frond.Mount(nofile=1024) as m:
+        for d in range(n):
+            os.mkdir(m / f"d{d}")
+        fds = [os.open(m / f"d{d}", os.O_RDONLY) for d in range(n)]
+        for d in range(0, n, 3):
+            os.rmdir(m / f"d{d}")
+        for d, fd in enumerate(fds):
+            if d % 3:
+                eq(sorted(rest_of(fd)), [".", ".."])
+            else:
+                raises(errno.ENOENT, rest_of, fd)
+            os.fsync(fd)
+            os.close(fd)
+
+
+@check(plain=False)
+def locks_that_took_every_descriptor_do_not_stop_the_rest():
+    n = 500
+    with frond.Mount("shared", nofile=400) as m:
+        for i in range(n):
+            os.mkdir(m / f"d{i}")
+            put(m / f"d{i}/f", blob(5000, i))
+        fds, refused = [], 0
+        for i in range(n):
+            fds.append(os.open(m / f"d{i}/f", os.O_RDWR))
+            try:
+                fcntl.flock(fds[-1], fcntl.LOCK_EX)
+            except OSError as e:
+                assert e.errno in (errno.EMFILE, errno.ENOLCK), e
+                refused += 1
+        assert refused, "the locks did not need every descriptor"
+        for i in range(0, n, 3):
+            eq(get(m / f"d{i}/f"), blob(5000, i), f"file {i}")
+            eq(os.listdir(m / f"d{i}"), ["f"])
+            os.pwrite(fds[i], b"changed", 0)
+        for fd in fds:
+            os.close(fd)
+        eq(get(m / "d3/f")[:7], b"changed")
 
 
 @check(plain=False)
