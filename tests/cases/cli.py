@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -23,6 +24,18 @@ def help_and_version_need_nothing():
         eq(cli("help", command), text)
         eq(cli("--help", command), text)
         assert command in cli("--help")
+
+
+@check
+def what_cannot_be_printed_is_a_failure():
+    vault = new_vault()
+    for argv in ["--help"], ["--version"], ["mount", "--help"], ["info", vault], \
+            ["info", "--json", vault]:
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([FRONDFS, *argv], stdin=subprocess.DEVNULL, stdout=full,
+                               stderr=subprocess.PIPE, text=True, timeout=60)
+        eq(p.returncode, FAILED, f"{argv}: {p.stderr}")
+        assert "cannot write to standard output: No space" in p.stderr, p.stderr
 
 
 @check

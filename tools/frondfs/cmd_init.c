@@ -160,7 +160,7 @@ static char *find_recover(void)
 	slash = strrchr(path, '/');
 	if (!slash)
 		return NULL;
-	strcpy(slash, from_here);
+	memcpy(slash, from_here, sizeof from_here);
 	return realpath(path, NULL);
 }
 

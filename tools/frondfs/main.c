@@ -117,14 +117,8 @@ static int run(int (*command)(int, char **), int argc, char **argv)
 {
 	int status = start_crypto();
 
-	if (status)
-		return status;
 	opterr = 0;
-	status = command(argc, argv);
-	if (fflush(stdout) == 0)
-		return status;
-	report("cannot write to standard output: %s", strerror(errno));
-	return status ? status : CMD_FAILED;
+	return status ? status : command(argc, argv);
 }
 
 static int print_help(const char *about)
@@ -133,9 +127,8 @@ static int print_help(const char *about)
 
 	if (about && !command)
 		return report_no_command(about);
-	return fputs(command ? command->help : help_text, stdout) < 0
-		       ? CMD_FAILED
-		       : CMD_OK;
+	fputs(command ? command->help : help_text, stdout);
+	return CMD_OK;
 }
 
 /* Is this "frondfs BACKING MOUNTPOINT", or a command that does not exist? */
@@ -156,11 +149,10 @@ static bool is_mount_helper(const char *argv0)
 			strcmp(name, "mount.fuse.frondfs") == 0);
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
 	const struct command *command;
 
-	refuse_dumps();
 	if (is_mount_helper(argv[0]))
 		return run(cmd_mount_helper, argc, argv);
 	if (argc < 2) {
@@ -170,12 +162,29 @@ int main(int argc, char **argv)
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
 	    strcmp(argv[1], "help") == 0)
 		return print_help(argc > 2 ? argv[2] : NULL);
-	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
-		return puts("frondfs " FROND_VERSION) < 0 ? CMD_FAILED : CMD_OK;
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+		puts("frondfs " FROND_VERSION);
+		return CMD_OK;
+	}
 	command = find_command(argv[1]);
 	if (command)
 		return run(command->run, argc - 1, argv + 1);
 	if (looks_like_mount(argc, argv))
 		return run(cmd_mount, argc, argv);
 	return report_no_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	refuse_dumps();
+	status = dispatch(argc, argv);
+	/* whatever was printed on the way: this is where it is lost or not */
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	report("cannot write to standard output: %s",
+	       strerror(errno ? errno : EIO));
+	return status ? status : CMD_FAILED;
 }

@@ -27,7 +27,8 @@ char *quote_word(const char *text)
 			end = stpcpy(end, "'\\'");
 		*end++ = *text;
 	}
-	strcpy(end, "'");
+	*end++ = '\'';
+	*end = '\0';
 	return out;
 }
 
