@@ -105,12 +105,21 @@ static void grow_names(struct inode_table *t)
 	free(old);
 }
 
-static struct inode *add_inode(struct inode_table *t, const struct statx *stx)
+static struct inode *add_inode(struct inode_table *t, const struct statx *stx,
+			       const struct inode_grant *grant)
 {
 	struct inode *i = calloc(1, sizeof *i), **bucket;
 
 	if (!i)
 		return NULL;
+	if (grant) {
+		i->grant = malloc(sizeof *grant);
+		if (!i->grant) {
+			free(i);
+			return NULL;
+		}
+		*i->grant = *grant;
+	}
 	i->dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
 	i->ino = stx->stx_ino;
 	i->btime_ns = btime_ns_of(stx);
@@ -124,13 +133,20 @@ static struct inode *add_inode(struct inode_table *t, const struct statx *stx)
 	return i;
 }
 
-static struct inode *find_inode(struct inode_table *t, const struct statx *stx)
+static uint64_t version_of(const struct inode_grant *grant)
+{
+	return grant ? grant->version : 0;
+}
+
+static struct inode *find_inode(struct inode_table *t, const struct statx *stx,
+				const struct inode_grant *grant)
 {
 	dev_t dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
 	uint64_t hash = identity_hash(dev, stx->stx_ino, btime_ns_of(stx));
 	struct inode *i = t->inodes[hash & (t->inode_buckets - 1)];
 
-	while (i && (i->gone || !inode_is(i, stx)))
+	while (i && (i->gone || !inode_is(i, stx) ||
+		     version_of(i->grant) != version_of(grant)))
 		i = i->hash_next;
 	return i;
 }
@@ -245,6 +261,7 @@ static void free_inode(struct inode_table *t, struct inode *i)
 		i->links = l->next;
 		free(l);
 	}
+	free(i->grant);
 	free(i);
 }
 
@@ -278,7 +295,7 @@ static int init_root(struct inode_table *t)
 	if (statx(t->vault->root_fd, "", AT_EMPTY_PATH,
 		  STATX_BASIC_STATS | STATX_BTIME, &stx) < 0)
 		return -errno;
-	t->root = add_inode(t, &stx);
+	t->root = add_inode(t, &stx, NULL);
 	if (!t->root)
 		return -ENOMEM;
 	/* neither ever goes */
@@ -349,16 +366,17 @@ ino_t inode_number(const struct inode_table *t, dev_t dev, ino_t ino)
 	return dev == t->root->dev ? ino : mix(dev) ^ ino;
 }
 
-struct inode *inode_enter(struct inode_table *t, struct inode *parent,
-			  const char *entry, const struct statx *stx)
+static struct inode *enter(struct inode_table *t, struct inode *parent,
+			   const char *entry, const struct statx *stx,
+			   const struct inode_grant *grant)
 {
 	struct inode *i;
 	bool linked;
 
 	inode_lock_(t);
-	i = find_inode(t, stx);
+	i = find_inode(t, stx, grant);
 	if (!i)
-		i = add_inode(t, stx);
+		i = add_inode(t, stx, grant);
 	if (i) {
 		i->nlookup++;
 		linked = i == t->root || inode_set_link_(t, i, parent, entry);
@@ -370,6 +388,19 @@ struct inode *inode_enter(struct inode_table *t, struct inode *parent,
 	}
 	inode_unlock_(t);
 	return i;
+}
+
+struct inode *inode_enter(struct inode_table *t, struct inode *parent,
+			  const char *entry, const struct statx *stx)
+{
+	return enter(t, parent, entry, stx, NULL);
+}
+
+struct inode *inode_enter_granted(struct inode_table *t, struct inode *parent,
+				  const char *entry,
+				  const struct inode_grant *grant)
+{
+	return enter(t, parent, entry, &grant->stub, grant);
 }
 
 void inode_forget(struct inode_table *t, struct inode *i, uint64_t n)

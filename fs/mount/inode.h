@@ -20,6 +20,16 @@
 /* One name of an inode, as the backing directory has it. */
 struct link;
 
+/*
+ * A file that shows what lies in another vault (granted.h). The kernel
+ * believes no new size of an inode that it knows when it collects writes, so
+ * another version of the content is another inode.
+ */
+struct inode_grant {
+	uint64_t version;  /* not 0 */
+	struct statx stub; /* the backing file that stands for it here */
+};
+
 struct inode {
 	/* the table's lock */
 	struct inode *hash_next;
@@ -32,7 +42,8 @@ struct inode {
 	dev_t dev;
 	ino_t ino;
 	uint64_t btime_ns;
-	mode_t type; /* S_IFMT bits */
+	mode_t type;		   /* S_IFMT bits */
+	struct inode_grant *grant; /* NULL: the inode's content is its own */
 
 	/* directories */
 	_Atomic bool has_dirid;
@@ -76,6 +87,10 @@ bool inode_is(const struct inode *i, const struct statx *stx);
  */
 struct inode *inode_enter(struct inode_table *t, struct inode *parent,
 			  const char *entry, const struct statx *stx);
+/* The same for a file whose content lies elsewhere; *grant is copied. */
+struct inode *inode_enter_granted(struct inode_table *t, struct inode *parent,
+				  const char *entry,
+				  const struct inode_grant *grant);
 /* The kernel forgets n references. Frees what nobody refers to. */
 void inode_forget(struct inode_table *t, struct inode *i, uint64_t n);
 /* Our own references. */
