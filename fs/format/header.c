@@ -35,11 +35,29 @@ int header_build(const struct header *h, const struct fernet_key *file_keys,
 	sodium_memzero(plain, sizeof plain);
 	if (err)
 		return err;
-	memcpy(out, magic, MAGIC_LEN);
-	memcpy(out + FILE_ID_OFFSET, h->file_id, FILE_ID_LEN);
-	memcpy(out + DIRID_OFFSET, h->dirid, DIRID_LEN);
+	header_build_locked(h->file_id, h->dirid, out);
 	memcpy(out + TOKEN_OFFSET, token, sizeof token);
-	memset(out + RESERVED_OFFSET, 0, RESERVED_LEN);
+	return 0;
+}
+
+void header_build_locked(const uint8_t file_id[static FILE_ID_LEN],
+			 const uint8_t dirid[static DIRID_LEN],
+			 uint8_t out[static HEADER_LEN])
+{
+	memcpy(out, magic, MAGIC_LEN);
+	memcpy(out + FILE_ID_OFFSET, file_id, FILE_ID_LEN);
+	memcpy(out + DIRID_OFFSET, dirid, DIRID_LEN);
+	memset(out + TOKEN_OFFSET, 0, HEADER_LEN - TOKEN_OFFSET);
+}
+
+int header_probe(const uint8_t bytes[static HEADER_LEN],
+		 uint8_t file_id[static FILE_ID_LEN], bool *locked)
+{
+	if (memcmp(bytes, magic, MAGIC_LEN) != 0 ||
+	    !bytes_all_zero(bytes + RESERVED_OFFSET, RESERVED_LEN))
+		return -EBADMSG;
+	memcpy(file_id, bytes + FILE_ID_OFFSET, FILE_ID_LEN);
+	*locked = bytes_all_zero(bytes + TOKEN_OFFSET, HEADER_KEY_TOKEN_LEN);
 	return 0;
 }
 
@@ -47,18 +65,19 @@ int header_parse(const uint8_t bytes[static HEADER_LEN],
 		 const struct fernet_key *file_keys, struct header *h)
 {
 	uint8_t plain[FERNET_OPEN_ROOM(HEADER_KEY_TOKEN_LEN)];
+	uint8_t file_id[FILE_ID_LEN];
 	size_t len;
-	int err;
+	bool locked = false;
+	int err = header_probe(bytes, file_id, &locked);
 
-	if (memcmp(bytes, magic, MAGIC_LEN) != 0 ||
-	    !bytes_all_zero(bytes + RESERVED_OFFSET, RESERVED_LEN))
-		return -EBADMSG;
+	if (err || locked)
+		return err ? err : -ENOKEY;
 	err = fernet_open_one(file_keys, bytes + TOKEN_OFFSET,
 			      HEADER_KEY_TOKEN_LEN, plain, &len);
 	if (err)
 		return err;
 	if (len != TOKEN_PLAIN_LEN ||
-	    memcmp(plain, bytes + FILE_ID_OFFSET, FILE_ID_LEN) != 0) {
+	    memcmp(plain, file_id, FILE_ID_LEN) != 0) {
 		sodium_memzero(plain, sizeof plain);
 		return -EBADMSG;
 	}

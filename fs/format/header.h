@@ -6,6 +6,8 @@
 
 #include "fernet.h"
 
+#include <stdbool.h>
+
 enum {
 	HEADER_LEN = 176,
 	FILE_ID_LEN = 16,
@@ -28,10 +30,23 @@ MUST_CHECK int header_build(const struct header *h,
 
 /*
  * Read a header. -EBADMSG: not a header of this vault (magic, reserved bytes,
- * key token, or a key token made for another file id). *h is untouched then.
+ * key token, or a key token made for another file id); -ENOKEY: its key token
+ * is zero, so the key is elsewhere. *h is untouched then.
  */
 MUST_CHECK int header_parse(const uint8_t bytes[static HEADER_LEN],
 			    const struct fernet_key *file_keys,
 			    struct header *h);
+
+/* The header of a file whose key is elsewhere: its key token is zero. */
+void header_build_locked(const uint8_t file_id[static FILE_ID_LEN],
+			 const uint8_t dirid[static DIRID_LEN],
+			 uint8_t out[static HEADER_LEN]);
+
+/*
+ * What a header says to whoever has no key of the vault: the file id, and
+ * whether its key token is zero. Neither is verified. -EBADMSG: no header.
+ */
+MUST_CHECK int header_probe(const uint8_t bytes[static HEADER_LEN],
+			    uint8_t file_id[static FILE_ID_LEN], bool *locked);
 
 #endif

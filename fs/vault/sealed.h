@@ -1,7 +1,8 @@
 /*
  * Sealed copies: what "send" puts on its way. A backing file (header.h,
  * chunk.h) whose key token is zero, under a key of its own that is no
- * vault's. Written and read front to back, in batches, with bounded memory.
+ * vault's. It has no holes. Written and read front to back, in batches, with
+ * bounded memory. The callbacks must leave the thread's workspace alone.
  */
 #ifndef FROND_SEALED_H
 #define FROND_SEALED_H

@@ -11,13 +11,14 @@
 
 enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA };
 
-static int vfile_new(struct vault *vault, struct vfile **out)
+int vfile_new_(struct vault *vault, struct vfile **out)
 {
 	struct vfile *f = calloc(1, sizeof *f);
 
 	if (!f)
 		return -ENOMEM;
 	f->vault = vault;
+	f->changing = vault->shared;
 	f->fd = -1;
 	f->key = secret_pool_get(vault->file_keys);
 	if (!f->key) {
@@ -44,14 +45,16 @@ void vfile_close(struct vfile *f)
 }
 
 /* Take in what the header says; wipes it. */
-static void adopt_header(struct vfile *f, struct header *h)
+static void adopt_header(struct vfile *f, const uint8_t *bytes,
+			 struct header *h)
 {
+	memcpy(f->header, bytes, sizeof f->header);
 	memcpy(f->id, h->file_id, sizeof f->id);
 	fernet_key_init(f->key, h->file_key);
 	sodium_memzero(h, sizeof *h);
 }
 
-static int lock_backing(struct vfile *f, short type)
+int vfile_lock_backing_(int fd, short type)
 {
 	struct flock fl = {.l_type = type,
 			   .l_whence = SEEK_SET,
@@ -60,14 +63,14 @@ static int lock_backing(struct vfile *f, short type)
 	int ret;
 
 	do {
-		ret = fcntl(f->fd, F_OFD_SETLKW, &fl);
+		ret = fcntl(fd, F_OFD_SETLKW, &fl);
 	} while (ret < 0 && errno == EINTR);
 	return ret < 0 ? -errno : 0;
 }
 
 static void unlock_backing(struct vfile *f)
 {
-	int err = lock_backing(f, F_UNLCK);
+	int err = vfile_lock_backing_(f->fd, F_UNLCK);
 
 	/* Closing the descriptor will let go of it. */
 	if (err)
@@ -97,7 +100,7 @@ static int read_start(struct vfile *f)
 	err = header_parse(start, &f->vault->keys->file_keys, &h);
 	if (err)
 		return err;
-	adopt_header(f, &h);
+	adopt_header(f, start, &h);
 	f->size = size;
 	if (size > 0)
 		return 0;
@@ -110,17 +113,17 @@ static int read_start(struct vfile *f)
 int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 {
 	struct vfile *f;
-	int err = vfile_new(vault, &f);
+	int err = vfile_new_(vault, &f);
 
 	if (err)
 		return err;
 	f->fd = fd;
 	f->writable = writable;
 	/* Without it, a length in the middle of another's write. */
-	err = vault->shared ? lock_backing(f, F_RDLCK) : 0;
+	err = f->changing ? vfile_lock_backing_(fd, F_RDLCK) : 0;
 	if (!err) {
 		err = read_start(f);
-		if (vault->shared)
+		if (f->changing)
 			unlock_backing(f);
 	}
 	if (err) {
@@ -135,6 +138,7 @@ int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 /* Header and empty last chunk of a new file. */
 static int build_empty(struct vfile *f, struct workspace *ws,
 		       const uint8_t dirid[static DIRID_LEN],
+		       const uint8_t file_id[static FILE_ID_LEN],
 		       uint8_t out[static EMPTY_LEN])
 {
 	struct header h;
@@ -145,11 +149,11 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 				      .token = out + HEADER_LEN};
 	int err;
 
-	randombytes_buf(h.file_id, sizeof h.file_id);
+	memcpy(h.file_id, file_id, sizeof h.file_id);
 	randombytes_buf(h.file_key, sizeof h.file_key);
 	memcpy(h.dirid, dirid, sizeof h.dirid);
 	err = header_build(&h, &f->vault->keys->file_keys, out);
-	adopt_header(f, &h);
+	adopt_header(f, out, &h);
 	if (err)
 		return err;
 	memset(out + HEADER_LEN, 0, EMPTY_LEN - HEADER_LEN);
@@ -157,8 +161,7 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 	return fernet_seal(ws->fernet, f->key, (uint64_t)time(NULL), &job, 1);
 }
 
-/* Give the file its name, unless that is taken. */
-static int link_in(int dirfd, const char *temp, const struct backing_name *name)
+int vfile_link_in_(int dirfd, const char *temp, const struct backing_name *name)
 {
 	int err = vdir_long_name_put(dirfd, name);
 
@@ -206,6 +209,18 @@ int vfile_create(struct vault *vault, int dirfd,
 		 const struct backing_name *name, mode_t mode,
 		 struct vfile **out)
 {
+	uint8_t file_id[FILE_ID_LEN];
+
+	randombytes_buf(file_id, sizeof file_id);
+	return vfile_create_as(vault, dirfd, dirid, name, mode, file_id, out);
+}
+
+int vfile_create_as(struct vault *vault, int dirfd,
+		    const uint8_t dirid[static DIRID_LEN],
+		    const struct backing_name *name, mode_t mode,
+		    const uint8_t file_id[static FILE_ID_LEN],
+		    struct vfile **out)
+{
 	struct workspace *ws = workspace_get();
 	uint8_t empty[EMPTY_LEN];
 	char temp[64];
@@ -214,15 +229,15 @@ int vfile_create(struct vault *vault, int dirfd,
 
 	if (!ws)
 		return -ENOMEM;
-	err = vfile_new(vault, &f);
+	err = vfile_new_(vault, &f);
 	if (err)
 		return err;
 	xio_temp_name(NAME_TEMP_PREFIX, temp, sizeof temp);
-	err = build_empty(f, ws, dirid, empty);
+	err = build_empty(f, ws, dirid, file_id, empty);
 	if (!err)
 		err = create_aside(f, dirfd, temp, empty, mode);
 	if (!err)
-		err = link_in(dirfd, temp, name);
+		err = vfile_link_in_(dirfd, temp, name);
 	if (err) {
 		if (f->fd >= 0)
 			unlinkat(dirfd, temp, 0);
@@ -271,6 +286,23 @@ uint64_t vfile_size(const struct vfile *f)
 	return f->size;
 }
 
+int vfile_key(struct vfile *f, uint8_t key[static FERNET_KEY_LEN])
+{
+	struct range r;
+	int err = vfile_begin_(f, &r, 0, RANGE_END, false);
+
+	if (err)
+		return err;
+	memcpy(key, f->key->key, FERNET_KEY_LEN);
+	vfile_end_(f, &r);
+	return 0;
+}
+
+void vfile_header_digest(const struct vfile *f, uint8_t digest[static 32])
+{
+	crypto_generichash(digest, 32, f->header, sizeof f->header, NULL, 0);
+}
+
 int vfile_sync(struct vfile *f, bool data_only)
 {
 	int ret = data_only ? fdatasync(f->fd) : fsync(f->fd);
@@ -278,7 +310,32 @@ int vfile_sync(struct vfile *f, bool data_only)
 	return ret < 0 ? -errno : 0;
 }
 
-/* Another mount may have changed everything since the last request. */
+/* Has the file been given another key? A granted one is lost then. */
+static int check_header(struct vfile *f)
+{
+	uint8_t bytes[HEADER_LEN], id[FILE_ID_LEN];
+	struct header h;
+	bool locked;
+	int err = xio_pread(f->fd, bytes, sizeof bytes, 0);
+
+	if (err)
+		return err == -ENODATA ? -EBADMSG : err;
+	if (memcmp(bytes, f->header, sizeof bytes) == 0)
+		return 0;
+	err = header_probe(bytes, id, &locked);
+	if (err)
+		return err;
+	if (memcmp(id, f->id, sizeof id) != 0)
+		return -EBADMSG;
+	if (f->granted)
+		return -EKEYREVOKED;
+	err = header_parse(bytes, &f->vault->keys->file_keys, &h);
+	if (!err)
+		adopt_header(f, bytes, &h);
+	return err;
+}
+
+/* Others may have changed everything since the last request. */
 static int look_again(struct vfile *f)
 {
 	struct stat st;
@@ -288,6 +345,8 @@ static int look_again(struct vfile *f)
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
 	err = chunk_shown_len((uint64_t)st.st_size, &size);
+	if (!err)
+		err = check_header(f);
 	if (err)
 		return err;
 	f->size = size;
@@ -300,16 +359,17 @@ static int look_again(struct vfile *f)
 int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
 		 uint64_t last, bool exclusive)
 {
-	int err;
+	int err = 0;
 
-	if (!f->vault->shared) {
+	if (!f->changing) {
 		rangelock_acquire(&f->ranges, r, first, last, exclusive);
 		return 0;
 	}
-	/* The backing file's lock is the descriptor's, not the thread's: only
-	 * one request may hold it. */
+	/* The backing file's lock is the descriptor's, not the thread's, and
+	 * length, key and marks may change: only one request at a time. */
 	rangelock_acquire(&f->ranges, r, 0, RANGE_END, true);
-	err = lock_backing(f, exclusive ? F_WRLCK : F_RDLCK);
+	if (!f->granted)
+		err = vfile_lock_backing_(f->fd, exclusive ? F_WRLCK : F_RDLCK);
 	if (err) {
 		rangelock_release(&f->ranges, r);
 		return err;
@@ -322,7 +382,7 @@ int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
 
 void vfile_end_(struct vfile *f, struct range *r)
 {
-	if (f->vault->shared)
+	if (f->changing && !f->granted)
 		unlock_backing(f);
 	rangelock_release(&f->ranges, r);
 }

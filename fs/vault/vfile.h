@@ -48,7 +48,10 @@ MUST_CHECK int vfile_open(struct vault *vault, int fd, bool writable,
  * written. -EBADMSG: not the file with this id; -EKEYREVOKED, from here and
  * from vfile_read(): its header has another key token than when it was
  * granted (header_digest: BLAKE2b-256 of the 176 bytes; all zero: not known
- * yet), so the key is no longer its key.
+ * yet), so the key is no longer its key. A file whose header_digest is not
+ * known must open with the key, else -EBADMSG. What replaces the file under
+ * its name (editors save that way) is another file: the caller looks for it
+ * by its path or id, and opens it anew.
  */
 struct vfile_grant {
 	uint8_t file_id[FILE_ID_LEN];
@@ -81,7 +84,9 @@ const uint8_t *vfile_id(const struct vfile *f);
 /* Plaintext length; in a shared vault, as of the last request. */
 uint64_t vfile_size(const struct vfile *f);
 /* The file's key, to be split; the caller's copy is secret. */
-void vfile_key(const struct vfile *f, uint8_t key[static FERNET_KEY_LEN]);
+MUST_CHECK int vfile_key(struct vfile *f, uint8_t key[static FERNET_KEY_LEN]);
+/* BLAKE2b-256 of the header as it was when the file was opened. */
+void vfile_header_digest(const struct vfile *f, uint8_t digest[static 32]);
 
 /*
  * Give the file a new key: everything sealed anew in place, so that hard

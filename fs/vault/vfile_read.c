@@ -1,29 +1,10 @@
 #include "vfile_internal.h"
+#include "vfile_slot.h"
 
-#include "bytes.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* A chunk as the length of the file says it must be. */
-struct slot {
-	uint64_t index;
-	bool last;
-	size_t plain_len, token_len, stored_len;
-};
-
-static struct slot slot_of(uint64_t index, uint64_t size)
-{
-	struct slot s = {.index = index,
-			 .last = index == chunk_last_index(size)};
-
-	s.plain_len = s.last ? chunk_last_len(size) : CHUNK_SIZE;
-	s.token_len = FERNET_TOKEN_LEN(CHUNK_TAG_LEN + s.plain_len);
-	s.stored_len =
-		s.last ? s.plain_len + CHUNK_LAST_EXTRA : CHUNK_TOKEN_LEN;
-	return s;
-}
 
 static void note_holes(struct vfile *f, bool holes)
 {
@@ -55,12 +36,6 @@ static int check_opened(struct vfile *f, const struct slot *s,
 	if (s->last)
 		note_holes(f, holes);
 	return 0;
-}
-
-static bool padding_is_zero(const struct slot *s, const uint8_t *stored)
-{
-	return bytes_all_zero(stored + s->token_len,
-			      s->stored_len - s->token_len);
 }
 
 static bool holes_if_known(struct vfile *f, bool *holes)
@@ -96,7 +71,7 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 		memset(plain, 0, CHUNK_SIZE);
 		return 0;
 	}
-	if (!padding_is_zero(&s, stored) ||
+	if (!slot_padding_is_zero(&s, stored) ||
 	    fernet_open(ws->fernet, f->key, &job, 1) != 0)
 		return -EBADMSG;
 	err = check_opened(f, &s, &job);
@@ -149,7 +124,7 @@ static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
 			ws->chunk[i] = workspace_zeros;
 			continue;
 		}
-		if (!padding_is_zero(&s, stored)) {
+		if (!slot_padding_is_zero(&s, stored)) {
 			*bad_chunk = s.index;
 			break;
 		}
@@ -163,8 +138,7 @@ static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
 	return (ssize_t)jobs;
 }
 
-/* Open chunks first..first+count-1 of a file of this size into ws->chunk. */
-static int open_run(struct vfile *f, struct workspace *ws, uint64_t first,
+int vfile_open_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 		    size_t count, uint64_t size, uint64_t *bad_chunk)
 {
 	struct slot end = slot_of(first + count - 1, size);
@@ -250,12 +224,13 @@ static ssize_t read_once(struct vfile *f, struct workspace *ws, uint64_t offset,
 	if (len > size - offset)
 		len = (size_t)(size - offset);
 	count = (size_t)((offset + len - 1) / CHUNK_SIZE - first + 1);
-	err = open_run(f, ws, first, count, size, bad_chunk);
-	if (err == -EAGAIN && f->vault->shared) {
+	err = vfile_open_run_(f, ws, first, count, size, bad_chunk);
+	if (err == -EAGAIN && f->changing) {
 		/* Known only for as long as the lock is held. */
 		err = vfile_load_holes_(f, ws, &holes);
 		if (!err)
-			err = open_run(f, ws, first, count, size, bad_chunk);
+			err = vfile_open_run_(f, ws, first, count, size,
+					      bad_chunk);
 	}
 	vfile_end_(f, &r);
 	if (err)
@@ -268,19 +243,22 @@ ssize_t vfile_read(struct vfile *f, struct workspace *ws, uint64_t offset,
 		   size_t len, struct iovec *iov, int *iov_count,
 		   uint64_t *bad_chunk)
 {
+	unsigned tries = 0;
 	ssize_t n;
 
-	*bad_chunk = VFILE_NO_CHUNK;
 	*iov_count = 0;
+	*bad_chunk = VFILE_NO_CHUNK;
 	if (len > VFILE_IO_MAX)
 		len = VFILE_IO_MAX;
 	if (len == 0 || offset >= CHUNK_MAX_PLAIN_LEN)
 		return 0;
 	for (;;) {
+		*bad_chunk = VFILE_NO_CHUNK;
 		n = read_once(f, ws, offset, len, iov, iov_count, bad_chunk);
-		if (n != -EAGAIN)
+		if (n >= 0)
 			return n;
-		n = vfile_learn_holes_(f, ws, bad_chunk);
+		n = n == -EAGAIN ? vfile_learn_holes_(f, ws, bad_chunk)
+				 : vfile_again_(f, &tries, (int)n);
 		if (n)
 			return n;
 	}

@@ -187,7 +187,7 @@ static int find_chunk(struct vfile *f, struct workspace *ws, uint64_t index,
 		err = xio_pread(f->fd, ws->tokens, count * CHUNK_TOKEN_LEN,
 				(off_t)chunk_offset(index));
 		if (err)
-			return err == -ENODATA ? -EIO : err;
+			return err == -ENODATA ? -EBADMSG : err;
 		for (uint64_t i = 0; i < count; i++, index++) {
 			bool is_data = ws->tokens[i * CHUNK_TOKEN_LEN] != 0;
 
@@ -212,7 +212,7 @@ static int seek_locked(struct vfile *f, struct workspace *ws, uint64_t offset,
 		return -ENXIO;
 	err = vfile_load_holes_(f, ws, &holes);
 	if (err)
-		return err == -EBADMSG ? -EIO : err;
+		return err;
 	if (!holes) {
 		*result = whence == SEEK_DATA ? offset : f->size;
 		return 0;
@@ -232,14 +232,20 @@ int vfile_seek(struct vfile *f, struct workspace *ws, uint64_t offset,
 	       int whence, uint64_t *result)
 {
 	struct range r;
+	unsigned tries = 0;
 	int err;
 
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
-	err = vfile_begin_(f, &r, 0, RANGE_END, false);
-	if (err)
-		return err;
-	err = seek_locked(f, ws, offset, whence, result);
-	vfile_end_(f, &r);
-	return err;
+	do {
+		err = vfile_begin_(f, &r, 0, RANGE_END, false);
+		if (!err) {
+			err = seek_locked(f, ws, offset, whence, result);
+			vfile_end_(f, &r);
+		}
+		if (!err)
+			return 0;
+		err = vfile_again_(f, &tries, err);
+	} while (!err);
+	return err == -EBADMSG ? -EIO : err;
 }

@@ -5,43 +5,15 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
-/* Prepare the i-th token of a run. plain must stay until the run is stored. */
-static void stage(struct workspace *ws, size_t i, uint64_t tag,
-		  const uint8_t *plain, size_t len)
-{
-	be64_store(ws->tags[i], tag);
-	ws->seal[i] = (struct fernet_seal_job){
-		.head = ws->tags[i],
-		.head_len = CHUNK_TAG_LEN,
-		.body = plain,
-		.body_len = len,
-		.token = ws->tokens + i * CHUNK_TOKEN_LEN,
-	};
-}
-
-/*
- * Seal the count staged tokens and write them to their place, which begins
- * with chunk first. If the last of them is the file's last chunk, it is
- * followed by the zeros that bring it to its length.
- */
-static int store_run(struct vfile *f, struct workspace *ws, uint64_t first,
+int vfile_store_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 		     size_t count, bool ends_file)
 {
-	const struct fernet_seal_job *end = &ws->seal[count - 1];
-	size_t stored_len = (count - 1) * CHUNK_TOKEN_LEN +
-			    FERNET_TOKEN_LEN(CHUNK_TAG_LEN + end->body_len);
-	size_t zeros = (end->body_len + CHUNK_TAG_LEN) % 16;
-	int err = fernet_seal(ws->fernet, f->key, (uint64_t)time(NULL),
-			      ws->seal, count);
+	size_t stored_len;
+	int err = workspace_seal(ws, f->key, count, ends_file, &stored_len);
 
 	if (err)
 		return err;
-	if (ends_file) {
-		memset(ws->tokens + stored_len, 0, zeros);
-		stored_len += zeros;
-	}
 	return xio_pwrite(f->fd, ws->tokens, stored_len,
 			  (off_t)chunk_offset(first));
 }
@@ -49,25 +21,24 @@ static int store_run(struct vfile *f, struct workspace *ws, uint64_t first,
 int vfile_store_last_(struct vfile *f, struct workspace *ws, uint64_t index,
 		      const uint8_t *plain, size_t len, bool holes)
 {
-	stage(ws, 0, chunk_tag(index, true, holes), plain, len);
-	return store_run(f, ws, index, 1, true);
+	workspace_stage(ws, 0, chunk_tag(index, true, holes), plain, len);
+	return vfile_store_run_(f, ws, index, 1, true);
 }
 
-static int cut_backing(struct vfile *f, uint64_t size)
+int vfile_cut_backing_(struct vfile *f, uint64_t size)
 {
 	return ftruncate(f->fd, (off_t)chunk_backing_len(size)) < 0 ? -errno
 								    : 0;
 }
 
-static void set_holes(struct vfile *f, bool holes)
+void vfile_set_holes_(struct vfile *f, bool holes)
 {
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes = holes;
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
-/* What is on disk is not what was planned: look at it when it matters. */
-static void forget_holes(struct vfile *f)
+void vfile_forget_holes_(struct vfile *f)
 {
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes_known = false;
@@ -75,12 +46,7 @@ static void forget_holes(struct vfile *f)
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
-/*
- * The write of the token at sealed into chunk index's place has failed. Was,
- * or is, that place a hole? What it may hold then is a beginning of the token
- * and zeros, which no other token can look like.
- */
-static bool was_hole(struct vfile *f, uint64_t index, const uint8_t *sealed,
+bool vfile_was_hole_(struct vfile *f, uint64_t index, const uint8_t *sealed,
 		     size_t sealed_len)
 {
 	uint8_t stored[CHUNK_TOKEN_LEN];
@@ -107,8 +73,9 @@ static void mend_holes(struct vfile *f, struct workspace *ws, uint64_t first,
 	uint64_t last = chunk_last_index(f->size);
 
 	for (uint64_t i = first; i <= end && i < last; i++)
-		if (was_hole(f, i, ws->tokens + (i - first) * CHUNK_TOKEN_LEN,
-			     CHUNK_TOKEN_LEN)) {
+		if (vfile_was_hole_(f, i,
+				    ws->tokens + (i - first) * CHUNK_TOKEN_LEN,
+				    CHUNK_TOKEN_LEN)) {
 			(void)!vfile_zero_slots_(f, ws, i, i + 1);
 			return; /* a write goes from front to back */
 		}
@@ -127,7 +94,7 @@ int vfile_mark_holes_(struct vfile *f, struct workspace *ws, bool holes,
 	err = vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(f->size),
 				holes);
 	if (!err)
-		set_holes(f, holes);
+		vfile_set_holes_(f, holes);
 	return err;
 }
 
@@ -199,12 +166,12 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 			memcpy(merged + p.from, p.data, p.to - p.from);
 			plain = merged;
 		}
-		stage(ws, i - first, chunk_tag(i, i == last, holes), plain,
-		      plain_len);
+		workspace_stage(ws, i - first, chunk_tag(i, i == last, holes),
+				plain, plain_len);
 	}
 	if (err)
 		return err;
-	err = store_run(f, ws, first, end - first + 1, end == last);
+	err = vfile_store_run_(f, ws, first, end - first + 1, end == last);
 	if (err)
 		mend_holes(f, ws, first, end);
 	else
@@ -219,7 +186,7 @@ static void undo_extend(struct vfile *f, struct workspace *ws, bool holes)
 
 	(void)!vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(f->size),
 				 holes);
-	(void)!cut_backing(f, f->size);
+	(void)!vfile_cut_backing_(f, f->size);
 }
 
 /*
@@ -230,7 +197,7 @@ static int store_extension(struct vfile *f, struct workspace *ws,
 			   uint64_t first, size_t count, bool hole)
 {
 	uint64_t old_last = chunk_last_index(f->size);
-	int err = store_run(f, ws, first, count, true);
+	int err = vfile_store_run_(f, ws, first, count, true);
 
 	if (err) {
 		mend_holes(f, ws, first, first + count - 1);
@@ -238,8 +205,9 @@ static int store_extension(struct vfile *f, struct workspace *ws,
 	}
 	if (!hole)
 		return 0;
-	stage(ws, 0, chunk_tag(old_last, false, false), ws->tail, CHUNK_SIZE);
-	return store_run(f, ws, old_last, 1, false);
+	workspace_stage(ws, 0, chunk_tag(old_last, false, false), ws->tail,
+			CHUNK_SIZE);
+	return vfile_store_run_(f, ws, old_last, 1, false);
 }
 
 /*
@@ -274,18 +242,13 @@ static int stage_extension(struct vfile *f, struct workspace *ws, size_t slot,
 			memcpy(ws->head + p.from, p.data, p.to - p.from);
 			plain = ws->head;
 		}
-		stage(ws, slot++, chunk_tag(i, i == end, holes), plain, p.to);
+		workspace_stage(ws, slot++, chunk_tag(i, i == end, holes),
+				plain, p.to);
 	}
 	return 0;
 }
 
-/*
- * Write what ends beyond the present end. The former last chunk is sealed
- * again without its mark: next to the new data in the same write where they
- * touch; after it where a hole lies between, since the new data is what may
- * not fit.
- */
-static int extend(struct vfile *f, struct workspace *ws, const uint8_t *data,
+int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 		  size_t len, uint64_t offset, uint64_t *bad_chunk)
 {
 	uint64_t old_last = chunk_last_index(f->size);
@@ -306,8 +269,8 @@ static int extend(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	holes = update_gaps(f, first, end, hole ? old_last + 1 : 1,
 			    hole ? first - 1 : 0);
 	if (lead)
-		stage(ws, 0, chunk_tag(old_last, false, false), ws->tail,
-		      CHUNK_SIZE);
+		workspace_stage(ws, 0, chunk_tag(old_last, false, false),
+				ws->tail, CHUNK_SIZE);
 	err = stage_extension(f, ws, lead, data, len, offset, holes, bad_chunk);
 	if (!err) {
 		err = store_extension(f, ws, first - lead,
@@ -316,11 +279,11 @@ static int extend(struct vfile *f, struct workspace *ws, const uint8_t *data,
 			undo_extend(f, ws, had);
 	}
 	if (err) {
-		forget_holes(f);
+		vfile_forget_holes_(f);
 		return err;
 	}
 	f->size = offset + len;
-	set_holes(f, holes);
+	vfile_set_holes_(f, holes);
 	return 0;
 }
 
@@ -329,7 +292,7 @@ int vfile_write_locked_(struct vfile *f, struct workspace *ws,
 			uint64_t *bad_chunk)
 {
 	if (offset + len > f->size)
-		return extend(f, ws, data, len, offset, bad_chunk);
+		return vfile_extend_(f, ws, data, len, offset, bad_chunk);
 	return overwrite(f, ws, data, len, offset, bad_chunk);
 }
 
@@ -381,7 +344,7 @@ void vfile_clear_holes_(struct vfile *f, struct workspace *ws)
 	pthread_mutex_lock(&f->marks_lock);
 	clear = f->holes_known && f->holes && gaps_none(&f->gaps);
 	pthread_mutex_unlock(&f->marks_lock);
-	if (f->vault->shared || !clear ||
+	if (f->changing || !clear ||
 	    vfile_begin_(f, &r, 0, RANGE_END, true) != 0)
 		return;
 	pthread_mutex_lock(&f->marks_lock);
@@ -402,7 +365,7 @@ static int write_knowing_holes(struct vfile *f, struct workspace *ws,
 	int err =
 		vfile_write_locked_(f, ws, w->data, w->len, offset, bad_chunk);
 
-	if (err != -EAGAIN || !f->vault->shared)
+	if (err != -EAGAIN || !f->changing)
 		return err;
 	err = vfile_load_holes_(f, ws, &holes);
 	if (err == -EBADMSG)
@@ -440,152 +403,5 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 	}
 	if (!err)
 		vfile_clear_holes_(f, ws);
-	return err;
-}
-
-/* What shrinking needs to know: the chunk that becomes the last, and marks. */
-static int load_new_last(struct vfile *f, struct workspace *ws, uint64_t size,
-			 bool *had, uint64_t *bad_chunk)
-{
-	uint64_t bad = chunk_last_index(f->size);
-	int err = 0;
-
-	/* A file of one chunk has no holes, whatever was in it. */
-	if (size > CHUNK_SIZE)
-		err = vfile_load_holes_(f, ws, had);
-	if (!err && size > 0) {
-		bad = chunk_last_index(size);
-		err = vfile_load_chunk_(f, ws, bad, ws->tail);
-	}
-	/* Chunk 0 is zeroed: may it be? */
-	if (err == -EAGAIN) {
-		err = vfile_load_holes_(f, ws, had);
-		if (err)
-			bad = chunk_last_index(f->size);
-		else
-			err = vfile_load_chunk_(f, ws, 0, ws->tail);
-	}
-	if (err == -EBADMSG)
-		*bad_chunk = bad;
-	return err;
-}
-
-/* Will there be holes once chunk last is the last one? */
-static bool cut_gaps(struct vfile *f, uint64_t last)
-{
-	bool any;
-
-	pthread_mutex_lock(&f->marks_lock);
-	f->holes_known = true;
-	if (last == 0)
-		gaps_fini(&f->gaps);
-	else
-		gaps_fill(&f->gaps, last, UINT64_MAX);
-	any = !gaps_none(&f->gaps);
-	pthread_mutex_unlock(&f->marks_lock);
-	return any;
-}
-
-/* A long last chunk's zeros reach this far into the next chunk's place. */
-enum { SPILL_LEN = CHUNK_LAST_MAX - CHUNK_TOKEN_LEN };
-
-/*
- * The chunk in ws->tail could not be made the last one of a file cut to size:
- * leave it, and what its zeros spilt over, as it was.
- */
-static void undo_shrink(struct vfile *f, struct workspace *ws, uint64_t size,
-			bool had, const uint8_t next[static SPILL_LEN])
-{
-	uint64_t last = chunk_last_index(size);
-	size_t len = chunk_last_len(size);
-
-	if (last == chunk_last_index(f->size)) {
-		(void)!vfile_store_last_(f, ws, last, ws->tail,
-					 chunk_last_len(f->size), had);
-		return;
-	}
-	if (was_hole(f, last, ws->tokens,
-		     FERNET_TOKEN_LEN(CHUNK_TAG_LEN + len))) {
-		(void)!vfile_zero_slots_(f, ws, last, last + 1);
-	} else {
-		stage(ws, 0, chunk_tag(last, false, false), ws->tail,
-		      CHUNK_SIZE);
-		(void)!store_run(f, ws, last, 1, false);
-	}
-	(void)!xio_pwrite(f->fd, next, SPILL_LEN,
-			  (off_t)chunk_offset(last + 1));
-}
-
-/* Make the file shorter: the chunk that becomes the last is sealed as such. */
-static int shrink(struct vfile *f, struct workspace *ws, uint64_t size,
-		  uint64_t *bad_chunk)
-{
-	uint64_t last = chunk_last_index(size);
-	uint8_t next[SPILL_LEN] = {0};
-	bool had = false, holes;
-	int err = load_new_last(f, ws, size, &had, bad_chunk);
-
-	if (!err && last < chunk_last_index(f->size))
-		err = xio_pread(f->fd, next, sizeof next,
-				(off_t)chunk_offset(last + 1));
-	if (err)
-		return err;
-	holes = cut_gaps(f, last);
-	err = vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(size),
-				holes);
-	if (!err)
-		err = cut_backing(f, size);
-	if (err) {
-		/* Of a file to be emptied nothing has been loaded. */
-		if (size > 0)
-			undo_shrink(f, ws, size, had, next);
-		forget_holes(f);
-		return err;
-	}
-	f->size = size;
-	set_holes(f, holes);
-	return 0;
-}
-
-int vfile_resize_locked_(struct vfile *f, struct workspace *ws, uint64_t size,
-			 uint64_t *bad_chunk)
-{
-	uint64_t from = chunk_last_index(size) * CHUNK_SIZE;
-
-	/* Moves the modification time, as truncate(2) must. */
-	if (size == f->size)
-		return cut_backing(f, size);
-	if (size < f->size)
-		return shrink(f, ws, size, bad_chunk);
-	/* Growing is writing zeros into what becomes the last chunk. */
-	if (from < f->size)
-		from = f->size;
-	return extend(f, ws, workspace_zeros, (size_t)(size - from), from,
-		      bad_chunk);
-}
-
-int vfile_truncate(struct vfile *f, struct workspace *ws, uint64_t size,
-		   uint64_t *bad_chunk)
-{
-	struct range r;
-	int err;
-
-	*bad_chunk = VFILE_NO_CHUNK;
-	if (size > CHUNK_MAX_PLAIN_LEN)
-		return -EFBIG;
-	for (;;) {
-		uint64_t first = chunk_last_index(f->size);
-
-		if (chunk_last_index(size) < first)
-			first = chunk_last_index(size);
-		err = vfile_begin_(f, &r, first, RANGE_END, true);
-		if (err)
-			return err;
-		if (r.first <= chunk_last_index(f->size))
-			break;
-		vfile_end_(f, &r);
-	}
-	err = vfile_resize_locked_(f, ws, size, bad_chunk);
-	vfile_end_(f, &r);
 	return err;
 }

@@ -1,7 +1,10 @@
 #include "workspace.h"
 
+#include "bytes.h"
+
 #include <pthread.h>
 #include <sodium.h>
+#include <time.h>
 
 const uint8_t workspace_zeros[CHUNK_SIZE];
 
@@ -11,7 +14,7 @@ enum {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pthread_key_t key;
+static pthread_key_t thread_key;
 
 static void workspace_free(void *p)
 {
@@ -30,7 +33,7 @@ static void workspace_free(void *p)
 
 static void make_key(void)
 {
-	if (pthread_key_create(&key, workspace_free) != 0)
+	if (pthread_key_create(&thread_key, workspace_free) != 0)
 		abort();
 }
 
@@ -55,13 +58,46 @@ struct workspace *workspace_get(void)
 	struct workspace *ws;
 
 	pthread_once(&once, make_key);
-	ws = pthread_getspecific(key);
+	ws = pthread_getspecific(thread_key);
 	if (ws)
 		return ws;
 	ws = workspace_new();
-	if (ws && pthread_setspecific(key, ws) != 0) {
+	if (ws && pthread_setspecific(thread_key, ws) != 0) {
 		workspace_free(ws);
 		return NULL;
 	}
 	return ws;
+}
+
+void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
+		     const uint8_t *plain, size_t len)
+{
+	be64_store(ws->tags[i], tag);
+	ws->seal[i] = (struct fernet_seal_job){
+		.head = ws->tags[i],
+		.head_len = CHUNK_TAG_LEN,
+		.body = plain,
+		.body_len = len,
+		.token = ws->tokens + i * CHUNK_TOKEN_LEN,
+	};
+}
+
+int workspace_seal(struct workspace *ws, const struct fernet_key *key,
+		   size_t count, bool ends_file, size_t *stored_len)
+{
+	const struct fernet_seal_job *end = &ws->seal[count - 1];
+	size_t len = (count - 1) * CHUNK_TOKEN_LEN +
+		     FERNET_TOKEN_LEN(CHUNK_TAG_LEN + end->body_len);
+	size_t zeros = (end->body_len + CHUNK_TAG_LEN) % 16;
+	int err = fernet_seal(ws->fernet, key, (uint64_t)time(NULL), ws->seal,
+			      count);
+
+	if (err)
+		return err;
+	if (ends_file) {
+		memset(ws->tokens + len, 0, zeros);
+		len += zeros;
+	}
+	*stored_len = len;
+	return 0;
 }

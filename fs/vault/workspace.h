@@ -30,6 +30,22 @@ struct workspace {
 /* The calling thread's; NULL when memory is short. */
 MUST_CHECK struct workspace *workspace_get(void);
 
+/*
+ * Prepare the i-th token of a run, of len bytes of plain with this tag in
+ * front. plain must stay until the run is sealed.
+ */
+void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
+		     const uint8_t *plain, size_t len);
+
+/*
+ * Seal the first count staged tokens, back to back, into ws->tokens. When the
+ * last of them ends the file, it is followed by the zeros that bring it to its
+ * length. *stored_len: how many bytes that makes.
+ */
+MUST_CHECK int workspace_seal(struct workspace *ws,
+			      const struct fernet_key *key, size_t count,
+			      bool ends_file, size_t *stored_len);
+
 /* A page of zeros, for holes. */
 extern const uint8_t workspace_zeros[CHUNK_SIZE];
 

@@ -1,0 +1,152 @@
+#include "vfile_internal.h"
+
+#include "xio.h"
+
+#include <errno.h>
+
+/* What shrinking needs to know: the chunk that becomes the last, and marks. */
+static int load_new_last(struct vfile *f, struct workspace *ws, uint64_t size,
+			 bool *had, uint64_t *bad_chunk)
+{
+	uint64_t bad = chunk_last_index(f->size);
+	int err = 0;
+
+	/* A file of one chunk has no holes, whatever was in it. */
+	if (size > CHUNK_SIZE)
+		err = vfile_load_holes_(f, ws, had);
+	if (!err && size > 0) {
+		bad = chunk_last_index(size);
+		err = vfile_load_chunk_(f, ws, bad, ws->tail);
+	}
+	/* Chunk 0 is zeroed: may it be? */
+	if (err == -EAGAIN) {
+		err = vfile_load_holes_(f, ws, had);
+		if (err)
+			bad = chunk_last_index(f->size);
+		else
+			err = vfile_load_chunk_(f, ws, 0, ws->tail);
+	}
+	if (err == -EBADMSG)
+		*bad_chunk = bad;
+	return err;
+}
+
+/* Will there be holes once chunk last is the last one? */
+static bool cut_gaps(struct vfile *f, uint64_t last)
+{
+	bool any;
+
+	pthread_mutex_lock(&f->marks_lock);
+	f->holes_known = true;
+	if (last == 0)
+		gaps_fini(&f->gaps);
+	else
+		gaps_fill(&f->gaps, last, UINT64_MAX);
+	any = !gaps_none(&f->gaps);
+	pthread_mutex_unlock(&f->marks_lock);
+	return any;
+}
+
+/* A long last chunk's zeros reach this far into the next chunk's place. */
+enum { SPILL_LEN = CHUNK_LAST_MAX - CHUNK_TOKEN_LEN };
+
+/*
+ * The chunk in ws->tail could not be made the last one of a file cut to size:
+ * leave it, and what its zeros spilt over, as it was.
+ */
+static void undo_shrink(struct vfile *f, struct workspace *ws, uint64_t size,
+			bool had, const uint8_t next[static SPILL_LEN])
+{
+	uint64_t last = chunk_last_index(size);
+	size_t len = chunk_last_len(size);
+
+	if (last == chunk_last_index(f->size)) {
+		(void)!vfile_store_last_(f, ws, last, ws->tail,
+					 chunk_last_len(f->size), had);
+		return;
+	}
+	if (vfile_was_hole_(f, last, ws->tokens,
+			    FERNET_TOKEN_LEN(CHUNK_TAG_LEN + len))) {
+		(void)!vfile_zero_slots_(f, ws, last, last + 1);
+	} else {
+		workspace_stage(ws, 0, chunk_tag(last, false, false), ws->tail,
+				CHUNK_SIZE);
+		(void)!vfile_store_run_(f, ws, last, 1, false);
+	}
+	(void)!xio_pwrite(f->fd, next, SPILL_LEN,
+			  (off_t)chunk_offset(last + 1));
+}
+
+/* Make the file shorter: the chunk that becomes the last is sealed as such. */
+static int shrink(struct vfile *f, struct workspace *ws, uint64_t size,
+		  uint64_t *bad_chunk)
+{
+	uint64_t last = chunk_last_index(size);
+	uint8_t next[SPILL_LEN] = {0};
+	bool had = false, holes;
+	int err = load_new_last(f, ws, size, &had, bad_chunk);
+
+	if (!err && last < chunk_last_index(f->size))
+		err = xio_pread(f->fd, next, sizeof next,
+				(off_t)chunk_offset(last + 1));
+	if (err)
+		return err;
+	holes = cut_gaps(f, last);
+	err = vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(size),
+				holes);
+	if (!err)
+		err = vfile_cut_backing_(f, size);
+	if (err) {
+		/* Of a file to be emptied nothing has been loaded. */
+		if (size > 0)
+			undo_shrink(f, ws, size, had, next);
+		vfile_forget_holes_(f);
+		return err;
+	}
+	f->size = size;
+	vfile_set_holes_(f, holes);
+	return 0;
+}
+
+int vfile_resize_locked_(struct vfile *f, struct workspace *ws, uint64_t size,
+			 uint64_t *bad_chunk)
+{
+	uint64_t from = chunk_last_index(size) * CHUNK_SIZE;
+
+	/* Moves the modification time, as truncate(2) must. */
+	if (size == f->size)
+		return vfile_cut_backing_(f, size);
+	if (size < f->size)
+		return shrink(f, ws, size, bad_chunk);
+	/* Growing is writing zeros into what becomes the last chunk. */
+	if (from < f->size)
+		from = f->size;
+	return vfile_extend_(f, ws, workspace_zeros, (size_t)(size - from),
+			     from, bad_chunk);
+}
+
+int vfile_truncate(struct vfile *f, struct workspace *ws, uint64_t size,
+		   uint64_t *bad_chunk)
+{
+	struct range r;
+	int err;
+
+	*bad_chunk = VFILE_NO_CHUNK;
+	if (size > CHUNK_MAX_PLAIN_LEN)
+		return -EFBIG;
+	for (;;) {
+		uint64_t first = chunk_last_index(f->size);
+
+		if (chunk_last_index(size) < first)
+			first = chunk_last_index(size);
+		err = vfile_begin_(f, &r, first, RANGE_END, true);
+		if (err)
+			return err;
+		if (r.first <= chunk_last_index(f->size))
+			break;
+		vfile_end_(f, &r);
+	}
+	err = vfile_resize_locked_(f, ws, size, bad_chunk);
+	vfile_end_(f, &r);
+	return err;
+}
