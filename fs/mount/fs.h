@@ -10,7 +10,6 @@
 struct dir_cache;
 struct file_cache;
 struct lock_table;
-struct seeker;
 struct wire;
 
 struct fs {
@@ -23,10 +22,11 @@ struct fs {
 	uid_t uid;	  /* the daemon's */
 	_Atomic int64_t last_use_s; /* CLOCK_MONOTONIC, for idle= */
 	char *mountpoint;	    /* absolute */
+	dev_t dev;		    /* of the mount, as stat(2) shows it */
+	bool collects_writes;	    /* the kernel does: writeback */
 	struct fuse_session *session;
 	struct wire *wire;
 	struct lock_table *locks; /* NULL unless shared */
-	struct seeker *seeker;	  /* NULL unless the kernel collects writes */
 };
 
 static inline struct fs *fs_of(fuse_req_t req)
@@ -87,6 +87,9 @@ bool creds_in_group(fuse_req_t req, gid_t gid);
 bool wire_kill_privs(void);
 extern const struct fuse_custom_io wire_io;
 
+/* The device number of what is mounted there (ops_seek.c); 0: unknown. */
+dev_t seek_device(const char *mountpoint);
+
 /* Handlers, one file for each kind of object: ops_*.c */
 void ops_init(void *userdata, struct fuse_conn_info *conn); /* session.c */
 void ops_fill_lookup(struct fuse_lowlevel_ops *ops);	    /* ops_lookup.c */
@@ -94,6 +97,7 @@ void ops_fill_attr(struct fuse_lowlevel_ops *ops);	    /* ops_attr.c */
 void ops_fill_name(struct fuse_lowlevel_ops *ops);	    /* ops_name.c */
 void ops_fill_dir(struct fuse_lowlevel_ops *ops);	    /* ops_dir.c */
 void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared); /* ops_file.c */
+void ops_fill_seek(struct fuse_lowlevel_ops *ops);		/* ops_seek.c */
 void ops_fill_xattr(struct fuse_lowlevel_ops *ops); /* ops_xattr.c */
 void ops_fill_lock(struct fuse_lowlevel_ops *ops);  /* ops_lock.c */
 

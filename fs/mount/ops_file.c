@@ -1,7 +1,6 @@
 /* Regular files: create, open, read, write, and what goes with a handle. */
 #include "file_cache.h"
 #include "lock.h"
-#include "seeker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -248,23 +247,6 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode,
 	reply_file_err(req, file_inode(of), err, bad_chunk);
 }
 
-static void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
-		      struct fuse_file_info *fi)
-{
-	struct fs *fs = fs_of(req);
-	const struct seek seek = {.req = req,
-				  .ino = ino,
-				  .file = file_of(fi),
-				  .offset = offset,
-				  .whence = whence};
-
-	/* Only a file that is being written may have something held back. */
-	if (fs->seeker && file_inode(seek.file)->writers > 0)
-		seeker_submit(fs->seeker, &seek);
-	else
-		seeker_answer(fs, &seek);
-}
-
 void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared)
 {
 	ops->open = ops_open;
@@ -274,7 +256,6 @@ void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared)
 	ops->write = ops_write;
 	ops->fsync = ops_fsync;
 	ops->fallocate = ops_fallocate;
-	ops->lseek = ops_lseek;
 	if (shared)
 		ops->flush = ops_flush;
 }

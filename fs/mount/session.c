@@ -4,7 +4,6 @@
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
-#include "seeker.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -53,7 +52,7 @@ void ops_init(void *userdata, struct fuse_conn_info *conn)
 
 	if (opt->xattr)
 		want |= FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
-	if (opt->writeback && !opt->shared && !opt->read_only)
+	if (fs->collects_writes)
 		want |= FUSE_CAP_WRITEBACK_CACHE;
 	/* Alone, the kernel's own locks do, and what it is told stays true. */
 	if (opt->shared)
@@ -127,6 +126,7 @@ static void fill_ops(const struct mount_options *opt,
 	ops_fill_name(ops);
 	ops_fill_dir(ops);
 	ops_fill_file(ops, opt->shared);
+	ops_fill_seek(ops);
 	if (opt->xattr)
 		ops_fill_xattr(ops);
 	if (opt->shared)
@@ -179,8 +179,6 @@ static int new_tables(struct fs *fs)
 		inode_table_set_spare(fs->inodes, spare_fd, fs);
 	if (!err && fs->opt->shared)
 		err = lock_table_new(&fs->locks);
-	if (!err && fs->opt->writeback && !fs->opt->shared)
-		err = seeker_new(fs, &fs->seeker);
 	return err;
 }
 
@@ -198,6 +196,8 @@ static int prepare(struct fs *fs, const char *mountpoint)
 
 	fs->uid = geteuid();
 	fs->timeout_s = timeout_s(fs);
+	fs->collects_writes =
+		fs->opt->writeback && !fs->opt->shared && !fs->opt->read_only;
 	fs->mountpoint = realpath(mountpoint, NULL);
 	if (!fs->mountpoint)
 		return -errno;
@@ -211,7 +211,6 @@ static int prepare(struct fs *fs, const char *mountpoint)
 static void fs_fini(struct fs *fs)
 {
 	lock_table_free(fs->locks);
-	seeker_free(fs->seeker);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	dir_cache_free(fs->dirs);
@@ -365,13 +364,12 @@ static int mount_and_serve(struct fs *fs, enum mount_fault *fault)
 		*fault = MOUNT_DENIED;
 		return fault_errno(MOUNT_DENIED);
 	}
+	fs->dev = seek_device(fs->mountpoint);
 	err = fuse_session_custom_io(fs->session, &wire_io,
 				     fuse_session_fd(fs->session));
 	if (!err)
 		err = serve(fs);
 	fuse_session_unmount(fs->session);
-	/* nothing answers the kernel any more, so nothing waits for it */
-	seeker_free(TAKE_PTR(fs->seeker));
 	return err;
 }
 

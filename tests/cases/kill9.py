@@ -167,6 +167,35 @@ def _raise(e):
     raise e
 
 
+def asking_for_holes(path, who):
+    """Keep the kernel full of what was not written back, and ask."""
+    fd = os.open(path, os.O_RDWR)
+    while True:
+        for i in range(who, 256, 4):
+            os.pwrite(fd, b"x" * 4096, i * 65536)
+        os.lseek(fd, 0, os.SEEK_DATA)
+        os.lseek(fd, 0, os.SEEK_HOLE)
+
+
+@check(plain=False)
+def a_kill_while_holes_are_asked_for_leaves_nobody_waiting():
+    for run in range(frond.scale(12, 5)):
+        with frond.Mount("writeback=on") as m:
+            put(m / "f", b"y")
+            pids = [fork(lambda k=k: asking_for_holes(m / "f", k)) for k in range(4)]
+            time.sleep(0.3 + run * 0.037)
+            m.proc.kill()
+            m.proc.wait(20)     # it cannot end while one of its threads waits
+            for pid in pids:
+                end = time.monotonic() + 20
+                while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    assert time.monotonic() < end, "somebody still waits"
+                    time.sleep(0.01)
+            m.drop()
+            m.mount()
+            os.stat(m / "f")
+
+
 @check(plain=False)
 def the_lock_goes_with_the_daemon():
     with frond.Mount() as m:
