@@ -25,11 +25,24 @@ enum {
 	ENVELOPE_TEXT_MAX_CHARS = 4096, /* Telegram's longest message */
 	ENVELOPE_HASH_LEN = 32,
 };
+/*
+ * Text: the prefix and base64url of the envelope followed by the first 4 bytes
+ * of its hash. These tell where it ends when words stand behind it, and
+ * whether it is damaged, without a key.
+ */
 #define ENVELOPE_TEXT_PREFIX "tgshare1."
-/* Longest envelope that still fits a text message. */
-enum { ENVELOPE_TEXT_MAX_BYTES = (ENVELOPE_TEXT_MAX_CHARS - 9) / 4 * 3 };
+enum {
+	ENVELOPE_TEXT_CHECK_LEN = 4,
+	/* Longest envelope that still fits a text message. */
+	ENVELOPE_TEXT_MAX_BYTES =
+		(ENVELOPE_TEXT_MAX_CHARS - 9) / 4 * 3 - ENVELOPE_TEXT_CHECK_LEN,
+};
 
-/* Seal; *out is malloced. -EINVAL: a statement that cannot be; -EMSGSIZE. */
+/*
+ * Seal; *out is malloced. -EINVAL: a statement that cannot be, one about
+ * another payload, not signed by its sender, or a recipient's keys that are
+ * none; -EMSGSIZE.
+ */
 MUST_CHECK int
 envelope_seal(const struct statement *s,
 	      const uint8_t signature[static IDENTITY_SIGNATURE_LEN],
@@ -45,8 +58,9 @@ struct envelope {
 
 /*
  * Unseal and verify. -EBADMSG: not for this identity, or altered, or not
- * signed by whom it says; -EPROTONOSUPPORT: a newer version. Kinds are not
- * judged: the caller ignores those that it does not know.
+ * signed by whom it says; -EPROTONOSUPPORT: a newer version. Unknown kinds are
+ * not judged: the caller ignores them. Known ones have the fields that
+ * statement_check wants.
  */
 MUST_CHECK int envelope_open(const struct identity *me, const uint8_t *bytes,
 			     size_t len, struct envelope *e);

@@ -44,6 +44,12 @@ void identity_from_seed(const uint8_t seed[static IDENTITY_SEED_LEN],
 			struct identity *id);
 
 /*
+ * Keys of others, before anything is sealed to them or believed: -EINVAL: no
+ * point of the curve's prime-order group, or of low order.
+ */
+MUST_CHECK int identity_public_check(const struct identity_public *pub);
+
+/*
  * BLAKE2b-512 of "frondfs fingerprint" | sign | box, its first 40 bytes as 8
  * big-endian 40-bit numbers modulo 100000.
  */

@@ -36,7 +36,9 @@ struct manifest_entry {
 	uint64_t size; /* plaintext bytes */
 	int64_t mtime_s;
 	uint32_t mtime_ns;
-	uint32_t mode;		      /* 0777 bits; files are masked to 0666 */
+	/* 0777 bits; of files manifest_encode writes 0666, others are refused
+	 */
+	uint32_t mode;
 	uint8_t file_id[FILE_ID_LEN]; /* of the sealed copy, or granted file */
 	/* under the set's key, of file id 16 | file key 32; absent when the
 	 * set's key is the file's */
@@ -96,15 +98,23 @@ void manifest_code(const struct manifest *m,
 		   const struct identity_public *recipient,
 		   char code[static 7]);
 
-/* *out is malloced. -EINVAL: the parser would refuse it. */
+/*
+ * *out is malloced. Entries are written, and therefore parsed, in the order
+ * of their paths with "/" before all other bytes, whatever order they have
+ * here. -EINVAL: the parser would refuse it.
+ */
 MUST_CHECK int manifest_encode(const struct manifest *m, uint8_t **out,
 			       size_t *out_len);
 /*
  * -EBADMSG: not a manifest, or one that lies: paths that are absolute, have
  * "..", ".", empty components, NUL or control characters, components above
- * 255 bytes, duplicates or a file where a directory is; k, n, sizes, parts
- * whose lengths do not add up to the backing length that size says (chunk.h);
- * bytes left over. -EPROTONOSUPPORT: a newer version.
+ * 255 bytes, duplicates, a file where a directory is, a directory that is no
+ * entry itself (so a parent always comes before what lies in it), entries out
+ * of order; a set that is no folder but not one file called name; a file
+ * without key token that is not the only one; k, n, sizes, parts whose lengths
+ * do not add up to the backing length that size says (chunk.h); holders that
+ * are neither "" nor contact names; notes that are no text; bytes left over.
+ * -EPROTONOSUPPORT: a newer version.
  */
 MUST_CHECK int manifest_parse(const uint8_t *bytes, size_t len,
 			      struct manifest **out);
