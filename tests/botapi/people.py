@@ -1,0 +1,121 @@
+"""What people do on their telephones, and what a test asks for: /control.
+
+A JSON object with "do" and what that takes; the answer is a JSON object.
+"""
+from methods import start_payload_ok
+from world import Message
+
+
+def add_bot(world, q):
+    bot = world.add_bot(q["username"], q.get("name"), q.get("bot_to_bot", False))
+    return {"id": bot.id, "token": bot.token}
+
+
+def add_user(world, q):
+    return {"id": world.add_user(q["name"], q.get("username")).id}
+
+
+def add_group(world, q):
+    return {"id": world.add_group(q["title"], q["members"]).id}
+
+
+def account(world, id_or_username):
+    if isinstance(id_or_username, int):
+        return world.accounts[id_or_username]
+    return world.by_username(id_or_username)
+
+
+def start(world, q):
+    """Press Start, perhaps by a deep link."""
+    user, bot = account(world, q["user"]), account(world, q["bot"])
+    payload = q.get("payload", "")
+    if not start_payload_ok(payload):
+        return {"error": "this is no start parameter"}
+    bot.started.add(user.id)
+    bot.blocked.discard(user.id)
+    text = f"/start {payload}".rstrip()
+    world.post(Message(user, world.now(), text=text), bot)
+    return {}
+
+
+def say(world, q):
+    """Type or paste a text, to a bot or a group."""
+    user = account(world, q["user"])
+    to = world.groups.get(q["to"]) or account(world, q["to"])
+    if getattr(to, "is_bot", False):
+        to.started.add(user.id)
+    message = world.post(Message(user, world.now(), text=q["text"]), to)
+    return {"message_id": message.ids[user.id][1]}
+
+
+def inbox(world, q):
+    """What a user sees in the chat with a bot, oldest first."""
+    user, bot = account(world, q["user"]), account(world, q["bot"])
+    return {"messages": [m.as_seen_by(user) for m in world.messages
+                         if user.id in m.ids and bot.id in m.ids]}
+
+
+def forward(world, q):
+    """Forward a message to a bot or a group; its origin may stay hidden."""
+    user, source = account(world, q["user"]), account(world, q["from"])
+    to = world.groups.get(q["to"]) or account(world, q["to"])
+    message = world.find(user, source.id, q["message_id"])
+    if message is None:
+        return {"error": "no such message"}
+    if getattr(to, "is_bot", False):
+        to.started.add(user.id)
+    origin = {"type": "hidden_user", "sender_user_name": message.sender.name,
+              "date": int(message.date)}
+    if not q.get("hidden"):
+        origin = {"type": "user", "sender_user": message.sender.as_user(),
+                  "date": int(message.date)}
+    world.post(Message(user, world.now(), text=message.text, document=message.document,
+                       caption=message.caption, origin=origin), to)
+    return {}
+
+
+def press(world, q):
+    """Press a button under a message."""
+    user, bot = account(world, q["user"]), account(world, q["bot"])
+    message = world.find(user, bot.id, q["message_id"])
+    world.push(bot, "callback_query",
+               {"id": str(next(world.next_id)), "from": user.as_user(),
+                "message": message.as_seen_by(bot),
+                "chat_instance": str(user.id), "data": q["data"]})
+    return {}
+
+
+def block(world, q):
+    account(world, q["bot"]).blocked.add(account(world, q["user"]).id)
+    return {}
+
+
+def set_bot_to_bot(world, q):
+    account(world, q["bot"]).bot_to_bot = q["on"]
+    return {}
+
+
+def revoke_token(world, q):
+    bot = account(world, q["bot"])
+    bot.token = bot.token[:bot.token.index(":") + 1] + bot.token[:-1][::-1][:34] + "x"
+    return {"token": bot.token}
+
+
+def set_limits(world, q):
+    world.limits = q["on"]
+    return {}
+
+
+def deliver(world, q):
+    world.delivery = set(q["how"])
+    return {}
+
+
+def advance(world, q):
+    world.advance(q["seconds"])
+    return {}
+
+
+ACTIONS = {f.__name__: f for f in (
+    add_bot, add_user, add_group, start, say, inbox, forward, press, block,
+    set_bot_to_bot, revoke_token, set_limits, deliver, advance)}
