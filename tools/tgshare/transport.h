@@ -23,7 +23,9 @@ struct transport_message {
 	size_t text_len;
 	int fd; /* a document's bytes: len of them from offset on; or -1 */
 	uint64_t offset, len;
-	const char *filename; /* of the document */
+	/* of the document: letters, digits, "-", "_" and "."; it names the
+	 * bytes: two documents of one name are the same */
+	const char *filename;
 	/*
 	 * err: 0 or a negative errno; reason: one sentence for a human (what,
 	 * on what, what to do), "" on success. Transient troubles are retried
@@ -54,8 +56,10 @@ struct transport_ops {
 	/* Take back what was sent: deleted, or replaced by a tombstone. */
 	int (*retract)(struct transport *t, const char *address,
 		       const char *ref);
-	/* Work on what is under way, and receive; waits at most timeout_ms.
-	 * 0, or what makes receiving impossible (words in transport_reason). */
+	/* Work on what is under way, and receive where r is not NULL; with
+	 * nothing to do waits at most timeout_ms, and less when it likes or a
+	 * signal comes that the caller blocks at other times. 0, or what makes
+	 * receiving impossible (words in reason). */
 	int (*run)(struct transport *t, const struct transport_receiver *r,
 		   int timeout_ms);
 	bool (*idle)(const struct transport *t); /* nothing is under way */
@@ -67,14 +71,17 @@ struct transport {
 	const struct transport_ops *ops;
 };
 
+enum { TRANSPORT_ID_LEN = 16 };
+
 /*
  * The folder transport (transport_dir.c): PATH is a directory that everybody
- * concerned can reach. Each person's mailbox is PATH/<own id>, own id being
- * 32 hex digits of the fingerprint's hash; address "dir:PATH/<own id>"... a
- * card may be read elsewhere, where PATH lies at another place: only the last
- * component counts then, below one's own PATH. -ENOENT, -EACCES...
+ * concerned can reach. Each person's mailbox is PATH/<own id in hex>; address
+ * "dir:PATH/<own id>", or "dir:<own id>" where that is too long. A card may be
+ * read elsewhere, where PATH lies at another place: the mailbox is looked for
+ * below one's own PATH first. -ENOENT, -ENOTDIR, -EACCES...
  */
-MUST_CHECK int transport_dir_open(const char *path, const uint8_t *own_id,
+MUST_CHECK int transport_dir_open(const char *path,
+				  const uint8_t own_id[static TRANSPORT_ID_LEN],
 				  struct transport **out);
 
 #endif

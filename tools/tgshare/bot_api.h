@@ -1,0 +1,77 @@
+/*
+ * Requests to a Telegram Bot API server, many at a time, over one curl multi
+ * handle. The bot token stands in every URL: it is kept in locked memory and
+ * never printed; what libcurl copies of it goes with the process, which makes
+ * no core dumps. Single-threaded.
+ */
+#ifndef TGSHARE_BOT_API_H
+#define TGSHARE_BOT_API_H
+
+#include "cleanup.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	BOT_TOKEN_MAX = 128,
+	BOT_BASE_MAX = 256,
+	BOT_DESCRIPTION_MAX = 256,
+	BOT_FILE_PATH_MAX = 512,
+};
+#define BOT_BASE_PUBLIC "https://api.telegram.org"
+
+struct bot_api;
+
+/* How a request ended. */
+struct bot_reply {
+	int status;	/* HTTP's; 0: no answer came */
+	int error_code; /* the API's; 0: ok, result is set */
+	/* in words: the API's, or what happened on the way */
+	char description[BOT_DESCRIPTION_MAX];
+	unsigned retry_after_s; /* with 429 */
+	const json_t *result;	/* borrowed */
+	bool wrote_all;		/* downloads: the bytes are in the file */
+	int write_err;		/* downloads: a negative errno of the file */
+};
+
+/* Called once for every request, from bot_api_run(). */
+struct bot_callback {
+	void (*done)(void *arg, const struct bot_reply *r);
+	void *arg;
+};
+
+/*
+ * A token looks like "123456:letters, digits, - and _". base: https, or http
+ * on this machine only. -EINVAL: token; -EPROTO: base.
+ */
+MUST_CHECK int bot_api_new(const char *base, const char *token,
+			   struct bot_api **out);
+/* What is under way is given up, without callbacks. */
+void bot_api_free(struct bot_api *api);
+
+/* Call a method; params (an object) is taken over. -ENOMEM. */
+MUST_CHECK int bot_api_call(struct bot_api *api, const char *method,
+			    json_t *params, unsigned timeout_s,
+			    const struct bot_callback *cb);
+
+/* sendDocument: len bytes of fd from offset on, never all in memory. */
+struct bot_upload {
+	const char *chat_id, *filename;
+	int fd;
+	uint64_t offset, len;
+	void (*progress)(void *arg, uint64_t bytes); /* or NULL */
+	void *progress_arg;
+};
+MUST_CHECK int bot_api_upload(struct bot_api *api, const struct bot_upload *up,
+			      const struct bot_callback *cb);
+
+/* A file's bytes (file_path of getFile) into fd, at most max of them. */
+MUST_CHECK int bot_api_download(struct bot_api *api, const char *file_path,
+				int fd, uint64_t max,
+				const struct bot_callback *cb);
+
+/* Move everything on; with nothing to move wait at most timeout_ms. */
+MUST_CHECK int bot_api_run(struct bot_api *api, int timeout_ms);
+
+#endif

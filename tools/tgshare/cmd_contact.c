@@ -1,0 +1,372 @@
+#include "cmd.h"
+#include "json.h"
+#include "report.h"
+#include "session.h"
+#include "when.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+const char cmd_contact_help[] =
+	"Usage: tgshare contact add NAME CARD|FILE|-\n"
+	"       tgshare contact list\n"
+	"       tgshare contact show NAME\n"
+	"       tgshare contact verify NAME [--fingerprint DIGITS]\n"
+	"       tgshare contact remove NAME\n"
+	"\n"
+	"The people whom you share with. 'verify' shows both fingerprints, to "
+	"be compared\n"
+	"over the telephone or face to face, and records that they were.\n"
+	"  --vault MOUNT         which mounted vault, if there are several\n"
+	"  --fingerprint DIGITS  what the other one read out: compared without "
+	"asking\n"
+	"  --help                this text\n";
+
+struct contact_args {
+	const char *vault, *fingerprint;
+	char **argv; /* NAME and so on */
+	int argc;
+};
+
+enum { CARD_FILE_MAX = 65536 };
+
+/* A card itself, a file with one, or "-". */
+static int read_text(const char *from, char *text, size_t *len)
+{
+	if (strstr(from, CARD_TEXT_PREFIX)) {
+		*len = strlen(from);
+		if (*len > CARD_FILE_MAX)
+			return -EFBIG;
+		memcpy(text, from, *len);
+		return 0;
+	}
+	FILE *file = strcmp(from, "-") ? fopen(from, "re") : stdin;
+
+	if (!file)
+		return -errno;
+	*len = fread(text, 1, CARD_FILE_MAX, file);
+	int err = ferror(file) ? -EIO : 0;
+
+	if (file != stdin)
+		fclose(file);
+	return err;
+}
+
+static int report_card(int err, const char *from)
+{
+	if (err == -ENOENT)
+		return report_as(CMD_FAILED,
+				 "there is no card in '%s'; a card is the line "
+				 "beginning with tgcard1. that 'tgshare card' "
+				 "prints",
+				 from);
+	return report_as(CMD_FAILED,
+			 "the card '%.40s%s' is damaged or not whole; copy it "
+			 "anew from the other one's 'tgshare card'",
+			 from, strlen(from) > 40 ? "..." : "");
+}
+
+static int read_card(const char *from, struct card *card, char *text)
+{
+	CLEANUP_FREE char *raw = malloc(CARD_FILE_MAX + 1);
+	const char *begin;
+	size_t len = 0, n;
+	int err = raw ? read_text(from, raw, &len) : -ENOMEM;
+
+	if (err)
+		return report_as(CMD_FAILED,
+				 "cannot read the card from '%s': %s", from,
+				 strerror(-err));
+	raw[len] = '\0';
+	err = card_parse(raw, len, card);
+	if (err)
+		return report_card(err, from);
+	begin = memmem(raw, len, CARD_TEXT_PREFIX, strlen(CARD_TEXT_PREFIX));
+	n = begin ? strspn(begin, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				  "abcdefghijklmnopqrstuvwxyz0123456789-_.")
+		  : 0;
+	if (n == 0 || n >= CARD_TEXT_MAX)
+		return report_card(-EBADMSG, from);
+	memcpy(text, begin, n);
+	text[n] = '\0';
+	/* what was cut out has to be the same card */
+	return card_parse(text, n, card) ? report_card(-EBADMSG, from) : CMD_OK;
+}
+
+static int check_new(const struct session *s, const char *name,
+		     const struct card *card)
+{
+	const struct person *known = people_named(&s->people, name);
+	const struct person *same = people_with_keys(&s->people, &card->pub);
+
+	if (people_same_keys(&s->m.info.pub, &card->pub))
+		return report_as(CMD_FAILED,
+				 "that is your own card; ask %s for theirs",
+				 name);
+	if (same && same != known)
+		return report_as(CMD_FAILED,
+				 "that card is of '%s', whom you know already; "
+				 "remove that contact first to call them '%s'",
+				 same->name, name);
+	if (known && !same)
+		return report_as(CMD_FAILED,
+				 "this card has other keys than the '%s' you "
+				 "know (%s): someone else may have made it; "
+				 "ask them, and only then 'tgshare contact "
+				 "remove %s' and add it",
+				 name, known->fingerprint, name);
+	return CMD_OK;
+}
+
+static int add(struct session *s, const struct contact_args *args)
+{
+	char text[CARD_TEXT_MAX], fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
+	const char *name = args->argv[0];
+	struct card card;
+	int status;
+
+	if (contact_name_check(name))
+		return report_as(CMD_USAGE,
+				 "'%s' cannot be a contact's name: 1 to %d "
+				 "bytes of UTF-8, no '/', ',' and control "
+				 "characters, no '.' or '-' in front",
+				 name, CARD_NAME_MAX);
+	status = read_card(args->argv[1], &card, text);
+	if (!status)
+		status = check_new(s, name, &card);
+	if (status)
+		return status;
+	const struct person *known = people_named(&s->people, name);
+	bool same = known && strcmp(known->card_text, text) == 0;
+	int err = same ? 0 : people_put(&s->m, name, text);
+
+	if (err)
+		return session_report(s, "write the contact", err);
+	identity_fingerprint(&card.pub, fingerprint);
+	printf("%s is %s (calls themselves %s, reached at %s).\n"
+	       "Fingerprint: %s\n",
+	       name,
+	       same    ? "known already"
+	       : known ? "updated: same keys, new card"
+		       : "added",
+	       card.name, card.address[0] ? card.address : "no address",
+	       fingerprint);
+	if (!known || !known->verified_s)
+		printf("Compare it with them: 'tgshare contact verify %s'.\n",
+		       name);
+	return CMD_OK;
+}
+
+static int list(struct session *s, const struct contact_args *args)
+{
+	char when[WHEN_TEXT_MAX];
+
+	(void)args;
+	for (size_t i = 0; i < s->people.count; i++) {
+		const struct person *p = &s->people.list[i];
+
+		printf("%-16s  %s  %s%s\n", p->name, p->fingerprint,
+		       p->verified_s ? "verified " : "not verified",
+		       p->verified_s ? when_text(p->verified_s, when) : "");
+	}
+	return CMD_OK;
+}
+
+static int show(struct session *s, const struct contact_args *args)
+{
+	const struct person *p = people_wanted(&s->people, args->argv[0]);
+	char when[WHEN_TEXT_MAX];
+
+	if (!p)
+		return CMD_UNKNOWN;
+	printf("name:         %s\n", p->name);
+	fputs("calls self:   ", stdout);
+	json_put_plain(stdout, p->card.name);
+	fputs("\naddress:      ", stdout);
+	json_put_plain(stdout, p->card.address[0] ? p->card.address : "-");
+	printf("\nfingerprint:  %s\n", p->fingerprint);
+	printf("verified:     %s\n",
+	       p->verified_s ? when_text(p->verified_s, when) : "no");
+	printf("card:         %s\n", p->card_text);
+	return CMD_OK;
+}
+
+/* Only digits count: people write blanks, hyphens and line ends. */
+static bool same_digits(const char *a, const char *b)
+{
+	for (;;) {
+		while (*a == ' ' || *a == '-' || *a == '\n')
+			a++;
+		while (*b == ' ' || *b == '-' || *b == '\n')
+			b++;
+		if (*a != *b)
+			return false;
+		if (!*a)
+			return true;
+		a++;
+		b++;
+	}
+}
+
+static int ask_same(const char *name, bool *same)
+{
+	FILE *tty = fopen("/dev/tty", "r+e");
+	char line[32] = "";
+
+	if (!tty)
+		return report_as(CMD_USAGE,
+				 "there is no terminal to ask on; give what %s "
+				 "read out with --fingerprint DIGITS",
+				 name);
+	fprintf(tty, "Does %s see the same two? (yes or no) ", name);
+	fflush(tty);
+	rewind(tty);
+	if (!fgets(line, sizeof line, tty))
+		line[0] = '\0';
+	fclose(tty);
+	*same = strcmp(line, "yes\n") == 0 || strcmp(line, "y\n") == 0;
+	return CMD_OK;
+}
+
+static int record_verified(struct session *s, const struct person *p)
+{
+	struct vlog_record record = {.event = VLOG_VERIFIED,
+				     .peer = p->card.pub};
+	int err = people_put_verified(&s->m, p, when_now_s());
+
+	if (err)
+		return session_report(s, "record the comparison", err);
+	snprintf(record.text, sizeof record.text, "%s", p->name);
+	err = mounted_ask(s->m.fd, CONTROL_LOG_APPEND, &record);
+	if (err)
+		return session_report(s, "write to the log", err);
+	printf("Recorded: the fingerprint of %s was compared.\n", p->name);
+	return CMD_OK;
+}
+
+static int verify(struct session *s, const struct contact_args *args)
+{
+	const struct person *p = people_wanted(&s->people, args->argv[0]);
+	char mine[IDENTITY_FINGERPRINT_LEN + 1];
+	bool same = false;
+	int status = session_need_identity(s);
+
+	if (!p || status)
+		return p ? status : CMD_UNKNOWN;
+	identity_fingerprint(&s->m.info.pub, mine);
+	printf("yours:    %s\n%-8s  %s\n", mine, "theirs:", p->fingerprint);
+	fflush(stdout);
+	if (args->fingerprint)
+		same = same_digits(args->fingerprint, p->fingerprint);
+	else
+		status = ask_same(p->name, &same);
+	if (status)
+		return status;
+	if (same)
+		return record_verified(s, p);
+	return report_as(CMD_FAILED,
+			 "the fingerprints differ, or you did not say yes: "
+			 "nothing is recorded; if they differ, share nothing "
+			 "with '%s' and get their card another way",
+			 p->name);
+}
+
+static int remove_contact(struct session *s, const struct contact_args *args)
+{
+	const struct person *p = people_wanted(&s->people, args->argv[0]);
+	int err;
+
+	if (!p)
+		return CMD_UNKNOWN;
+	err = people_remove(&s->m, p->name);
+	if (err)
+		return session_report(s, "remove the contact", err);
+	printf("%s is removed. What you granted them stays granted: see "
+	       "'tgshare status' and 'tgshare revoke'.\n",
+	       p->name);
+	return CMD_OK;
+}
+
+static const struct action {
+	const char *name;
+	int args;
+	int (*run)(struct session *s, const struct contact_args *args);
+} actions[] = {
+	{"add", 2, add},
+	{"list", 0, list},
+	{"show", 1, show},
+	{"verify", 1, verify},
+	{"remove", 1, remove_contact},
+};
+
+static const struct action *find_action(const char *name)
+{
+	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
+		if (strcmp(actions[i].name, name) == 0)
+			return &actions[i];
+	return NULL;
+}
+
+static int parse(int argc, char **argv, struct contact_args *args, bool *help)
+{
+	static const struct option options[] = {
+		{"vault", required_argument, NULL, 'v'},
+		{"fingerprint", required_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		if (c == 'v')
+			args->vault = optarg;
+		else if (c == 'f')
+			args->fingerprint = optarg;
+		else if (c == 'h')
+			*help = true;
+		else
+			return report_bad_option("contact", c, argv);
+	}
+	args->argv = argv + optind;
+	args->argc = argc - optind;
+	return CMD_OK;
+}
+
+int cmd_contact(int argc, char **argv)
+{
+	struct contact_args args = {0};
+	const struct action *action;
+	struct session s;
+	bool help = false;
+	int status = parse(argc, argv, &args, &help);
+
+	if (status || help)
+		return status ? status : report_help(cmd_contact_help);
+	if (args.argc == 0)
+		return report_usage("contact", "contact wants to be told what "
+					       "to do: add, list, show, verify "
+					       "or remove");
+	action = find_action(args.argv[0]);
+	if (!action)
+		return report_usage("contact",
+				    "contact cannot '%s': it can add, list, "
+				    "show, verify and remove",
+				    args.argv[0]);
+	if (args.argc - 1 != action->args)
+		return report_usage(
+			"contact", "contact %s wants %d argument%s, not %d",
+			action->name, action->args,
+			action->args == 1 ? "" : "s", args.argc - 1);
+	args.argv++;
+	if (args.fingerprint && action->run != verify)
+		return report_usage("contact",
+				    "--fingerprint is for verify only");
+	status = session_open(&s, NULL, 0, args.vault);
+	if (!status)
+		status = action->run(&s, &args);
+	session_close(&s);
+	return status;
+}

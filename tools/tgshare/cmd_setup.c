@@ -1,0 +1,184 @@
+#include "cmd.h"
+#include "report.h"
+#include "session.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+
+const char cmd_setup_help[] =
+	"Usage: tgshare setup [--vault MOUNT] [--name NAME]\n"
+	"                     [--transport dir:PATH | telegram]\n"
+	"\n"
+	"Make the keys that others know you by, and say how messages travel. "
+	"Run it again\n"
+	"to change something; the keys stay.\n"
+	"  --vault MOUNT         which mounted vault, if there are several\n"
+	"  --name NAME           what your card calls you (your login name)\n"
+	"  --transport dir:PATH  messages lie in a folder that all of you can "
+	"reach\n"
+	"  --help                this text\n";
+
+struct setup {
+	const char *vault, *name, *transport;
+};
+
+static int parse(int argc, char **argv, struct setup *opt, bool *help)
+{
+	static const struct option options[] = {
+		{"vault", required_argument, NULL, 'v'},
+		{"name", required_argument, NULL, 'n'},
+		{"transport", required_argument, NULL, 't'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		if (c == 'v')
+			opt->vault = optarg;
+		else if (c == 'n')
+			opt->name = optarg;
+		else if (c == 't')
+			opt->transport = optarg;
+		else if (c == 'h')
+			*help = true;
+		else
+			return report_bad_option("setup", c, argv);
+	}
+	if (optind < argc)
+		return report_usage("setup", "setup takes no argument '%s'",
+				    argv[optind]);
+	return CMD_OK;
+}
+
+static int choose_name(struct session *s, const char *wanted)
+{
+	const struct passwd *me = getpwuid(getuid());
+	const char *name = wanted		 ? wanted
+			   : s->settings.name[0] ? s->settings.name
+			   : me			 ? me->pw_name
+						 : "";
+
+	if (contact_name_check(name))
+		return report_as(CMD_USAGE,
+				 "'%s' cannot be a name: 1 to %d bytes of "
+				 "UTF-8, no '/', ',' and control characters, "
+				 "no '.' or '-' in front; give another with "
+				 "--name",
+				 name, CARD_NAME_MAX);
+	if (name != s->settings.name)
+		strcpy(s->settings.name, name);
+	return CMD_OK;
+}
+
+/* A folder within the vault is one that nobody else sees. */
+static int check_folder(const char *path, char *absolute)
+{
+	struct mounted inside;
+
+	if (!realpath(path, absolute))
+		return report_as(CMD_FAILED,
+				 "the folder '%s' for messages cannot be used: "
+				 "%s; make it, or name another",
+				 path, strerror(errno));
+	if (mounted_of_path(absolute, &inside) == 0) {
+		mounted_close(&inside);
+		return report_as(
+			CMD_FAILED,
+			"the folder '%s' lies in a vault, where nobody "
+			"else can put messages; name one outside",
+			path);
+	}
+	return CMD_OK;
+}
+
+static int choose_transport(struct session *s, const char *wanted)
+{
+	char absolute[PATH_MAX];
+	int status;
+
+	if (!wanted && !s->settings.transport[0])
+		return report_as(
+			CMD_USAGE,
+			"how do messages travel? Say --transport "
+			"dir:PATH, PATH being a folder that all of you "
+			"can reach");
+	if (!wanted)
+		return CMD_OK;
+	if (strncmp(wanted, "dir:", 4) == 0 && wanted[4]) {
+		status = check_folder(wanted + 4, absolute);
+		if (!status)
+			snprintf(s->settings.transport,
+				 sizeof s->settings.transport, "dir:%s",
+				 absolute);
+		return status;
+	}
+	/* says why not */
+	return session_open_transport(wanted, &s->m.info.pub, &s->transport);
+}
+
+static int make_identity(struct session *s)
+{
+	int err = mounted_ask(s->m.fd, CONTROL_IDENTITY, &s->m.info.pub);
+
+	if (err)
+		return session_report(s, "make your keys", err);
+	s->m.info.has_identity = 1;
+	return CMD_OK;
+}
+
+static int show(struct session *s)
+{
+	char card[CARD_TEXT_MAX], fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
+	int status = session_card(s, card);
+
+	if (status)
+		return status;
+	identity_fingerprint(&s->m.info.pub, fingerprint);
+	printf("Your card (anybody may see it):\n\n%s\n\n", card);
+	printf("Your fingerprint: %s\n\n", fingerprint);
+	printf("Next: give the card to the other person, who runs 'tgshare "
+	       "contact add %s CARD';\nadd theirs the same way; compare "
+	       "fingerprints with 'tgshare contact verify NAME'.\n",
+	       s->settings.name);
+	return CMD_OK;
+}
+
+static int setup(struct session *s, const struct setup *opt)
+{
+	int status = choose_name(s, opt->name);
+
+	if (!status)
+		status = choose_transport(s, opt->transport);
+	if (!status)
+		status = make_identity(s);
+	if (!status && !s->transport)
+		status = session_open_transport(s->settings.transport,
+						&s->m.info.pub, &s->transport);
+	if (status)
+		return status;
+	int err = settings_save(&s->m, &s->settings);
+
+	if (err)
+		return session_report(s, "write .tgshare/settings.ini", err);
+	return show(s);
+}
+
+int cmd_setup(int argc, char **argv)
+{
+	struct setup opt = {0};
+	struct session s;
+	bool help = false;
+	int status = parse(argc, argv, &opt, &help);
+
+	if (status || help)
+		return status ? status : report_help(cmd_setup_help);
+	status = session_open(&s, NULL, 0, opt.vault);
+	if (!status)
+		status = setup(&s, &opt);
+	session_close(&s);
+	return status;
+}

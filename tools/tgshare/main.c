@@ -1,0 +1,153 @@
+#include "cmd.h"
+#include "fernet.h"
+#include "report.h"
+#include "suggest.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+static const struct command {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{"setup", cmd_setup_help, cmd_setup},
+	{"card", cmd_card_help, cmd_card},
+	{"contact", cmd_contact_help, cmd_contact},
+};
+
+static const char help_text[] =
+	"Usage: tgshare COMMAND [OPTION...] ARGUMENT...\n"
+	"\n"
+	"Share files of a mounted frondfs vault with people.\n"
+	"\n"
+	"  setup                     make your keys and your card\n"
+	"  card                      print the card\n"
+	"  contact add NAME CARD     know somebody; also list, show, verify, "
+	"remove\n"
+	"  send FILE... --to NAME    give a copy\n"
+	"  grant FILE... --to NAME   let somebody read this very file\n"
+	"  receive                   collect what came; agent does so for "
+	"ever\n"
+	"  release SET               pass on a share that you keep\n"
+	"  status                    who has what, what is missing\n"
+	"  revoke FILE|SET           take it back\n"
+	"  log                       what happened\n"
+	"  export FILE -o BUNDLE     into a file; import BUNDLE on the other "
+	"side\n"
+	"  split FILE                its key as words for paper; combine them\n"
+	"  help COMMAND              tell about a command\n"
+	"\n"
+	"'tgshare COMMAND --help' and tgshare(1) say more; 'tgshare --version' "
+	"tells which\n"
+	"version this is.\n";
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+static int report_no_command(const char *name)
+{
+	enum { COUNT = sizeof commands / sizeof *commands };
+	const char *names[COUNT], *meant;
+
+	for (size_t i = 0; i < COUNT; i++)
+		names[i] = commands[i].name;
+	meant = suggest_nearest(name, names, COUNT);
+	if (meant)
+		report("there is no command '%s', did you mean '%s'? See "
+		       "'tgshare --help'",
+		       name, meant);
+	else
+		report("there is no command '%s'; see 'tgshare --help'", name);
+	return CMD_USAGE;
+}
+
+/*
+ * Keys must not reach a core file or a debugger of the same user.
+ * LeakSanitizer is such a debugger.
+ */
+static void refuse_dumps(void)
+{
+	struct rlimit none = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &none);
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KEEP_DUMPABLE 1
+#endif
+#endif
+#if !defined(__SANITIZE_ADDRESS__) && !defined(KEEP_DUMPABLE)
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
+static int start_crypto(void)
+{
+	int err;
+
+	if (sodium_init() < 0)
+		return report_as(CMD_FAILED,
+				 "libsodium does not start; reinstall it");
+	err = fernet_init(NULL);
+	if (err)
+		return report_as(CMD_FAILED,
+				 "the encryption fails its self-test (%s); do "
+				 "not use this installation",
+				 strerror(-err));
+	return CMD_OK;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+	int status = start_crypto();
+
+	if (status)
+		return status;
+	opterr = 0;
+	/* a reader that goes away is an error of write(2) */
+	signal(SIGPIPE, SIG_IGN);
+	status = command->run(argc, argv);
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	report("cannot write to standard output: %s", strerror(errno));
+	return status ? status : CMD_FAILED;
+}
+
+static int print_help(const char *about)
+{
+	const struct command *command = about ? find_command(about) : NULL;
+
+	if (about && !command)
+		return report_no_command(about);
+	return report_help(command ? command->help : help_text);
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	refuse_dumps();
+	if (argc < 2) {
+		fputs(help_text, stderr);
+		return CMD_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0)
+		return print_help(argc > 2 ? argv[2] : NULL);
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+		return puts("tgshare " FROND_VERSION) < 0 ? CMD_FAILED : CMD_OK;
+	command = find_command(argv[1]);
+	if (!command)
+		return report_no_command(argv[1]);
+	return run(command, argc - 1, argv + 1);
+}

@@ -1,0 +1,278 @@
+#include "people.h"
+#include "report.h"
+#include "settings.h"
+#include "suggest.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char contacts_name[] = "contacts"; /* CONTACTS_DIR */
+
+bool people_same_keys(const struct identity_public *a,
+		      const struct identity_public *b)
+{
+	return memcmp(a, b, sizeof *a) == 0;
+}
+
+/* What NAME.ini says; it counts only for the keys that it was said of. */
+struct verification {
+	char fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
+	uint64_t time_s;
+};
+
+static int take_line(void *arg, const char *section, const char *key,
+		     const char *value)
+{
+	struct verification *v = arg;
+
+	if (strcmp(section, "verified") != 0)
+		return 1;
+	if (strcmp(key, "fingerprint") == 0)
+		snprintf(v->fingerprint, sizeof v->fingerprint, "%s", value);
+	else if (strcmp(key, "time") == 0)
+		v->time_s = strtoull(value, NULL, 10);
+	return 1;
+}
+
+static void load_verified(int dir, struct person *person)
+{
+	struct verification v = {0};
+	char name[CARD_NAME_MAX + 8], text[1024];
+	size_t len;
+
+	snprintf(name, sizeof name, "%s.ini", person->name);
+	if (xio_read_file(dir, name, text, sizeof text - 1, &len))
+		return;
+	text[len] = '\0';
+	if (ini_parse_string(text, take_line, &v) == 0 &&
+	    strcmp(v.fingerprint, person->fingerprint) == 0)
+		person->verified_s = v.time_s;
+}
+
+static int load_person(int dir, const char *file, struct person *person)
+{
+	char text[4096];
+	size_t len, stem = strlen(file) - strlen(CONTACTS_CARD_SUFFIX);
+	int err;
+
+	memset(person, 0, sizeof *person);
+	if (stem > CARD_NAME_MAX)
+		return -EINVAL;
+	memcpy(person->name, file, stem);
+	err = contact_name_check(person->name);
+	if (!err)
+		err = xio_read_file(dir, file, text, sizeof text, &len);
+	if (!err)
+		err = card_parse(text, len, &person->card);
+	if (err)
+		return err;
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+		len--;
+	if (len >= sizeof person->card_text)
+		return -EMSGSIZE;
+	memcpy(person->card_text, text, len);
+	identity_fingerprint(&person->card.pub, person->fingerprint);
+	load_verified(dir, person);
+	return 0;
+}
+
+static bool is_card(const char *file)
+{
+	size_t len = strlen(file), suffix = strlen(CONTACTS_CARD_SUFFIX);
+
+	return file[0] != '.' && len > suffix &&
+	       strcmp(file + len - suffix, CONTACTS_CARD_SUFFIX) == 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct person *)a)->name,
+		      ((const struct person *)b)->name);
+}
+
+static int add_person(struct people *p, const struct person *person)
+{
+	struct person *list =
+		reallocarray(p->list, p->count + 1, sizeof *p->list);
+
+	if (!list)
+		return -ENOMEM;
+	p->list = list;
+	list[p->count++] = *person;
+	return 0;
+}
+
+static int load_all(int fd, struct people *p)
+{
+	CLEANUP_DIR DIR *dir = fdopendir(fd);
+	const struct dirent *entry;
+	struct person person;
+	int err = 0;
+
+	if (!dir) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	while (!err && (entry = readdir(dir))) {
+		if (!is_card(entry->d_name))
+			continue;
+		if (load_person(dirfd(dir), entry->d_name, &person))
+			report("the card .tgshare/contacts/%s is damaged and "
+			       "left out; remove it and add it anew",
+			       entry->d_name);
+		else
+			err = add_person(p, &person);
+	}
+	return err;
+}
+
+int people_load(const struct mounted *m, struct people *p)
+{
+	int fd =
+		openat(m->fd, CONTACTS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err;
+
+	p->list = NULL;
+	p->count = 0;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	err = load_all(fd, p);
+	if (err) {
+		people_free(p);
+		return err;
+	}
+	if (p->count)
+		qsort(p->list, p->count, sizeof *p->list, by_name);
+	return 0;
+}
+
+void people_free(struct people *p)
+{
+	free(p->list);
+	p->list = NULL;
+	p->count = 0;
+}
+
+const struct person *people_named(const struct people *p, const char *name)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (strcmp(p->list[i].name, name) == 0)
+			return &p->list[i];
+	return NULL;
+}
+
+const struct person *people_with_keys(const struct people *p,
+				      const struct identity_public *pub)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (people_same_keys(&p->list[i].card.pub, pub))
+			return &p->list[i];
+	return NULL;
+}
+
+const char *people_label(const struct people *p,
+			 const struct identity_public *pub, char *text)
+{
+	const struct person *person = people_with_keys(p, pub);
+	char fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
+
+	if (person) {
+		strcpy(text, person->name);
+		return text;
+	}
+	identity_fingerprint(pub, fingerprint);
+	snprintf(text, PEOPLE_LABEL_MAX, "unknown %.5s", fingerprint);
+	return text;
+}
+
+const struct person *people_wanted(const struct people *p, const char *name)
+{
+	const struct person *person = people_named(p, name);
+	CLEANUP_FREE const char **names = NULL;
+	const char *meant = NULL;
+
+	if (person)
+		return person;
+	names = calloc(p->count + 1, sizeof *names);
+	for (size_t i = 0; names && i < p->count; i++)
+		names[i] = p->list[i].name;
+	if (names)
+		meant = suggest_nearest(name, names, p->count);
+	if (meant)
+		report("there is no contact '%s', did you mean '%s'? See "
+		       "'tgshare contact list'",
+		       name, meant);
+	else
+		report("there is no contact '%s'; add them with 'tgshare "
+		       "contact add %s CARD'",
+		       name, name);
+	return NULL;
+}
+
+/* The mount reads contacts anew when it looks at the inbox. */
+static int tell_mount(const struct mounted *m)
+{
+	struct control_scan scan = {0};
+	int err = mounted_ask(m->fd, CONTROL_SCAN, &scan);
+
+	return err == -ENOENT ? 0 : err;
+}
+
+static int put_file(const struct mounted *m, const char *name,
+		    const char *suffix, const char *text)
+{
+	char file[CARD_NAME_MAX + 8];
+	CLEANUP_FD int dir = -1;
+	int err = settings_open_dir(m, contacts_name, &dir);
+
+	if (err)
+		return err;
+	snprintf(file, sizeof file, "%s%s", name, suffix);
+	return xio_replace_file(dir, file, text, strlen(text), 0600);
+}
+
+int people_put(const struct mounted *m, const char *name, const char *card_text)
+{
+	char text[CARD_TEXT_MAX + 1];
+	int err;
+
+	snprintf(text, sizeof text, "%s\n", card_text);
+	err = put_file(m, name, CONTACTS_CARD_SUFFIX, text);
+	return err ? err : tell_mount(m);
+}
+
+int people_put_verified(const struct mounted *m, const struct person *person,
+			uint64_t time_s)
+{
+	char text[256];
+
+	snprintf(text, sizeof text,
+		 "[verified]\nfingerprint = %s\ntime = %" PRIu64 "\n",
+		 person->fingerprint, time_s);
+	return put_file(m, person->name, ".ini", text);
+}
+
+int people_remove(const struct mounted *m, const char *name)
+{
+	char file[CARD_NAME_MAX + 8];
+	CLEANUP_FD int dir = -1;
+	int err = settings_open_dir(m, contacts_name, &dir);
+
+	if (err)
+		return err;
+	snprintf(file, sizeof file, "%s.ini", name);
+	if (unlinkat(dir, file, 0) < 0 && errno != ENOENT)
+		return -errno;
+	snprintf(file, sizeof file, "%s%s", name, CONTACTS_CARD_SUFFIX);
+	if (unlinkat(dir, file, 0) < 0)
+		return -errno;
+	if (fsync(dir) < 0)
+		return -errno;
+	return tell_mount(m);
+}

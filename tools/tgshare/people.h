@@ -1,0 +1,53 @@
+/*
+ * The people whom this vault's owner knows: .tgshare/contacts/NAME.card
+ * (contacts.h; the mount reads it), and NAME.ini, which tells when their
+ * fingerprint was compared, and which.
+ */
+#ifndef TGSHARE_PEOPLE_H
+#define TGSHARE_PEOPLE_H
+
+#include "contacts.h"
+#include "mounted.h"
+
+struct person {
+	char name[CARD_NAME_MAX + 1]; /* as we call them */
+	struct card card;
+	char card_text[CARD_TEXT_MAX];
+	char fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
+	uint64_t verified_s; /* when that fingerprint was compared; 0: not */
+};
+
+struct people {
+	struct person *list;
+	size_t count;
+};
+
+/* Sorted by name. Unreadable cards are left out and reported. */
+MUST_CHECK int people_load(const struct mounted *m, struct people *p);
+void people_free(struct people *p);
+
+/* NULL: unknown. */
+const struct person *people_named(const struct people *p, const char *name);
+const struct person *people_with_keys(const struct people *p,
+				      const struct identity_public *pub);
+/* The name for keys: the contact's, else the first group of the fingerprint
+ * with "unknown " before it. text has PEOPLE_LABEL_MAX bytes. */
+enum { PEOPLE_LABEL_MAX = CARD_NAME_MAX + 16 };
+const char *people_label(const struct people *p,
+			 const struct identity_public *pub, char *text);
+/* As people_named, saying when there is nobody; the one that was perhaps
+ * meant, too. */
+const struct person *people_wanted(const struct people *p, const char *name);
+
+/* Durable before it returns 0, and known to the mount. */
+MUST_CHECK int people_put(const struct mounted *m, const char *name,
+			  const char *card_text);
+MUST_CHECK int people_put_verified(const struct mounted *m,
+				   const struct person *person,
+				   uint64_t time_s);
+MUST_CHECK int people_remove(const struct mounted *m, const char *name);
+
+bool people_same_keys(const struct identity_public *a,
+		      const struct identity_public *b);
+
+#endif

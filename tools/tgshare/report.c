@@ -1,0 +1,64 @@
+#include "report.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+__attribute__((format(printf, 1, 0))) static void say(const char *fmt,
+						      va_list ap)
+{
+	fputs("tgshare: ", stderr);
+	vfprintf(stderr, fmt, ap);
+}
+
+void report(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+int report_as(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return status;
+}
+
+int report_usage(const char *command, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "; see 'tgshare %s --help'\n", command);
+	return CMD_USAGE;
+}
+
+int report_bad_option(const char *command, int c, char **argv)
+{
+	if (c == ':' && optopt && optopt < 128)
+		return report_usage(command, "option -%c wants a value",
+				    optopt);
+	if (c == ':')
+		return report_usage(command, "option %s wants a value",
+				    argv[optind - 1]);
+	if (optopt && optopt < 128)
+		return report_usage(command, "%s has no option -%c", command,
+				    optopt);
+	return report_usage(command, "%s has no option %s", command,
+			    argv[optind - 1]);
+}
+
+int report_help(const char *text)
+{
+	return fputs(text, stdout) < 0 ? CMD_FAILED : CMD_OK;
+}

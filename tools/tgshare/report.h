@@ -1,0 +1,29 @@
+/*
+ * Sentences for humans, on standard error: what failed, on what, what to do.
+ */
+#ifndef TGSHARE_REPORT_H
+#define TGSHARE_REPORT_H
+
+#include "cmd.h"
+
+/* "tgshare: " and the sentence. */
+__attribute__((format(printf, 1, 2))) void report(const char *fmt, ...);
+
+/* The same; returns status. */
+__attribute__((format(printf, 2, 3))) int report_as(int status, const char *fmt,
+						    ...);
+
+/* A mistake in the arguments of command; returns CMD_USAGE. */
+__attribute__((format(printf, 2, 3))) int report_usage(const char *command,
+						       const char *fmt, ...);
+
+/*
+ * What getopt_long could not make sense of (it returned c, '?' or ':');
+ * returns CMD_USAGE.
+ */
+int report_bad_option(const char *command, int c, char **argv);
+
+/* --help was asked for. */
+int report_help(const char *text);
+
+#endif

@@ -1,0 +1,210 @@
+#include "session.h"
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+int session_report(const struct session *s, const char *what, int err)
+{
+	if (err == -EROFS || (err && s->m.info.read_only))
+		return report_as(CMD_FAILED,
+				 "the vault on '%s' is mounted read-only; "
+				 "mount it without -o ro",
+				 s->m.info.mountpoint);
+	return report_as(CMD_FAILED, "cannot %s in the vault on '%s': %s", what,
+			 s->m.info.mountpoint, strerror(-err));
+}
+
+int session_open(struct session *s, char *const *paths, int count,
+		 const char *vault_option)
+{
+	int status, err;
+
+	memset(s, 0, sizeof *s);
+	s->m.fd = s->spool_fd = s->copies_fd = s->outbox_fd = s->lock_fd = -1;
+	status = mounted_find(paths, count, vault_option, &s->m);
+	if (status)
+		return status;
+	err = settings_load(&s->m, &s->settings);
+	if (err)
+		return session_report(s, "read .tgshare/settings.ini", err);
+	err = people_load(&s->m, &s->people);
+	return err ? session_report(s, "read .tgshare/contacts", err) : CMD_OK;
+}
+
+void session_close(struct session *s)
+{
+	const int fds[] = {s->spool_fd, s->copies_fd, s->outbox_fd, s->lock_fd};
+
+	if (s->transport)
+		s->transport->ops->free(s->transport);
+	people_free(&s->people);
+	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	mounted_close(&s->m);
+}
+
+int session_need_identity(struct session *s)
+{
+	if (s->m.info.has_identity && s->settings.name[0])
+		return CMD_OK;
+	return report_as(CMD_NOT_SET_UP,
+			 "the vault on '%s' has no card yet; run 'tgshare "
+			 "setup --transport dir:PATH' first",
+			 s->m.info.mountpoint);
+}
+
+static int open_dir_transport(const char *path,
+			      const struct identity_public *me,
+			      struct transport **out)
+{
+	char fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
+	uint8_t id[TRANSPORT_ID_LEN];
+	int err;
+
+	identity_fingerprint(me, fingerprint);
+	crypto_generichash(id, sizeof id, (const uint8_t *)fingerprint,
+			   strlen(fingerprint), NULL, 0);
+	err = transport_dir_open(path, id, out);
+	if (err == -ENOENT)
+		return report_as(CMD_FAILED,
+				 "the folder '%s' for messages does not exist; "
+				 "make it, or plug it in",
+				 path);
+	if (err)
+		return report_as(CMD_FAILED,
+				 "cannot use the folder '%s' for messages: %s",
+				 path, strerror(-err));
+	return CMD_OK;
+}
+
+int session_open_transport(const char *setting,
+			   const struct identity_public *me,
+			   struct transport **out)
+{
+	if (strncmp(setting, "dir:", 4) == 0 && setting[4])
+		return open_dir_transport(setting + 4, me, out);
+	if (strcmp(setting, "telegram") == 0)
+		return report_as(CMD_USAGE,
+				 "this build of tgshare has no Telegram "
+				 "transport yet; use --transport dir:PATH");
+	return report_as(CMD_USAGE,
+			 "there is no transport '%s'; use dir:PATH, PATH being "
+			 "a folder that both of you can reach",
+			 setting);
+}
+
+int session_need_transport(struct session *s)
+{
+	int status = session_need_identity(s);
+
+	if (status || s->transport)
+		return status;
+	return session_open_transport(s->settings.transport, &s->m.info.pub,
+				      &s->transport);
+}
+
+static int open_meta_dir(int backing, const char *name, int *fd)
+{
+	CLEANUP_FD int meta =
+		openat(backing, ".frondfs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (meta < 0)
+		return -errno;
+	if (mkdirat(meta, name, 0700) == 0) {
+		/* root may work on a vault of somebody else's */
+		if (geteuid() == 0 && fstat(meta, &st) == 0 &&
+		    fchownat(meta, name, st.st_uid, st.st_gid,
+			     AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+	} else if (errno != EEXIST) {
+		return -errno;
+	}
+	*fd = openat(meta, name,
+		     O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return *fd < 0 ? -errno : 0;
+}
+
+static int open_boxes(struct session *s)
+{
+	CLEANUP_FD int backing =
+		open(s->m.info.backing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = backing < 0 ? -errno : 0;
+
+	if (!err && s->spool_fd < 0)
+		err = open_meta_dir(backing, VAULT_INBOX_DIR, &s->spool_fd);
+	if (!err && s->copies_fd < 0)
+		err = open_meta_dir(backing, VAULT_OUTBOX_DIR, &s->copies_fd);
+	if (err)
+		return report_as(CMD_FAILED,
+				 "cannot use .frondfs in the backing directory "
+				 "'%s': %s",
+				 s->m.info.backing, strerror(-err));
+	if (s->outbox_fd < 0)
+		err = settings_open_dir(&s->m, "outbox", &s->outbox_fd);
+	return err ? session_report(s, "open .tgshare/outbox", err) : CMD_OK;
+}
+
+static int wait_for_lock(int fd)
+{
+	const struct timespec pause = {0, 20 * 1000000};
+
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (tries == 100)
+			report("waiting for another tgshare that works on this "
+			       "vault");
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+int session_lock(struct session *s)
+{
+	int status = open_boxes(s);
+
+	if (status)
+		return status;
+	if (s->lock_fd < 0)
+		s->lock_fd =
+			openat(s->copies_fd, "lock",
+			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int err = s->lock_fd < 0 ? -errno : wait_for_lock(s->lock_fd);
+
+	if (err)
+		return report_as(CMD_FAILED,
+				 "cannot lock '%s/.frondfs/outbox/lock': %s",
+				 s->m.info.backing, strerror(-err));
+	return CMD_OK;
+}
+
+void session_unlock(struct session *s)
+{
+	if (s->lock_fd >= 0)
+		flock(s->lock_fd, LOCK_UN);
+}
+
+int session_card(struct session *s, char *text)
+{
+	struct card card = {.pub = s->m.info.pub};
+	struct control_sign sign = {.st.kind = STATEMENT_CARD};
+	int err;
+
+	strcpy(card.name, s->settings.name);
+	snprintf(card.address, sizeof card.address, "%s",
+		 s->transport->ops->address(s->transport));
+	err = card_digest(&card, sign.st.digest);
+	if (!err)
+		err = mounted_ask(s->m.fd, CONTROL_SIGN, &sign);
+	if (!err)
+		err = card_format(&card, sign.signature, text);
+	return err ? session_report(s, "make the card", err) : CMD_OK;
+}

@@ -1,0 +1,49 @@
+/*
+ * What most subcommands begin with: the mounted vault, who I am and whom I
+ * know, and the way messages take.
+ */
+#ifndef TGSHARE_SESSION_H
+#define TGSHARE_SESSION_H
+
+#include "people.h"
+#include "settings.h"
+#include "transport.h"
+
+struct session {
+	struct mounted m;
+	struct settings settings;
+	struct people people;
+	struct transport *transport; /* NULL before session_need_transport() */
+	int spool_fd;		     /* .frondfs/inbox of the backing dir. */
+	int copies_fd;		     /* .frondfs/outbox: sealed copies */
+	int outbox_fd;		     /* .tgshare/outbox */
+	int lock_fd;		     /* held: nobody else works here */
+};
+
+/* All of these return an exit status and say what is wrong. Close it even
+ * after a failure. */
+MUST_CHECK int session_open(struct session *s, char *const *paths, int count,
+			    const char *vault_option);
+void session_close(struct session *s);
+
+/* There is an identity, and a name. */
+MUST_CHECK int session_need_identity(struct session *s);
+/* The transport of the settings works; implies the identity. */
+MUST_CHECK int session_need_transport(struct session *s);
+/* Be the only tgshare that changes outbox and spool: waits, and says so when
+ * that takes long. Opens the outboxes, too. */
+MUST_CHECK int session_lock(struct session *s);
+void session_unlock(struct session *s);
+
+/* Open a transport as the settings name it ("dir:PATH"). */
+MUST_CHECK int session_open_transport(const char *setting,
+				      const struct identity_public *me,
+				      struct transport **out);
+
+/* My card as text (CARD_TEXT_MAX bytes), signed by the mount. */
+MUST_CHECK int session_card(struct session *s, char *text);
+
+/* How .tgshare and the like could not be used; returns CMD_FAILED. */
+int session_report(const struct session *s, const char *what, int err);
+
+#endif

@@ -1,0 +1,480 @@
+#include "text.h"
+#include "transport.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum {
+	PART_MAX = 64 << 20,
+	BLOCK = 1 << 20,
+	TEXT_MAX = 1 << 20,
+	/* Synchronised and network folders change without inotify noticing */
+	LOOK_EVERY_MS = 2000,
+	ID_TEXT_LEN = 2 * TRANSPORT_ID_LEN,
+	NAME_LEN_MAX = 200,
+	REASON_MAX = 512,
+};
+
+static const char temp_prefix[] = ".tmp-", text_suffix[] = ".txt";
+
+struct queued {
+	struct transport_message message;
+	struct queued *next;
+};
+
+struct dir_transport {
+	struct transport base;
+	char path[PATH_MAX]; /* without "dir:" */
+	char own[ID_TEXT_LEN + 1], address[TRANSPORT_ADDRESS_MAX + 1];
+	int box_fd, watch_fd;
+	struct queued *first, **last;
+	uint8_t *block;
+	char reason[REASON_MAX];
+};
+
+static struct dir_transport *of(struct transport *t)
+{
+	return (struct dir_transport *)t;
+}
+
+static const struct dir_transport *of_const(const struct transport *t)
+{
+	return (const struct dir_transport *)t;
+}
+
+__attribute__((format(printf, 2, 3))) static void
+set_reason(struct dir_transport *d, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(d->reason, sizeof d->reason, fmt, ap);
+	va_end(ap);
+}
+
+static uint64_t dir_part_max(const struct transport *t)
+{
+	(void)t;
+	return PART_MAX;
+}
+
+static const char *dir_address(const struct transport *t)
+{
+	return of_const(t)->address;
+}
+
+static bool dir_idle(const struct transport *t)
+{
+	return !of_const(t)->first;
+}
+
+static const char *dir_reason(const struct transport *t)
+{
+	return of_const(t)->reason;
+}
+
+static int dir_submit(struct transport *t, const struct transport_message *m)
+{
+	struct dir_transport *d = of(t);
+	struct queued *q = calloc(1, sizeof *q);
+
+	if (!q)
+		return -ENOMEM;
+	q->message = *m;
+	*d->last = q;
+	d->last = &q->next;
+	return 0;
+}
+
+/* The last component of an address if it is an id, as no other is looked at */
+static const char *mailbox_of(const char *address)
+{
+	const char *slash = strrchr(address, '/');
+	const char *id = slash ? slash + 1 : address + 4;
+	uint8_t bytes[TRANSPORT_ID_LEN];
+
+	if (strncmp(address, "dir:", 4) != 0 ||
+	    hex_decode(id, strlen(id), bytes, sizeof bytes))
+		return NULL;
+	return id;
+}
+
+static int open_box(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_mailbox(struct dir_transport *d, const char *address)
+{
+	const char *id = mailbox_of(address);
+	char path[PATH_MAX + ID_TEXT_LEN + 2];
+	int fd;
+
+	if (!id) {
+		set_reason(
+			d,
+			"the address '%s' is not one of the folder transport; "
+			"ask for a card made with --transport dir:PATH",
+			address);
+		return -EADDRNOTAVAIL;
+	}
+	snprintf(path, sizeof path, "%s/%s", d->path, id);
+	fd = open_box(path);
+	if (fd == -ENOENT && strchr(address, '/'))
+		fd = open_box(address + 4);
+	if (fd == -ENOENT)
+		set_reason(d,
+			   "there is no mailbox %s in '%s'; its owner makes it "
+			   "with 'tgshare setup --transport dir:%s'",
+			   id, d->path, d->path);
+	else if (fd < 0)
+		set_reason(d, "cannot open the mailbox '%s': %s", path,
+			   strerror(-fd));
+	return fd;
+}
+
+static bool good_name(const char *name)
+{
+	return name && name[0] && name[0] != '.' &&
+	       strlen(name) <= NAME_LEN_MAX &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz"
+			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+		       strlen(name);
+}
+
+/* Named by what it says, so that sending twice leaves one. */
+static void name_text(const struct transport_message *m, char *name,
+		      size_t size)
+{
+	uint8_t hash[16];
+	char hex[2 * sizeof hash + 1];
+
+	crypto_generichash(hash, sizeof hash, m->text, m->text_len, NULL, 0);
+	hex_encode(hash, sizeof hash, hex);
+	snprintf(name, size, "%s%s", hex, text_suffix);
+}
+
+static int copy_document(struct dir_transport *d, int to,
+			 const struct transport_message *m)
+{
+	for (uint64_t done = 0; done < m->len;) {
+		size_t n =
+			m->len - done < BLOCK ? (size_t)(m->len - done) : BLOCK;
+		int err = xio_pread(m->fd, d->block, n,
+				    (off_t)(m->offset + done));
+
+		if (!err)
+			err = xio_write(to, d->block, n);
+		if (err)
+			return err;
+		done += n;
+		if (m->progress)
+			m->progress(m->arg, done);
+	}
+	return 0;
+}
+
+static int fill(struct dir_transport *d, int box, const char *temp,
+		const struct transport_message *m)
+{
+	/* Everybody may read it: it is sealed. */
+	CLEANUP_FD int fd = openat(
+		box, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = m->text ? xio_write(fd, m->text, m->text_len)
+		      : copy_document(d, fd, m);
+	if (!err && fsync(fd) < 0)
+		err = -errno;
+	return err;
+}
+
+static bool there_already(int box, const char *name, uint64_t len)
+{
+	struct stat st;
+
+	return fstatat(box, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && (uint64_t)st.st_size == len;
+}
+
+static int put(struct dir_transport *d, int box, const char *name,
+	       const struct transport_message *m)
+{
+	char temp[64];
+	int err;
+
+	if (there_already(box, name, m->text ? m->text_len : m->len))
+		return 0;
+	xio_temp_name(temp_prefix, temp, sizeof temp);
+	err = fill(d, box, temp, m);
+	if (!err && renameat(box, temp, box, name) < 0)
+		err = -errno;
+	if (err)
+		unlinkat(box, temp, 0);
+	else if (fsync(box) < 0)
+		err = -errno;
+	return err;
+}
+
+static void deliver(struct dir_transport *d, const struct transport_message *m)
+{
+	char name[NAME_LEN_MAX + 1];
+	CLEANUP_FD int box = open_mailbox(d, m->address);
+	int err = box < 0 ? box : 0;
+
+	if (m->text)
+		name_text(m, name, sizeof name);
+	else
+		snprintf(name, sizeof name, "%s", m->filename);
+	if (!err && !good_name(name))
+		err = -EINVAL;
+	if (!err) {
+		err = put(d, box, name, m);
+		if (err)
+			set_reason(d, "cannot write into the mailbox '%s': %s",
+				   m->address, strerror(-err));
+	}
+	m->done(m->arg, err, err ? d->reason : "", err ? "" : name);
+}
+
+static bool deliver_all(struct dir_transport *d)
+{
+	bool any = d->first;
+
+	while (d->first) {
+		struct queued *q = d->first;
+
+		d->first = q->next;
+		if (!d->first)
+			d->last = &d->first;
+		deliver(d, &q->message);
+		free(q);
+	}
+	return any;
+}
+
+static bool ends_with(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), n = strlen(suffix);
+
+	return len > n && strcmp(name + len - n, suffix) == 0;
+}
+
+static int take_text(const struct transport_receiver *r, int fd, size_t len)
+{
+	CLEANUP_FREE char *text = malloc(len + 1);
+	int err;
+
+	if (!text)
+		return -ENOMEM;
+	err = xio_pread(fd, text, len, 0);
+	return err ? err : r->text(r->arg, text, len);
+}
+
+/* 0: it may go. */
+static int take_one(struct dir_transport *d, const struct transport_receiver *r,
+		    const char *name)
+{
+	CLEANUP_FD int fd = openat(d->box_fd, name,
+				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+					   O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (!ends_with(name, text_suffix))
+		return r->document(r->arg, fd, (uint64_t)st.st_size, name);
+	/* longer than any message: nothing that tgshare wrote */
+	return st.st_size > TEXT_MAX ? 0 : take_text(r, fd, (size_t)st.st_size);
+}
+
+static int receive_all(struct dir_transport *d,
+		       const struct transport_receiver *r, bool *any)
+{
+	int fd = openat(d->box_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir) {
+		int err = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		set_reason(d, "cannot read the mailbox '%s': %s",
+			   d->address + 4, strerror(-err));
+		return err;
+	}
+	while ((entry = readdir(dir))) {
+		if (!good_name(entry->d_name) || take_one(d, r, entry->d_name))
+			continue;
+		if (unlinkat(d->box_fd, entry->d_name, 0) == 0)
+			*any = true;
+	}
+	return 0;
+}
+
+static void wait_for_mail(struct dir_transport *d, int timeout_ms)
+{
+	struct pollfd pfd = {.fd = d->watch_fd, .events = POLLIN};
+	int ms = timeout_ms < LOOK_EVERY_MS ? timeout_ms : LOOK_EVERY_MS;
+	struct timespec timeout = {ms / 1000, ms % 1000 * 1000000L};
+	char events[4096];
+	sigset_t none;
+
+	sigemptyset(&none);
+	if (ppoll(&pfd, 1, &timeout, &none) > 0)
+		while (read(d->watch_fd, events, sizeof events) > 0)
+			;
+}
+
+static int dir_run(struct transport *t, const struct transport_receiver *r,
+		   int timeout_ms)
+{
+	struct dir_transport *d = of(t);
+	bool any = deliver_all(d);
+	int err = r ? receive_all(d, r, &any) : 0;
+
+	if (!err && !any && timeout_ms > 0)
+		wait_for_mail(d, timeout_ms);
+	return err;
+}
+
+static int dir_retract(struct transport *t, const char *address,
+		       const char *ref)
+{
+	CLEANUP_FD int box = open_mailbox(of(t), address);
+
+	if (box < 0)
+		return box;
+	if (!good_name(ref))
+		return -EINVAL;
+	if (unlinkat(box, ref, 0) < 0)
+		return -errno;
+	return fsync(box) < 0 ? -errno : 0;
+}
+
+static void dir_free(struct transport *t)
+{
+	struct dir_transport *d = of(t);
+
+	if (!d)
+		return;
+	while (d->first) {
+		struct queued *next = d->first->next;
+
+		free(d->first);
+		d->first = next;
+	}
+	if (d->box_fd >= 0)
+		close(d->box_fd);
+	if (d->watch_fd >= 0)
+		close(d->watch_fd);
+	free(d->block);
+	free(d);
+}
+
+static const struct transport_ops dir_ops = {
+	.name = "dir",
+	.part_max = dir_part_max,
+	.address = dir_address,
+	.submit = dir_submit,
+	.retract = dir_retract,
+	.run = dir_run,
+	.idle = dir_idle,
+	.reason = dir_reason,
+	.free = dir_free,
+};
+
+/*
+ * Whoever may make mailboxes here may put mail into mine; where that is
+ * everybody, only its owner takes mail out (the sticky bit).
+ */
+static int make_own_box(struct dir_transport *d)
+{
+	CLEANUP_FD int top = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (top < 0 || fstat(top, &st) < 0)
+		return -errno;
+	mode_t mode = (st.st_mode & 0777) | 0700;
+
+	if (mode & 0022)
+		mode |= S_ISVTX;
+	if (mkdirat(top, d->own, 0700) == 0) {
+		if (fchmodat(top, d->own, mode, 0) < 0 || fsync(top) < 0)
+			return -errno;
+	} else if (errno != EEXIST) {
+		return -errno;
+	}
+	d->box_fd = openat(top, d->own,
+			   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return d->box_fd < 0 ? -errno : 0;
+}
+
+static int watch_own_box(struct dir_transport *d)
+{
+	char box[PATH_MAX + ID_TEXT_LEN + 2];
+
+	snprintf(box, sizeof box, "%s/%s", d->path, d->own);
+	d->watch_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	/* Without it mail is noticed a little later. */
+	if (d->watch_fd >= 0 &&
+	    inotify_add_watch(d->watch_fd, box, IN_MOVED_TO | IN_CLOSE_WRITE) <
+		    0) {
+		close(d->watch_fd);
+		d->watch_fd = -1;
+	}
+	int n = snprintf(d->address, sizeof d->address, "dir:%s", box);
+
+	if (n >= (int)sizeof d->address)
+		snprintf(d->address, sizeof d->address, "dir:%s", d->own);
+	return 0;
+}
+
+int transport_dir_open(const char *path,
+		       const uint8_t own_id[static TRANSPORT_ID_LEN],
+		       struct transport **out)
+{
+	struct dir_transport *d;
+	int err;
+
+	if (strlen(path) >= sizeof d->path)
+		return -ENAMETOOLONG;
+	d = calloc(1, sizeof *d);
+	if (!d)
+		return -ENOMEM;
+	d->base.ops = &dir_ops;
+	d->box_fd = d->watch_fd = -1;
+	d->last = &d->first;
+	strcpy(d->path, path);
+	hex_encode(own_id, TRANSPORT_ID_LEN, d->own);
+	d->block = malloc(BLOCK);
+	err = d->block ? make_own_box(d) : -ENOMEM;
+	if (!err)
+		err = watch_own_box(d);
+	if (err) {
+		dir_free(&d->base);
+		return err;
+	}
+	*out = &d->base;
+	return 0;
+}
