@@ -45,6 +45,8 @@ static int make_plain_node(struct fs *fs, const struct fs_name *n,
 		err = -errno;
 	if (err)
 		vdir_long_name_drop(n->dirfd, entry);
+	else
+		vdir_long_name_keep(n->dirfd, &n->backing);
 	return err;
 }
 
@@ -133,11 +135,13 @@ static int link_from_place(const struct inode_place *p, void *arg)
 			return err;
 	}
 	if (linkat(p->dirfd, p->entry, to->dirfd, to->backing.entry, 0) == 0)
-		return 0;
+		return vlink_companion_keep(p->dirfd, to->dirfd, companion);
 	err = -errno;
 	/* there may be a third link beside it that needs the companion */
 	if (stx.stx_nlink == 1)
 		vlink_companion_drop(to->dirfd, companion);
+	else
+		vlink_companion_settle(to->dirfd, companion);
 	return err;
 }
 
@@ -154,6 +158,8 @@ static int make_link(struct fs *fs, struct inode *i, const struct fs_name *to)
 	err = inode_at_place(fs->inodes, i, link_from_place, &r);
 	if (err)
 		vdir_long_name_drop(to->dirfd, to->backing.entry);
+	else
+		vdir_long_name_keep(to->dirfd, &to->backing);
 	return err;
 }
 
@@ -301,7 +307,7 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 
 	if (err)
 		return err;
-	if (S_ISLNK(o.type) && o.last)
+	if (S_ISLNK(o.type))
 		err = vlink_companion(n->dirfd, n->backing.entry, companion);
 	if (!err) {
 		inode_move_begin(fs->inodes);
@@ -312,7 +318,10 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 		inode_move_end(fs->inodes);
 	}
 	if (!err) {
-		vlink_companion_drop(n->dirfd, companion);
+		if (o.last)
+			vlink_companion_drop(n->dirfd, companion);
+		else
+			vlink_companion_settle(n->dirfd, companion);
 		vdir_long_name_drop(n->dirfd, n->backing.entry);
 		settle_removed(fs, &o);
 	}

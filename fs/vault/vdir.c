@@ -1,5 +1,6 @@
 #include "vdir.h"
 
+#include "log.h"
 #include "text.h"
 #include "xio.h"
 
@@ -112,14 +113,37 @@ static bool is_absent(int dirfd, const char *entry)
 	       errno == ENOENT;
 }
 
+void vdir_long_name_keep(int dirfd, const struct backing_name *name)
+{
+	char file[COMPANION_NAME_MAX];
+
+	if (!name->is_long)
+		return;
+	long_name_file(name->entry, file);
+	if (is_absent(dirfd, file) && vdir_long_name_put(dirfd, name))
+		log_error("a long name is lost: %s", file);
+}
+
 void vdir_long_name_drop(int dirfd, const char *entry)
 {
 	char file[COMPANION_NAME_MAX];
 
+	char full[NAME_FULL_MAX];
+	size_t len = 0;
+	int err;
+
 	if (name_classify(entry) != NAME_KIND_LONG || !is_absent(dirfd, entry))
 		return;
 	long_name_file(entry, file);
+	err = xio_read_file(dirfd, file, full, sizeof full, &len);
 	unlinkat(dirfd, file, 0);
+	/*
+	 * Another mount may have made the entry before the file went. One that
+	 * makes it from now on finds the file missing afterwards.
+	 */
+	if (!err && !is_absent(dirfd, entry) &&
+	    vdir_put_beside(dirfd, file, full, len))
+		log_error("a long name is lost: %s", file);
 }
 
 static int long_plain_name(const struct vault *vault, int dirfd,
@@ -272,8 +296,10 @@ int vdir_make(int parent_fd, const uint8_t parent_id[static DIRID_LEN],
 	if (!err)
 		err = vdir_rename_exclusive(parent_fd, temp, parent_fd,
 					    name->entry);
-	if (!err)
+	if (!err) {
+		vdir_long_name_keep(parent_fd, name);
 		return 0;
+	}
 	if (fd >= 0 && vdir_chmod(fd, S_IRWXU) == 0)
 		unlinkat(fd, NAME_DIRID_FILE, 0);
 	unlinkat(parent_fd, temp, AT_REMOVEDIR);

@@ -35,10 +35,12 @@ MUST_CHECK int vdir_check_empty(int dirfd);
 
 /*
  * What must lie beside an entry with a long name: make it before the entry
- * appears (nothing to do for short names), and drop it after the entry went.
- * Dropping does nothing while the entry is there.
+ * appears (nothing to do for short names), keep it once the entry is there, as
+ * another mount may have dropped it in between, and drop it after the entry
+ * went. Dropping does nothing while the entry is there.
  */
 MUST_CHECK int vdir_long_name_put(int dirfd, const struct backing_name *name);
+void vdir_long_name_keep(int dirfd, const struct backing_name *name);
 void vdir_long_name_drop(int dirfd, const char *entry);
 
 /*

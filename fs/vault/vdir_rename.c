@@ -9,7 +9,8 @@
 
 /* Companions of the symbolic links at both ends; "" where there is none. */
 struct end_links {
-	bool across; /* the two directories differ */
+	bool across;	  /* the two directories differ */
+	bool target_last; /* the target has no other name */
 	char moved[VLINK_COMPANION_MAX];
 	char target[VLINK_COMPANION_MAX];
 };
@@ -41,11 +42,20 @@ static bool is_last_link(int dirfd, const char *entry)
 }
 
 /* Another hard link in the same directory may still need the companion. */
+static void drop_companion(int dirfd, const char *companion, bool last)
+{
+	if (last)
+		vlink_companion_drop(dirfd, companion);
+	else
+		vlink_companion_settle(dirfd, companion);
+}
+
+/* The link that lies elsewhere, as entry, is not (or no more) in dirfd. */
 static void drop_unless_shared(int link_fd, const char *entry, int dirfd,
 			       const char *companion)
 {
-	if (companion[0] && is_last_link(link_fd, entry))
-		vlink_companion_drop(dirfd, companion);
+	if (companion[0])
+		drop_companion(dirfd, companion, is_last_link(link_fd, entry));
 }
 
 static void undo_links(const struct vdir_rename *r, const struct end_links *l)
@@ -75,11 +85,18 @@ static int prepare_links(const struct vdir_rename *r, struct end_links *l)
 		err = vlink_companion_copy(r->from_fd, r->to_fd, l->moved);
 	if (!err && l->target[0] && exchange)
 		err = vlink_companion_copy(r->to_fd, r->from_fd, l->target);
-	if (!err && !exchange && !is_last_link(r->to_fd, r->to->entry))
-		l->target[0] = '\0';
+	if (l->target[0])
+		l->target_last = is_last_link(r->to_fd, r->to->entry);
 	if (err)
 		undo_links(r, l);
 	return err;
+}
+
+static void keep_companion(int from_fd, int to_fd, const char *companion)
+{
+	if (vlink_companion_keep(from_fd, to_fd, companion))
+		log_error("the target of a symbolic link is lost: %s",
+			  companion);
 }
 
 /* Drop the companions of links that have left. */
@@ -87,12 +104,15 @@ static void finish_links(const struct vdir_rename *r, const struct end_links *l)
 {
 	if (strcmp(l->moved, l->target) == 0)
 		return;
+	keep_companion(r->from_fd, r->to_fd, l->moved);
+	if (r->flags & RENAME_EXCHANGE)
+		keep_companion(r->to_fd, r->from_fd, l->target);
 	drop_unless_shared(r->to_fd, r->to->entry, r->from_fd, l->moved);
 	if (r->flags & RENAME_EXCHANGE)
 		drop_unless_shared(r->from_fd, r->from->entry, r->to_fd,
 				   l->target);
 	else
-		vlink_companion_drop(r->to_fd, l->target);
+		drop_companion(r->to_fd, l->target, l->target_last);
 }
 
 /* For file systems that cannot exchange: the target is absent for a moment. */
@@ -189,6 +209,10 @@ static int rename_apart(const struct vdir_rename *r, bool across)
 			undo_links(r, &links);
 		else
 			finish_links(r, &links);
+		if (!err)
+			vdir_long_name_keep(r->to_fd, r->to);
+		if (!err && (r->flags & RENAME_EXCHANGE))
+			vdir_long_name_keep(r->from_fd, r->from);
 	}
 	vdir_long_name_drop(r->to_fd, r->to->entry);
 	vdir_long_name_drop(r->from_fd, r->from->entry);

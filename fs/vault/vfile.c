@@ -244,6 +244,7 @@ int vfile_create_as(struct vault *vault, int dirfd,
 		vfile_close(f);
 		return err;
 	}
+	vdir_long_name_keep(dirfd, name);
 	f->writable = true;
 	f->holes_known = true;
 	*out = f;

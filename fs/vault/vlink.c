@@ -1,6 +1,7 @@
 #include "vlink.h"
 
 #include "fernet_text.h"
+#include "log.h"
 #include "text.h"
 #include "xio.h"
 
@@ -174,4 +175,74 @@ void vlink_companion_drop(int dirfd, const char *companion)
 {
 	if (companion[0])
 		unlinkat(dirfd, companion, 0);
+}
+
+int vlink_companion_keep(int from_fd, int to_fd, const char *companion)
+{
+	struct stat st;
+
+	if (!companion[0] ||
+	    fstatat(to_fd, companion, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	return vlink_companion_copy(from_fd, to_fd, companion);
+}
+
+static int points_to(int dirfd, const struct dirent *d, const char *companion,
+		     bool *needed)
+{
+	char own[VLINK_COMPANION_MAX] = "";
+	int err;
+
+	if (d->d_type != DT_LNK && d->d_type != DT_UNKNOWN)
+		return 0;
+	err = vlink_companion(dirfd, d->d_name, own);
+	*needed = !err && strcmp(own, companion) == 0;
+	return err == -ENOENT ? 0 : err; /* it went just now */
+}
+
+/* Does a link in this directory point to the companion? */
+static int is_needed(int dirfd, const char *companion, bool *needed)
+{
+	CLEANUP_DIR DIR *dir = NULL;
+	const struct dirent *d;
+	int err = 0,
+	    fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	*needed = false;
+	while (!err && !*needed) {
+		errno = 0;
+		d = readdir(dir);
+		if (!d)
+			return -errno;
+		err = points_to(dirfd, d, companion, needed);
+	}
+	return err;
+}
+
+void vlink_companion_settle(int dirfd, const char *companion)
+{
+	CLEANUP_FREE char *token = NULL;
+	bool needed = true;
+	size_t len = 0;
+
+	if (!companion[0] || is_needed(dirfd, companion, &needed) || needed)
+		return;
+	token = malloc(TOKEN_TEXT_MAX);
+	if (!token ||
+	    xio_read_file(dirfd, companion, token, TOKEN_TEXT_MAX, &len))
+		return;
+	unlinkat(dirfd, companion, 0);
+	/* another mount may have linked it here just before */
+	if ((is_needed(dirfd, companion, &needed) || needed) &&
+	    vdir_put_beside(dirfd, companion, token, len))
+		log_error("the target of a symbolic link is lost: %s",
+			  companion);
 }

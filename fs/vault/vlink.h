@@ -34,6 +34,18 @@ MUST_CHECK int vlink_companion(int dirfd, const char *entry,
 			       char companion[static VLINK_COMPANION_MAX]);
 MUST_CHECK int vlink_companion_copy(int from_fd, int to_fd,
 				    const char *companion);
+/*
+ * The link is in to_fd now. Another mount that dropped the companion meanwhile
+ * did not see it: then copy it once more.
+ */
+MUST_CHECK int vlink_companion_keep(int from_fd, int to_fd,
+				    const char *companion);
 void vlink_companion_drop(int dirfd, const char *companion);
+/*
+ * A link that has other names (hard links) lost one in this directory: drop
+ * the companion, unless another name here needs it. It stays where that cannot
+ * be seen.
+ */
+void vlink_companion_settle(int dirfd, const char *companion);
 
 #endif

@@ -159,10 +159,8 @@ def long_links_move_with_their_targets():
             os.symlink("o" * 4000, m / f"d/exchanged{n}")
             for name in ("moved", "replaced"):
                 os.rename(m / f"{name}{n}", m / f"d/{name}{n}")
-            os.makedirs(m / "e", exist_ok=True)
-            os.rename(m / f"linked{n}", m / f"e/l{n}")
-            os.link(m / f"e/l{n}", m / f"d/linked{n}", follow_symlinks=False)
-            os.unlink(m / f"e/l{n}")
+            os.link(m / f"linked{n}", m / f"d/linked{n}", follow_symlinks=False)
+            os.unlink(m / f"linked{n}")
             renameat2(m / f"exchanged{n}", m / f"d/exchanged{n}", EXCHANGE)
         m.remount()
         for n in (100, 3100, 4095):
@@ -170,8 +168,38 @@ def long_links_move_with_their_targets():
                 eq(os.readlink(m / f"d/{name}{n}"), name[0] * n, name)
             eq(os.readlink(m / f"exchanged{n}"), "o" * 4000)
             os.unlink(m / f"exchanged{n}")
-        frond.run("rm", "-r", m / "d", m / "e")
+        frond.run("rm", "-r", m / "d")
         eq([n for n in os.listdir(m.vault) if "link" in n], [], "targets left behind")
+
+
+@check(plain=False)
+def targets_of_long_links_stay_beside_every_name_and_nowhere_else():
+    def beside(m, d="."):
+        at = m.vault if d == "." else os.fsdecode(m.backing(m / d))
+        return len([n for n in os.listdir(at) if n.endswith(".link")])
+    with frond.Mount() as m:
+        for d in "abc":
+            os.mkdir(m / d)
+        for n in (3100, 4095):
+            os.symlink("t" * n, m / f"l{n}")
+            for name in (f"a/l{n}", f"a/again{n}", f"b/l{n}"):
+                os.link(m / f"l{n}", m / name, follow_symlinks=False)
+            os.unlink(m / f"l{n}")
+        eq((beside(m), beside(m, "a"), beside(m, "b")), (0, 2, 2), "linked away")
+        for n in (3100, 4095):
+            os.rename(m / f"a/l{n}", m / f"c/l{n}")
+        eq((beside(m, "a"), beside(m, "c")), (2, 2), "one of two names moved")
+        for n in (3100, 4095):
+            os.rename(m / f"a/again{n}", m / f"c/again{n}")
+            os.rename(put(m / "f"), m / f"b/l{n}")
+        eq((beside(m, "a"), beside(m, "b"), beside(m, "c")), (0, 0, 2), "the other, too")
+        m.remount()
+        for n in (3100, 4095):
+            eq(os.readlink(m / f"c/l{n}"), "t" * n)
+            os.unlink(m / f"c/l{n}")
+            eq(os.readlink(m / f"c/again{n}"), "t" * n)
+            os.unlink(m / f"c/again{n}")
+        eq(beside(m, "c"), 0)
 
 
 @check(root=True)

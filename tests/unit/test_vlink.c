@@ -17,6 +17,22 @@ int __wrap_symlinkat(const char *target, int dirfd, const char *name)
 	return __real_symlinkat(target, dirfd, name);
 }
 
+/* Another mount: links AAAC of this directory just before a companion goes. */
+static int elsewhere_fd = -1;
+
+int __real_unlinkat(int dirfd, const char *name, int flags);
+int __wrap_unlinkat(int dirfd, const char *name, int flags);
+
+int __wrap_unlinkat(int dirfd, const char *name, int flags)
+{
+	if (elsewhere_fd >= 0 && strstr(name, NAME_LINK_SUFFIX)) {
+		assert_int_equal(linkat(elsewhere_fd, "AAAC", dirfd, "AAAZ", 0),
+				 0);
+		elsewhere_fd = -1;
+	}
+	return __real_unlinkat(dirfd, name, flags);
+}
+
 /* Targets longer than this make tokens longer than a link can hold. */
 static size_t longest_direct(void)
 {
@@ -347,6 +363,93 @@ static void test_rename__hard_linked_links_keep_theirs(void **state)
 	close(p.b);
 }
 
+/* A name in each directory, the companion beside both; a's has a second. */
+static struct places link_thrice(const struct fixture *fx,
+				 char companion[static VLINK_COMPANION_MAX])
+{
+	struct places p = make_places(fx);
+
+	long_link(fx, p.a, "AAAA", '1');
+	assert_int_equal(vlink_companion(p.a, "AAAA", companion), 0);
+	assert_int_equal(linkat(p.a, "AAAA", p.a, "AAAB", 0), 0);
+	assert_int_equal(vlink_companion_copy(p.a, p.b, companion), 0);
+	assert_int_equal(linkat(p.a, "AAAA", p.b, "AAAC", 0), 0);
+	return p;
+}
+
+static void test_companions__go_with_the_last_name_beside_them(void **state)
+{
+	const struct fixture *fx = *state;
+	char companion[VLINK_COMPANION_MAX];
+	struct places p = link_thrice(fx, companion);
+
+	/* a stranger that looks alike, and a link of another target */
+	fx_write(p.a, "AAAD", companion, 33);
+	long_link(fx, p.a, "AAAE", '2');
+	unlinkat(p.a, "AAAA", 0);
+	vlink_companion_settle(p.a, companion);
+	assert_int_equal(target_of(fx, p.a, "AAAB"), '1');
+	unlinkat(p.a, "AAAB", 0);
+	vlink_companion_settle(p.a, companion);
+	assert_false(fx_exists(p.a, companion));
+	assert_int_equal(target_of(fx, p.a, "AAAE"), '2');
+	assert_int_equal(target_of(fx, p.b, "AAAC"), '1');
+	close(p.a);
+	close(p.b);
+}
+
+static void test_companions__of_links_that_other_mounts_make(void **state)
+{
+	const struct fixture *fx = *state;
+	char companion[VLINK_COMPANION_MAX];
+	struct places p = link_thrice(fx, companion);
+
+	unlinkat(p.a, "AAAA", 0);
+	unlinkat(p.a, "AAAB", 0);
+	elsewhere_fd = p.b;
+	vlink_companion_settle(p.a, companion);
+	assert_int_equal(elsewhere_fd, -1);
+	assert_int_equal(target_of(fx, p.a, "AAAZ"), '1');
+	/* dropped by another mount just before the link got there */
+	unlinkat(p.a, companion, 0);
+	assert_int_equal(vlink_companion_keep(p.b, p.a, companion), 0);
+	assert_int_equal(target_of(fx, p.a, "AAAZ"), '1');
+	close(p.a);
+	close(p.b);
+}
+
+static void test_rename__companions_leave_with_a_hard_link(void **state)
+{
+	const struct fixture *fx = *state;
+	char companion[VLINK_COMPANION_MAX];
+	struct places p = link_thrice(fx, companion);
+	struct backing_name from = {.entry = "AAAA"}, to = {.entry = "AAAG"};
+	struct vdir_rename r = {.from_fd = p.a,
+				.to_fd = p.b,
+				.from = &from,
+				.to = &to,
+				.moved_is_link = true};
+
+	assert_int_equal(vdir_rename(&r), 0);
+	assert_int_equal(target_of(fx, p.a, "AAAB"), '1');
+	strcpy(from.entry, "AAAB");
+	strcpy(to.entry, "AAAH");
+	assert_int_equal(vdir_rename(&r), 0);
+	assert_int_equal(fx_count(p.a), 1);
+	assert_int_equal(target_of(fx, p.b, "AAAG"), '1');
+	/* replaced one after the other, the last takes it along */
+	r.moved_is_link = false;
+	r.target_is_link = true;
+	for (const char *name = "CGH"; *name; name++) {
+		to.entry[3] = *name;
+		fx_write(p.a, from.entry, "x", 1);
+		assert_int_equal(vdir_rename(&r), 0);
+		assert_int_equal(fx_exists(p.b, companion), *name != 'H');
+	}
+	close(p.a);
+	close(p.b);
+}
+
 static void test_rename__a_link_without_companion_moves(void **state)
 {
 	const struct fixture *fx = *state;
@@ -380,6 +483,9 @@ int main(void)
 		CASE(test_rename__companions_follow),
 		CASE(test_rename__within_a_directory),
 		CASE(test_rename__hard_linked_links_keep_theirs),
+		CASE(test_companions__go_with_the_last_name_beside_them),
+		CASE(test_companions__of_links_that_other_mounts_make),
+		CASE(test_rename__companions_leave_with_a_hard_link),
 		CASE(test_rename__a_link_without_companion_moves),
 	};
 
