@@ -1,7 +1,8 @@
 /*
  * How fast one core seals and opens 4 KiB chunks: OpenSSL one token per call
- * against batches on each backend. Times are CPU times of the thread, the
- * best of several rounds, so that a busy machine disturbs little.
+ * against batches on each backend. Times are CPU times of the thread; every
+ * line is measured once a round, and its best round counts, so that a busy
+ * machine disturbs little and all lines alike.
  *
  *   fernet_speed [SECONDS-PER-LINE]
  */
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TAG = 8, CHUNK = 4096, COUNT = 256, ROUNDS = 3 };
+enum { TAG = 8, CHUNK = 4096, COUNT = 256, ROUNDS = 5 };
 enum { TOKEN = FERNET_TOKEN_LEN(TAG + CHUNK) };
 
 struct bench {
@@ -64,16 +65,12 @@ static double round_speed(struct bench *bench, bool sealing, size_t batch)
 	return bytes / took / 1e9;
 }
 
-static double speed(struct bench *bench, bool sealing, size_t batch)
+static void measure(struct bench *bench, bool sealing, size_t batch,
+		    double *best)
 {
-	double best = 0;
+	double now = round_speed(bench, sealing, batch);
 
-	for (int i = 0; i < ROUNDS; i++) {
-		double now = round_speed(bench, sealing, batch);
-
-		best = now > best ? now : best;
-	}
-	return best;
+	*best = now > *best ? now : *best;
 }
 
 static void set_up(struct bench *bench)
@@ -115,35 +112,59 @@ static bool use_backend(struct bench *bench, const char *name)
 	return true;
 }
 
-int main(int argc, char **argv)
-{
-	static const char *const names[] = {"openssl", "ipsecmb"};
-	static const size_t batches[] = {1, 2, 8, 16, 32, 256};
-	static struct bench bench;
-	double seal_base = 0, open_base = 0;
+static const char *const names[] = {"openssl", "ipsecmb"};
+static const size_t batches[] = {1, 2, 8, 16, 32, 256};
+enum { NAMES = sizeof names / sizeof *names };
+enum { BATCHES = sizeof batches / sizeof *batches };
 
-	bench.seconds = argc > 1 ? atof(argv[1]) : 0.6;
-	set_up(&bench);
+/* GB/s; 0 where the backend is not here. */
+struct line {
+	double seal, open;
+};
+
+static void run_round(struct bench *bench, struct line lines[NAMES][BATCHES])
+{
+	for (size_t b = 0; b < NAMES; b++) {
+		if (!use_backend(bench, names[b]))
+			continue;
+		for (size_t i = 0; i < BATCHES; i++) {
+			measure(bench, true, batches[i], &lines[b][i].seal);
+			measure(bench, false, batches[i], &lines[b][i].open);
+		}
+	}
+}
+
+static void print_lines(const struct line lines[NAMES][BATCHES])
+{
+	const struct line *base = &lines[0][0];
+
 	printf("%-9s%6s%12s%8s%12s%8s\n", "backend", "batch", "seal GB/s",
 	       "ratio", "open GB/s", "ratio");
-	for (size_t b = 0; b < sizeof names / sizeof *names; b++) {
-		if (!use_backend(&bench, names[b])) {
+	for (size_t b = 0; b < NAMES; b++) {
+		if (lines[b][0].seal == 0) {
 			printf("%-9s not here\n", names[b]);
 			continue;
 		}
-		for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
-			double seal = speed(&bench, true, batches[i]);
-			double open = speed(&bench, false, batches[i]);
+		for (size_t i = 0; i < BATCHES; i++) {
+			const struct line *l = &lines[b][i];
 
-			if (seal_base == 0) {
-				seal_base = seal;
-				open_base = open;
-			}
 			printf("%-9s%6zu%12.2f%8.2f%12.2f%8.2f\n", names[b],
-			       batches[i], seal, seal / seal_base, open,
-			       open / open_base);
+			       batches[i], l->seal, l->seal / base->seal,
+			       l->open, l->open / base->open);
 		}
 	}
+}
+
+int main(int argc, char **argv)
+{
+	static struct bench bench;
+	static struct line lines[NAMES][BATCHES];
+
+	bench.seconds = argc > 1 ? atof(argv[1]) : 0.6;
+	set_up(&bench);
+	for (int i = 0; i < ROUNDS; i++)
+		run_round(&bench, lines);
+	print_lines(lines);
 	fernet_ctx_free(bench.ctx);
 	free(bench.chunks);
 	free(bench.tokens);
