@@ -8,6 +8,13 @@
  * head that chains is what a crash leaves, and is taken in. Thread-safe within
  * a process; one process at a time writes (a lock on the file, for shared
  * mounts).
+ *
+ * The head is replaced by rename and not written in place: a copy of the
+ * vault made at any moment then has a whole one.
+ *
+ * A damaged log goes on, or the damage would end all sharing: the next record
+ * follows the digest ff..ff, which nothing has, so that vlog_verify() finds
+ * the place ever after. Records are counted and read by their places.
  */
 #ifndef FROND_VLOG_H
 #define FROND_VLOG_H
@@ -49,12 +56,13 @@ struct vlog_record {
 struct vlog;
 MUST_CHECK int vlog_open(struct vault *vault, struct vlog **out);
 void vlog_close(struct vlog *log);
-/* Durable when it returns 0; r->seq and time_s are filled in. */
+/* Durable when it returns 0; r->seq and time_s are filled in. -EROFS. */
 MUST_CHECK int vlog_append(struct vlog *log, struct vlog_record *r);
 /* How many records; reading beyond is -ENODATA, a damaged one -EBADMSG. */
 uint64_t vlog_count(struct vlog *log);
 MUST_CHECK int vlog_read(struct vlog *log, uint64_t seq, struct vlog_record *r);
-/* Check the whole chain. -EBADMSG: *what and *seq tell what and where. */
+/* Check the whole chain. -EBADMSG: *what and *seq tell what and where; 0: NONE
+ * and the number of records. */
 enum vlog_fault {
 	VLOG_FAULT_NONE,
 	VLOG_FAULT_RECORD, /* record seq is altered */
