@@ -60,6 +60,12 @@ MUST_CHECK int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd,
 MUST_CHECK int fs_enter(struct fs *fs, struct inode *parent, int dirfd,
 			const char *entry, struct fuse_entry_param *e);
 
+/*
+ * A directory was found not to be empty. If it looks so, as all that is in
+ * there are strangers to the vault, say in the log where they lie.
+ */
+void fs_explain_not_empty(struct fs *fs, struct inode *dir); /* ops_dir.c */
+
 /* A name that a request is about: where it lies, or would lie. */
 struct fs_name {
 	struct inode *dir;

@@ -2,6 +2,7 @@
 #include "dir_cache.h"
 #include "log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -100,19 +101,29 @@ static void stat_from_dirent(const struct listing *l, const struct dirent64 *d,
 	st->st_mode = (mode_t)DTTOIF(d->d_type);
 }
 
+/* Say what is wrong with a backing entry, and where to find it. */
+static void log_stranger(struct fs *fs, struct inode *dir, const char *entry,
+			 const char *what, int err)
+{
+	CLEANUP_FREE char *path = inode_plain_path(fs->inodes, dir);
+	CLEANUP_FREE char *backing = NULL;
+	bool top = dir == inode_of(fs->inodes, FUSE_ROOT_ID);
+
+	if (inode_backing_path(fs->inodes, dir, &backing))
+		return;
+	log_warning("%s: %s \"%s/%s%s%s\": %s", path ? path : "?", what,
+		    fs->vault->path, top ? "" : backing, top ? "" : "/", entry,
+		    err == -EBADMSG ? "it does not belong there"
+				    : strerror(-err));
+}
+
 /* Foreign and damaged entries are left out, and named once. */
 static void complain(const struct listing *l, const char *entry, int err)
 {
-	CLEANUP_FREE char *path = NULL;
-
 	if (l->h->complained)
 		return;
 	l->h->complained = true;
-	path = inode_plain_path(l->fs->inodes, l->dir);
-	log_warning("%s: the backing entry \"%s\" is left out: %s",
-		    path ? path : "?", entry,
-		    err == -EBADMSG ? "it does not belong there"
-				    : strerror(-err));
+	log_stranger(l->fs, l->dir, entry, "a listing leaves out", err);
 }
 
 /* 0, -ENOENT: not to be shown, or what makes the listing fail. */
@@ -225,6 +236,72 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		fs_reply_err(req, err);
 	else
 		fuse_reply_buf(req, buf, l.used);
+}
+
+struct stranger {
+	char entry[NAME_BACKING_MAX + 1];
+	int err; /* why no listing shows it; 0: there is none */
+};
+
+/* A .frondfs is another vault's, wherever directories are removed. */
+static int why_not_shown(struct fs *fs, int fd,
+			 const uint8_t dirid[static DIRID_LEN],
+			 const char *entry)
+{
+	char plain[NAME_PLAIN_MAX + 1];
+
+	if (strcmp(entry, NAME_VAULT_DIR) == 0)
+		return -EBADMSG;
+	return vdir_plain_name(fs->vault, fd, dirid, entry, plain);
+}
+
+/* The first entry that no listing shows, where none is shown. */
+static void find_stranger(struct fs *fs, DIR *dir,
+			  const uint8_t dirid[static DIRID_LEN],
+			  struct stranger *s)
+{
+	const struct dirent *d;
+	int err;
+
+	s->err = 0;
+	while ((d = readdir(dir))) {
+		if (is_dot(d->d_name) || is_dotdot(d->d_name))
+			continue;
+		err = why_not_shown(fs, dirfd(dir), dirid, d->d_name);
+		if (!err) {
+			s->err = 0;
+			return;
+		}
+		if (err != -ENOENT && !s->err) {
+			s->err = err;
+			snprintf(s->entry, sizeof s->entry, "%s", d->d_name);
+		}
+	}
+}
+
+void fs_explain_not_empty(struct fs *fs, struct inode *dir)
+{
+	CLEANUP_DIR DIR *stream = NULL;
+	uint8_t dirid[DIRID_LEN];
+	struct stranger s;
+	int path_fd, fd;
+
+	if (inode_dirid(fs->inodes, dir, dirid) ||
+	    inode_dirfd_get(fs->inodes, dir, &path_fd))
+		return;
+	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	inode_dirfd_put(fs->inodes, dir);
+	if (fd < 0)
+		return;
+	stream = fdopendir(fd);
+	if (!stream) {
+		close(fd);
+		return;
+	}
+	find_stranger(fs, stream, dirid, &s);
+	if (s.err)
+		log_stranger(fs, dir, s.entry, "it looks empty but holds",
+			     s.err);
 }
 
 static void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size,

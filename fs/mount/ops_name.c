@@ -343,6 +343,8 @@ static int remove_dir(struct fs *fs, const struct fs_name *n)
 	inode_move_end(fs->inodes);
 	if (held)
 		inode_dirfd_put(fs->inodes, dir);
+	if (dir && err == -ENOTEMPTY)
+		fs_explain_not_empty(fs, dir);
 	if (dir)
 		inode_unref(fs->inodes, dir);
 	return err;
@@ -431,6 +433,8 @@ static int move(struct fs *fs, struct moving *m)
 	inode_move_end(fs->inodes);
 	if (!err && m->flags == 0)
 		settle_removed(fs, &m->target);
+	if (err == -ENOTEMPTY && m->target.inode)
+		fs_explain_not_empty(fs, m->target.inode);
 	return err;
 }
 

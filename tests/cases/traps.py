@@ -5,6 +5,7 @@ case has by its name. The others: truncation at open and O_TMPFILE in
 posix_open and posix_unlinked, locks that outlive their owner in locks, set-id
 bits in multi_user, short reads over damage in damage, times in posix_meta.
 """
+import errno
 import os
 import random
 import resource
@@ -16,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 import tokens
-from frond import blob, check, eq, get, put, run
+from frond import blob, check, eq, get, put, raises, run
 
 
 def last_tag(keys, path):
@@ -178,6 +179,32 @@ def a_directory_is_never_without_its_id():
             if ".frondfs" not in d:
                 assert ".dirid" in names, d
         eq([n for n in os.listdir(m.vault) if n.startswith(".tmp-")], [], "left behind")
+
+
+@check(plain=False)
+def strangers_that_keep_a_directory_are_named_in_the_log():
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        os.mkdir(m / "other")
+        place = os.fsdecode(m.backing(m / "d"))
+        put(os.path.join(place, "conflicted copy.txt"), b"foreign")
+        stranger = f'"{place}/conflicted copy.txt"'
+        eq(os.listdir(m / "d"), [])
+        eq(m.log().count(f"leaves out {stranger}"), 1, m.log())
+        raises(errno.ENOTEMPTY, os.rmdir, m / "d")
+        eq(m.log().count(f"looks empty but holds {stranger}"), 1, m.log())
+        raises(errno.ENOTEMPTY, os.rename, m / "other", m / "d")
+        eq(m.log().count(f"looks empty but holds {stranger}"), 2, m.log())
+        # What a listing shows needs no word.
+        put(m / "d/seen")
+        raises(errno.ENOTEMPTY, os.rmdir, m / "d")
+        eq(m.log().count("looks empty"), 2, m.log())
+        os.unlink(m / "d/seen")
+        os.unlink(os.path.join(place, "conflicted copy.txt"))
+        os.rmdir(m / "d")
+        put(os.path.join(m.vault, "note.txt"))
+        eq(os.listdir(m.path), ["other"])
+        assert f'"{m.vault}/note.txt"' in m.log(), m.log()
 
 
 frond.main()
