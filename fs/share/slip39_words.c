@@ -40,7 +40,8 @@ static unsigned take_bits(const uint16_t *words, unsigned *at, unsigned bits)
 	while (bits-- > 0) {
 		unsigned place = WORD_BITS - 1 - *at % WORD_BITS;
 
-		value = value << 1 | (words[*at / WORD_BITS] >> place & 1u);
+		value = value << 1 |
+			((unsigned)words[*at / WORD_BITS] >> place & 1u);
 		++*at;
 	}
 	return value;
@@ -247,7 +248,8 @@ int slip39_unpack(const uint8_t in[static SLIP39_PACKED_LEN],
 	if (in[SLIP39_PACKED_LEN - 1] & ((1u << spare) - 1))
 		return -EINVAL;
 	for (unsigned bit = 0; bit < SLIP39_WORDS * WORD_BITS; bit++)
-		put_bits(w.word, &at, in[bit / 8] >> (7 - bit % 8) & 1u, 1);
+		put_bits(w.word, &at,
+			 (unsigned)in[bit / 8] >> (7 - bit % 8) & 1u, 1);
 	err = decode(&w, share);
 	sodium_memzero(&w, sizeof w);
 	return err;
