@@ -286,8 +286,13 @@ stage_fuzz() {
 stage_install() {
 	local prefix=$tmp/prefix file link
 	build release || return 0
+	# A list of what was really installed may lie there, to uninstall it.
+	[ -e build/release/install_manifest.txt ] &&
+		cp build/release/install_manifest.txt "$tmp/manifest"
 	cmake --install build/release --prefix "$prefix" >"$logs/install.log" 2>&1 ||
 		fail "cmake --install"
+	rm -f build/release/install_manifest.txt
+	[ -e "$tmp/manifest" ] && cp "$tmp/manifest" build/release/install_manifest.txt
 	for file in bin/frondfs share/man/man1/frondfs.1 share/man/man5/frondfs-format.5 \
 		share/frondfs/recover.py share/bash-completion/completions/frondfs; do
 		if [ -s "$prefix/$file" ]; then
