@@ -436,15 +436,13 @@ static void finish(struct request *r, CURLcode result)
 	request_free(r);
 }
 
-int bot_api_run(struct bot_api *api, int timeout_ms)
+/* Move everything on, and end what is over; *ended: how many were. */
+static int perform(struct bot_api *api, unsigned *ended)
 {
 	int running, left;
 	CURLMsg *message;
 
-	if (curl_multi_perform(api->multi, &running) != CURLM_OK)
-		return -EIO;
-	if (running > 0 || timeout_ms > 0)
-		curl_multi_poll(api->multi, NULL, 0, timeout_ms, NULL);
+	*ended = 0;
 	if (curl_multi_perform(api->multi, &running) != CURLM_OK)
 		return -EIO;
 	while ((message = curl_multi_info_read(api->multi, &left))) {
@@ -456,6 +454,19 @@ int bot_api_run(struct bot_api *api, int timeout_ms)
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
 				  &private);
 		finish((struct request *)private, result);
+		++*ended;
 	}
 	return 0;
+}
+
+int bot_api_run(struct bot_api *api, int timeout_ms)
+{
+	unsigned ended;
+	int err = perform(api, &ended);
+
+	if (err || ended)
+		return err;
+	if (curl_multi_poll(api->multi, NULL, 0, timeout_ms, NULL) != CURLM_OK)
+		return -EIO;
+	return perform(api, &ended);
 }
