@@ -69,12 +69,15 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static int make_file(fuse_req_t req, const struct fs_name *n, mode_t mode,
 		     struct vfile **vf)
 {
+	struct fs *fs = fs_of(req);
 	int err = creds_assume(req, fuse_req_ctx(req)->umask);
 
 	if (err)
 		return err;
-	err = vfile_create(fs_of(req)->vault, n->dirfd, n->dirid, &n->backing,
-			   mode, vf);
+	do {
+		err = vfile_create(fs->vault, n->dirfd, n->dirid, &n->backing,
+				   mode, vf);
+	} while (err && fs_spare_fd(fs, err));
 	creds_restore(req);
 	return err;
 }

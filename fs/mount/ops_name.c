@@ -81,7 +81,9 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name,
 	}
 	err = creds_assume(req, fuse_req_ctx(req)->umask);
 	if (!err) {
-		err = make_node(fs, &n, m);
+		do {
+			err = make_node(fs, &n, m);
+		} while (err && fs_spare_fd(fs, err));
 		creds_restore(req);
 	}
 	reply_made(req, &n, err);
@@ -174,7 +176,9 @@ static void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 		fs_reply_err(req, err);
 		return;
 	}
-	err = make_link(fs, inode_of(fs->inodes, ino), &to);
+	do {
+		err = make_link(fs, inode_of(fs->inodes, ino), &to);
+	} while (err && fs_spare_fd(fs, err));
 	reply_made(req, &to, err);
 }
 
@@ -358,7 +362,9 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
 	int err = fs_name_init(fs, parent, name, &n);
 
 	if (!err) {
-		err = remove(fs, &n);
+		do {
+			err = remove(fs, &n);
+		} while (err && fs_spare_fd(fs, err));
 		fs_name_fini(fs, &n);
 	}
 	fs_reply_err(req, err);
@@ -475,7 +481,9 @@ static int rename_request(struct fs *fs, fuse_ino_t parent, const char *name,
 		return err;
 	err = fs_name_init(fs, new_parent, new_name, &m.to);
 	if (!err) {
-		err = rename_names(fs, &m);
+		do {
+			err = rename_names(fs, &m);
+		} while (err && fs_spare_fd(fs, err));
 		fs_name_fini(fs, &m.to);
 	}
 	fs_name_fini(fs, &m.from);

@@ -211,27 +211,37 @@ def directories_removed_while_open_end_well_however_many_are_open():
 
 @check(plain=False)
 def locks_that_took_every_descriptor_do_not_stop_the_rest():
-    n = 500
+    n, deep = 500, "a/b/c/d/e/f/g"
     with frond.Mount("shared", nofile=400) as m:
+        os.makedirs(m / deep)
+        put(m / f"{deep}/inside", b"deep")
         for i in range(n):
-            os.mkdir(m / f"d{i}")
-            put(m / f"d{i}/f", blob(5000, i))
+            put(m / f"f{i}", blob(5000, i))
+        m.remount()             # no directory but the top one is open
         fds, refused = [], 0
         for i in range(n):
-            fds.append(os.open(m / f"d{i}/f", os.O_RDWR))
+            fds.append(os.open(m / f"f{i}", os.O_RDWR))
             try:
                 fcntl.flock(fds[-1], fcntl.LOCK_EX)
             except OSError as e:
                 assert e.errno in (errno.EMFILE, errno.ENOLCK), e
                 refused += 1
         assert refused, "the locks did not need every descriptor"
+        eq(os.listdir(m / deep), ["inside"])
+        eq(get(m / f"{deep}/inside"), b"deep")
+        put(m / f"{deep}/new", b"new")
+        os.makedirs(m / f"{deep}/h/i/j")
+        os.rename(m / f"{deep}/h/i", m / f"a/{'i' * 250}")
+        os.symlink("t" * 4000, m / f"{deep}/link")
+        eq(os.readlink(m / f"{deep}/link"), "t" * 4000)
+        os.rename(m / f"{deep}/link", m / "a/b/link")
+        frond.run("rm", "-r", m / "a")
         for i in range(0, n, 3):
-            eq(get(m / f"d{i}/f"), blob(5000, i), f"file {i}")
-            eq(os.listdir(m / f"d{i}"), ["f"])
+            eq(get(m / f"f{i}"), blob(5000, i), f"file {i}")
             os.pwrite(fds[i], b"changed", 0)
         for fd in fds:
             os.close(fd)
-        eq(get(m / "d3/f")[:7], b"changed")
+        eq(get(m / "f3")[:7], b"changed")
 
 
 @check(plain=False)
