@@ -460,6 +460,31 @@ static void test_envelope_find__passes_over_damaged_ones(void **state)
 	}
 }
 
+static void test_envelope_find__knows_one_text(void **state)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm"
+				       "nopqrstuvwxyz0123456789-_";
+	uint8_t bytes[ENVELOPE_OVERHEAD + 3] = {1};
+
+	(void)state;
+	for (size_t len = ENVELOPE_OVERHEAD; len <= sizeof bytes; len++) {
+		CLEANUP_FREE char *text = NULL;
+		unsigned good = 0;
+
+		assert_int_equal(envelope_to_text(bytes, len, &text), 0);
+		for (size_t i = 0; i < 64; i++) {
+			uint8_t *found = NULL;
+			size_t at = 0, found_len;
+
+			text[strlen(text) - 1] = alphabet[i];
+			good += envelope_find(text, strlen(text), &at, &found,
+					      &found_len) == 0;
+			free(found);
+		}
+		assert_int_equal(good, 1);
+	}
+}
+
 /* A megabyte of what costs most: a candidate at every other character. */
 static void test_envelope_find__takes_time_by_length(void **state)
 {
@@ -505,6 +530,7 @@ int main(void)
 			test_envelope_find__puts_broken_lines_together),
 		cmocka_unit_test(test_envelope_find__finds_one_after_the_other),
 		cmocka_unit_test(test_envelope_find__passes_over_damaged_ones),
+		cmocka_unit_test(test_envelope_find__knows_one_text),
 		cmocka_unit_test(test_envelope_find__takes_time_by_length),
 	};
 

@@ -1,6 +1,7 @@
 #include "identity.h"
 
 #include "sharing_known.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -258,6 +259,57 @@ static void test_card_parse__refuses_names_that_deceive(void **state)
 	assert_name_refused(longest, CARD_NAME_MAX + 1);
 }
 
+/* What stands behind a NUL would not be signed for. */
+static void test_card_parse__refuses_what_a_nul_hides(void **state)
+{
+	struct card card = {.name = "a", .pub = alice.pub};
+	uint8_t bytes[5 + 64 + 64] = {3, 'a', 0, 'b', 0};
+
+	(void)state;
+	memcpy(bytes + 5, &alice.pub, 64);
+	sign_card(&card, &alice, bytes + 69);
+	assert_bytes_refused(bytes, sizeof bytes);
+}
+
+/* Each card has one text: bits too many in its last character are zero. */
+static void test_card_parse__knows_one_text(void **state)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm"
+				       "nopqrstuvwxyz0123456789-_";
+
+	(void)state;
+	for (int len = 1; len <= 3; len++) {
+		char name[4] = "xxx", text[CARD_TEXT_MAX], *last;
+		struct card card;
+		unsigned good = 0;
+
+		name[len] = '\0';
+		(void)card_of(&alice, name, "", text);
+		last = text + strlen(text) - 1;
+		for (size_t i = 0; i < 64; i++) {
+			*last = alphabet[i];
+			good += card_parse(text, strlen(text), &card) == 0;
+		}
+		assert_int_equal(good, 1);
+	}
+}
+
+/* In memory that ends where it ends, so that a sanitizer sees overreads. */
+static void test_utf8_valid__reads_no_further_than_it_may(void **state)
+{
+	static const char clover[] = "\xf0\x9f\x8d\x80";
+
+	(void)state;
+	for (size_t len = 0; len <= 4; len++) {
+		CLEANUP_FREE char *exact = malloc(len ? len : 1);
+
+		assert_non_null(exact);
+		memcpy(exact, clover, len);
+		assert_int_equal(utf8_valid(exact, len, UTF8_NAME),
+				 len == 0 || len == 4);
+	}
+}
+
 static void test_card_format__refuses_what_cannot_be_read(void **state)
 {
 	struct card card = {.name = "alice", .pub = alice.pub}, other;
@@ -338,6 +390,9 @@ int main(void)
 			test_card_parse__refuses_any_changed_character),
 		cmocka_unit_test(test_card_parse__refuses_names_that_deceive),
 		cmocka_unit_test(test_card_parse__refuses_weak_keys),
+		cmocka_unit_test(test_card_parse__refuses_what_a_nul_hides),
+		cmocka_unit_test(test_card_parse__knows_one_text),
+		cmocka_unit_test(test_utf8_valid__reads_no_further_than_it_may),
 		cmocka_unit_test(test_card_format__refuses_what_cannot_be_read),
 		cmocka_unit_test(
 			test_contact_name_check__takes_names_of_people),
