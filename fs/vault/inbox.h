@@ -122,9 +122,11 @@ bool inbox_has_entries(const struct inbox *in);
 struct inbox_entry {
 	bool granted; /* a granted file, else a locked one */
 	int error;    /* why it cannot be read: -ENOKEY, -EKEYREVOKED,
-			 -EKEYEXPIRED, -ENOENT (not attached); 0 */
+			 -EKEYEXPIRED, -EKEYREJECTED (not what was committed
+			 to), -ENOENT (not attached); 0 */
 	uint8_t set_id[SET_ID_LEN];
-	uint32_t entry; /* index in the manifest */
+	uint8_t key[16]; /* the inbox's own: set and sender */
+	uint32_t entry;	 /* index in the manifest; UINT32_MAX: all of it */
 };
 MUST_CHECK int inbox_entry_of(struct inbox *in, const struct statx *stx,
 			      struct inbox_entry *e); /* -ENOENT: ordinary */

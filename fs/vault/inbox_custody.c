@@ -1,0 +1,92 @@
+/* Shares that we keep for others, until their owner has us pass them on. */
+#include "inbox_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Needs the lock. */
+static struct parcel *find_kept(const struct inbox *in, const uint8_t *set_id,
+				unsigned index)
+{
+	for (struct parcel *p = in->parcels; p; p = p->next)
+		if (p->custody && p->custody == index && !p->released &&
+		    p->held_count && memcmp(p->set_id, set_id, SET_ID_LEN) == 0)
+			return p;
+	return NULL;
+}
+
+static int copy_inner(const struct envelope *e, uint8_t **inner, size_t *len,
+		      struct card *recipient)
+{
+	struct message_custody c;
+	uint8_t *copy;
+	int err = message_parse_custody(e, &c);
+
+	if (err)
+		return err;
+	copy = malloc(c.inner_len);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, c.inner, c.inner_len);
+	*recipient = c.recipient;
+	*inner = copy;
+	*len = c.inner_len;
+	return 0;
+}
+
+int inbox_release(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
+		  unsigned index, uint8_t **inner, size_t *len,
+		  struct card *recipient)
+{
+	uint8_t hash[SPOOL_HASH_LEN];
+	struct envelope e = {0};
+	const struct parcel *p;
+	int err;
+
+	pthread_rwlock_rdlock(&in->lock);
+	p = find_kept(in, set_id, index);
+	if (p)
+		memcpy(hash, p->held[0].hash, sizeof hash);
+	pthread_rwlock_unlock(&in->lock);
+	if (!p)
+		return -ENOENT;
+	err = inbox_spool_envelope_(in, hash, &e);
+	if (err)
+		return err;
+	err = copy_inner(&e, inner, len, recipient);
+	envelope_fini(&e);
+	return err;
+}
+
+int inbox_released(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
+		   unsigned index)
+{
+	struct vlog_record r = {.event = VLOG_RELEASED,
+				.index = (uint8_t)index};
+	uint8_t hash[SPOOL_HASH_LEN];
+	struct parcel *p;
+	int err;
+
+	pthread_rwlock_rdlock(&in->lock);
+	p = find_kept(in, set_id, index);
+	if (p) {
+		memcpy(hash, p->held[0].hash, sizeof hash);
+		r.peer = p->sender;
+		memcpy(r.text, p->for_whom->name, sizeof p->for_whom->name);
+	}
+	pthread_rwlock_unlock(&in->lock);
+	if (!p)
+		return -ENOENT;
+	memcpy(r.set_id, set_id, SET_ID_LEN);
+	err = vlog_append(in->log, &r);
+	if (err)
+		return err;
+	/* A scan drops it from the list. */
+	inbox_spool_remove_(in, hash, ".env");
+	inbox_write_begin_(in);
+	p = find_kept(in, set_id, index);
+	if (p)
+		p->released = true;
+	inbox_write_end_(in);
+	return 0;
+}

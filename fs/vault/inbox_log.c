@@ -1,0 +1,277 @@
+#include "inbox_internal.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MARK_LEN = 16 };
+
+/* What the log says of sets and people: digests of its records. */
+struct log_index {
+	uint64_t read;		   /* records taken in */
+	size_t count, room;	   /* room: a power of two, or 0 */
+	uint8_t (*mark)[MARK_LEN]; /* zeros: free */
+};
+
+struct fact {
+	uint8_t event, index, detail;
+	const uint8_t *set_id;
+	const struct identity_public *peer;
+};
+
+static void mark_of(const struct fact *f, uint8_t mark[static MARK_LEN])
+{
+	const uint8_t head[] = {f->event, f->index, f->detail};
+	crypto_generichash_state h;
+
+	crypto_generichash_init(&h, NULL, 0, MARK_LEN);
+	crypto_generichash_update(&h, head, sizeof head);
+	crypto_generichash_update(&h, f->set_id, SET_ID_LEN);
+	crypto_generichash_update(&h, f->peer->sign, sizeof f->peer->sign);
+	crypto_generichash_update(&h, f->peer->box, sizeof f->peer->box);
+	crypto_generichash_final(&h, mark, MARK_LEN);
+}
+
+/* Where the mark is, or would be. Needs a free place. */
+static uint8_t *slot_of(const struct log_index *x, const uint8_t *mark)
+{
+	static const uint8_t none[MARK_LEN];
+	size_t at = 0;
+
+	memcpy(&at, mark, sizeof at);
+	for (;; at++) {
+		uint8_t *slot = x->mark[at & (x->room - 1)];
+
+		if (memcmp(slot, mark, MARK_LEN) == 0 ||
+		    memcmp(slot, none, MARK_LEN) == 0)
+			return slot;
+	}
+}
+
+static int grow(struct log_index *x)
+{
+	struct log_index bigger = {.room = x->room ? 2 * x->room : 1024};
+
+	bigger.mark = calloc(bigger.room, MARK_LEN);
+	if (!bigger.mark)
+		return -ENOMEM;
+	for (size_t i = 0; i < x->room; i++)
+		if (!sodium_is_zero(x->mark[i], MARK_LEN))
+			memcpy(slot_of(&bigger, x->mark[i]), x->mark[i],
+			       MARK_LEN);
+	free(x->mark);
+	x->mark = bigger.mark;
+	x->room = bigger.room;
+	return 0;
+}
+
+static int remember(struct log_index *x, const struct fact *f)
+{
+	uint8_t mark[MARK_LEN], *slot;
+	int err = 2 * (x->count + 1) > x->room ? grow(x) : 0;
+
+	if (err)
+		return err;
+	mark_of(f, mark);
+	slot = slot_of(x, mark);
+	if (sodium_is_zero(slot, MARK_LEN))
+		x->count++;
+	memcpy(slot, mark, MARK_LEN);
+	return 0;
+}
+
+static bool is_known(const struct log_index *x, const struct fact *f)
+{
+	uint8_t mark[MARK_LEN];
+
+	if (x->room == 0)
+		return false;
+	mark_of(f, mark);
+	return !sodium_is_zero(slot_of(x, mark), MARK_LEN);
+}
+
+/* Events that are asked for later; there may be any number of others. */
+static bool is_asked_for(uint8_t event)
+{
+	switch (event) {
+	case VLOG_RECEIVED:
+	case VLOG_OPENED:
+	case VLOG_CUSTODY:
+	case VLOG_RELEASED:
+	case VLOG_WITHDRAWN:
+	case VLOG_KEY_REVOKED:
+	case VLOG_EXPIRED:
+	case VLOG_ACKNOWLEDGED:
+	case VLOG_DECLINED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int inbox_log_refresh_(struct inbox *in)
+{
+	struct vlog_record r;
+	int err;
+
+	if (!in->logged) {
+		in->logged = calloc(1, sizeof *in->logged);
+		if (!in->logged)
+			return -ENOMEM;
+	}
+	for (;; in->logged->read++) {
+		struct fact f = {.set_id = r.set_id, .peer = &r.peer};
+
+		err = vlog_read(in->log, in->logged->read, &r);
+		if (err == -ENODATA)
+			return 0;
+		if (err == -EBADMSG) {
+			log_error("record %llu of the log is damaged",
+				  (unsigned long long)in->logged->read);
+			continue;
+		}
+		if (err)
+			return err;
+		f.event = r.event;
+		f.index = r.index;
+		f.detail = r.detail;
+		err = is_asked_for(r.event) ? remember(in->logged, &f) : 0;
+		if (err)
+			return err;
+	}
+}
+
+void inbox_log_free_(struct inbox *in)
+{
+	if (in->logged)
+		free(in->logged->mark);
+	free(in->logged);
+	in->logged = NULL;
+}
+
+bool inbox_is_logged_(const struct inbox *in, const struct parcel *p,
+		      uint8_t event)
+{
+	const struct fact f = {.event = event,
+			       .index = p->custody,
+			       .set_id = p->set_id,
+			       .peer = &p->sender};
+
+	return is_known(in->logged, &f);
+}
+
+bool inbox_is_finished_(const struct inbox *in, const struct parcel *p)
+{
+	if (p->custody)
+		return inbox_is_logged_(in, p, VLOG_RELEASED);
+	return inbox_is_logged_(in, p, VLOG_OPENED) ||
+	       inbox_is_logged_(in, p, VLOG_DECLINED) ||
+	       inbox_is_logged_(in, p, VLOG_WITHDRAWN);
+}
+
+/* Printable text: what a sender wrote must not write on our terminal. */
+static void clean_text(const char *from, char to[static VLOG_TEXT_MAX + 1])
+{
+	size_t len = 0;
+
+	for (; *from && len < VLOG_TEXT_MAX; from++) {
+		unsigned char c = (unsigned char)*from;
+
+		to[len++] = c < 0x20 || c == 0x7f ? '?' : *from;
+	}
+	/* no half a character at the end */
+	if (*from)
+		while (len > 0 && ((unsigned char)*from & 0xc0) == 0x80)
+			from--, len--;
+	to[len] = '\0';
+	/* C1 controls, as UTF-8 writes them */
+	for (size_t i = 0; i + 1 < len; i++)
+		if ((unsigned char)to[i] == 0xc2 &&
+		    (unsigned char)to[i + 1] < 0xa0)
+			to[i] = to[i + 1] = '?';
+}
+
+static int append(struct inbox *in, const struct log_line *l)
+{
+	struct vlog_record r = {.event = l->event,
+				.index = l->index,
+				.detail = l->detail,
+				.peer = *l->peer};
+
+	memcpy(r.set_id, l->set_id, sizeof r.set_id);
+	clean_text(l->text, r.text);
+	return vlog_append(in->log, &r);
+}
+
+int inbox_log_once_(struct inbox *in, const struct log_line *l)
+{
+	struct fact f = {.event = l->event,
+			 .index = l->index,
+			 .detail = l->detail,
+			 .set_id = l->set_id,
+			 .peer = l->peer};
+	int err;
+
+	if (is_known(in->logged, &f))
+		return 0;
+	err = append(in, l);
+	return err ? err : remember(in->logged, &f);
+}
+
+__attribute__((format(printf, 3, 0))) static int
+refuse(struct inbox *in, struct log_line *l, const char *fmt, va_list args)
+{
+	char text[2 * VLOG_TEXT_MAX];
+
+	vsnprintf(text, sizeof text, fmt, args);
+	l->event = VLOG_REFUSED;
+	l->text = text;
+	return append(in, l);
+}
+
+int inbox_refuse_(struct inbox *in, const struct envelope *e, const char *fmt,
+		  ...)
+{
+	static const uint8_t no_set[SET_ID_LEN];
+	static const struct identity_public nobody;
+	struct log_line l = {.set_id = e ? e->st.set_id : no_set,
+			     .peer = e ? &e->st.sender : &nobody,
+			     .index = e ? e->st.index : 0};
+	va_list args;
+	int err;
+
+	va_start(args, fmt);
+	err = refuse(in, &l, fmt, args);
+	va_end(args);
+	return err;
+}
+
+int inbox_refuse_of_(struct inbox *in, const struct parcel *p, unsigned index,
+		     const char *fmt, ...)
+{
+	struct log_line l = {.set_id = p->set_id,
+			     .peer = &p->sender,
+			     .index = (uint8_t)index};
+	va_list args;
+	int err;
+
+	va_start(args, fmt);
+	err = refuse(in, &l, fmt, args);
+	va_end(args);
+	return err;
+}
+
+int inbox_log_of_(struct inbox *in, const struct parcel *p, uint8_t event,
+		  unsigned index)
+{
+	const struct log_line l = {.event = event,
+				   .index = (uint8_t)index,
+				   .set_id = p->set_id,
+				   .peer = &p->sender,
+				   .text = p->m ? p->m->name : ""};
+
+	return inbox_log_once_(in, &l);
+}

@@ -1,0 +1,335 @@
+/* Envelopes that came: unsealed, verified, given to the set they are of. */
+#include "inbox_internal.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { CLOCKS_DIFFER_MAX_S = 86400 };
+
+/* How many sets of a sender, or of all unknown ones, wait to be opened? */
+static bool has_room(const struct inbox *in, const struct envelope *e)
+{
+	bool known = contacts_find(&in->contacts, &e->st.sender);
+	size_t count = 0;
+
+	for (const struct parcel *p = in->parcels; p; p = p->next) {
+		if (p->granted || p->revoked)
+			continue;
+		if (known ? memcmp(&p->sender, &e->st.sender,
+				   sizeof p->sender) == 0
+			  : !inbox_known_(p))
+			count++;
+	}
+	return count <
+	       (size_t)(known ? INBOX_SETS_PER_SENDER : INBOX_SETS_UNKNOWN);
+}
+
+static void name_sender(const struct inbox *in, struct parcel *p)
+{
+	const struct contact *c = contacts_find(&in->contacts, &p->sender);
+
+	if (c)
+		memcpy(p->sender_name, c->name, sizeof p->sender_name);
+}
+
+/* Somebody else's set of this id, whose manifest is here. */
+static const struct parcel *rival_of(const struct inbox *in,
+				     const struct envelope *e)
+{
+	for (const struct parcel *p = in->parcels; p; p = p->next)
+		if (p->m && !p->custody &&
+		    memcmp(p->set_id, e->st.set_id, SET_ID_LEN) == 0 &&
+		    memcmp(&p->sender, &e->st.sender, sizeof p->sender) != 0)
+			return p;
+	return NULL;
+}
+
+/* *keep says whether the envelope stays in the spool. */
+static int refuse(struct inbox *in, const struct envelope *e, bool *keep,
+		  const char *why)
+{
+	*keep = false;
+	return inbox_refuse_(in, e, "%s", why);
+}
+
+/*
+ * The set that an envelope is of, made when it is new. NULL in *out: refused
+ * and logged.
+ */
+static int parcel_for(struct inbox *in, const struct envelope *e,
+		      struct parcel **out, bool *keep)
+{
+	uint8_t custody = e->st.kind == STATEMENT_CUSTODY ? e->st.index : 0;
+	uint8_t key[PARCEL_KEY_LEN];
+	struct parcel *p;
+
+	*out = NULL;
+	inbox_key_(e->st.set_id, &e->st.sender, custody, key);
+	p = inbox_find_(in, key);
+	if (p && p->revoked && !p->granted && inbox_is_finished_(in, p))
+		return refuse(in, e, keep, "of a set that was withdrawn");
+	if (p) {
+		*out = p;
+		return 0;
+	}
+	if (e->st.kind != STATEMENT_MANIFEST && !custody && rival_of(in, e))
+		return refuse(in, e, keep, "of a set that somebody else sent");
+	p = inbox_parcel_new_(e->st.set_id, &e->st.sender, custody);
+	if (!p)
+		return -ENOMEM;
+	name_sender(in, p);
+	if (inbox_is_finished_(in, p)) {
+		inbox_parcel_free_(p);
+		return refuse(in, e, keep,
+			      "of a set that is over: played "
+			      "again");
+	}
+	if (!has_room(in, e)) {
+		inbox_parcel_free_(p);
+		return refuse(in, e, keep, "too many sets wait already");
+	}
+	inbox_adopt_(in, p);
+	*out = p;
+	return 0;
+}
+
+/* Shares of others, that wait for a manifest of theirs under this set id. */
+static int refuse_foreign(struct inbox *in, const struct parcel *owner)
+{
+	struct parcel *p, *next;
+
+	for (p = in->parcels; p; p = next) {
+		next = p->next;
+		if (p == owner || p->m || p->recorded || p->custody ||
+		    memcmp(p->set_id, owner->set_id, SET_ID_LEN) != 0)
+			continue;
+		for (size_t i = 0; i < p->held_count; i++) {
+			int err = inbox_refuse_of_(
+				in, p, p->held[i].index,
+				"of a set that somebody else sent");
+
+			if (err)
+				return err;
+			inbox_spool_remove_(in, p->held[i].hash, ".env");
+		}
+		inbox_drop_(in, p);
+	}
+	return 0;
+}
+
+/* Does the manifest go with the record that is there from before? */
+static int adopt_manifest(struct inbox *in, struct parcel *p,
+			  struct manifest *m, const uint8_t *hash)
+{
+	if (p->places && p->place_count != m->entry_count)
+		return -EBADMSG;
+	inbox_write_begin_(in);
+	p->m = m;
+	p->expires_s = m->expires_s;
+	memcpy(p->manifest_hash, hash, SPOOL_HASH_LEN);
+	inbox_write_end_(in);
+	return 0;
+}
+
+static int take_manifest(struct inbox *in, struct parcel *p,
+			 const struct envelope *e, const uint8_t *hash,
+			 bool *keep)
+{
+	struct manifest *m = NULL;
+	int err;
+
+	if (p->m)
+		return refuse(in, e, keep, "a manifest that came again");
+	err = manifest_parse(e->payload, e->payload_len, &m);
+	if (err == -ENOMEM)
+		return err;
+	if (err)
+		return refuse(in, e, keep,
+			      err == -EPROTONOSUPPORT
+				      ? "a manifest of a newer version"
+				      : "a manifest that cannot be");
+	err = adopt_manifest(in, p, m, hash);
+	if (err) {
+		manifest_free(m);
+		return refuse(in, e, keep, "a manifest unlike the one before");
+	}
+	err = inbox_log_of_(in, p, VLOG_RECEIVED, 0);
+	return err ? err : refuse_foreign(in, p);
+}
+
+static int take_held(struct inbox *in, struct parcel *p,
+		     const struct envelope *e, const uint8_t *hash, bool *keep)
+{
+	struct held h = {.kind = e->st.kind, .index = e->st.index};
+	struct slip39_share share;
+	uint8_t reason;
+	int err;
+
+	if (e->st.kind == STATEMENT_SHARE) {
+		err = message_parse_share(e, &share);
+		sodium_memzero(&share, sizeof share);
+	} else {
+		err = message_parse_revoke(e, &reason);
+	}
+	if (err)
+		return refuse(in, e, keep, "a message that cannot be");
+	if (p->granted && e->st.kind == STATEMENT_SHARE)
+		return refuse(in, e, keep, "a share that came again");
+	if (p->held_count >= INBOX_ENVELOPES_PER_SET)
+		return refuse(in, e, keep, "too many messages about one set");
+	memcpy(h.hash, hash, sizeof h.hash);
+	return inbox_hold_(in, p, &h);
+}
+
+static int take_ack(struct inbox *in, const struct envelope *e, bool *keep)
+{
+	struct message_ack ack;
+	struct log_line l = {.event = VLOG_ACKNOWLEDGED,
+			     .set_id = e->st.set_id,
+			     .peer = &e->st.sender,
+			     .text = ""};
+
+	*keep = false;
+	if (message_parse_ack(e, &ack))
+		return inbox_refuse_(in, e, "a message that cannot be");
+	/* only people to whom we may have sent something */
+	if (!contacts_find(&in->contacts, &e->st.sender))
+		return inbox_refuse_(in, e, "an acknowledgement by a stranger");
+	l.index = ack.index;
+	l.detail = ack.state;
+	return inbox_log_once_(in, &l);
+}
+
+static int take_custody(struct inbox *in, struct parcel *p,
+			const struct envelope *e, const uint8_t *hash,
+			bool *keep)
+{
+	struct held h = {.kind = e->st.kind, .index = e->st.index};
+	struct message_custody c;
+	struct log_line l = {.event = VLOG_CUSTODY,
+			     .set_id = p->set_id,
+			     .peer = &p->sender,
+			     .index = e->st.index};
+	struct card *card;
+
+	if (p->for_whom)
+		return refuse(in, e, keep, "a share to keep that came again");
+	if (message_parse_custody(e, &c) || c.inner_len == 0) {
+		inbox_drop_(in, p);
+		return refuse(in, e, keep, "a message that cannot be");
+	}
+	card = malloc(sizeof *card);
+	if (!card)
+		return -ENOMEM;
+	*card = c.recipient;
+	inbox_write_begin_(in);
+	p->for_whom = card;
+	p->expires_s = c.expires_s;
+	inbox_write_end_(in);
+	memcpy(h.hash, hash, sizeof h.hash);
+	l.text = card->name;
+	int err = inbox_hold_(in, p, &h);
+
+	return err ? err : inbox_log_once_(in, &l);
+}
+
+static int take_known_kind(struct inbox *in, const struct envelope *e,
+			   const uint8_t *hash, bool *keep)
+{
+	struct parcel *p = NULL;
+	int err;
+
+	if (e->st.created_s > inbox_now_() + CLOCKS_DIFFER_MAX_S)
+		return refuse(in, e, keep, "written in the future");
+	if (e->st.kind == STATEMENT_ACK)
+		return take_ack(in, e, keep);
+	if (e->st.kind == STATEMENT_CUSTODY &&
+	    (e->st.index < 1 || e->st.index > SLIP39_SHARES_MAX))
+		return refuse(in, e, keep, "a message that cannot be");
+	err = parcel_for(in, e, &p, keep);
+	if (err || !p)
+		return err;
+	if (e->st.kind == STATEMENT_MANIFEST)
+		err = take_manifest(in, p, e, hash, keep);
+	else if (e->st.kind == STATEMENT_CUSTODY)
+		return take_custody(in, p, e, hash, keep);
+	else
+		err = take_held(in, p, e, hash, keep);
+	/* made for a message that was refused */
+	if (!p->m && !p->held_count && !p->recorded)
+		inbox_drop_(in, p);
+	return err;
+}
+
+static int take(struct inbox *in, const struct envelope *e, const uint8_t *hash,
+		bool *keep)
+{
+	switch (e->st.kind) {
+	case STATEMENT_SHARE:
+	case STATEMENT_MANIFEST:
+	case STATEMENT_ACK:
+	case STATEMENT_REVOKE:
+	case STATEMENT_CUSTODY:
+		return take_known_kind(in, e, hash, keep);
+	default:
+		*keep = false; /* of a version to come */
+		return 0;
+	}
+}
+
+static int take_one(struct inbox *in, const uint8_t *hash)
+{
+	struct envelope e = {0};
+	bool keep = true;
+	int err = inbox_spool_envelope_(in, hash, &e);
+
+	if (err == -ENOENT)
+		return 0;
+	if (err == -EPROTONOSUPPORT || err == -EBADMSG) {
+		err = inbox_refuse_(in, NULL,
+				    err == -EBADMSG
+					    ? "a message that is not for us, "
+					      "or altered"
+					    : "a message of a newer version");
+		keep = false;
+	} else if (!err) {
+		err = take(in, &e, hash, &keep);
+		envelope_fini(&e);
+	}
+	/* What refused it is durable in the log; what is kept, stays. */
+	if (!err && !keep)
+		inbox_spool_remove_(in, hash, ".env");
+	return err;
+}
+
+static bool is_taken(const struct inbox *in, const uint8_t *hash)
+{
+	for (const struct parcel *p = in->parcels; p; p = p->next) {
+		if (memcmp(p->manifest_hash, hash, SPOOL_HASH_LEN) == 0)
+			return true;
+		for (size_t i = 0; i < p->held_count; i++)
+			if (memcmp(p->held[i].hash, hash, SPOOL_HASH_LEN) == 0)
+				return true;
+	}
+	return false;
+}
+
+int inbox_take_all_(struct inbox *in)
+{
+	int first_err = 0;
+
+	for (size_t i = 0; i < in->envelope_count; i++) {
+		int err;
+
+		if (inbox_stopped_(in))
+			return -EINTR;
+		if (is_taken(in, in->envelopes[i]))
+			continue;
+		err = take_one(in, in->envelopes[i]);
+		if (!first_err)
+			first_err = err;
+	}
+	return first_err;
+}
