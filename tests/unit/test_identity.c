@@ -179,9 +179,7 @@ static void test_card_parse__finds_cards_in_what_people_write(void **state)
 
 static void test_card_parse__says_when_there_is_none(void **state)
 {
-	static const char *const texts[] = {"", "tgcard1",
-					    "tgcard2."
-					    "AAAA",
+	static const char *const texts[] = {"", "tgcard1", "tgcard2.AAAA",
 					    "nothing of the kind"};
 
 	(void)state;

@@ -114,26 +114,11 @@ static void test_manifest_encode__refuses_paths_that_conflict(void **state)
 	assert_int_equal(encode_paths(PATHS("a/", "a/b/", "c/b/d")), -EINVAL);
 }
 
-static const char *const bad_paths[] = {"",
-					"/",
-					"/a",
-					"..",
-					".",
-					"../a",
-					"a//b",
-					"a/.",
-					"./a",
-					"a/..",
-					"a\n",
-					"\x7f",
-					"\x1b[2Jx",
-					"a/",
-					"\x01",
-					"a\tb",
-					"\xc2\x9b"
-					"2J",
-					"x\xc2\x80",
-					"a/../../b"};
+static const char *const bad_paths[] = {
+	"",	"/",	     "/a",	  "..",	      ".",
+	"../a", "a//b",	     "a/.",	  "./a",      "a/..",
+	"a\n",	"\x7f",	     "\x1b[2Jx",  "a/",	      "\x01",
+	"a\tb", "\xc2\x9bJ", "x\xc2\x80", "a/../../b"};
 
 static void test_manifest_encode__refuses_paths_that_escape(void **state)
 {
@@ -263,10 +248,8 @@ test_manifest_encode__refuses_thresholds_that_cannot_be(void **state)
 
 static void test_manifest_encode__refuses_texts_that_deceive(void **state)
 {
-	static const char *const notes[] = {"\x1b[2J",
-					    "a\xe2\x80\xae"
-					    "b",
-					    "\xff", "\r", "\xc2\x9b"};
+	static const char *const notes[] = {"\x1b[2J", "a\xe2\x80\xaex", "\xff",
+					    "\r", "\xc2\x9b"};
 	static const char *const holders[] = {"a/b", "-x", "\xe2\x80\x8b",
 					      "a,b", "\n"};
 	struct built b;
