@@ -50,8 +50,8 @@ static void die_of(int signo)
 {
 	sigset_t mask;
 
-	signal(signo, SIG_DFL);
-	raise(signo);
+	(void)signal(signo, SIG_DFL);
+	(void)raise(signo);
 	/* all signals are blocked here: it comes now, not later */
 	sigemptyset(&mask);
 	sigaddset(&mask, signo);
@@ -86,7 +86,7 @@ static bool child_gone(int options, int *wait_status)
 		return false;
 	if (!WIFSTOPPED(*wait_status))
 		return true;
-	raise(SIGSTOP);
+	(void)raise(SIGSTOP);
 	return false;
 }
 

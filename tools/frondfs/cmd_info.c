@@ -104,7 +104,7 @@ static void put_json_text(const char *key, const char *text)
 	if (text[0])
 		json_put_string(stdout, text);
 	else
-		fputs("null", stdout);
+		(void)fputs("null", stdout);
 }
 
 static void print_path(const struct path_info *info)

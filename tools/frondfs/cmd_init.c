@@ -128,12 +128,11 @@ static int report_create(int err, const char *backing)
 static int check_backing(const char *backing)
 {
 	CLEANUP_DIR DIR *dir = NULL;
-	CLEANUP_FREE char *ini = NULL;
 	const struct dirent *d;
+	char ini[PATH_MAX];
+	int len = snprintf(ini, sizeof ini, "%s/.frondfs/vault.ini", backing);
 
-	if (asprintf(&ini, "%s/.frondfs/vault.ini", backing) < 0)
-		return report_create(-ENOMEM, backing);
-	if (access(ini, F_OK) == 0)
+	if (len < PATH_MAX && access(ini, F_OK) == 0)
 		return report_create(-EEXIST, backing);
 	dir = opendir(backing);
 	if (!dir)

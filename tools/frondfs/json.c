@@ -38,7 +38,7 @@ void json_put_string(FILE *out, const char *text)
 {
 	const uint8_t *p = (const uint8_t *)text;
 
-	fputc('"', out);
+	(void)fputc('"', out);
 	while (*p) {
 		size_t len = utf8_len(p);
 
@@ -49,10 +49,10 @@ void json_put_string(FILE *out, const char *text)
 		else if (*p == '"' || *p == '\\')
 			fprintf(out, "\\%c", *p);
 		else
-			fwrite(p, 1, len, out);
+			(void)fwrite(p, 1, len, out);
 		p += len ? len : 1;
 	}
-	fputc('"', out);
+	(void)fputc('"', out);
 }
 
 void json_put_plain(FILE *out, const char *text)
@@ -61,6 +61,6 @@ void json_put_plain(FILE *out, const char *text)
 		if (*p < 0x20 || *p == 0x7f)
 			fprintf(out, "\\%03o", *p);
 		else
-			fputc(*p, out);
+			(void)fputc(*p, out);
 	}
 }

@@ -127,7 +127,7 @@ static int print_help(const char *about)
 
 	if (about && !command)
 		return report_no_command(about);
-	fputs(command ? command->help : help_text, stdout);
+	(void)fputs(command ? command->help : help_text, stdout);
 	return CMD_OK;
 }
 
@@ -156,7 +156,7 @@ static int dispatch(int argc, char **argv)
 	if (is_mount_helper(argv[0]))
 		return run(cmd_mount_helper, argc, argv);
 	if (argc < 2) {
-		fputs(help_text, stderr);
+		(void)fputs(help_text, stderr);
 		return CMD_USAGE;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||

@@ -84,7 +84,7 @@ static int report_source(int err, const char *kind, const char *what)
 
 static int line_from(int fd, bool drain, struct passphrase *out)
 {
-	CLEANUP_SECRET char *buf = secret_alloc(2 * LINE_ROOM);
+	CLEANUP_SECRET char *buf = secret_alloc((size_t)2 * LINE_ROOM);
 	ssize_t len;
 	int err;
 

@@ -11,8 +11,8 @@
 __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
 						      va_list ap)
 {
-	fputs("frondfs: ", stderr);
-	vfprintf(stderr, fmt, ap);
+	(void)fputs("frondfs: ", stderr);
+	(void)vfprintf(stderr, fmt, ap);
 }
 
 void report(const char *fmt, ...)
@@ -22,7 +22,7 @@ void report(const char *fmt, ...)
 	va_start(ap, fmt);
 	say(fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	(void)fputc('\n', stderr);
 }
 
 int report_usage(const char *command, const char *fmt, ...)

@@ -76,7 +76,7 @@ static bool deliver_signals(const struct sigaction saved[static COUNT(watched)])
 
 		if (!caught[i])
 			continue;
-		raise(signo);
+		(void)raise(signo);
 		stopped |= signo == SIGTSTP || signo == SIGTTIN ||
 			   signo == SIGTTOU;
 	}
