@@ -91,5 +91,11 @@ int statement_verify(const struct statement *s,
 void statement_digest(const void *payload, size_t len,
 		      uint8_t digest[static STATEMENT_DIGEST_LEN])
 {
-	crypto_generichash(digest, STATEMENT_DIGEST_LEN, payload, len, NULL, 0);
+	crypto_generichash_state state;
+
+	crypto_generichash_init(&state, NULL, 0, STATEMENT_DIGEST_LEN);
+	crypto_generichash_update(&state, payload, len);
+	crypto_generichash_final(&state, digest, STATEMENT_DIGEST_LEN);
+	/* it has the payload's last block, which may be a share */
+	sodium_memzero(&state, sizeof state);
 }
