@@ -19,6 +19,18 @@ static const struct command {
 	{"setup", cmd_setup_help, cmd_setup},
 	{"card", cmd_card_help, cmd_card},
 	{"contact", cmd_contact_help, cmd_contact},
+	{"send", cmd_send_help, cmd_send},
+	{"grant", cmd_grant_help, cmd_grant},
+	{"release", cmd_release_help, cmd_release},
+	{"receive", cmd_receive_help, cmd_receive},
+	{"agent", cmd_agent_help, cmd_agent},
+	{"status", cmd_status_help, cmd_status},
+	{"revoke", cmd_revoke_help, cmd_revoke},
+	{"log", cmd_log_help, cmd_log},
+	{"export", cmd_export_help, cmd_export},
+	{"import", cmd_import_help, cmd_import},
+	{"split", cmd_split_help, cmd_split},
+	{"combine", cmd_combine_help, cmd_combine},
 };
 
 static const char help_text[] =

@@ -1,0 +1,363 @@
+#include "cmd.h"
+#include "deliver.h"
+#include "json.h"
+#include "report.h"
+#include "request.h"
+#include "when.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SPLIT_HELP                                                             \
+	"  --to NAME,...    who gets it\n"                                     \
+	"  --shares N       split the key into N shares (1)...\n"              \
+	"  --threshold K    ...any K of which open it\n"                       \
+	"  --via NAME,...   give the shares to these in turn, to be passed "   \
+	"on; those of the\n"                                                   \
+	"                   recipient go straight to him or her\n"             \
+	"  --expires WHEN   not readable after 30m, 12h, 7d, 2w from now, or " \
+	"a date\n"
+
+const char cmd_send_help[] =
+	"Usage: tgshare send FILE... --to NAME[,NAME...] [--shares N "
+	"--threshold K]\n"
+	"                    [--via NAME,...] [--no-content] [--expires 7d] "
+	"[--note TEXT]\n"
+	"\n"
+	"Give a copy of files or folders of a vault. May be interrupted and "
+	"repeated.\n" SPLIT_HELP
+	"  --no-content     send the key only; the content goes another way "
+	"(export)\n"
+	"  --note TEXT      words for the recipient, sealed as well\n"
+	"  --help           this text\n";
+
+const char cmd_grant_help[] =
+	"Usage: tgshare grant FILE... --to NAME[,NAME...] [--shares N "
+	"--threshold K]\n"
+	"                     [--via NAME,...] [--expires 7d]\n"
+	"\n"
+	"Let somebody read these very files, as they are and will be, from "
+	"the backing\n"
+	"directory that both of you have. 'tgshare revoke' ends "
+	"it.\n" SPLIT_HELP "  --help           this text\n";
+
+/* One run of the command. */
+struct sending {
+	struct session *s;
+	const struct request *r;
+	enum item_kind kind;
+	struct outbox outbox;
+	struct item **made; /* new or resumed ones; owned */
+	size_t count;
+};
+
+static bool same_parties(const struct item *item, const struct plan *plan)
+{
+	if (item->party_count != plan->party_count || item->k != plan->k ||
+	    item->n != plan->n ||
+	    memcmp(item->holders, plan->holders, item->n) != 0)
+		return false;
+	for (size_t i = 0; i < item->party_count; i++)
+		if (!people_same_keys(&item->parties[i].pub,
+				      &plan->parties[i].pub))
+			return false;
+	return true;
+}
+
+/* An earlier set that says the same, and can still be gone on with. */
+static struct item *find_same(const struct sending *w,
+			      const struct source *from,
+			      const struct plan *plan)
+{
+	uint64_t now = when_now_s();
+
+	for (size_t i = 0; i < w->outbox.count; i++) {
+		struct item *item = w->outbox.items[i];
+		bool over = w->kind == ITEM_SEND && item->recipient_state;
+
+		if (item->kind != w->kind || over || item->exported ||
+		    !item_live(item, now) || !same_parties(item, plan) ||
+		    strcmp(item->path, from->relative) != 0 ||
+		    strcmp(item->note, plan->note ? plan->note : "") != 0 ||
+		    item->no_content != plan->no_content)
+			continue;
+		/* a grant is of what the file is, whatever it becomes */
+		if (w->kind == ITEM_GRANT || (item->size == from->total &&
+					      item->mtime_ns == from->mtime_ns))
+			return item;
+	}
+	return NULL;
+}
+
+/* A grant of a file that has been replaced by another since is another. */
+static bool same_files(const struct item *item, const struct source *from)
+{
+	size_t files = 0;
+
+	for (size_t i = 0; i < from->count; i++) {
+		CLEANUP_FD int fd = -1;
+		uint8_t id[FILE_ID_LEN];
+		bool found = false;
+
+		if (!S_ISREG(from->entries[i].st.st_mode))
+			continue;
+		files++;
+		if (source_open(from, &from->entries[i], O_RDONLY, &fd) ||
+		    source_file_id(fd, id))
+			return false;
+		for (size_t j = 0; j < item->file_count && !found; j++)
+			found = memcmp(item->files[j].id, id, FILE_ID_LEN) == 0;
+		if (!found)
+			return false;
+	}
+	return files == item->file_count;
+}
+
+static int keep(struct sending *w, struct item *item)
+{
+	struct item **made = reallocarray(w->made, w->count + 1, sizeof *made);
+
+	if (!made) {
+		item_free(item);
+		return report_as(CMD_FAILED, "memory is short");
+	}
+	w->made = made;
+	made[w->count++] = item;
+	return CMD_OK;
+}
+
+static int resume(struct sending *w, const struct item *earlier)
+{
+	struct item *item;
+	int err = item_load(w->s->outbox_fd, earlier->id, &item);
+
+	if (err)
+		return session_report(w->s, "read .tgshare/outbox", err);
+	if (!item->recipient_state)
+		fprintf(stderr,
+			"tgshare: going on with the set %.8s, which was made "
+			"before of the same\n",
+			item->id);
+	return keep(w, item);
+}
+
+static int make(struct sending *w, const struct source *from,
+		const struct cargo *c, const struct plan *plan)
+{
+	struct item *item;
+	int err = compose(w->s, from, c, plan, &item);
+
+	if (err == -EINVAL)
+		return report_as(CMD_FAILED,
+				 "'%s' cannot be shared as it is: a name in it "
+				 "is not one that others can have, or the note "
+				 "has control characters",
+				 from->given);
+	if (err == -EMSGSIZE)
+		return report_as(CMD_FAILED,
+				 "'%s' has too many files for one set; share "
+				 "parts of it",
+				 from->given);
+	if (err)
+		return session_report(w->s, "write .tgshare/outbox", err);
+	return keep(w, item);
+}
+
+static int load_cargo(struct sending *w, const struct source *from,
+		      struct cargo *c)
+{
+	if (c->secret)
+		return CMD_OK;
+	return w->kind == ITEM_GRANT
+		       ? cargo_grant(w->s, from, c)
+		       : cargo_seal(w->s, from,
+				    w->s->transport->ops->part_max(
+					    w->s->transport),
+				    c);
+}
+
+static int share_with(struct sending *w, const struct source *from,
+		      const struct person *to, struct cargo *c)
+{
+	struct plan plan;
+	struct item *earlier;
+	int status;
+
+	request_plan(w->r, to, &plan);
+	earlier = find_same(w, from, &plan);
+	if (earlier && (w->kind == ITEM_SEND || same_files(earlier, from)))
+		return resume(w, earlier);
+	status = load_cargo(w, from, c);
+	return status ? status : make(w, from, c, &plan);
+}
+
+static int share_file(struct sending *w, const char *path)
+{
+	struct source from;
+	struct cargo c = {0};
+	int status = source_look(&w->s->m, path, &from);
+
+	if (status)
+		return status;
+	for (size_t i = 0; i < w->r->to_count && !status; i++)
+		status = share_with(w, &from, w->r->to[i], &c);
+	cargo_free(&c);
+	source_free(&from);
+	return status;
+}
+
+static void print_holders(const struct item *item)
+{
+	bool direct = true;
+
+	for (unsigned i = 0; i < item->n; i++)
+		direct = direct && item->holders[i] == 0;
+	if (item->n == 1 && direct)
+		return;
+	for (unsigned i = 0; i < item->n; i++) {
+		const char *name = item->parties[item->holders[i]].name;
+
+		printf("%s share %u %s %s", i ? "," : " ", i + 1,
+		       item->holders[i] ? "by way of" : "to", name);
+	}
+	printf("; any %u open%s it\n", item->k, item->k == 1 ? "s" : "");
+	if (direct)
+		puts("  All shares go to one person: that protects against "
+		     "loss only. To need the consent of others, name them "
+		     "with --via.");
+}
+
+static void print_item(const struct sending *w, const struct item *item)
+{
+	bool waiting = deliver_waiting(item, when_now_s());
+	bool terminal = isatty(STDOUT_FILENO);
+
+	if (!terminal) {
+		printf("%s\t%s\t", item->id, waiting ? "queued" : "sent");
+		json_put_plain(stdout, item->name);
+		printf("\t%s\t%s\n", item->parties[0].name, item->code);
+		return;
+	}
+	printf("%s ", w->kind == ITEM_GRANT ? "granted" : "sent");
+	json_put_plain(stdout, item->name);
+	printf(" to %s: set %.8s, verification code %s%s\n",
+	       item->parties[0].name, item->id, item->code,
+	       waiting ? " (waiting to be delivered)" : "");
+	print_holders(item);
+	if (item->no_content)
+		printf("  The content is to come another way: 'tgshare export "
+		       "%.8s -o BUNDLE'.\n",
+		       item->id);
+}
+
+static int log_all(struct sending *w)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < w->count && !err; i++)
+		err = compose_log(w->s, w->made[i]);
+	return err ? session_report(w->s, "write to the log", err) : CMD_OK;
+}
+
+static int send_all(struct sending *w)
+{
+	struct deliver_result result = {0};
+	int status = log_all(w), err;
+
+	if (status)
+		return status;
+	err = deliver_due(w->s, w->made, w->count, &result);
+	if (err)
+		return session_report(w->s, "send", err);
+	for (size_t i = 0; i < w->count; i++)
+		print_item(w, w->made[i]);
+	if (!result.failed)
+		return CMD_OK;
+	return report_as(CMD_QUEUED,
+			 "%zu message%s not delivered yet; they wait, and "
+			 "'tgshare receive' or 'tgshare agent' sends them",
+			 result.failed, result.failed == 1 ? " is" : "s are");
+}
+
+/* What was made before a later FILE failed is sent nevertheless. */
+static int share_all(struct sending *w)
+{
+	int status = CMD_OK, sent;
+	int err = outbox_load(w->s, &w->outbox);
+
+	if (!err)
+		err = outbox_tidy(w->s, &w->outbox);
+	if (err)
+		return session_report(w->s, "read .tgshare/outbox", err);
+	for (int i = 0; i < w->r->file_count && !status; i++)
+		status = share_file(w, w->r->files[i]);
+	sent = w->count ? send_all(w) : CMD_OK;
+	return status ? status : sent;
+}
+
+static int check_request(const struct request *r)
+{
+	if (r->file_count == 0)
+		return report_usage(r->command, "%s wants a file or folder",
+				    r->command);
+	if (!r->to_names)
+		return report_usage(r->command,
+				    "to whom? Name somebody with --to");
+	for (int i = 0; i < r->file_count; i++)
+		for (int j = 0; j < i; j++)
+			if (strcmp(r->files[i], r->files[j]) == 0)
+				return report_usage(r->command,
+						    "'%s' is named twice",
+						    r->files[i]);
+	return CMD_OK;
+}
+
+static int run(struct request *r, enum item_kind kind)
+{
+	struct session s;
+	struct sending w = {.s = &s, .r = r, .kind = kind};
+	int status = session_open(&s, r->files, r->file_count, r->vault);
+
+	if (!status)
+		status = session_need_transport(&s);
+	if (!status)
+		status = request_resolve(r, &s);
+	if (!status)
+		status = session_lock(&s);
+	if (!status)
+		status = share_all(&w);
+	for (size_t i = 0; i < w.count; i++)
+		item_free(w.made[i]);
+	free(w.made);
+	outbox_free(&w.outbox);
+	session_close(&s);
+	return status;
+}
+
+static int share(int argc, char **argv, enum item_kind kind,
+		 const char *allowed, const char *help)
+{
+	struct request r = {0};
+	int status = request_parse(&r, argc, argv, allowed);
+
+	if (!status && r.help)
+		status = report_help(help);
+	else if (!status)
+		status = check_request(&r);
+	if (!status && !r.help)
+		status = run(&r, kind);
+	request_free(&r);
+	return status;
+}
+
+int cmd_send(int argc, char **argv)
+{
+	return share(argc, argv, ITEM_SEND, "tskVnec", cmd_send_help);
+}
+
+int cmd_grant(int argc, char **argv)
+{
+	return share(argc, argv, ITEM_GRANT, "tskVe", cmd_grant_help);
+}

@@ -1,0 +1,236 @@
+#include "cmd.h"
+#include "intake.h"
+#include "json.h"
+#include "report.h"
+#include "status_words.h"
+#include "text.h"
+#include "when.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+const char cmd_status_help[] =
+	"Usage: tgshare status [--vault MOUNT] [--json]\n"
+	"\n"
+	"What you sent and granted, what you wait for, which shares are "
+	"missing and from whom.\n"
+	"  --vault MOUNT  which mounted vault, if there are several\n"
+	"  --json         the same as one JSON object\n"
+	"  --help         this text\n";
+
+static void put_text(const char *key, const char *text)
+{
+	printf("\"%s\": ", key);
+	json_put_string(stdout, text ? text : "");
+}
+
+static void put_time(const char *key, uint64_t time_s)
+{
+	char text[WHEN_TEXT_MAX];
+
+	if (time_s)
+		printf(", \"%s\": \"%s\"", key, when_utc(time_s, text));
+	else
+		printf(", \"%s\": null", key);
+}
+
+static void print_shares(const struct item *item)
+{
+	if (item->n == 1 && item->holders[0] == 0)
+		return;
+	printf("          %u of:", item->k);
+	for (unsigned i = 0; i < item->n; i++)
+		printf("%s %s %s", i ? "," : "",
+		       item->parties[item->holders[i]].name,
+		       status_of_share(item, i));
+	putchar('\n');
+}
+
+static void print_item(const struct item *item, uint64_t now)
+{
+	char when[WHEN_TEXT_MAX];
+
+	printf("%.8s  %-10s ", item->id, status_of_item(item, now));
+	json_put_plain(stdout, item->name);
+	printf(" %s %s, %s, code %s",
+	       item->kind == ITEM_SEND ? "to" : "granted to",
+	       item->parties[0].name, when_text(item->created_s, when),
+	       item->code);
+	if (item->expires_s)
+		printf(", expires %s", when_text(item->expires_s, when));
+	putchar('\n');
+	if (item_live(item, now) && item->recipient_state < ACK_OPENED)
+		print_shares(item);
+}
+
+static size_t print_items(const struct outbox *o)
+{
+	uint64_t now = when_now_s();
+	size_t shown = 0;
+
+	for (size_t i = 0; i < o->count; i++) {
+		if (o->items[i]->kind == ITEM_NOTE)
+			continue;
+		if (shown++ == 0)
+			puts("What you gave:");
+		print_item(o->items[i], now);
+	}
+	return shown;
+}
+
+static void print_sets(const struct inbox_set *sets, size_t count, bool first)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0)
+			printf("%sWhat came:\n", first ? "" : "\n");
+		intake_print_set(&sets[i]);
+	}
+}
+
+static void json_item(const struct item *item, uint64_t now)
+{
+	printf("{\"set\": \"%s\", \"kind\": \"%s\", ", item->id,
+	       item->kind == ITEM_SEND ? "send" : "grant");
+	put_text("name", item->name);
+	printf(", ");
+	put_text("path", item->path);
+	printf(", ");
+	put_text("to", item->parties[0].name);
+	printf(", \"state\": \"%s\", \"code\": \"%s\", \"threshold\": %u",
+	       status_of_item(item, now), item->code, item->k);
+	put_time("created", item->created_s);
+	put_time("expires", item->expires_s);
+	printf(", \"shares\": [");
+	for (unsigned i = 0; i < item->n; i++) {
+		printf("%s{\"index\": %u, ", i ? ", " : "", i + 1);
+		put_text("holder", item->parties[item->holders[i]].name);
+		printf(", \"direct\": %s, \"state\": \"%s\"}",
+		       item->holders[i] ? "false" : "true",
+		       status_of_share(item, i));
+	}
+	printf("]}");
+}
+
+static void json_missing(const struct inbox_set *set)
+{
+	const char *before = "";
+
+	printf(", \"missing\": [");
+	for (unsigned i = 0; i < set->n && i < SLIP39_SHARES_MAX; i++) {
+		if (set->have_mask & 1u << i)
+			continue;
+		printf("%s{\"index\": %u, ", before, i + 1);
+		put_text("holder", set->holders[i]);
+		putchar('}');
+		before = ", ";
+	}
+	putchar(']');
+}
+
+static void json_set(const struct inbox_set *set)
+{
+	char hex[2 * SET_ID_LEN + 1];
+
+	hex_encode(set->set_id, SET_ID_LEN, hex);
+	printf("{\"set\": \"%s\", \"state\": \"%s\", ", hex,
+	       status_of_set(set));
+	put_text("name", set->name);
+	printf(", ");
+	put_text("from", set->sender_name);
+	printf(", ");
+	put_text("note", set->note);
+	printf(", ");
+	put_text("for", set->recipient_name);
+	printf(", \"code\": \"%s\", \"index\": %u, \"have\": %d, \"need\": %u, "
+	       "\"size\": %" PRIu64 ", \"entries\": %" PRIu32,
+	       set->code, set->index, __builtin_popcount(set->have_mask),
+	       set->k, set->size, set->entries);
+	printf(", \"content_have\": %" PRIu64 ", \"content_need\": %" PRIu64,
+	       set->content_have, set->content_need);
+	put_time("first_seen", set->first_seen_s);
+	put_time("expires", set->expires_s);
+	json_missing(set);
+	putchar('}');
+}
+
+static void print_json(const struct outbox *o, const struct inbox_set *sets,
+		       size_t count)
+{
+	uint64_t now = when_now_s();
+	const char *before = "";
+
+	printf("{\"given\": [");
+	for (size_t i = 0; i < o->count; i++) {
+		if (o->items[i]->kind == ITEM_NOTE)
+			continue;
+		fputs(before, stdout);
+		json_item(o->items[i], now);
+		before = ", ";
+	}
+	printf("], \"came\": [");
+	for (size_t i = 0; i < count; i++) {
+		fputs(i ? ", " : "", stdout);
+		json_set(&sets[i]);
+	}
+	puts("]}");
+}
+
+static int show(struct session *s, bool json)
+{
+	CLEANUP_FREE struct inbox_set *sets = NULL;
+	size_t count = 0, given = 0;
+	struct outbox o = {0};
+	int err = outbox_load(s, &o);
+
+	if (!err)
+		err = intake_sets(s, &sets, &count);
+	if (!err && json)
+		print_json(&o, sets, count);
+	else if (!err) {
+		given = print_items(&o);
+		print_sets(sets, count, given == 0);
+		if (!given && !count)
+			puts("Nothing is shared, and nothing came.");
+	}
+	outbox_free(&o);
+	return err ? session_report(s, "read what is shared", err) : CMD_OK;
+}
+
+int cmd_status(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"vault", required_argument, NULL, 'v'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *vault = NULL;
+	bool json = false;
+	struct session s;
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		if (c == 'v')
+			vault = optarg;
+		else if (c == 'j')
+			json = true;
+		else if (c == 'h')
+			return report_help(cmd_status_help);
+		else
+			return report_bad_option("status", c, argv);
+	}
+	if (optind < argc)
+		return report_usage("status", "status takes no argument '%s'",
+				    argv[optind]);
+	int status = session_open(&s, NULL, 0, vault);
+
+	if (!status)
+		status = session_need_identity(&s);
+	if (!status)
+		status = session_lock(&s);
+	if (!status)
+		status = show(&s, json);
+	session_close(&s);
+	return status;
+}

@@ -1,0 +1,461 @@
+#include "intake.h"
+#include "compose.h"
+#include "json.h"
+#include "progress.h"
+#include "report.h"
+#include "text.h"
+#include "when.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const char cursor_name[] = "log.seen", acked_dir[] = "acked";
+
+static void pause_ms(long ms)
+{
+	const struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+
+	nanosleep(&pause, NULL);
+}
+
+int intake_scan(struct session *s)
+{
+	struct control_scan scan = {0};
+	int err = mounted_ask(s->m.fd, CONTROL_SCAN, &scan);
+
+	for (long ms = 2; !err && !scan.done; ms = ms < 100 ? 2 * ms : 100) {
+		pause_ms(ms);
+		err = mounted_ask(s->m.fd, CONTROL_SCAN, &scan);
+	}
+	if (!err)
+		err = scan.err;
+	if (err == -ENOSPC || err == -EDQUOT)
+		return report_as(CMD_FAILED,
+				 "there is no room in the vault on '%s' for "
+				 "what came; it waits, make room and 'tgshare "
+				 "receive' again",
+				 s->m.info.mountpoint);
+	return err ? session_report(s, "take in what came", err) : CMD_OK;
+}
+
+int intake_sets(const struct session *s, struct inbox_set **sets, size_t *count)
+{
+	CLEANUP_FREE struct inbox_set *list = NULL;
+	CLEANUP_FREE struct control_set *next = calloc(1, sizeof *next);
+	size_t n = 0;
+	int err = next ? 0 : -ENOMEM;
+
+	while (!err) {
+		struct inbox_set *more;
+
+		err = mounted_ask(s->m.fd, CONTROL_SET_NEXT, next);
+		if (err)
+			break;
+		more = reallocarray(list, n + 1, sizeof *list);
+		if (!more)
+			return -ENOMEM;
+		list = more;
+		list[n++] = next->set;
+	}
+	if (err != -ENODATA)
+		return err;
+	*sets = TAKE_PTR(list);
+	*count = n;
+	return 0;
+}
+
+static void put_name(const char *name)
+{
+	json_put_plain(stdout, name[0] ? name : "something");
+}
+
+static unsigned have_of(const struct inbox_set *set)
+{
+	return (unsigned)__builtin_popcount(set->have_mask);
+}
+
+/* ", waiting for carol or dave" */
+static void print_missing(const struct inbox_set *set)
+{
+	const char *before = ", waiting for ";
+
+	for (unsigned i = 0; i < set->n && i < SLIP39_SHARES_MAX; i++) {
+		if (set->have_mask & 1u << i || !set->holders[i][0])
+			continue;
+		printf("%s", before);
+		json_put_plain(stdout, set->holders[i]);
+		before = " or ";
+	}
+}
+
+static void print_content(const struct inbox_set *set)
+{
+	uint64_t need = set->content_need ? set->content_need : 1;
+
+	printf("%" PRIu64 "%% of its content is here",
+	       set->content_have * 100 / need);
+}
+
+static void print_state(const struct inbox_set *set)
+{
+	char when[WHEN_TEXT_MAX];
+
+	switch (set->state) {
+	case INBOX_WAITING_CARD:
+		printf("locked: from somebody unknown; add their card with "
+		       "'tgshare contact add NAME CARD'");
+		break;
+	case INBOX_WAITING_MANIFEST:
+		printf("%u shares, waiting to be told what it is",
+		       have_of(set));
+		break;
+	case INBOX_WAITING_SHARES:
+		printf("locked: %u of %u shares", have_of(set), set->k);
+		print_missing(set);
+		break;
+	case INBOX_WAITING_CONTENT:
+		print_content(set);
+		break;
+	case INBOX_OPEN:
+		printf("open");
+		break;
+	case INBOX_GRANTED:
+		printf("may be read");
+		break;
+	case INBOX_NOT_ATTACHED:
+		printf("granted; tell where its files lie: 'frondfs attach "
+		       "MOUNT %s BACKING'",
+		       set->sender_name[0] ? set->sender_name : "NAME");
+		break;
+	case INBOX_REVOKED:
+		printf("revoked");
+		break;
+	case INBOX_EXPIRED:
+		printf("expired %s", when_text(set->expires_s, when));
+		break;
+	case INBOX_CUSTODY:
+		printf("share %u of it is with you, for %s; pass it on with "
+		       "'tgshare release'",
+		       set->index,
+		       set->recipient_name[0] ? set->recipient_name
+					      : "somebody");
+		break;
+	default:
+		printf("damaged: what came is not what was sent");
+	}
+}
+
+void intake_print_set(const struct inbox_set *set)
+{
+	char hex[2 * SET_ID_LEN + 1];
+
+	hex_encode(set->set_id, SET_ID_LEN, hex);
+	printf("%.8s  ", hex);
+	put_name(set->name);
+	printf(" from ");
+	json_put_plain(stdout,
+		       set->sender_name[0] ? set->sender_name : "unknown");
+	printf(": ");
+	print_state(set);
+	if (set->code[0] && set->state != INBOX_CUSTODY)
+		printf("; verification code %s", set->code);
+	putchar('\n');
+}
+
+static int load_cursor(const struct session *s, uint64_t *seq)
+{
+	CLEANUP_FD int dir = -1;
+	char text[32];
+	size_t len;
+	int err = settings_open_dir(&s->m, "", &dir);
+
+	*seq = 0;
+	if (!err)
+		err = xio_read_file(dir, cursor_name, text, sizeof text - 1,
+				    &len);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	text[len] = '\0';
+	*seq = strtoull(text, NULL, 10);
+	return 0;
+}
+
+static int save_cursor(const struct session *s, uint64_t seq)
+{
+	CLEANUP_FD int dir = -1;
+	char text[32];
+	int err = settings_open_dir(&s->m, "", &dir);
+
+	snprintf(text, sizeof text, "%" PRIu64 "\n", seq);
+	return err ? err
+		   : xio_replace_file(dir, cursor_name, text, strlen(text),
+				      0600);
+}
+
+struct ack {
+	const uint8_t *set_id;
+	const struct identity_public *to;
+	uint8_t state, index;
+};
+
+/* To whoever is known; others have no address. */
+static int queue_ack(struct session *s, const struct ack *ack)
+{
+	const struct person *p = people_with_keys(&s->people, ack->to);
+	const uint8_t payload[MESSAGE_ACK_LEN] = {ack->state, ack->index};
+	char id[ITEM_ID_MAX + 1], hex[2 * SET_ID_LEN + 1];
+	struct item_party to = {.pub = *ack->to};
+	struct note note = {.id = id, .to = &to, .kind = STATEMENT_ACK};
+
+	if (!p)
+		return 0;
+	strcpy(to.name, p->name);
+	strcpy(to.address, p->card.address);
+	hex_encode(ack->set_id, SET_ID_LEN, hex);
+	snprintf(id, sizeof id, "ack-%s-%u-%u", hex, ack->index, ack->state);
+	memcpy(note.set_id, ack->set_id, SET_ID_LEN);
+	return compose_note_from(s, &note, payload, sizeof payload);
+}
+
+/* Things that the inbox shows as long as they are there are acknowledged
+ * once: an empty file remembers it. */
+static int ack_once(struct session *s, int dir, const struct ack *ack)
+{
+	char name[80], hex[2 * SET_ID_LEN + 1];
+	int err;
+
+	hex_encode(ack->set_id, SET_ID_LEN, hex);
+	snprintf(name, sizeof name, "%s-%u-%u", hex, ack->index, ack->state);
+	if (faccessat(dir, name, F_OK, 0) == 0 ||
+	    !people_with_keys(&s->people, ack->to))
+		return 0;
+	err = queue_ack(s, ack);
+	return err ? err : xio_replace_file(dir, name, "", 0, 0600);
+}
+
+static bool is_listed(const char *name, const struct inbox_set *sets,
+		      size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		char hex[2 * SET_ID_LEN + 1];
+
+		hex_encode(sets[i].set_id, SET_ID_LEN, hex);
+		if (strncmp(name, hex, 2 * SET_ID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What the inbox has forgotten need not be remembered here. */
+static void forget_acked(int fd, const struct inbox_set *sets, size_t count)
+{
+	int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_DIR DIR *dir = again < 0 ? NULL : fdopendir(again);
+	const struct dirent *entry;
+
+	if (!dir && again >= 0)
+		close(again);
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' &&
+		    !is_listed(entry->d_name, sets, count))
+			unlinkat(fd, entry->d_name, 0);
+}
+
+static int ack_sets(struct session *s)
+{
+	CLEANUP_FREE struct inbox_set *sets = NULL;
+	CLEANUP_FD int dir = -1;
+	size_t count = 0;
+	int err = intake_sets(s, &sets, &count);
+
+	if (!err)
+		err = settings_open_dir(&s->m, acked_dir, &dir);
+	for (size_t i = 0; i < count && !err; i++) {
+		struct ack ack = {.set_id = sets[i].set_id,
+				  .to = &sets[i].sender};
+
+		if (sets[i].state == INBOX_CUSTODY) {
+			ack.state = ACK_CUSTODY;
+			ack.index = sets[i].index;
+		} else if (sets[i].ack_due) {
+			ack.state = ACK_RECEIVED;
+		} else {
+			continue;
+		}
+		err = ack_once(s, dir, &ack);
+	}
+	if (!err)
+		forget_acked(dir, sets, count);
+	return err;
+}
+
+/* A record of the log being taken in. */
+struct taking {
+	struct session *s;
+	const struct outbox *outbox;
+	struct vlog_record r;
+	size_t *events;
+};
+
+static int take_acknowledged(const struct taking *t)
+{
+	const struct vlog_record *r = &t->r;
+	struct item *item = outbox_set(t->outbox, r->set_id);
+
+	if (!item)
+		return 0;
+	if (r->index == 0)
+		return people_same_keys(&item->parties[0].pub, &r->peer)
+			       ? item_note_ack(t->s->outbox_fd, item, 0,
+					       r->detail, r->time_s)
+			       : 0;
+	if (r->index > item->n ||
+	    !people_same_keys(&item->parties[item->holders[r->index - 1]].pub,
+			      &r->peer))
+		return 0;
+	return item_note_ack(t->s->outbox_fd, item, r->index, r->detail,
+			     r->time_s);
+}
+
+static const char *ack_words(unsigned state)
+{
+	static const char *const words[] = {
+		[ACK_RECEIVED] = "has received",
+		[ACK_OPENED] = "has opened",
+		[ACK_CUSTODY] = "keeps a share of",
+		[ACK_RELEASED] = "has passed on a share of",
+		[ACK_DECLINED] = "does not want",
+	};
+
+	return state < sizeof words / sizeof *words && words[state]
+		       ? words[state]
+		       : "says something new about";
+}
+
+static void tell_acknowledged(const struct taking *t, const char *who)
+{
+	const struct item *item = outbox_set(t->outbox, t->r.set_id);
+
+	printf("%s %s ", who, ack_words(t->r.detail));
+	put_name(item ? item->name : t->r.text);
+	putchar('\n');
+}
+
+/* Only what somebody else did: our own doing was told when we did it. */
+static void tell(const struct taking *t)
+{
+	static const char *const words[VLOG_EVENTS] = {
+		[VLOG_OPENED] = "is open, from",
+		[VLOG_REFUSED] = "refused, from",
+		[VLOG_WITHDRAWN] = "was withdrawn by",
+		[VLOG_KEY_REVOKED] = "was revoked by",
+		[VLOG_EXPIRED] = "has expired, from",
+	};
+	const struct vlog_record *r = &t->r;
+	char label[PEOPLE_LABEL_MAX];
+	const char *who = people_label(&t->s->people, &r->peer, label);
+
+	if (r->event == VLOG_ACKNOWLEDGED) {
+		tell_acknowledged(t, who);
+	} else if (r->event < VLOG_EVENTS && words[r->event]) {
+		put_name(r->text);
+		printf(" %s %s\n", words[r->event], who);
+	} else {
+		return;
+	}
+	(*t->events)++;
+}
+
+/* Nothing here does harm when a crash makes it happen twice. */
+static int take(const struct taking *t)
+{
+	const struct vlog_record *r = &t->r;
+	struct ack ack = {.set_id = r->set_id, .to = &r->peer};
+
+	tell(t);
+	switch (r->event) {
+	case VLOG_ACKNOWLEDGED:
+		return take_acknowledged(t);
+	case VLOG_OPENED:
+		ack.state = ACK_OPENED;
+		return queue_ack(t->s, &ack);
+	case VLOG_RELEASED:
+		ack.state = ACK_RELEASED;
+		ack.index = r->index;
+		return queue_ack(t->s, &ack);
+	case VLOG_DECLINED:
+		ack.state = ACK_DECLINED;
+		ack.index = r->index;
+		return queue_ack(t->s, &ack);
+	default:
+		return 0;
+	}
+}
+
+/* Sets that shares or news came for: how far they are now. */
+static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
+		     size_t *events)
+{
+	CLEANUP_FREE struct inbox_set *sets = NULL;
+	size_t count = 0;
+	int err = intake_sets(s, &sets, &count);
+
+	for (size_t i = 0; i < count && !err; i++) {
+		struct vlog_record r = {.seq = from};
+
+		for (; r.seq < to; r.seq++) {
+			if (mounted_ask(s->m.fd, CONTROL_LOG_READ, &r) == 0 &&
+			    (r.event == VLOG_RECEIVED ||
+			     r.event == VLOG_CUSTODY) &&
+			    memcmp(r.set_id, sets[i].set_id, SET_ID_LEN) == 0 &&
+			    sets[i].state != INBOX_OPEN)
+				break;
+		}
+		if (r.seq == to)
+			continue;
+		intake_print_set(&sets[i]);
+		(*events)++;
+	}
+	return err;
+}
+
+static int take_all(struct session *s, const struct outbox *o, size_t *events)
+{
+	struct taking t = {.s = s, .outbox = o, .events = events};
+	uint64_t first = 0, seq;
+	int err = load_cursor(s, &first);
+
+	for (seq = first; !err; seq += !err) {
+		t.r.seq = seq;
+		err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &t.r);
+		if (err == -ENODATA)
+			break;
+		/* a damaged record: 'log --verify' tells about it */
+		err = err == -EBADMSG ? 0 : err ? err : take(&t);
+	}
+	if (err && err != -ENODATA)
+		return err;
+	err = tell_sets(s, first, seq, events);
+	if (!err)
+		err = ack_sets(s);
+	return !err && seq != first ? save_cursor(s, seq) : err;
+}
+
+int intake_log(struct session *s, size_t *events)
+{
+	struct outbox o;
+	int err = outbox_load(s, &o);
+
+	*events = 0;
+	if (!err) {
+		err = take_all(s, &o, events);
+		outbox_free(&o);
+	}
+	return err ? session_report(s, "take in what the log has", err)
+		   : CMD_OK;
+}

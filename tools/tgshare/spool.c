@@ -1,0 +1,177 @@
+#include "spool.h"
+#include "envelope.h"
+#include "text.h"
+#include "when.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { BLOCK = 1 << 20, SETTLED_S = 60, TIDY_AFTER_S = 3600 };
+
+static const char temp_suffix[] = ".tmp", envelope_suffix[] = ".env",
+		  part_suffix[] = ".part";
+
+/* Both give it the name of its hash; what is there already is the same. */
+static int finish(int spool_fd, int fd, const char *temp,
+		  const uint8_t hash[static ENVELOPE_HASH_LEN],
+		  const char *suffix)
+{
+	char name[2 * ENVELOPE_HASH_LEN + 8];
+
+	hex_encode(hash, ENVELOPE_HASH_LEN, name);
+	strcat(name, suffix);
+	if (fsync(fd) < 0)
+		return -errno;
+	if (renameat(spool_fd, temp, spool_fd, name) < 0)
+		return -errno;
+	return fsync(spool_fd) < 0 ? -errno : 0;
+}
+
+/* Root collects for whoever owns the vault. */
+static int begin(int spool_fd, char *temp, size_t size, int *fd)
+{
+	char random[48];
+	struct stat st;
+
+	xio_temp_name("", random, sizeof random);
+	snprintf(temp, size, "%s%s", random, temp_suffix);
+	*fd = openat(spool_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		     0600);
+	if (*fd < 0)
+		return -errno;
+	if (geteuid() == 0 && fstat(spool_fd, &st) == 0 &&
+	    fchown(*fd, st.st_uid, st.st_gid) < 0)
+		return -errno;
+	return 0;
+}
+
+int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len)
+{
+	uint8_t hash[ENVELOPE_HASH_LEN];
+	CLEANUP_FD int fd = -1;
+	char temp[64];
+	int err = begin(spool_fd, temp, sizeof temp, &fd);
+
+	if (!err)
+		err = xio_write(fd, bytes, len);
+	envelope_hash(bytes, len, hash);
+	if (!err)
+		err = finish(spool_fd, fd, temp, hash, envelope_suffix);
+	if (err && fd >= 0)
+		unlinkat(spool_fd, temp, 0);
+	return err;
+}
+
+static int copy_hashed(int from, int to, uint64_t len,
+		       uint8_t hash[static ENVELOPE_HASH_LEN])
+{
+	CLEANUP_FREE uint8_t *block = malloc(BLOCK);
+	crypto_generichash_state state;
+
+	if (!block)
+		return -ENOMEM;
+	crypto_generichash_init(&state, NULL, 0, ENVELOPE_HASH_LEN);
+	while (len > 0) {
+		size_t want = len < BLOCK ? (size_t)len : BLOCK;
+		ssize_t n = read(from, block, want);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EAGAIN;
+		crypto_generichash_update(&state, block, (size_t)n);
+		int err = xio_write(to, block, (size_t)n);
+
+		if (err)
+			return err;
+		len -= (uint64_t)n;
+	}
+	crypto_generichash_final(&state, hash, ENVELOPE_HASH_LEN);
+	return 0;
+}
+
+/* Does the name tell another hash, and may the file still be growing? */
+static bool is_unsettled(int fd, const char *filename,
+			 const uint8_t hash[static ENVELOPE_HASH_LEN])
+{
+	uint8_t told[ENVELOPE_HASH_LEN];
+	struct stat st;
+
+	if (strlen(filename) < 2 * sizeof told ||
+	    hex_decode(filename, 2 * sizeof told, told, sizeof told) ||
+	    memcmp(told, hash, sizeof told) == 0)
+		return false;
+	return fstat(fd, &st) == 0 &&
+	       (uint64_t)st.st_mtim.tv_sec + SETTLED_S > when_now_s();
+}
+
+int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
+{
+	size_t name_len = strlen(filename), suffix = strlen(envelope_suffix);
+	bool envelope =
+		name_len > suffix &&
+		strcmp(filename + name_len - suffix, envelope_suffix) == 0;
+	uint8_t hash[ENVELOPE_HASH_LEN];
+	CLEANUP_FD int to = -1;
+	char temp[64];
+	int err;
+
+	if (envelope && len > ENVELOPE_MAX_LEN)
+		return 0; /* none can be so long */
+	err = begin(spool_fd, temp, sizeof temp, &to);
+	if (!err)
+		err = copy_hashed(fd, to, len, hash);
+	if (!err && is_unsettled(fd, filename, hash))
+		err = -EAGAIN;
+	if (!err)
+		err = finish(spool_fd, to, temp, hash,
+			     envelope ? envelope_suffix : part_suffix);
+	if (err && to >= 0)
+		unlinkat(spool_fd, temp, 0);
+	return err;
+}
+
+int spool_text(int spool_fd, const char *text, size_t len, size_t *count)
+{
+	size_t at = 0;
+
+	for (;;) {
+		CLEANUP_FREE uint8_t *bytes = NULL;
+		size_t n;
+		int err = envelope_find(text, len, &at, &bytes, &n);
+
+		if (err)
+			return err == -ENOENT ? 0 : err;
+		err = spool_envelope(spool_fd, bytes, n);
+		if (err)
+			return err;
+		(*count)++;
+	}
+}
+
+void spool_tidy(int spool_fd)
+{
+	int fd = openat(spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	struct stat st;
+
+	if (!dir && fd >= 0)
+		close(fd);
+	while (dir && (entry = readdir(dir))) {
+		size_t len = strlen(entry->d_name);
+
+		if (len > strlen(temp_suffix) &&
+		    strcmp(entry->d_name + len - strlen(temp_suffix),
+			   temp_suffix) == 0 &&
+		    fstatat(spool_fd, entry->d_name, &st,
+			    AT_SYMLINK_NOFOLLOW) == 0 &&
+		    (uint64_t)st.st_mtim.tv_sec + TIDY_AFTER_S < when_now_s())
+			unlinkat(spool_fd, entry->d_name, 0);
+	}
+}

@@ -1,0 +1,33 @@
+/*
+ * What came, put into .frondfs/inbox where the mount finds it (inbox.h):
+ * whole and durable before anybody is told that it arrived.
+ */
+#ifndef TGSHARE_SPOOL_H
+#define TGSHARE_SPOOL_H
+
+#include "cleanup.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* An envelope. */
+MUST_CHECK int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len);
+
+/*
+ * A document of len bytes from fd's position on. filename tells what it is:
+ * an envelope when it ends in ".env", else a part of a sealed copy. -EAGAIN:
+ * a name that tells a hash, which is not that of these bytes, of a file that
+ * was changed a moment ago: it may still be on its way (a folder being
+ * synchronised).
+ */
+MUST_CHECK int spool_document(int spool_fd, int fd, uint64_t len,
+			      const char *filename);
+
+/* All envelopes in a text; *count is increased by their number. */
+MUST_CHECK int spool_text(int spool_fd, const char *text, size_t len,
+			  size_t *count);
+
+/* Beginnings that a crash left. Under session_lock(). */
+void spool_tidy(int spool_fd);
+
+#endif

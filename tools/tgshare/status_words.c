@@ -1,0 +1,84 @@
+#include "status_words.h"
+#include "deliver.h"
+
+static const char *const ends[] = {
+	[ITEM_REVOKED] = "revoked",   [ITEM_WITHDRAWN] = "withdrawn",
+	[ITEM_REPLACED] = "replaced", [ITEM_EXPIRED] = "expired",
+	[ITEM_DECLINED] = "declined",
+};
+
+const char *status_of_item(const struct item *item, uint64_t now_s)
+{
+	if (item->end < sizeof ends / sizeof *ends && ends[item->end])
+		return ends[item->end];
+	if (item->recipient_state == ACK_OPENED)
+		return "opened";
+	if (!item_live(item, now_s))
+		return "expired";
+	if (item->recipient_state == ACK_RECEIVED)
+		return "received";
+	if (item->exported)
+		return "exported";
+	return deliver_waiting(item, now_s) ? "queued" : "sent";
+}
+
+const char *status_of_share(const struct item *item, unsigned i)
+{
+	static const char *const words[] = {
+		[ACK_CUSTODY] = "kept",
+		[ACK_RELEASED] = "passed on",
+		[ACK_DECLINED] = "declined",
+	};
+	unsigned state = item->share_state[i];
+
+	if (item->holders[i] == 0)
+		return item->recipient_state ? "received" : "sent";
+	return state < sizeof words / sizeof *words && words[state]
+		       ? words[state]
+		       : "sent";
+}
+
+const char *status_of_set(const struct inbox_set *set)
+{
+	static const char *const words[] = {
+		[INBOX_WAITING_CARD] = "waiting for a card",
+		[INBOX_WAITING_MANIFEST] = "waiting for its description",
+		[INBOX_WAITING_SHARES] = "waiting for shares",
+		[INBOX_WAITING_CONTENT] = "waiting for content",
+		[INBOX_OPEN] = "open",
+		[INBOX_GRANTED] = "granted",
+		[INBOX_NOT_ATTACHED] = "not attached",
+		[INBOX_REVOKED] = "revoked",
+		[INBOX_EXPIRED] = "expired",
+		[INBOX_CUSTODY] = "kept for another",
+		[INBOX_DAMAGED] = "damaged",
+	};
+
+	return set->state < sizeof words / sizeof *words && words[set->state]
+		       ? words[set->state]
+		       : "unknown";
+}
+
+const char *status_of_event(unsigned event)
+{
+	static const char *const words[VLOG_EVENTS] = {
+		[VLOG_SENT] = "sent",
+		[VLOG_GRANTED] = "granted",
+		[VLOG_RECEIVED] = "received",
+		[VLOG_OPENED] = "opened",
+		[VLOG_CUSTODY] = "kept",
+		[VLOG_RELEASED] = "released",
+		[VLOG_REFUSED] = "refused",
+		[VLOG_REVOKED] = "revoked",
+		[VLOG_WITHDRAWN] = "withdrawn",
+		[VLOG_KEY_REVOKED] = "key revoked",
+		[VLOG_EXPIRED] = "expired",
+		[VLOG_REKEYED] = "rekeyed",
+		[VLOG_ACKNOWLEDGED] = "acknowledged",
+		[VLOG_DECLINED] = "declined",
+		[VLOG_VERIFIED] = "verified",
+		[VLOG_EXPORTED] = "exported",
+	};
+
+	return event < VLOG_EVENTS ? words[event] : NULL;
+}
