@@ -48,7 +48,7 @@ struct request {
 	bool is_download;
 	int fd;
 	uint64_t max, received;
-	int write_err;
+	int io_err;
 };
 
 static bool token_ok(const char *token)
@@ -187,11 +187,11 @@ static size_t take_file(char *data, size_t size, size_t n, void *arg)
 	if (!is_ok_status(r))
 		return take_body(data, size, n, arg);
 	if (r->received + len > r->max) {
-		r->write_err = -EFBIG;
+		r->io_err = -EFBIG;
 		return 0;
 	}
-	r->write_err = xio_write(r->fd, data, len);
-	if (r->write_err)
+	r->io_err = xio_write(r->fd, data, len);
+	if (r->io_err)
 		return 0;
 	r->received += len;
 	return len;
@@ -203,7 +203,9 @@ static size_t give_file(char *buffer, size_t size, size_t n, void *arg)
 	uint64_t left = r->up.len - r->sent;
 	size_t len = size * n < left ? size * n : (size_t)left;
 
-	if (xio_pread(r->up.fd, buffer, len, (off_t)(r->up.offset + r->sent)))
+	r->io_err = xio_pread(r->up.fd, buffer, len,
+			      (off_t)(r->up.offset + r->sent));
+	if (r->io_err)
 		return CURL_READFUNC_ABORT;
 	r->sent += len;
 	if (r->up.progress)
@@ -416,7 +418,7 @@ static json_t *read_answer(const struct request *r, struct bot_reply *reply)
 
 static void finish(struct request *r, CURLcode result)
 {
-	struct bot_reply reply = {.write_err = r->write_err};
+	struct bot_reply reply = {.io_err = r->io_err};
 	json_t *answer = NULL;
 	long status = 0;
 

@@ -32,7 +32,7 @@ struct bot_reply {
 	unsigned retry_after_s; /* with 429 */
 	const json_t *result;	/* borrowed */
 	bool wrote_all;		/* downloads: the bytes are in the file */
-	int write_err;		/* downloads: a negative errno of the file */
+	int io_err; /* a negative errno of the file sent or fetched */
 };
 
 /* Called once for every request, from bot_api_run(). */

@@ -1,0 +1,79 @@
+/* What the telegram_*.c files share; nobody else includes this. */
+#ifndef TGSHARE_TELEGRAM_H
+#define TGSHARE_TELEGRAM_H
+
+#include "transport_telegram.h"
+
+#include <stddef.h>
+
+enum {
+	TELEGRAM_PARALLEL = 12, /* requests under way, the poll aside */
+	TELEGRAM_TRIES = 12,	/* then it is given up for now */
+	TELEGRAM_CHAT_MAX = TRANSPORT_ADDRESS_MAX,
+	TELEGRAM_POLL_MAX_S = 50,
+	TELEGRAM_DOWNLOAD_PARALLEL = 4,
+};
+
+/* When who may be written to (telegram_pace.c). Times are CLOCK_MONOTONIC. */
+struct pace;
+MUST_CHECK int pace_new(bool careful, struct pace **out);
+void pace_free(struct pace *p);
+/* 0: now; else how many ms to wait before writing to this chat. */
+int64_t pace_wait_ms(struct pace *p, const char *chat, int64_t now_ms);
+/* A message goes to it now. */
+void pace_took(struct pace *p, const char *chat, int64_t now_ms);
+/* The server said 429: nothing to this chat for so long, and slower after. */
+void pace_slow_down(struct pace *p, const char *chat, unsigned retry_after_s,
+		    int64_t now_ms);
+
+/* Something to be sent or taken back (telegram_send.c). */
+struct parcel;
+
+/* A message that brought a document (telegram_receive.c). */
+struct arrival;
+
+struct telegram {
+	struct transport base;
+	struct bot_api *api;
+	struct pace *pace;
+	char username[TELEGRAM_USERNAME_MAX + 2];
+	bool local; /* a server of one's own: no limits on files */
+	int temp_dirfd;
+	char reason[TELEGRAM_REASON_MAX];
+
+	struct parcel *parcels, **parcels_end;
+	unsigned sending;
+
+	const struct transport_receiver *receiver; /* during run() */
+	json_t *batch;	     /* the updates being worked on, or NULL */
+	size_t batch_at;     /* those before are durable */
+	bool polling, heard; /* heard: an answer came since run() began */
+	int64_t poll_again_ms;
+	unsigned poll_tries;
+	json_int_t offset; /* what the next poll confirms; 0: nothing */
+	struct arrival *arrival;
+	int receive_err;
+};
+
+int64_t telegram_now_ms(void);
+/* Exponential, capped, with jitter. */
+int64_t telegram_backoff_ms(unsigned tries);
+
+/* telegram_words.c: what an error means and what to do. Returns an errno:
+ * -EAGAIN where trying again may help. */
+int telegram_explain(const struct bot_reply *r, const char *chat,
+		     char reason[static TELEGRAM_REASON_MAX]);
+
+/* telegram_send.c */
+int telegram_submit(struct transport *t, const struct transport_message *m);
+int telegram_retract(struct transport *t, const char *address, const char *ref);
+/* Start what may be; *wait_ms: when to look again at the latest. */
+void telegram_send_more(struct telegram *t, int *wait_ms);
+bool telegram_idle(const struct transport *t);
+void telegram_drop_parcels(struct telegram *t);
+
+/* telegram_receive.c */
+int telegram_receive_more(struct telegram *t, int timeout_ms, int *wait_ms);
+void telegram_drop_arrivals(struct telegram *t);
+
+#endif
