@@ -311,8 +311,11 @@ int vfile_sync(struct vfile *f, bool data_only)
 	return ret < 0 ? -errno : 0;
 }
 
-/* Has the file been given another key? A granted one is lost then. */
-static int check_header(struct vfile *f)
+/*
+ * Has the file been given another key? A granted one is lost then, any other
+ * gets it if adopt is set, else -ESTALE.
+ */
+static int check_header(struct vfile *f, bool adopt)
 {
 	uint8_t bytes[HEADER_LEN], id[FILE_ID_LEN];
 	struct header h;
@@ -323,6 +326,8 @@ static int check_header(struct vfile *f)
 		return err == -ENODATA ? -EBADMSG : err;
 	if (memcmp(bytes, f->header, sizeof bytes) == 0)
 		return 0;
+	if (!f->granted && !adopt)
+		return -ESTALE;
 	err = header_probe(bytes, id, &locked);
 	if (err)
 		return err;
@@ -337,7 +342,7 @@ static int check_header(struct vfile *f)
 }
 
 /* Others may have changed everything since the last request. */
-static int look_again(struct vfile *f)
+static int look_again(struct vfile *f, bool adopt)
 {
 	struct stat st;
 	uint64_t size;
@@ -347,7 +352,7 @@ static int look_again(struct vfile *f)
 		return -errno;
 	err = chunk_shown_len((uint64_t)st.st_size, &size);
 	if (!err)
-		err = check_header(f);
+		err = check_header(f, adopt);
 	if (err)
 		return err;
 	f->size = size;
@@ -357,17 +362,15 @@ static int look_again(struct vfile *f)
 	return 0;
 }
 
-int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
-		 uint64_t last, bool exclusive)
+/*
+ * The backing file's lock is the descriptor's, not the thread's, and length,
+ * key and marks may change: only one request at a time.
+ */
+static int begin_changing(struct vfile *f, struct range *r, bool exclusive,
+			  bool adopt)
 {
 	int err = 0;
 
-	if (!f->changing) {
-		rangelock_acquire(&f->ranges, r, first, last, exclusive);
-		return 0;
-	}
-	/* The backing file's lock is the descriptor's, not the thread's, and
-	 * length, key and marks may change: only one request at a time. */
 	rangelock_acquire(&f->ranges, r, 0, RANGE_END, true);
 	if (!f->granted)
 		err = vfile_lock_backing_(f->fd, exclusive ? F_WRLCK : F_RDLCK);
@@ -375,10 +378,31 @@ int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
 		rangelock_release(&f->ranges, r);
 		return err;
 	}
-	err = look_again(f);
+	err = look_again(f, adopt);
 	if (err)
 		vfile_end_(f, r);
 	return err;
+}
+
+int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
+		 uint64_t last, bool exclusive)
+{
+	int err;
+
+	if (!f->changing) {
+		rangelock_acquire(&f->ranges, r, first, last, exclusive);
+		return 0;
+	}
+	err = begin_changing(f, r, exclusive, false);
+	if (err != -ESTALE || f->granted)
+		return err;
+	/* Another mount has given the file another key, or has died of it:
+	 * then it is not whole until that is finished. */
+	err = vault_rekey_finish(f->vault);
+	if (err)
+		log_warning("interrupted re-keyings stay so: %s",
+			    strerror(-err));
+	return begin_changing(f, r, exclusive, true);
 }
 
 void vfile_end_(struct vfile *f, struct range *r)

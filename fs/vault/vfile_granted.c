@@ -10,21 +10,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-
-/* A write is over long before 1 + 2 + ... + 32 ms. */
-enum { TRIES = 6 };
-
-int vfile_again_(const struct vfile *f, unsigned *tries, int err)
-{
-	struct timespec pause = {.tv_nsec = 1000000L << *tries};
-
-	if (!f->granted || err != -EBADMSG || *tries == TRIES)
-		return err;
-	nanosleep(&pause, NULL);
-	++*tries;
-	return 0;
-}
 
 /* Is it the file that was granted? */
 static int adopt_granted(struct vfile *f, const struct vfile_grant *grant)

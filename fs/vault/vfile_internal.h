@@ -43,8 +43,10 @@ MUST_CHECK int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
 void vfile_end_(struct vfile *f, struct range *r);
 
 /*
- * A request ended with this error, and holds no range: 0 when it has paused
- * and is worth another try, since somebody was writing; otherwise err.
+ * A request ended with this error, and holds no range: 0 when it is worth
+ * another try, since somebody was writing (it has paused) or had died giving
+ * the file a new key (it has finished that); otherwise err. *tries begins at
+ * 0.
  */
 MUST_CHECK int vfile_again_(const struct vfile *f, unsigned *tries, int err);
 

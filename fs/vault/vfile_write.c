@@ -379,6 +379,7 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		const struct vfile_write *w, uint64_t *bad_chunk)
 {
 	struct range r;
+	unsigned tries = 0;
 	uint64_t offset;
 	int err;
 
@@ -395,13 +396,14 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 			return err;
 		err = write_knowing_holes(f, ws, w, offset, bad_chunk);
 		vfile_end_(f, &r);
-		if (err != -EAGAIN)
+		if (!err)
 			break;
-		err = vfile_learn_holes_(f, ws, bad_chunk);
+		err = err == -EAGAIN ? vfile_learn_holes_(f, ws, bad_chunk)
+				     : vfile_again_(f, &tries, err);
 		if (err)
 			return err;
+		*bad_chunk = VFILE_NO_CHUNK;
 	}
-	if (!err)
-		vfile_clear_holes_(f, ws);
-	return err;
+	vfile_clear_holes_(f, ws);
+	return 0;
 }
