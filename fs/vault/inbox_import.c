@@ -309,7 +309,8 @@ int inbox_import_(struct inbox *in, struct parcel *p,
 	int err = 0, write_err = 0;
 
 	for (size_t i = 0; i < p->place_count && !err; i++) {
-		if (p->places[i].state >= PLACE_DONE ||
+		if (p->m->entries[i].type != MANIFEST_FILE ||
+		    p->places[i].state >= PLACE_DONE ||
 		    !is_complete(in, &p->m->entries[i]))
 			continue;
 		err = inbox_stopped_(in)

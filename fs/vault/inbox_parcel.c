@@ -120,8 +120,11 @@ int inbox_make_places_(struct inbox *in, struct parcel *p)
 	places = calloc(count ? count : 1, sizeof *places);
 	if (!places)
 		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		randombytes_buf(places[i].id, FILE_ID_LEN);
+		if (p->m->entries[i].type == MANIFEST_DIR)
+			places[i].state = PLACE_DONE;
+	}
 	inbox_write_begin_(in);
 	free(p->places);
 	p->places = places;

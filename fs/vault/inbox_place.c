@@ -86,7 +86,7 @@ static int put_entry(struct inbox *in, struct parcel *p,
 	const char *last;
 	int err;
 
-	if (place->state == PLACE_DONE || place->state == PLACE_DECLINED)
+	if (e->type == MANIFEST_FILE && place->state >= PLACE_DONE)
 		return 0;
 	err = inbox_below_(in, folder, e->path, true, &dir, &last);
 	if (err)
@@ -272,15 +272,6 @@ static void unset(struct inbox *in, struct parcel *p)
 	inbox_write_end_(in);
 }
 
-static void settle_dirs(struct inbox *in, struct parcel *p)
-{
-	inbox_write_begin_(in);
-	for (size_t i = 0; i < p->place_count && !p->numbered; i++)
-		if (p->m->entries[i].type == MANIFEST_DIR)
-			p->places[i].state = PLACE_DONE;
-	inbox_write_end_(in);
-}
-
 int inbox_place_(struct inbox *in, struct parcel *p)
 {
 	CLEANUP_FREE char *dir_path = NULL;
@@ -300,7 +291,6 @@ int inbox_place_(struct inbox *in, struct parcel *p)
 		unset(in, p);
 		return err;
 	}
-	settle_dirs(in, p);
 	inbox_changed_(in, p->base);
 	return 0;
 }
