@@ -1,0 +1,590 @@
+#!/usr/bin/env python3
+"""What each tgshare command answers to good and to bad input."""
+import base64
+import json
+import os
+import pty
+import re
+import select
+import stat
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import blob, check, eq, fresh, get, put
+from share import (FAILED, NO_VAULT, NOT_SET_UP, TGSHARE, UNKNOWN, USAGE, people,
+                   readable, tg)
+
+COMMANDS = ("setup card contact send grant release receive agent status revoke log "
+            "export import split combine").split()
+
+_pair = None
+
+
+def pair():
+    """Alice and Bob, who know each other; made once."""
+    global _pair
+    if _pair is None:
+        _pair = people("alice", "bob")
+    return _pair
+
+
+def tree(top):
+    return {os.path.join(d, n): os.lstat(os.path.join(d, n)).st_mtime_ns
+            for d, dirs, files in os.walk(top) for n in dirs + files}
+
+
+@check(plain=False)
+def help_is_there_for_every_command():
+    overview, _ = tg("--help")
+    for command in COMMANDS:
+        assert re.search(rf"^  {command}\b|{command} (does|BUNDLE|them|on)", overview, re.M) \
+            or command in overview, command
+        text, _ = tg(command, "--help")
+        assert text.startswith(f"Usage: tgshare {command}"), text
+        eq(tg("help", command)[0], text)
+        assert all(len(line) <= 90 for line in text.splitlines()), text
+    tg("--version", says="tgshare ")
+    p = subprocess.run([TGSHARE], capture_output=True)
+    eq(p.returncode, USAGE)
+
+
+@check(plain=False)
+def what_is_no_command_or_option_is_status_2():
+    tg("sned", status=USAGE, says="did you mean 'send'")
+    tg("xyzzy", status=USAGE, says="no command 'xyzzy'")
+    for command in COMMANDS:
+        tg(command, "--no-such", status=USAGE, says="--no-such")
+        tg(command, "-Z", status=USAGE, says="-Z")
+    for argv in (["card", "x"], ["status", "x"], ["log", "x"], ["receive", "x"],
+                 ["agent", "x"], ["setup", "x"], ["contact"], ["contact", "x"],
+                 ["contact", "add", "x"], ["contact", "show"], ["release"],
+                 ["release", "--all", "00000000"], ["release", "nonsense"],
+                 ["revoke"], ["revoke", "a", "b"], ["send"], ["send", "x"],
+                 ["grant", "x"], ["export", "x"], ["export"], ["import"],
+                 ["split"], ["split", "x"], ["split", "x", "--shares", "3"],
+                 ["receive", "--wait", "-1"], ["receive", "--wait", "x"],
+                 ["grant", "x", "--to", "bob", "--note", "x"],
+                 ["grant", "x", "--to", "bob", "--no-content"],
+                 ["agent", "--wait", "1"], ["log", "--verify", "--json"],
+                 ["contact", "list", "--fingerprint", "1"]):
+        tg(*argv, status=USAGE, says="see 'tgshare")
+
+
+@check(plain=False)
+def a_place_that_is_no_vault_is_status_3():
+    plain = fresh("plain")
+    os.mkdir(plain)
+    put(f"{plain}/file")
+    for command in "card", "status", "receive", "agent", "log":
+        tg(command, "--vault", plain, status=NO_VAULT, says="not in a mounted vault")
+    tg("send", f"{plain}/file", "--to", "bob", status=NO_VAULT, says="not in a mounted")
+    tg("split", f"{plain}/file", "--shares", "1", "--threshold", "1",
+       status=NO_VAULT, says="not in a mounted")
+    tg("status", "--vault", f"{plain}/nothing", status=NO_VAULT, says="No such file")
+    tg("status", env={"TGSHARE_VAULT": plain}, status=NO_VAULT)
+
+
+@check(plain=False)
+def the_vault_is_found_from_the_file_the_option_the_environment():
+    alice, bob = pair()
+    a, b = alice.mount.path, bob.mount.path
+    eq(tg("card", "--vault", a)[0].strip(), alice.card)
+    eq(tg("card", env={"TGSHARE_VAULT": b})[0].strip(), bob.card)
+    eq(tg("card", "--vault", a, env={"TGSHARE_VAULT": b})[0].strip(), alice.card)
+    os.mkdir(alice.path("sub"))
+    eq(tg("card", "--vault", alice.path("sub"))[0].strip(), alice.card)
+    tg("card", status=NO_VAULT, says="vaults are mounted")
+    put(alice.path("found"), b"x")
+    put(bob.path("found"), b"x")
+    tg("send", alice.path("found"), bob.path("found"), "--to", "bob",
+       status=NO_VAULT, says="different vaults")
+    tg("send", alice.path("found"), "--to", "bob", "--vault", b,
+       status=NO_VAULT, says="different vaults")
+    assert tg("send", "found", "--to", "bob", cwd=a)[0].count("\n") == 1
+
+
+@check(plain=False)
+def before_setup_everything_says_so():
+    with frond.Mount() as m:
+        put(m.path + "/file", b"x")
+        vault = ["--vault", m.path]
+        for command in ["card"], ["status"], ["receive"], ["agent"], \
+                ["release", "--all"], ["contact", "verify", "bob"]:
+            text = tg(*command, *vault, status=NOT_SET_UP if command[0] != "contact"
+                      else UNKNOWN)[1]
+            assert "setup" in text or command[0] == "contact", text
+        tg("send", f"{m.path}/file", "--to", "bob", status=NOT_SET_UP)
+        eq(tg("contact", "list", *vault)[0], "")
+        eq(tg("log", *vault)[0], "")
+        tg("log", "--verify", *vault, says="whole: 0 entries")
+
+
+@check(plain=False)
+def setup_can_be_repeated_and_keeps_the_keys():
+    post = fresh("post")
+    os.mkdir(post)
+    with frond.Mount() as m:
+        def setup(*argv, **kw):
+            return tg("setup", "--vault", m.path, *argv, **kw)[0]
+        setup(status=USAGE, says="--transport")
+        setup("--transport", "telegram", status=USAGE, says="Telegram")
+        setup("--transport", "pigeon:x", status=USAGE, says="no transport 'pigeon:x'")
+        setup("--transport", f"dir:{post}/nowhere", status=FAILED, says="No such file")
+        setup("--transport", f"dir:{m.path}", status=FAILED, says="lies in a vault")
+        for name in "", "a/b", ".x", "-x", "a,b", "x" * 65, "a\nb", b"\xff":
+            setup("--name", name, "--transport", f"dir:{post}", status=USAGE,
+                  says="cannot be a name")
+        assert not os.path.exists(f"{m.path}/.tgshare/settings.ini")
+        first = setup("--name", "Zoë", "--transport", f"dir:{post}")
+        prints = re.search(r"fingerprint: (\d{5}(?: \d{5}){7})\n", first)[1]
+        card = re.search(r"^tgcard1\.\S+$", first, re.M)[0]
+        eq(setup(), first, "the same again")
+        assert prints in setup("--name", "Zoé")
+        assert tg("card", "--vault", m.path)[0].strip() != card
+        eq(len([n for n in os.listdir(post)]), 1, "mailboxes")
+        eq(stat.S_IMODE(os.stat(f"{m.path}/.tgshare").st_mode), 0o700)
+        m.remount()
+        assert prints in setup("--name", "Zoë")
+        eq(tg("card", "--vault", m.path)[0].strip(), card)
+
+
+@check(plain=False)
+def a_card_is_one_line_or_a_picture():
+    alice, _ = pair()
+    assert re.fullmatch(r"tgcard1\.[A-Za-z0-9_-]+", alice.card), alice.card
+    rows = alice.tg("card", "--qr").splitlines()
+    plain = [re.sub(r"\033\[[0-9;]*m", "", row) for row in rows]
+    assert len(set(map(len, plain))) == 1 and set("".join(plain)) <= set(" ▀▄█"), plain
+    # a QR code's width is 17 + 4 * version, and it has four modules around it
+    eq((len(plain[0]) - 8 - 17) % 4, 0)
+    eq(len(plain), (len(plain[0]) + 1) // 2)
+
+
+@check(plain=False)
+def contacts_are_added_shown_and_removed():
+    alice, bob = pair()
+    eq([line.split()[0] for line in alice.tg("contact", "list").splitlines()], ["bob"])
+    assert bob.card in alice.tg("contact", "show", "bob")
+    alice.tg("contact", "show", "bbo", status=UNKNOWN, says="did you mean 'bob'")
+    alice.tg("contact", "remove", "carol", status=UNKNOWN, says="no contact 'carol'")
+    alice.tg("contact", "add", "bob", bob.card, says="known already")
+    alice.tg("contact", "add", "robert", bob.card, status=FAILED, says="'bob'")
+    alice.tg("contact", "add", "me", alice.card, status=FAILED, says="your own card")
+    for name in "a/b", "..", "-x", "a,b", "":
+        alice.tg("contact", "add", "--", name, bob.card, status=USAGE,
+                 says="cannot be a contact's name")
+    with frond.Mount() as other:
+        tg("setup", "--vault", other.path, "--name", "bob", "--transport",
+           f"dir:{alice.post}")
+        card = tg("card", "--vault", other.path)[0]
+        alice.tg("contact", "add", "bob", card, status=FAILED, says="other keys")
+        assert bob.card in alice.tg("contact", "show", "bob")
+        alice.tg("contact", "add", "carol", card)
+        alice.tg("contact", "remove", "carol", says="removed")
+        alice.tg("contact", "show", "carol", status=UNKNOWN)
+        # from a file, from a pipe, from among other words
+        path = put(fresh("card"), f"Hello,\nhere it is:\n\n  {card}\nBye\n".encode())
+        alice.tg("contact", "add", "carol", path)
+        alice.tg("contact", "remove", "carol")
+        alice.tg("contact", "add", "carol", "-", stdin=card.encode())
+        alice.tg("contact", "remove", "carol")
+
+
+@check(plain=False)
+def damaged_cards_are_refused():
+    alice, bob = pair()
+    before = tree(alice.path(".tgshare"))
+    body = bob.card.split(".")[1]
+    raw = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+    for i in range(0, len(raw), max(1, len(raw) // 40)):
+        bad = raw[:i] + bytes([raw[i] ^ 4]) + raw[i + 1:]
+        text = "tgcard1." + base64.urlsafe_b64encode(bad).decode().rstrip("=")
+        alice.tg("contact", "add", "carol", text, status=FAILED, says="damaged")
+    for text in "tgcard1.", bob.card[:-10], "tgcard1.####":
+        alice.tg("contact", "add", "carol", text, status=FAILED)
+    alice.tg("contact", "add", "carol", fresh("no file"), status=FAILED,
+             says="No such file")
+    alice.tg("contact", "add", "carol", put(fresh("empty")), status=FAILED,
+             says="no card")
+    eq(tree(alice.path(".tgshare")), before)
+
+
+@check(plain=False)
+def verifying_compares_and_records():
+    alice, bob = pair()
+    shown = alice.tg("contact", "show", "bob")
+    theirs = re.search(r"fingerprint: +([\d ]+)", shown)[1]
+    alice.tg("contact", "verify", "bob", status=USAGE, says="no terminal")
+    alice.tg("contact", "verify", "bob", "--fingerprint", "12345" * 8, status=FAILED,
+             says="differ")
+    assert re.search(r"verified: +no", alice.tg("contact", "show", "bob"))
+    eq(len(alice.log("verified")), 0)
+    alice.tg("contact", "verify", "bob", "--fingerprint", theirs.replace(" ", ""))
+    assert re.search(r"verified: +2\d{3}-", alice.tg("contact", "show", "bob"))
+    record, = alice.log("verified")
+    eq((record["peer"], record["text"], record["fingerprint"]), ("bob", "bob", theirs))
+    for answer, status in ("no", FAILED), ("yes", 0):
+        text, got = on_terminal(["contact", "verify", "alice", "--vault",
+                                 bob.mount.path], [("yes or no", answer)])
+        eq(got, status, text)
+        assert text.count(theirs) == 1, text
+    assert "verified" in bob.tg("contact", "list")
+
+
+def on_terminal(argv, dialogue=(), timeout_s=60):
+    """tgshare on a terminal of its own: what it showed, and its status."""
+    pid, master = pty.fork()
+    if pid == 0:
+        try:
+            os.execv(TGSHARE, [TGSHARE, *argv])
+        finally:
+            os._exit(127)
+    text, left, end = b"", list(dialogue), time.monotonic() + timeout_s
+    at = 0
+    while time.monotonic() < end:
+        if not select.select([master], [], [], 1)[0]:
+            continue
+        try:
+            text += os.read(master, 65536)
+        except OSError:
+            break
+        if left and left[0][0].encode() in text[at:]:
+            at = len(text)
+            time.sleep(0.2)     # until echo is off
+            os.write(master, left.pop(0)[1].encode() + b"\n")
+    _, status = os.waitpid(pid, 0)
+    os.close(master)
+    return text.decode(errors="replace"), os.waitstatus_to_exitcode(status)
+
+
+@check(plain=False)
+def send_refuses_what_cannot_be_sent_and_leaves_nothing():
+    alice, _ = pair()
+    file = put(alice.path("refused"), b"x")
+    os.makedirs(alice.path("empty folder"), exist_ok=True)
+    before = sorted(os.listdir(alice.path(".tgshare/outbox")))
+    for argv, status, says in (
+            ([file, "--to", "bbo"], UNKNOWN, "did you mean 'bob'"),
+            ([file, "--to", ""], USAGE, "wants a name"),
+            ([file, "--to", "bob,bob"], USAGE, "twice"),
+            ([file, file, "--to", "bob"], USAGE, "twice"),
+            ([file, "--to", "bob", "--via", "carol"], UNKNOWN, "carol"),
+            ([file, "--to", "bob", "--shares", "3"], USAGE, "go together"),
+            ([file, "--to", "bob", "--threshold", "3"], USAGE, "go together"),
+            ([file, "--to", "bob", "--shares", "2", "--threshold", "3"], USAGE, "more"),
+            ([file, "--to", "bob", "--shares", "17", "--threshold", "3"], USAGE, "16"),
+            ([file, "--to", "bob", "--shares", "0", "--threshold", "0"], USAGE, "16"),
+            ([file, "--to", "bob", "--shares", "x", "--threshold", "1"], USAGE, "'x'"),
+            ([file, "--to", "bob", "--expires", "7x"], USAGE, "7x"),
+            ([file, "--to", "bob", "--expires", "0d"], USAGE, "future"),
+            ([file, "--to", "bob", "--expires", "2020-01-01"], USAGE, "future"),
+            ([file, "--to", "bob", "--expires", "2027-02-30"], USAGE, "2027-02-30"),
+            ([file, "--to", "bob", "--note", "x" * 1001], USAGE, "1000"),
+            ([alice.path("nothing"), "--to", "bob"], NO_VAULT, "No such file"),
+            ([alice.mount.path, "--to", "bob"], FAILED, "whole vault"),
+            ([alice.path(".tgshare"), "--to", "bob"], FAILED, "tgshare"),
+            ([alice.path(".tgshare/settings.ini"), "--to", "bob"], FAILED, "tgshare"),
+            ([alice.path("empty folder"), "--to", "bob"], FAILED, "empty")):
+        tg("send", *argv, status=status, says=says)
+    fifo = alice.path("fifo")
+    os.mkfifo(fifo)
+    tg("send", fifo, "--to", "bob", status=FAILED, says="neither a file nor a folder")
+    outside = alice.path("outside")
+    os.symlink("/etc/hostname", outside)
+    tg("send", outside, "--to", "bob", status=NO_VAULT, says="leads out of the vault")
+    eq(sorted(os.listdir(alice.path(".tgshare/outbox"))), before)
+
+
+@check(plain=False)
+def a_file_that_changes_while_it_is_read_is_not_sent():
+    alice, _ = pair()
+    path = put(alice.path("busy"), blob(24 << 20))
+    writer = subprocess.Popen([sys.executable, "-c", f"""
+import os
+fd = os.open({path!r}, os.O_WRONLY)
+while True:
+    os.pwrite(fd, b'y', 5)
+"""])
+    try:
+        time.sleep(0.3)
+        tg("send", path, "--to", "bob", status=FAILED, says="changed while it was read")
+    finally:
+        writer.kill()
+        writer.wait()
+    copies = os.path.join(alice.mount.vault, ".frondfs/outbox")
+    eq([n for n in os.listdir(copies) if not n.endswith("lock")
+        and not any(n in get(os.path.join(d, "set.json")).decode()
+                    for d in outbox_sets(alice))], [])
+
+
+def outbox_sets(person):
+    top = person.path(".tgshare/outbox")
+    return [os.path.join(top, n) for n in os.listdir(top)
+            if re.fullmatch("[0-9a-f]{32}", n)]
+
+
+@check(plain=False)
+def a_terminal_is_told_in_words():
+    alice, bob = pair()
+    path = put(alice.path("words"), b"x")
+    text, status = on_terminal(["send", path, "--to", "bob", "--shares", "3",
+                                "--threshold", "2"])
+    eq(status, 0, text)
+    assert re.search(r"sent words to bob: set [0-9a-f]{8}, verification code \d{6}", text), \
+        text
+    assert "any 2 open it" in text and "loss only" in text, text
+    bob.receive()
+    readable(bob.shared("alice/words"), b"x")
+
+
+@check(plain=False)
+def what_cannot_be_delivered_waits():
+    post = fresh("post")
+    os.mkdir(post)
+    alice, bob = people("alice", "bob", post=post)
+    data = put(alice.path("later"), b"later")
+    away = fresh("away")
+    os.rename(post, away)
+    tg("send", data, "--to", "bob", status=FAILED, says="does not exist")
+    os.mkdir(post)
+    # bob's mailbox is not there
+    (set_id, state, name, to, _), = alice.send("send", data, "--to", "bob", status=6,
+                                               says="not delivered yet")
+    eq((state, name, to), ("queued", "later", "bob"))
+    eq(alice.given(set_id)["state"], "queued")
+    alice.receive(status=6, says="no mailbox")
+    subprocess.run(["rm", "-r", post], check=True)
+    os.rename(away, post)
+    alice.receive()
+    eq(alice.given(set_id)["state"], "sent")
+    bob.receive()
+    readable(bob.shared("alice/later"), b"later")
+    for person in alice, bob:
+        person.mount.umount()
+
+
+@check(plain=False)
+def a_mount_that_was_not_made_for_writing_says_so():
+    alice, _ = pair()
+    put(alice.path("ro"), b"x")
+    alice.mount.remount("ro")
+    try:
+        alice.tg("contact", "remove", "bob", status=FAILED, says="read-only")
+        tg("send", alice.path("ro"), "--to", "bob", status=FAILED, says="read-only")
+    finally:
+        alice.mount.remount("")
+
+
+@check(plain=False)
+def splitting_a_key_for_paper_and_combining_it():
+    alice, _ = pair()
+    path = put(alice.path("on paper"), blob(10000))
+    tg("split", path, "--shares", "2", "--threshold", "3", status=USAGE, says="more")
+    tg("split", path, "--shares", "17", "--threshold", "3", status=USAGE, says="16")
+    tg("split", alice.path("sub"), "--shares", "2", "--threshold", "2", status=FAILED,
+       says="folder")
+    out, err = tg("split", path, "--shares", "5", "--threshold", "3")
+    shares = out.splitlines()
+    eq([len(s.split()) for s in shares], [33] * 5)
+    assert "Share 1 of 5 (any 3 open it)" in err and alice.mount.vault in err, err
+    key = tg("combine", stdin="\n".join(shares[:3]).encode())[0]
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}=\n", key), key
+    eq(tg("combine", stdin="\n\n".join(reversed(shares)).encode())[0], key)
+    # broken into lines, in capitals, from files
+    wrapped = ["\n".join(" ".join(s.upper().split()[i:i + 7]) for i in range(0, 33, 7))
+               for s in shares]
+    eq(tg("combine", stdin="\n\n".join(wrapped[1:4]).encode())[0], key)
+    files = [put(fresh("share"), s.encode()) for s in shares]
+    eq(tg("combine", files[4], files[0], files[0], files[2])[0], key)
+    keyfile = fresh("key")
+    eq(tg("combine", "-o", keyfile, *files[:3])[0], "")
+    eq((get(keyfile).decode(), stat.S_IMODE(os.stat(keyfile).st_mode)), (key, 0o600))
+    tg("combine", "-o", keyfile, *files[:3], status=FAILED, says="exists")
+    opens_with(alice.mount.backing(path), key, blob(10000))
+    drawn = tg("split", path, "--shares", "2", "--threshold", "1", "--qr")[0]
+    assert drawn.count("▀") > 100, drawn
+
+
+def opens_with(backing, key, data):
+    """Python's Fernet opens every chunk of a backing file with this key."""
+    from cryptography.fernet import Fernet
+    fernet, raw, at, plain = Fernet(key.strip()), get(backing)[176:], 0, b""
+    while at < len(raw):
+        size = 4169 if len(raw) - at > 4177 else None
+        token = raw[at:at + size] if size else raw[at:len(raw) - (len(raw) - at - 57) % 16]
+        plain += fernet.decrypt(base64.urlsafe_b64encode(token))[8:]
+        at += size or len(raw)
+    eq(plain, data)
+
+
+@check(plain=False)
+def words_that_are_wrong_are_pointed_at():
+    alice, _ = pair()
+    path = put(alice.path("words to spoil"), b"x")
+    shares = tg("split", path, "--shares", "3", "--threshold", "2")[0].splitlines()
+    others = tg("split", path, "--shares", "3", "--threshold", "2")[0].splitlines()
+
+    def combine(*texts, says):
+        _, err = tg("combine", stdin="\n".join(texts).encode(), status=FAILED, says=says)
+        words = set(" ".join(texts).split())
+        assert not words & set(err.replace("'", " ").split()) - {"share", "there", "take"}, err
+    words = shares[0].split()
+    combine("", says="no shares")
+    combine(shares[0], says="1 of the 2 shares")
+    combine(shares[0], others[1], says="do not belong together")
+    combine(" ".join(words[:-1] + ["zzz"]), says="word 33")
+    combine(" ".join(words[:4] + [words[5], words[4]] + words[6:]), says="checksum")
+    combine(" ".join(words[:20]), says="")
+    tg("combine", fresh("nothing"), status=FAILED, says="No such file")
+    official = "duckling enlarge academic academic agency result length solution fridge " \
+               "kidney coal piece deal husband erode duke ajar critical decision keyboard"
+    combine(official, says="16 bytes")
+
+
+@check(plain=False)
+def combine_asks_on_a_terminal_without_echo():
+    alice, _ = pair()
+    path = put(alice.path("asked"), b"x")
+    shares = tg("split", path, "--shares", "3", "--threshold", "2")[0].splitlines()
+    keyfile = fresh("key")
+    text, status = on_terminal(["combine", "-o", keyfile], [
+        ("share 1:", shares[0]), ("share 2:", shares[0]), ("share 2:", "nonsense words"),
+        ("share 2:", shares[2])])
+    eq(status, 0, text)
+    assert shares[0].split()[7] not in text and "already" in text, text
+    eq(get(keyfile).decode(), tg("combine", stdin="\n".join(shares[1:]).encode())[0])
+
+
+@check(plain=False)
+def bundles_carry_what_is_shared_any_other_way():
+    alice, bob = pair()
+    data = blob(300000)
+    path = put(alice.path("carried"), data)
+    bundle = fresh("bundle")
+    tg("export", path, status=USAGE, says="-o BUNDLE")
+    tg("export", path, "-o", bundle, status=UNKNOWN, says="nothing is under way")
+    tg("export", path, "-o", bundle, "--to", "carol", status=UNKNOWN)
+    tg("export", path, "-o", f"{bundle}/x/y", "--to", "bob", status=FAILED)
+    assert not os.path.exists(bundle)
+    out, _ = tg("export", path, "-o", bundle, "--to", "bob")
+    code = re.search(r"verification code (\d{6})", out)[1]
+    tg("export", path, "-o", bundle, "--to", "bob", status=FAILED, says="exists")
+    raw = get(bundle)
+    assert data[:100] not in raw and b"carried" not in raw and raw[:8] == b"FRONDBN1"
+    eq(len(alice.log("exported")), 1)
+    cut = put(fresh("cut"), raw[:-1000])
+    bob.tg("import", cut, status=FAILED, says="damaged or cut off")
+    assert os.path.exists(bob.shared("alice/carried"))
+    frond.raises(frond.errno.ENOKEY, get, bob.shared("alice/carried"))
+    bob.tg("import", put(fresh("other"), b"FRONDBN2" + raw[8:]), status=FAILED,
+           says="no bundle")
+    bob.tg("import", put(fresh("empty")), status=FAILED, says="no bundle")
+    bob.tg("import", fresh("nothing"), status=FAILED, says="No such file")
+    assert any(s["code"] == code for s in bob.status()["came"])
+    bob.tg("import", bundle)
+    readable(bob.shared("alice/carried"), data)
+    bob.tg("import", bundle)       # again: nothing more
+    eq(sorted(os.listdir(bob.shared("alice"))).count("carried (2)"), 0)
+
+
+@check(plain=False)
+def no_content_leaves_the_content_to_another_way():
+    alice, bob = pair()
+    data = blob(200000, 5)
+    path = put(alice.path("keys only"), data)
+    (set_id, *_), = alice.send("send", path, "--to", "bob", "--no-content")
+    bob.receive()
+    frond.raises(frond.errno.ENOKEY, get, bob.shared("alice/keys only"))
+    eq(bob.came(set_id)["state"], "waiting for content")
+    bundle = fresh("bundle")
+    alice.tg("export", set_id[:8], "-o", bundle)
+    bob.tg("import", bundle)
+    readable(bob.shared("alice/keys only"), data)
+    bob.receive()
+    alice.receive()
+    eq(alice.given(set_id)["state"], "opened")
+    tg("export", path, "-o", fresh("bundle"), status=UNKNOWN)
+
+
+@check(plain=False)
+def sets_are_named_by_what_begins_them():
+    alice, bob = pair()
+    path = put(alice.path("short"), b"x")
+    (set_id, *_), = alice.send("send", path, "--to", "bob")
+    alice.tg("revoke", "00000000", status=UNKNOWN, says="nothing")
+    alice.tg("revoke", set_id[:7], status=NO_VAULT)
+    bob.tg("release", set_id[:8], status=UNKNOWN, says="no share")
+    bob.tg("release", "--all", says="no share")
+    alice.tg("revoke", set_id[:8], says="withdrew short from bob")
+    alice.tg("revoke", set_id, status=UNKNOWN)
+
+
+@check(plain=False)
+def the_log_is_shown_and_checked():
+    alice, _ = pair()
+    put(alice.path("logged"), b"x")
+    alice.send("send", alice.path("logged"), "--to", "bob")
+    records = alice.log()
+    eq([r["seq"] for r in records], list(range(len(records))))
+    assert ("sent", "logged", "bob") in {(r["event"], r["text"], r["peer"])
+                                         for r in records}, records
+    lines = alice.tg("log").splitlines()
+    eq(len(lines), len(records))
+    alice.tg("log", "--verify", says=f"whole: {len(records)} entries")
+    eq(json.loads(alice.tg("status", "--json")).keys(), {"given", "came"})
+
+
+@check(plain=False)
+def there_is_one_agent_for_a_vault_and_it_ends_well():
+    alice, bob = pair()
+    first = subprocess.Popen([TGSHARE, "agent", "--vault", bob.mount.path],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        def refused():
+            p = subprocess.run([TGSHARE, "agent", "--vault", bob.mount.path],
+                               capture_output=True, timeout=0.7)
+            return p.returncode == FAILED and b"already" in p.stderr
+        time.sleep(0.5)
+        frond.until(refused, what="a second agent being refused")
+        data = put(alice.path("by agent"), b"agent")
+        (set_id, *_), = alice.send("send", data, "--to", "bob")
+        readable(bob.shared("alice/by agent"), b"agent")
+        begin = time.monotonic()
+        first.terminate()
+        eq(first.wait(10), 0)
+        assert time.monotonic() - begin < 2, "the agent takes long to end"
+        assert b"by agent is open, from alice" in first.stdout.read()
+    finally:
+        first.kill()
+        first.wait()
+        first.stdout.close()
+    alice.receive()
+    eq(alice.given(set_id)["state"], "opened")
+
+
+@check(plain=False)
+def no_secret_is_left_in_arguments_or_the_environment():
+    alice, _ = pair()
+    path = put(alice.path("secret words"), b"x")
+    p = subprocess.Popen([TGSHARE, "combine"], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE)
+    shares = tg("split", path, "--shares", "2", "--threshold", "2")[0].splitlines()
+    p.stdin.write(shares[0].encode() + b"\n")
+    p.stdin.flush()
+    time.sleep(0.2)
+    for name in "cmdline", "environ":
+        try:
+            assert shares[0].split()[9].encode() not in get(f"/proc/{p.pid}/{name}")
+        except PermissionError:
+            pass        # not dumpable: not even root without ptrace may look
+    limits = get(f"/proc/{p.pid}/limits").decode()
+    assert re.search(r"Max core file size +0 +0", limits), limits
+    key = p.communicate(shares[1].encode() + b"\n")[0]
+    assert len(key) == 45
+
+
+if __name__ == "__main__":
+    frond.main()
