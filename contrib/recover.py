@@ -7,7 +7,8 @@
 
 list prints every path with its mode, owner, size and time; verify reads every
 byte and names what is damaged; extract copies everything out, with zeros where
-a chunk is damaged. Nothing in BACKING is ever changed. Written from
+a chunk is damaged. Files that others sent and whose key is not all here yet are
+locked: each command says so and goes on. Nothing in BACKING is ever changed. Written from
 frondfs-format(5) alone, over stock libraries.
 
 Exit status: 0 all is well; 1 something is damaged, unreadable or could not be
@@ -57,6 +58,10 @@ SETTINGS = {
 
 class Damage(Exception):
     """Something is not what the vault's owner put there."""
+
+
+class Locked(Exception):
+    """A file whose key is elsewhere: somebody sends it, and it is not all here yet."""
 
 
 class Refusal(Exception):
@@ -173,6 +178,8 @@ class Content:
         header = os.pread(fd, HEADER, 0)
         if len(header) < HEADER or header[:8] != b"FRONDFS1" or any(header[161:]):
             raise Damage("its header is damaged")
+        if not any(header[40:161]):
+            raise Locked
         try:
             plain = open_token(vault.file_keys, header[40:161])
         except Damage:
@@ -317,6 +324,8 @@ class Vault:
         """Whatever goes wrong in here costs this path, and nothing else."""
         try:
             yield
+        except Locked:
+            self.say(path, "locked: its key is not in this vault")
         except Damage as e:
             self.fault(path, e)
         except OSError as e:
@@ -439,6 +448,10 @@ class List:
         self.print(entry, "?" if size is None else size, target)
         if size is None:
             raise Damage("no file has this length: it was cut, or something was added")
+        # whatever else is wrong with it, verify says
+        if entry.kind == stat.S_IFREG:
+            with contextlib.suppress(OSError, Damage), open(entry.open(), "rb", 0) as f:
+                Content(self.vault, f.fileno())
 
     def print(self, entry, size, target=b""):
         st = entry.st

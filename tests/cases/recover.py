@@ -404,6 +404,29 @@ def damaged_names_links_and_attributes_are_named():
             status=0)
 
 
+def lock(path):
+    """What stands for a file until its key has come: no key token, no chunks."""
+    size = os.stat(path).st_size
+    edit(path, 40, bytes(121))
+    os.truncate(path, HEADER)
+    os.truncate(path, size)
+
+
+@check(plain=False)
+def a_locked_file_is_named_and_costs_nothing_else():
+    copy = tampered(lambda p: lock(p("one")))
+    out = os.path.join(fresh("locked"), "out")
+    for command, *to in (("list",), ("verify",), ("extract", out)):
+        said = recover(command, copy, *to)
+        eq(re.findall("recover.py: .*", said),
+           ["recover.py: one: locked: its key is not in this vault"], said)
+    eq(sorted(os.listdir(out)), ["dir", "full", "holes", "link", "two"])
+    eq(get(os.path.join(out, "two")), blob(5 * 4096 + 77, "two"))
+    # Its length is still shown, and a mere mistake is no lock.
+    assert re.search(r" 20557 \S+ one$", recover("list", copy), re.M)
+    damaged(lambda p: edit(p("one"), 40, bytes(120)), "one: .* does not verify")
+
+
 @check(plain=False)
 def a_vault_that_cannot_be_opened_is_refused_in_one_sentence():
     def refused(change, word, **kw):
