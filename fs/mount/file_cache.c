@@ -1,13 +1,14 @@
 #include "file_cache.h"
 
+#include "granted.h"
 #include "log.h"
-#include "vxattr.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 
 struct open_file {
 	struct inode *inode;
@@ -17,11 +18,12 @@ struct open_file {
 	struct vfile *vf;	 /* stable while users > 0 */
 	_Atomic int users;	 /* requests under way; -1: vf is not open */
 	atomic_bool recent;	 /* used since the clock hand came by */
+	atomic_bool alone;	 /* who holds opening wants no other users */
 	struct open_file *prev, *next; /* the cache's lock: ring of open vfs */
 	struct open_handle *handles;   /* the cache's lock */
 };
 
-enum { DAMAGE_SLOTS = 1024 };
+enum { DAMAGE_SLOTS = 1024, ALONE_POLL_NS = 1000000 };
 
 struct file_cache {
 	pthread_mutex_t lock;
@@ -206,10 +208,15 @@ static int open_vfile_once(struct fs *fs, struct inode *i, bool for_writing,
 {
 	CLEANUP_FD int fd = -1;
 	bool writable;
-	int err = open_backing(fs, i, for_writing, &fd, &writable);
+	int err;
 
+	if (i->grant)
+		return granted_open(fs, i, out);
+	err = open_backing(fs, i, for_writing, &fd, &writable);
 	if (!err)
 		err = vfile_open(fs->vault, fd, writable, out);
+	if (err == -ENOKEY)
+		err = granted_why_locked(fs, fd);
 	if (!err)
 		(void)TAKE_FD(fd);
 	return err;
@@ -231,15 +238,13 @@ static int open_vfile(struct fs *fs, struct inode *i, bool for_writing,
 static int make_writable(struct fs *fs, struct open_file *of)
 {
 	bool writable;
-	int fd, err = 0;
+	int fd, err;
 
-	pthread_mutex_lock(&of->opening);
-	if (!vfile_writable(of->vf)) {
-		err = open_backing(fs, of->inode, true, &fd, &writable);
-		if (!err)
-			vfile_make_writable(of->vf, fd);
-	}
-	pthread_mutex_unlock(&of->opening);
+	if (vfile_writable(of->vf))
+		return 0;
+	err = open_backing(fs, of->inode, true, &fd, &writable);
+	if (!err)
+		vfile_make_writable(of->vf, fd);
 	return err;
 }
 
@@ -247,9 +252,16 @@ static bool acquire_if_open(struct open_file *of)
 {
 	int users = atomic_load(&of->users);
 
-	while (users >= 0)
-		if (atomic_compare_exchange_weak(&of->users, &users, users + 1))
+	while (users >= 0) {
+		if (!atomic_compare_exchange_weak(&of->users, &users,
+						  users + 1))
+			continue;
+		/* looked at only now: who sets it then counts the users */
+		if (!atomic_load(&of->alone))
 			return true;
+		atomic_fetch_sub(&of->users, 1);
+		break;
+	}
 	return false;
 }
 
@@ -264,32 +276,50 @@ static void install(struct file_cache *c, struct open_file *of,
 	pthread_mutex_unlock(&c->lock);
 }
 
-int file_acquire(struct fs *fs, struct open_file *of, bool for_writing,
-		 struct vfile **out)
+/* Under opening. */
+static int open_and_acquire(struct fs *fs, struct open_file *of,
+			    bool for_writing)
 {
+	struct vfile *vf;
 	int err = 0;
 
 	if (!acquire_if_open(of)) {
-		pthread_mutex_lock(&of->opening);
-		if (!acquire_if_open(of)) {
-			struct vfile *vf;
-
-			err = open_vfile(fs, of->inode, for_writing, &vf);
-			if (!err)
-				install(fs->files, of, vf);
-		}
-		pthread_mutex_unlock(&of->opening);
+		err = open_vfile(fs, of->inode, for_writing, &vf);
 		if (err)
 			return err;
+		install(fs->files, of, vf);
 	}
-	if (for_writing && !vfile_writable(of->vf))
+	if (for_writing)
 		err = make_writable(fs, of);
-	if (err) {
+	if (err)
 		file_release(of);
-		return err;
+	return err;
+}
+
+/*
+ * Nobody waits for opening while being a user: file_alone() holds it while it
+ * waits for the users.
+ */
+int file_acquire(struct fs *fs, struct open_file *of, bool for_writing,
+		 struct vfile **out)
+{
+	int err;
+
+	if (for_writing && of->inode->grant)
+		return -EROFS;
+	if (acquire_if_open(of)) {
+		if (!for_writing || vfile_writable(of->vf)) {
+			*out = of->vf;
+			return 0;
+		}
+		file_release(of);
 	}
-	*out = of->vf;
-	return 0;
+	pthread_mutex_lock(&of->opening);
+	err = open_and_acquire(fs, of, for_writing);
+	pthread_mutex_unlock(&of->opening);
+	if (!err)
+		*out = of->vf;
+	return err;
 }
 
 void file_release(struct open_file *of)
@@ -297,6 +327,26 @@ void file_release(struct open_file *of)
 	if (!atomic_load_explicit(&of->recent, memory_order_relaxed))
 		atomic_store(&of->recent, true);
 	atomic_fetch_sub(&of->users, 1);
+}
+
+int file_alone(struct fs *fs, struct open_file *of,
+	       int (*fn)(struct vfile *f, void *arg), void *arg)
+{
+	const struct timespec pause = {.tv_nsec = ALONE_POLL_NS};
+	int err;
+
+	pthread_mutex_lock(&of->opening);
+	err = open_and_acquire(fs, of, true);
+	if (!err) {
+		atomic_store(&of->alone, true);
+		while (atomic_load(&of->users) > 1)
+			nanosleep(&pause, NULL);
+		err = fn(of->vf, arg);
+		atomic_store(&of->alone, false);
+		file_release(of);
+	}
+	pthread_mutex_unlock(&of->opening);
+	return err;
 }
 
 struct inode *file_inode(const struct open_file *of)
@@ -544,30 +594,4 @@ void file_log_damage(struct fs *fs, struct inode *i, uint64_t chunk)
 			  "%llu)",
 			  path ? path : "(no path)", (unsigned long long)chunk,
 			  (unsigned long long)chunk * CHUNK_SIZE);
-}
-
-int file_kill_privs(struct fs *fs, struct inode *i, struct vfile *f)
-{
-	struct stat st;
-	mode_t drop = 0;
-	int err;
-
-	if (!wire_kill_privs() || i->privs_clean)
-		return 0;
-	if (fstat(vfile_fd(f), &st) < 0)
-		return -errno;
-	if (st.st_mode & S_ISUID)
-		drop |= S_ISUID;
-	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
-		drop |= S_ISGID;
-	if (drop && fchmod(vfile_fd(f), st.st_mode & 07777 & ~drop) < 0)
-		return -errno;
-	err = vxattr_remove(fs->vault, vfile_fd(f), "security.capability");
-	/* -EACCES: its owner's daemon may not write a file of this mode by
-	 * name; an ordinary user's mount honours no capabilities anyway. */
-	if (err && err != -ENODATA && err != -EOPNOTSUPP && err != -EPERM &&
-	    err != -EACCES)
-		return err;
-	i->privs_clean = !fs->vault->shared && !(st.st_mode & S_ISGID & ~drop);
-	return 0;
 }

@@ -1,5 +1,7 @@
 #include "fs.h"
 
+#include "granted.h"
+
 #include "chunk.h"
 #include "vlink.h"
 
@@ -9,6 +11,13 @@
 #include <sys/sysmacros.h>
 
 enum { STAT_BLOCK_SIZE = 4096 };
+
+double fs_timeout_s(const struct fs *fs, bool shared_here)
+{
+	if (shared_here && fs->timeout_s > GRANTED_TIMEOUT_S)
+		return GRANTED_TIMEOUT_S;
+	return fs->timeout_s;
+}
 
 void fs_reply_err(fuse_req_t req, int err)
 {
@@ -133,12 +142,30 @@ static int stat_open_file(struct fs *fs, struct inode *i, struct stat *st)
 	return err;
 }
 
+/* Where names have moved on to a newer version, the stub is as it was. */
+static int stat_granted(struct fs *fs, struct inode *i, struct stat *st)
+{
+	struct stat_request r = {.fs = fs, .inode = i, .st = st};
+	struct statx content;
+	int err = inode_at_place(fs->inodes, i, stat_at_place, &r);
+
+	if (err)
+		err = fs_stat_entry(fs, i, -1, NULL, &i->grant->stub, st);
+	if (err)
+		return err;
+	granted_content(fs, i, &content);
+	granted_show(&content, st);
+	return 0;
+}
+
 int fs_stat(struct fs *fs, struct inode *i, struct stat *st)
 {
 	struct stat_request r = {.fs = fs, .inode = i, .st = st};
 	uint64_t size;
 	int err;
 
+	if (i->grant)
+		return stat_granted(fs, i, st);
 	if (S_ISDIR(i->type))
 		return stat_dir(fs, i, st);
 	if (S_ISREG(i->type) && file_size_if_open(fs, i, &size) &&
@@ -154,15 +181,18 @@ int fs_stat(struct fs *fs, struct inode *i, struct stat *st)
 int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 	     struct fuse_entry_param *e)
 {
-	struct fuse_entry_param found = {.attr_timeout = fs->timeout_s,
-					 .entry_timeout = fs->timeout_s};
+	struct fuse_entry_param found = {0};
+	struct granted_look look;
 	struct statx stx;
 	struct inode *i;
 	int err;
 
 	if (statx(dirfd, entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK, &stx) < 0)
 		return -errno;
-	i = inode_enter(fs->inodes, parent, entry, &stx);
+	granted_look(fs, &stx, &look);
+	i = look.granted ? inode_enter_granted(fs->inodes, parent, entry,
+					       &look.grant)
+			 : inode_enter(fs->inodes, parent, entry, &stx);
 	if (!i)
 		return -ENOMEM;
 	err = fs_stat_entry(fs, i, dirfd, entry, &stx, &found.attr);
@@ -170,6 +200,9 @@ int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 		inode_forget(fs->inodes, i, 1);
 		return err;
 	}
+	if (look.granted)
+		granted_show(&look.content, &found.attr);
+	found.attr_timeout = found.entry_timeout = fs_timeout_s(fs, look.known);
 	found.ino = inode_id(fs->inodes, i);
 	found.generation = i->btime_ns;
 	*e = found;

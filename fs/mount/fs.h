@@ -10,6 +10,7 @@
 struct dir_cache;
 struct file_cache;
 struct lock_table;
+struct sharing;
 struct wire;
 
 struct fs {
@@ -27,6 +28,7 @@ struct fs {
 	struct fuse_session *session;
 	struct wire *wire;
 	struct lock_table *locks; /* NULL unless shared */
+	struct sharing *sharing;
 };
 
 static inline struct fs *fs_of(fuse_req_t req)
@@ -45,6 +47,9 @@ void fs_reply_err(fuse_req_t req, int err);
  * True: so it was, and it is worth trying again.
  */
 bool fs_spare_fd(struct fs *fs, int err);
+
+/* How long the kernel may remember a file; what others share changes. */
+double fs_timeout_s(const struct fs *fs, bool shared_here);
 
 /* Backing to plaintext: sizes of regular files and links, link counts. */
 enum { FS_STATX_MASK = STATX_BASIC_STATS | STATX_BTIME };
@@ -106,6 +111,7 @@ void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared); /* ops_file.c */
 void ops_fill_seek(struct fuse_lowlevel_ops *ops);		/* ops_seek.c */
 void ops_fill_xattr(struct fuse_lowlevel_ops *ops); /* ops_xattr.c */
 void ops_fill_lock(struct fuse_lowlevel_ops *ops);  /* ops_lock.c */
+void ops_fill_ioctl(struct fuse_lowlevel_ops *ops); /* ops_ioctl.c */
 
 /*
  * Open files (file_cache.c): at most so many are open at once, those unused

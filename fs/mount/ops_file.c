@@ -1,5 +1,6 @@
 /* Regular files: create, open, read, write, and what goes with a handle. */
 #include "file_cache.h"
+#include "granted.h"
 #include "lock.h"
 
 #include <errno.h>
@@ -24,12 +25,15 @@ static bool wants_write(const struct fuse_file_info *fi)
 static void fill_handle(struct fs *fs, struct fuse_file_info *fi,
 			struct open_handle *h)
 {
+	bool granted = file_inode(h->file)->grant;
+
 	fi->fh = (uintptr_t)h;
 	/* Alone, the kernel's pages stay right; among others a file is looked
 	 * at anew when it is opened, and appended to without pages, whose
-	 * place nobody can know before the write. */
-	fi->keep_cache = !fs->opt->shared;
-	fi->direct_io = fs->opt->shared && (fi->flags & O_APPEND);
+	 * place nobody can know before the write. What lies in another vault
+	 * is read there each time. */
+	fi->keep_cache = !fs->opt->shared && !granted;
+	fi->direct_io = granted || (fs->opt->shared && (fi->flags & O_APPEND));
 }
 
 /* Damage is logged where it is met, and is EIO outside. */
@@ -164,6 +168,7 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
 	struct open_file *of = file_of(fi);
+	struct inode *i = file_inode(of);
 	struct workspace *ws = workspace_get();
 	struct iovec iov[WORKSPACE_CHUNKS];
 	uint64_t bad_chunk = VFILE_NO_CHUNK;
@@ -172,6 +177,8 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	ssize_t n = ws ? 0 : -ENOMEM;
 
 	(void)ino;
+	if (!n && i->grant)
+		n = granted_check(fs_of(req), i);
 	if (!n)
 		n = file_acquire(fs_of(req), of, false, &vf);
 	if (!n) {
@@ -179,8 +186,10 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 			       &bad_chunk);
 		file_release(of);
 	}
+	if (n < 0 && i->grant)
+		granted_failed(fs_of(req), i, (int)n);
 	if (n < 0)
-		reply_file_err(req, file_inode(of), (int)n, bad_chunk);
+		reply_file_err(req, i, (int)n, bad_chunk);
 	else
 		fuse_reply_iov(req, iov, count);
 }

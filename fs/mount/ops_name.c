@@ -1,5 +1,6 @@
 /* Names: made, linked, removed and moved. */
 #include "fs.h"
+#include "granted.h"
 #include "log.h"
 #include "vlink.h"
 #include "xio.h"
@@ -224,7 +225,8 @@ static void object_fini(struct fs *fs, struct object *o)
 /* Must the file outlive this name, its last, as somebody has it open? */
 static bool must_survive(const struct object *o)
 {
-	return o->inode && S_ISREG(o->type) && o->last && o->inode->opens > 0;
+	return o->inode && S_ISREG(o->type) && o->last && o->inode->opens > 0 &&
+	       !o->inode->grant;
 }
 
 /*
@@ -306,11 +308,13 @@ static int remove_entry(struct fs *fs, const struct fs_name *n,
 static int unlink_name(struct fs *fs, const struct fs_name *n)
 {
 	char companion[VLINK_COMPANION_MAX] = "";
+	struct granted_removal removal;
 	struct object o;
 	int err = object_init(fs, n, &o);
 
 	if (err)
 		return err;
+	granted_before_removal(fs, n->dirfd, n->backing.entry, &removal);
 	if (S_ISLNK(o.type))
 		err = vlink_companion(n->dirfd, n->backing.entry, companion);
 	if (!err) {
@@ -328,6 +332,7 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 			vlink_companion_settle(n->dirfd, companion);
 		vdir_long_name_drop(n->dirfd, n->backing.entry);
 		settle_removed(fs, &o);
+		granted_removed(fs, &removal);
 	}
 	object_fini(fs, &o);
 	return err;
@@ -421,10 +426,14 @@ static void follow_rename(struct inode_table *t, const struct moving *m)
 
 static int move(struct fs *fs, struct moving *m)
 {
+	struct granted_removal removal = {0};
 	bool survives = m->flags == 0 && must_survive(&m->target);
 	bool placed = false;
 	int err = 0;
 
+	if (m->flags == 0)
+		granted_before_removal(fs, m->to.dirfd, m->to.backing.entry,
+				       &removal);
 	inode_move_begin(fs->inodes);
 	if (survives)
 		err = set_aside(fs, &m->to, m->target.inode, link_aside,
@@ -437,8 +446,10 @@ static int move(struct fs *fs, struct moving *m)
 			inode_unpark(fs->inodes, m->target.inode);
 	}
 	inode_move_end(fs->inodes);
-	if (!err && m->flags == 0)
+	if (!err && m->flags == 0) {
 		settle_removed(fs, &m->target);
+		granted_removed(fs, &removal);
+	}
 	if (err == -ENOTEMPTY && m->target.inode)
 		fs_explain_not_empty(fs, m->target.inode);
 	return err;

@@ -1,5 +1,5 @@
 /* Extended attributes and, among them, POSIX ACLs. */
-#include "fs.h"
+#include "granted.h"
 
 #include "text.h"
 #include "vxattr.h"
@@ -19,6 +19,7 @@ static const char access_acl[] = "system.posix_acl_access";
 static const char virtual_prefix[] = "user.frondfs.";
 static const char virtual_backing[] = "user.frondfs.backing";
 static const char virtual_id[] = "user.frondfs.id";
+static const char virtual_share[] = "user.frondfs.share";
 
 static const uint8_t no_owner[FILE_ID_LEN];
 
@@ -132,6 +133,34 @@ static ssize_t get_id(struct fs *fs, struct inode *i, void *value, size_t size)
 	return copy_text(text, value, size);
 }
 
+/* Why what others sent cannot be read yet, or how it came. */
+static ssize_t get_share(struct fs *fs, struct inode *i, void *value,
+			 size_t size)
+{
+	CLEANUP_FREE char *text = NULL;
+	CLEANUP_FD int fd = -1;
+	struct inbox_entry e;
+	struct statx stx;
+	int err = 0;
+
+	if (i->type != S_IFREG)
+		return -ENODATA;
+	if (i->grant)
+		stx = i->grant->stub;
+	else
+		err = inode_open_path(fs->inodes, i, &fd);
+	if (err)
+		return err;
+	if (!i->grant && statx(fd, "", AT_EMPTY_PATH, FS_STATX_MASK, &stx) < 0)
+		return -errno;
+	err = granted_entry(fs, &stx, &e);
+	if (!err)
+		err = granted_describe(fs, &e, &text);
+	if (err)
+		return err == -ENOENT ? -ENODATA : err;
+	return copy_text(text, value, size);
+}
+
 static ssize_t get_stored(struct fs *fs, struct inode *i, const char *name,
 			  void *value, size_t size)
 {
@@ -162,7 +191,9 @@ static ssize_t get(struct fs *fs, struct inode *i, const char *name,
 		return get_backing(fs, i, value, size);
 	if (strcmp(name, virtual_id) == 0)
 		return get_id(fs, i, value, size);
-	if (has_prefix(name, virtual_prefix))
+	if (strcmp(name, virtual_share) == 0)
+		return get_share(fs, i, value, size);
+	if (has_prefix(name, virtual_prefix) || i->grant)
 		return -ENODATA;
 	if (i->type == S_IFREG && i->privs_clean &&
 	    strcmp(name, capability) == 0)
@@ -198,8 +229,11 @@ static ssize_t list(struct fs *fs, struct inode *i, char *names, size_t size)
 {
 	CLEANUP_FD int fd = -1;
 	uint8_t owner[FILE_ID_LEN];
-	int err = inode_open_path(fs->inodes, i, &fd);
+	int err;
 
+	if (i->grant)
+		return 0;
+	err = inode_open_path(fs->inodes, i, &fd);
 	if (!err)
 		err = owner_of(fs, i, fd, owner);
 	return err ? err : vxattr_list(fs->vault, fd, owner, names, size);
@@ -255,6 +289,8 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 
 	if (has_prefix(v->name, virtual_prefix))
 		return -EPERM;
+	if (i->grant)
+		return -EROFS;
 	err = inode_open_path(fs->inodes, i, &fd);
 	if (!err && !is_native(v->name))
 		err = owner_of(fs, i, fd, owner);
@@ -283,6 +319,8 @@ static int drop(struct fs *fs, struct inode *i, const char *name)
 
 	if (has_prefix(name, virtual_prefix))
 		return -EPERM;
+	if (i->grant)
+		return -EROFS;
 	err = inode_open_path(fs->inodes, i, &fd);
 	if (err)
 		return err;

@@ -4,6 +4,7 @@
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
+#include "sharing.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -48,7 +49,7 @@ void ops_init(void *userdata, struct fuse_conn_info *conn)
 	const struct fs *fs = userdata;
 	const struct mount_options *opt = fs->opt;
 	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
-			FUSE_CAP_PARALLEL_DIROPS;
+			FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_IOCTL_DIR;
 
 	if (opt->xattr)
 		want |= FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
@@ -127,6 +128,7 @@ static void fill_ops(const struct mount_options *opt,
 	ops_fill_dir(ops);
 	ops_fill_file(ops, opt->shared);
 	ops_fill_seek(ops);
+	ops_fill_ioctl(ops);
 	if (opt->xattr)
 		ops_fill_xattr(ops);
 	if (opt->shared)
@@ -189,6 +191,18 @@ static double timeout_s(const struct fs *fs)
 	return fs->opt->shared ? 0 : READ_ONLY_TIMEOUT_S;
 }
 
+/* A file that is half under its new key can be read by nobody. */
+static int finish_rekeying(struct fs *fs)
+{
+	int err = vault_rekey_finish(fs->vault);
+
+	if (err)
+		log_error("%s: a change of a file's key was interrupted, and "
+			  "cannot be finished: %s",
+			  fs->vault->path, strerror(-err));
+	return err;
+}
+
 /* All that can fail before the mount point is touched. */
 static int prepare(struct fs *fs, const char *mountpoint)
 {
@@ -203,14 +217,19 @@ static int prepare(struct fs *fs, const char *mountpoint)
 		return -errno;
 	if (!fs->opt->read_only)
 		err = vault_orphans_open(fs->vault);
+	if (!err && !fs->opt->read_only)
+		err = finish_rekeying(fs);
 	if (!err)
 		err = new_tables(fs);
+	if (!err)
+		err = sharing_new(fs, &fs->sharing);
 	return err ? err : new_session(fs);
 }
 
 static void fs_fini(struct fs *fs)
 {
 	lock_table_free(fs->locks);
+	sharing_free(fs->sharing);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	dir_cache_free(fs->dirs);
@@ -235,6 +254,8 @@ static void end_busy(struct ender *e)
 		log_warning("%s: cannot flush before ending: %s",
 			    e->fs->mountpoint, strerror(errno));
 	log_notice("%s: ending while in use", e->fs->mountpoint);
+	/* while requests are answered, or it could wait for one for ever */
+	sharing_stop(e->fs->sharing);
 	fuse_session_exit(e->fs->session);
 	/* libfuse's loop looks only when it is interrupted, and it may just
 	 * be about to wait */
@@ -329,7 +350,10 @@ static int serve(struct fs *fs)
 	if (fs->opt->idle_min > 0)
 		err = idle_start(fs, &idle);
 	if (!err)
+		err = sharing_start(fs->sharing);
+	if (!err)
 		err = loop(fs);
+	sharing_stop(fs->sharing);
 	ender_stop(&ender);
 	idle_stop(idle);
 	/* while the session can still answer those that wait */
@@ -370,6 +394,7 @@ static int mount_and_serve(struct fs *fs, enum mount_fault *fault)
 	if (!err)
 		err = serve(fs);
 	fuse_session_unmount(fs->session);
+	sharing_free(TAKE_PTR(fs->sharing));
 	return err;
 }
 
@@ -377,8 +402,7 @@ int mount_serve(struct vault *vault, const char *mountpoint,
 		const struct mount_options *opt, void (*ready)(void *arg),
 		void *arg, enum mount_fault *fault)
 {
-	struct wire wire = {
-		.ready = ready, .arg = arg, .allow_mmap = opt->shared};
+	struct wire wire = {.ready = ready, .arg = arg};
 	struct fs fs = {.vault = vault, .opt = opt, .wire = &wire};
 	mode_t umask_before;
 	int err;

@@ -110,14 +110,15 @@ static ssize_t wire_read(int fd, void *buf, size_t len, void *userdata)
 }
 
 /* Accept what the kernel offered and libfuse did not know. */
-static void amend_init_reply(const struct wire *wire, const struct iovec *reply)
+static void amend_init_reply(const struct iovec *reply)
 {
 	struct fuse_init_out *out = reply->iov_base;
 
 	if (reply->iov_len < offsetof(struct fuse_init_out, unused))
 		return;
 	out->flags |= init_flags & FUSE_HANDLE_KILLPRIV_V2;
-	if (wire->allow_mmap && (out->flags & FUSE_INIT_EXT))
+	/* files opened with FOPEN_DIRECT_IO may be mapped */
+	if (out->flags & FUSE_INIT_EXT)
 		out->flags2 |= init_flags2 & INIT2_DIRECT_IO_ALLOW_MMAP;
 }
 
@@ -137,7 +138,7 @@ static ssize_t wire_writev(int fd, struct iovec *iov, int count, void *userdata)
 	ssize_t n;
 
 	if (init)
-		amend_init_reply(fs->wire, &iov[1]);
+		amend_init_reply(&iov[1]);
 	n = writev(fd, iov, count);
 	if (init && n > 0) {
 		init_unique = 0;

@@ -11,7 +11,6 @@
 struct wire {
 	void (*ready)(void *arg);
 	void *arg;
-	bool allow_mmap; /* of files opened with FOPEN_DIRECT_IO */
 };
 
 #endif

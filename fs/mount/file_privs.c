@@ -1,0 +1,31 @@
+/* What a file loses when somebody writes it. */
+#include "fs.h"
+#include "vxattr.h"
+
+#include <errno.h>
+
+int file_kill_privs(struct fs *fs, struct inode *i, struct vfile *f)
+{
+	struct stat st;
+	mode_t drop = 0;
+	int err;
+
+	if (!wire_kill_privs() || i->privs_clean)
+		return 0;
+	if (fstat(vfile_fd(f), &st) < 0)
+		return -errno;
+	if (st.st_mode & S_ISUID)
+		drop |= S_ISUID;
+	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		drop |= S_ISGID;
+	if (drop && fchmod(vfile_fd(f), st.st_mode & 07777 & ~drop) < 0)
+		return -errno;
+	err = vxattr_remove(fs->vault, vfile_fd(f), "security.capability");
+	/* -EACCES: its owner's daemon may not write a file of this mode by
+	 * name; an ordinary user's mount honours no capabilities anyway. */
+	if (err && err != -ENODATA && err != -EOPNOTSUPP && err != -EPERM &&
+	    err != -EACCES)
+		return err;
+	i->privs_clean = !fs->vault->shared && !(st.st_mode & S_ISGID & ~drop);
+	return 0;
+}
