@@ -46,7 +46,7 @@ _frondfs() {
 	esac
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			"init mount umount passwd info help --help --version" \
+			"init mount umount passwd info attach help --help --version" \
 			-- "$cur")
 		[[ $cur == */* ]] || return
 		command=mount
@@ -56,9 +56,10 @@ _frondfs() {
 	passwd) options="--passfile --extpass --new-passfile --help" ;;
 	info) options="--json --help" ;;
 	umount) options="--help" ;;
+	attach) options="--list --remove --help" ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			"init mount umount passwd info" -- "$cur")
+			"init mount umount passwd info attach" -- "$cur")
 		return
 		;;
 	*) options="-f -o --foreground --passfile --extpass --help" ;;

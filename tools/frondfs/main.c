@@ -21,6 +21,7 @@ static const struct command {
 	{"umount", cmd_umount_help, cmd_umount},
 	{"passwd", cmd_passwd_help, cmd_passwd},
 	{"info", cmd_info_help, cmd_info},
+	{"attach", cmd_attach_help, cmd_attach},
 };
 
 static const char help_text[] =
@@ -36,6 +37,7 @@ static const char help_text[] =
 	"  umount MOUNTPOINT         unmount it\n"
 	"  passwd BACKING            change its passphrase\n"
 	"  info PATH                 tell about a vault or a file in a mount\n"
+	"  attach MOUNT NAME DIR     say where a contact's granted files lie\n"
 	"  help COMMAND              tell about a command\n"
 	"\n"
 	"'frondfs COMMAND --help' and frondfs(1) say more; 'frondfs --version' "
