@@ -1,0 +1,490 @@
+#!/usr/bin/env python3
+"""Sharing from end to end: people with vaults, mounts and a folder for messages."""
+import base64
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import blob, check, eq, fresh, get, put, raises, scale, until
+from share import FAILED, QUEUED, TGSHARE, people, readable, same_tree, tg
+
+
+class crowd:
+    """with crowd("alice", "bob") as (alice, bob): unmounted afterwards."""
+
+    def __init__(self, *names):
+        self.everybody = people(*names)
+
+    def __enter__(self):
+        return self.everybody
+
+    def __exit__(self, kind, *_):
+        for person in self.everybody:
+            person.mount.drop() if kind else person.mount.umount()
+
+
+def share_of(path):
+    return os.getxattr(path, "user.frondfs.share").decode()
+
+
+@check(plain=False)
+def the_story():
+    with crowd("alice", "bob", "carol", "dave") as (alice, bob, carol, dave):
+        data = blob(3_000_017)
+        report = put(alice.path("report.pdf"), data)
+        os.utime(report, ns=(1_600_000_000_123_456_789,) * 2)
+        (set_id, state, name, to, code), = alice.send(
+            "send", report, "--to", "bob", "--shares", "3", "--threshold", "2",
+            "--via", "bob,carol,dave", "--note", "As promised.")
+        eq((state, name, to), ("sent", "report.pdf", "bob"))
+        eq([s["holder"] for s in alice.given(set_id)["shares"]], ["bob", "carol", "dave"])
+
+        # at once, with its true size and time, and a lock
+        said = bob.receive()
+        assert "1 of 2 shares, waiting for carol or dave" in said, said
+        theirs = bob.shared("alice", "report.pdf")
+        st = os.stat(theirs)
+        eq((st.st_size, st.st_mtime_ns), (len(data), 1_600_000_000_123_456_789))
+        raises(errno.ENOKEY, get, theirs)
+        text = share_of(theirs)
+        for what in "carol", "dave", code:
+            assert what in text, text
+        came = bob.came(set_id)
+        eq((came["have"], came["need"], came["from"], came["note"], came["code"]),
+           (1, 2, "alice", "As promised.", code))
+        eq([m["holder"] for m in came["missing"]], ["carol", "dave"])
+        alice.receive()
+        eq(alice.given(set_id)["state"], "received")
+        tg("send", theirs, "--to", "carol", env={"TGSHARE_VAULT": bob.mount.path},
+           status=FAILED, says="shared with you")
+
+        # nobody in between can read it, and carol decides
+        carol.receive()
+        assert not os.path.exists(carol.shared("alice"))
+        raises(errno.ENOKEY, get, theirs)
+        kept, = carol.status()["came"]
+        eq((kept["state"], kept["index"]), ("kept for another", 2))
+        carol.tg("release", set_id[:8], says="goes to bob")
+        eq(carol.status()["came"], [])
+        said = bob.receive()
+        assert "report.pdf is open, from alice" in said, said
+        eq(get(theirs), data)
+        eq(os.stat(theirs).st_mtime_ns, 1_600_000_000_123_456_789)
+        raises(OSError(errno.ENODATA, "").errno, os.getxattr, theirs, "user.frondfs.share")
+        with open(theirs, "ab") as f:
+            f.write(b"mine now")
+        eq(get(theirs), data + b"mine now")
+        eq(get(report), data)
+
+        alice.receive()
+        given = alice.given(set_id)
+        eq(given["state"], "opened")
+        eq([s["state"] for s in given["shares"]], ["received", "passed on", "sent"])
+        # a share too many changes nothing
+        dave.receive()
+        dave.tg("release", "--all")
+        bob.receive()
+        eq(sorted(os.listdir(bob.shared("alice"))), ["report.pdf"])
+        eq(get(theirs), data + b"mine now")
+        for person, events in ((alice, {"sent", "acknowledged"}),
+                               (bob, {"received", "opened"}),
+                               (carol, {"kept", "released"})):
+            person.tg("log", "--verify", says="whole")
+            assert events <= {r["event"] for r in person.log()}, person.log()
+        alice.tg("revoke", report, status=FAILED, says="theirs now")
+        bob.mount.remount()
+        eq(get(theirs), data + b"mine now")
+        spooled = os.listdir(os.path.join(bob.mount.vault, ".frondfs/inbox"))
+        eq([n for n in spooled if n.endswith((".part", ".env", ".tmp"))], [])
+        copies = os.listdir(os.path.join(alice.mount.vault, ".frondfs/outbox"))
+        eq([n for n in copies if re.fullmatch("[0-9a-f]{32}", n)], [])
+
+
+@check(plain=False)
+def who_is_unknown_waits_until_the_card_is_there():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.tg("contact", "remove", "alice")
+        alice.send("send", put(alice.path("name of my choosing"), b"x"), "--to", "bob")
+        bob.receive()
+        unknown, = os.listdir(bob.shared())
+        assert unknown.startswith("unverified-"), unknown
+        entry, = os.listdir(bob.shared(unknown))
+        assert "name" not in entry, entry
+        raises(errno.ENOKEY, get, bob.shared(unknown, entry))
+        bob.tg("contact", "add", "alice", alice.card)
+        bob.receive()
+        readable(bob.shared("alice/name of my choosing"), b"x")
+        assert not os.path.exists(bob.shared(unknown, entry))
+
+
+@check(plain=False)
+def a_folder_arrives_as_it_is():
+    with crowd("alice", "bob") as (alice, bob):
+        top = alice.path("folder")
+        for i in range(scale(200, 30)):
+            where = os.path.join(top, *f"{i % 7}/deep"[:1 + i % 6].strip("/").split("/"))
+            os.makedirs(where, exist_ok=True)
+            put(os.path.join(where, f"file {i} ü"), blob(random.Random(i).randrange(20000), i))
+        put(os.path.join(top, "empty"))
+        os.mkdir(os.path.join(top, "nothing in it"))
+        os.symlink("empty", os.path.join(top, "link"))
+        (set_id, *_), = alice.send("send", top, "--to", "bob", says="left out")
+        bob.receive()
+        os.unlink(os.path.join(top, "link"))
+        readable(bob.shared("alice/folder/empty"), b"")
+        same_tree(top, bob.shared("alice/folder"))
+        alice.receive()
+        eq(alice.given(set_id)["state"], "opened")
+
+
+@check(plain=False)
+def sixteen_of_sixteen_and_several_recipients():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        data = blob(5000)
+        file = put(alice.path("all of them"), data)
+        sets = alice.send("send", file, "--to", "bob,carol", "--shares", "16",
+                          "--threshold", "16")
+        eq([(s[1], s[3]) for s in sets], [("sent", "bob"), ("sent", "carol")])
+        assert sets[0][4] != sets[1][4] and sets[0][0] != sets[1][0]
+        for person in bob, carol:
+            person.receive()
+            readable(person.shared("alice/all of them"), data)
+        # two files are two sets, two of one name are both kept
+        os.mkdir(alice.path("other"))
+        other = put(alice.path("other/all of them"), b"other")
+        eq(len(alice.send("send", file, other, "--to", "bob")), 2)
+        bob.receive()
+        eq(sorted(os.listdir(bob.shared("alice"))),
+           ["all of them", "all of them (2)", "all of them (3)"])
+
+
+@check(plain=False)
+def an_empty_file_and_one_of_many_parts():
+    with crowd("alice", "bob") as (alice, bob):
+        data = blob(scale(200, 70) << 20, 3)
+        alice.send("send", put(alice.path("none")), put(alice.path("much"), data),
+                   "--to", "bob")
+        bob.receive()
+        eq(get(bob.shared("alice/none")), b"")
+        eq(get(bob.shared("alice/much")), data)
+
+
+@check(plain=False)
+def what_is_not_opened_can_be_withdrawn():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        file = put(alice.path("mistake"), b"x")
+        (set_id, *_), = alice.send("send", file, "--to", "bob", "--shares", "2",
+                                   "--threshold", "2", "--via", "bob,carol")
+        bob.receive()
+        carol.receive()
+        assert os.path.exists(bob.shared("alice/mistake"))
+        alice.tg("revoke", file, says="withdrew mistake from bob")
+        eq(alice.given(set_id)["state"], "withdrawn")
+        said = bob.receive()
+        assert "withdrawn by alice" in said, said
+        carol.receive()
+        carol.tg("release", "--all", says="no share")
+        eq(bob.came(set_id), None)
+        eq(bob.log("withdrawn")[0]["text"], "mistake")
+        # one that nobody collected leaves the mailboxes again
+        (set_id, *_), = alice.send("send", file, "--to", "bob")
+        alice.tg("revoke", set_id[:8], "--from", "carol", status=5)
+        alice.tg("revoke", set_id[:8], "--from", "bob")
+        bob.receive()
+        assert not os.path.exists(bob.shared("alice/mistake"))
+
+
+@check(plain=False)
+def a_grant_shows_the_file_as_it_is_until_it_is_revoked():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        plan = put(alice.path("plan.odt"), b"first\n")
+        first, second = alice.send("grant", plan, "--to", "bob,carol")
+        bob.receive()
+        theirs = bob.shared("alice/plan.odt")
+        eq(bob.came(first[0])["state"], "not attached")
+        for person in bob, carol:
+            person.attach(alice)
+            person.receive()
+            readable(person.shared("alice/plan.odt"), b"first\n")
+        raises((errno.EROFS, errno.EACCES, errno.EPERM), put, theirs, b"x")
+        put(plan, b"second, longer\n")
+        readable(theirs, b"second, longer\n", 3)
+        until(lambda: os.stat(theirs).st_size == 15, 3, "the new size")
+        alice.receive()
+        eq({alice.given(s[0])["state"] for s in (first, second)}, {"opened"})
+        # granting it again to who has it makes nothing new
+        eq(alice.send("grant", plan, "--to", "bob")[0][0], first[0])
+
+        link = alice.path("hard link")
+        os.link(plan, link)
+        before = get(alice.mount.backing(plan))[:176]
+        said = alice.tg("revoke", plan, "--from", "bob")
+        assert "already stays read" in said, said
+        assert get(alice.mount.backing(plan))[:176] != before
+        eq(get(link), b"second, longer\n")
+        eq(os.stat(plan).st_ino, os.stat(link).st_ino)
+        bob.receive()
+        until(lambda: fails_with(theirs) == errno.EKEYREVOKED, what="EKEYREVOKED")
+        carol.receive()
+        put(plan, b"third\n")
+        readable(carol.shared("alice/plan.odt"), b"third\n", 5)
+        eq(os.listdir(carol.shared("alice")), ["plan.odt"])
+        eq(fails_with(theirs), errno.EKEYREVOKED)
+        eq((alice.given(first[0])["state"], alice.given(second[0])["state"]),
+           ("revoked", "replaced"))
+        alice.tg("revoke", plan)
+        carol.receive()
+        until(lambda: fails_with(carol.shared("alice/plan.odt")) == errno.EKEYREVOKED,
+              what="EKEYREVOKED")
+        alice.tg("revoke", plan, status=5, says="nothing")
+        eq(get(plan), b"third\n")
+        for person in alice, bob, carol:
+            person.tg("log", "--verify", says="whole")
+
+
+def fails_with(path):
+    try:
+        get(path)
+        return 0
+    except OSError as e:
+        return e.errno
+
+
+@check(plain=False)
+def a_granted_folder_is_revoked_as_a_whole():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        top = alice.path("project")
+        os.makedirs(top + "/sub")
+        put(top + "/a", b"a")
+        put(top + "/sub/b", b"b")
+        (set_id, *_), = alice.send("grant", top, "--to", "bob")
+        (other, *_), = alice.send("grant", top + "/a", "--to", "carol")
+        for person in bob, carol:
+            person.attach(alice)
+            person.receive()
+        readable(bob.shared("alice/project/sub/b"), b"b")
+        readable(bob.shared("alice/project/a"), b"a")
+        readable(carol.shared("alice/a"), b"a")
+        alice.tg("revoke", top + "/sub/b", status=FAILED, says="folder 'project'")
+        os.rename(top + "/sub/b", alice.path("moved"))
+        alice.tg("revoke", set_id)
+        bob.receive()
+        carol.receive()
+        for name in "a", "sub/b":
+            until(lambda: fails_with(bob.shared("alice/project", name)) ==
+                  errno.EKEYREVOKED, what=f"EKEYREVOKED of {name}")
+        readable(carol.shared("alice/a"), b"a", 5)
+        eq(alice.given(other)["state"], "replaced")
+        eq(get(alice.path("moved")), b"b")
+
+
+@check(plain=False)
+def what_has_expired_says_so():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        plan = put(alice.path("brief"), b"x")
+        soon = time.strftime("%Y-%m-%dT%H:%M", time.localtime(time.time() + 61))
+        (set_id, *_), = alice.send("grant", plan, "--to", "bob", "--expires", soon)
+        bob.receive()
+        if time.strftime("%Y-%m-%dT%H:%M") < soon:
+            readable(bob.shared("alice/brief"), b"x")
+        until(lambda: time.strftime("%Y-%m-%dT%H:%M") >= soon, 65, "the minute")
+        until(lambda: fails_with(bob.shared("alice/brief")) == errno.EKEYEXPIRED, 10,
+              "EKEYEXPIRED")
+        bob.receive()
+        eq(bob.came(set_id)["state"], "expired")
+        eq(alice.given(set_id)["state"], "expired")
+
+
+@check(plain=False)
+def words_alone_open_the_backing_file():
+    from cryptography.fernet import Fernet
+    with crowd("alice") as (alice,):
+        data = blob(50001)
+        path = put(alice.path("heirloom"), data)
+        backing = os.fsdecode(alice.mount.backing(path))
+        shares = tg("split", path, "--shares", "3", "--threshold", "2")[0].splitlines()
+    key = tg("combine", stdin="\n".join(shares[1:]).encode())[0].strip()
+    raw, plain, at = get(backing), b"", 176
+    while at < len(raw):
+        left = len(raw) - at
+        size = 4169 if left > 4177 else left - (left - 57) % 16
+        token = Fernet(key).decrypt(base64.urlsafe_b64encode(raw[at:at + size]))
+        plain += token[8:]
+        at += 4169 if left > 4177 else left
+    eq(plain, data)
+
+
+def post_of(*everybody):
+    return sorted(os.path.relpath(os.path.join(d, n), everybody[0].post)
+                  for d, _, files in os.walk(everybody[0].post) for n in files)
+
+
+@check(plain=False)
+def what_is_not_acknowledged_is_sent_again():
+    with crowd("alice", "bob") as (alice, bob):
+        (set_id, *_), = alice.send("send", put(alice.path("lost"), b"lost"), "--to", "bob")
+        for name in post_of(alice):
+            os.unlink(os.path.join(alice.post, name))
+        bob.receive()
+        assert not os.path.exists(bob.shared())
+        alice.receive()
+        eq(post_of(alice), [])          # not yet due
+        journal = alice.path(".tgshare/outbox", set_id, "journal")
+        put(journal, re.sub(rb"(?m)^(sent \d+) (\d+)",
+                            lambda m: b"%s %d" % (m[1], int(m[2]) - 3601), get(journal)))
+        alice.receive()
+        assert post_of(alice), "nothing was sent again"
+        bob.receive()
+        readable(bob.shared("alice/lost"), b"lost")
+        alice.receive()
+        put(journal, re.sub(rb"(?m)^(sent \d+) (\d+)",
+                            lambda m: b"%s 1" % m[1], get(journal)))
+        alice.receive()
+        eq(post_of(alice), [])          # acknowledged: never again
+
+
+def interrupted(argv, after_s, env):
+    """Run tgshare and kill it after a while; did it end by itself?"""
+    p = subprocess.Popen([TGSHARE, *argv], env={**os.environ, **env},
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        p.wait(after_s)
+        return True
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
+        return False
+
+
+@check(plain=False)
+def killed_at_any_moment_and_repeated_everything_arrives_once():
+    with crowd("alice", "bob") as (alice, bob):
+        rng, data = random.Random(7), blob(6 << 20)
+        as_alice = {"TGSHARE_VAULT": alice.mount.path}
+        as_bob = {"TGSHARE_VAULT": bob.mount.path}
+        kills = 0
+        for i in range(scale(12, 4)):
+            path = put(alice.path(f"f{i}"), data + b"%d" % i)
+            while not interrupted(["send", path, "--to", "bob"],
+                                  rng.uniform(0.005, 0.15), as_alice):
+                kills += 1
+            while not interrupted(["receive"], rng.uniform(0.005, 0.2), as_bob):
+                kills += 1
+        bob.receive()
+        bob.receive()
+        for i in range(scale(12, 4)):
+            readable(bob.shared(f"alice/f{i}"), data + b"%d" % i)
+        eq(sorted(os.listdir(bob.shared("alice"))),
+           sorted(f"f{i}" for i in range(scale(12, 4))))
+        alice.receive()
+        given = alice.status()["given"]
+        eq({g["state"] for g in given}, {"opened"})
+        eq(len(given), scale(12, 4), "sets")
+        eq(len(alice.log("sent")), scale(12, 4), "entries of the log")
+        eq(len(bob.log("opened")), scale(12, 4))
+        assert kills > 3, f"only {kills} were killed"
+        copies = os.listdir(os.path.join(alice.mount.vault, ".frondfs/outbox"))
+        eq([n for n in copies if re.fullmatch("[0-9a-f]{32}", n)], [])
+        eq([n for n in os.listdir(alice.path(".tgshare/outbox"))
+            if n.startswith(".tmp")], [])
+
+
+@check(plain=False)
+def a_revoke_that_was_killed_is_finished_when_repeated():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        rng = random.Random(3)
+        as_alice = {"TGSHARE_VAULT": alice.mount.path}
+        for person in bob, carol:
+            person.attach(alice)
+        for i in range(scale(8, 3)):
+            path = put(alice.path(f"g{i}"), blob(4 << 20, i))
+            first, second = alice.send("grant", path, "--to", "bob,carol")
+            for person in bob, carol:
+                person.receive()
+                readable(person.shared(f"alice/g{i}"), blob(4 << 20, i))
+            while not interrupted(["revoke", path, "--from", "bob"],
+                                  rng.uniform(0.005, 0.08), as_alice):
+                pass
+            eq(get(path), blob(4 << 20, i))
+            alice.receive()
+            for person in bob, carol:
+                person.receive()
+            until(lambda: fails_with(bob.shared(f"alice/g{i}")) == errno.EKEYREVOKED,
+                  what="EKEYREVOKED")
+            readable(carol.shared(f"alice/g{i}"), blob(4 << 20, i))
+            eq(alice.given(first[0])["state"], "revoked")
+            eq(alice.given(second[0])["state"], "replaced")
+            eq(len([r for r in alice.log("revoked") if r["set"] == first[0]]), 1)
+        eq([n for n in os.listdir(alice.path(".tgshare/outbox"))
+            if n.endswith(".revoke")], [])
+
+
+@check(plain=False)
+def agents_do_it_all_by_themselves():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        agents = [subprocess.Popen([TGSHARE, "agent", "--vault", p.mount.path],
+                                   stdout=subprocess.DEVNULL) for p in (alice, bob, carol)]
+        try:
+            data = blob(1 << 20)
+            (set_id, *_), = alice.send(
+                "send", put(alice.path("auto"), data), "--to", "bob", "--shares", "2",
+                "--threshold", "2", "--via", "bob,carol")
+            until(lambda: os.path.exists(bob.shared("alice/auto")), what="the locked file")
+            until(lambda: carol.came(set_id), what="the share at carol's")
+            raises(errno.ENOKEY, get, bob.shared("alice/auto"))
+            carol.tg("release", "--all")
+            readable(bob.shared("alice/auto"), data)
+            until(lambda: alice.given(set_id)["state"] == "opened", what="the acknowledgement")
+        finally:
+            for agent in agents:
+                agent.send_signal(signal.SIGTERM)
+            for agent in agents:
+                eq(agent.wait(10), 0)
+
+
+@check(plain=False)
+def the_post_office_may_do_what_it_likes():
+    with crowd("alice", "bob") as (alice, bob):
+        data = blob(100000)
+        rng = random.Random(5)
+        names = [f"p{i}" for i in range(scale(10, 4))]
+        for name in names:
+            alice.send("send", put(alice.path(name), data), "--to", "bob")
+        box = os.path.join(bob.post, os.path.dirname(post_of(alice)[0]))
+        kept = {n: get(os.path.join(box, n)) for n in os.listdir(box)}
+        for name, raw in kept.items():
+            at = rng.randrange(len(raw))
+            put(os.path.join(box, name), raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])
+            os.utime(os.path.join(box, name), (1, 1))
+        put(os.path.join(box, "junk.txt"), b"buy cheap shares")
+        put(os.path.join(box, "junk.part"), os.urandom(5000))
+        os.symlink("/etc/hostname", os.path.join(box, "link.txt"))
+        os.mkfifo(os.path.join(box, "fifo.txt"))
+        os.utime(os.path.join(box, "junk.part"), (1, 1))
+        bob.receive()
+        for name in names:
+            assert fails_with(bob.shared("alice", name)) in (errno.ENOENT, errno.ENOKEY)
+        # the true ones, in another order, each twice
+        for name in rng.sample(sorted(kept), len(kept)):
+            put(os.path.join(box, name), kept[name])
+            bob.receive()
+        for name in rng.sample(sorted(kept), len(kept)):
+            put(os.path.join(box, name), kept[name])
+        bob.receive()
+        for name in names:
+            readable(bob.shared("alice", name), data)
+        eq(sorted(os.listdir(bob.shared("alice"))), sorted(names))
+        bob.tg("log", "--verify", says="whole")
+
+
+if __name__ == "__main__":
+    frond.main()
