@@ -6,6 +6,7 @@ set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 frondfs=$here/build/release/tools/frondfs/frondfs
+tgshare=$here/build/release/tools/tgshare/tgshare
 
 say() {
 	printf '\n\033[1m%s\033[0m\n' "$*"
@@ -61,7 +62,9 @@ esac
 work=$(mktemp -d)
 clean_up() {
 	cd /
-	"$frondfs" umount "$work/Secure" 2>/dev/null || true
+	for person in Secure alice bob carol; do
+		"$frondfs" umount "$work/$person" 2>/dev/null || true
+	done
 	rm -rf "$work"
 }
 trap clean_up EXIT
@@ -97,4 +100,60 @@ if grep -rq Copyright .secure; then
 	echo "plaintext found in the backing directory" >&2
 	exit 1
 fi
-echo "no plaintext in .secure; the demonstration is over and cleaned up"
+echo "no plaintext in .secure"
+
+say "6. Alice, Bob and Carol each have a vault, and know each other's cards"
+mkdir post
+for person in alice bob carol; do
+	"$frondfs" init --passfile passphrase --kdf-mem 8 --kdf-ops 1 ".$person" >/dev/null
+	mkdir "$person"
+	"$frondfs" mount --passfile passphrase ".$person" "$person"
+	"$tgshare" setup --vault "$person" --name "$person" --transport "dir:$work/post" >/dev/null
+done
+know() {
+	"$tgshare" card --vault "$2" | "$tgshare" contact add "$2" - --vault "$1" >/dev/null
+}
+for one in alice bob carol; do
+	for other in alice bob carol; do
+		[ "$one" = "$other" ] || know "$one" "$other"
+	done
+done
+"$tgshare" card --vault alice
+"$tgshare" contact list --vault alice
+
+say "7. Alice sends Bob a report; opening it takes his share and Carol's"
+cp "$here/docs/THREATS.md" alice/report.md
+"$tgshare" send alice/report.md --to bob --shares 2 --threshold 2 --via bob,carol
+
+say "8. Bob sees it at once, with its true size. It is locked"
+"$tgshare" receive --vault bob
+ls -l bob/Shared/alice
+cat bob/Shared/alice/report.md || true
+"$tgshare" status --vault bob
+
+say "9. Carol agrees, and it opens"
+"$tgshare" receive --vault carol
+"$tgshare" release --all --vault carol
+"$tgshare" receive --vault bob
+head -n 3 bob/Shared/alice/report.md
+cmp bob/Shared/alice/report.md "$here/docs/THREATS.md" && echo "to the byte"
+
+say "10. Alice lets Bob read a file of hers as it is and will be, and takes that back"
+echo 'the plan: plant ferns' >alice/plan
+"$frondfs" attach bob alice "$work/.alice"
+"$tgshare" grant alice/plan --to bob
+"$tgshare" receive --vault bob
+cat bob/Shared/alice/plan
+echo 'the plan: plant more ferns' >alice/plan
+sync alice/plan
+sleep 1.5
+cat bob/Shared/alice/plan
+"$tgshare" revoke alice/plan --from bob
+"$tgshare" receive --vault bob
+cat bob/Shared/alice/plan || true
+
+say "11. Who did what"
+"$tgshare" receive --vault alice >/dev/null
+"$tgshare" log --vault alice
+"$tgshare" log --vault alice --verify
+say "The demonstration is over and cleaned up"
