@@ -318,6 +318,14 @@ static int finish_found(struct finish *n, bool *done)
 	return 0;
 }
 
+/* It had no name any more, and what keeps such files has let it go. */
+static bool is_orphan(const char *path)
+{
+	const char dir[] = NAME_VAULT_DIR "/" VAULT_ORPHANS_DIR "/";
+
+	return strncmp(path, dir, sizeof dir - 1) == 0;
+}
+
 static int find_and_finish(struct finish *n, bool *done)
 {
 	int err = find_by_path(n->vault->root_fd, n->record->path, n->record,
@@ -325,6 +333,10 @@ static int find_and_finish(struct finish *n, bool *done)
 
 	if (err)
 		err = find_by_id(n->vault->root_fd, ".", n->record, &n->fd);
+	if (err == -ENOENT && is_orphan(n->record->path)) {
+		*done = true;
+		return 0;
+	}
 	if (err)
 		return err;
 	if (n->vault->shared)

@@ -110,8 +110,23 @@ static int read_start(struct vfile *f)
 	return ws ? vfile_load_chunk_(f, ws, 0, plain) : -ENOMEM;
 }
 
+/* In a shared vault, without the lock: a length in the middle of another's
+ * write. */
+static int read_start_locked(struct vfile *f)
+{
+	int err = f->changing ? vfile_lock_backing_(f->fd, F_RDLCK) : 0;
+
+	if (err)
+		return err;
+	err = read_start(f);
+	if (f->changing)
+		unlock_backing(f);
+	return err;
+}
+
 int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 {
+	unsigned tries = 0;
 	struct vfile *f;
 	int err = vfile_new_(vault, &f);
 
@@ -119,20 +134,17 @@ int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 		return err;
 	f->fd = fd;
 	f->writable = writable;
-	/* Without it, a length in the middle of another's write. */
-	err = f->changing ? vfile_lock_backing_(fd, F_RDLCK) : 0;
-	if (!err) {
-		err = read_start(f);
-		if (f->changing)
-			unlock_backing(f);
-	}
-	if (err) {
-		f->fd = -1;
-		vfile_close(f);
-		return err;
-	}
-	*out = f;
-	return 0;
+	do {
+		err = read_start_locked(f);
+		if (!err) {
+			*out = f;
+			return 0;
+		}
+		err = vfile_again_(f, &tries, err);
+	} while (!err);
+	f->fd = -1;
+	vfile_close(f);
+	return err;
 }
 
 /* Header and empty last chunk of a new file. */
