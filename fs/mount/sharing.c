@@ -132,24 +132,32 @@ struct vlog *sharing_log(const struct sharing *s)
 	return s && !s->fault ? s->log : NULL;
 }
 
-int sharing_identity(struct sharing *s, bool make, const struct identity **out)
-{
-	int err = 0;
-
-	pthread_mutex_lock(&s->lock);
-	if (!s->identity)
-		err = vault_identity(s->fs->vault, make, &s->identity);
-	if (!err)
-		*out = s->identity;
-	pthread_mutex_unlock(&s->lock);
-	return err;
-}
-
 static void wake(struct sharing *s)
 {
 	const uint64_t one = 1;
 
 	(void)!write(s->wake_fd, &one, sizeof one);
+}
+
+int sharing_identity(struct sharing *s, bool make, const struct identity **out)
+{
+	bool met = false;
+	int err = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->identity) {
+		err = vault_identity(s->fs->vault, make, &s->identity);
+		met = !err;
+	}
+	if (!err)
+		*out = s->identity;
+	/* from now on something may come */
+	if (met && make)
+		s->requested++;
+	pthread_mutex_unlock(&s->lock);
+	if (met && make)
+		wake(s);
+	return err;
 }
 
 int sharing_request(struct sharing *s, uint64_t *ticket)
@@ -330,7 +338,10 @@ static void settle(struct sharing *s, uint64_t goal, int err)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* False: another mount is at it, so try again soon. */
+/*
+ * False: try again soon, as another mount is at it, or because the scan has
+ * just made the inbox, which is to be watched.
+ */
 static bool scan(struct sharing *s)
 {
 	CLEANUP_FD int lock_fd = -1;
@@ -347,7 +358,7 @@ static bool scan(struct sharing *s)
 		err = inbox_scan(s->inbox, &s->stop);
 	if (!s->stop)
 		settle(s, goal, err);
-	return true;
+	return err || s->seen[PLACE_INBOX].ino;
 }
 
 static bool is_asked(struct sharing *s)
