@@ -40,8 +40,10 @@ def a_locked_file_appears_at_once_with_true_size_and_time():
         raises(errno.ENOENT, os.stat, os.path.join(m.path, "Shared"))
         s = alice.send(m, "report.pdf", blob(100_001), k=2, n=3)
         s.post_manifest()
-        path = shared(m)
+        path, start = shared(m), time.monotonic()
         until(lambda: os.path.exists(path), 6, "the locked file")
+        took = time.monotonic() - start
+        assert took < (3 if frond.SLOW else 1), f"{took:.1f} s"
         st = os.stat(path)
         eq((st.st_size, st.st_mtime), (100_001, post.FILE_MTIME))
         eq(os.listdir(os.path.dirname(path)), ["report.pdf"])
@@ -436,6 +438,30 @@ def unmounting_does_not_wait_for_an_import():
         m.mount()
         until(lambda: os.path.exists(shared(m, name="big")) and
               opens(shared(m, name="big"), data), 60)
+
+
+@check
+def ending_while_things_arrive_does_not_hang():
+    with Met() as (m, alice):
+        alice.send(m, "first", b"data").post_all()
+        control.scan(m.path)
+        users = [subprocess.Popen(
+            ["sh", "-c", "while :; do ls -l . .. >/dev/null 2>&1; cat * >/dev/null 2>&1; done"],
+            cwd=os.path.dirname(shared(m))) for _ in range(3)]
+        try:
+            for i in range(frond.scale(20, 8)):
+                alice.send(m, f"file{i}", blob(3000, i)).post_all()
+            m.proc.terminate()
+            m.reap()
+        finally:
+            for u in users:
+                u.kill()
+                u.wait()
+        m.mount()
+        until(lambda: len(os.listdir(os.path.dirname(shared(m)))) == frond.scale(20, 8) + 1, 30)
+        control.scan(m.path)
+        for i in range(frond.scale(20, 8)):
+            eq(get(shared(m, name=f"file{i}")), blob(3000, i))
 
 
 @check
