@@ -7,6 +7,7 @@
 #include "crash_fixture.h"
 
 #include <pthread.h>
+#include <sys/mount.h>
 
 enum { CHUNKS = 600, LEN = CHUNKS * CHUNK_SIZE + 123, SMALL = 5 };
 
@@ -365,6 +366,64 @@ static void test_rekey__no_room_leaves_the_old_file(void **state)
 				break;
 		}
 	assert_true(failed >= 16);
+}
+
+/* A file system that is really full, but for so many KiB. True: it worked. */
+static bool try_full(struct subject *s, unsigned free_kib)
+{
+	struct fixture *fx = s->fx;
+	int fd = openat(fx->vault->meta_fd, "ballast", O_RDWR | O_CREAT, 0600);
+	off_t len = 0;
+	int err;
+
+	assert_true(fd >= 0);
+	while (fallocate(fd, 0, len, 4096) == 0)
+		len += 4096;
+	assert_int_equal(errno, ENOSPC);
+	assert_int_equal(ftruncate(fd, len - (off_t)free_kib * 1024), 0);
+	err = rekey(s);
+	assert_int_equal(unlinkat(fx->vault->meta_fd, "ballast", 0), 0);
+	close(fd);
+	assert_true(err == 0 || err == -ENOSPC);
+	assert_int_equal(has_old_header(s), err != 0);
+	assert_int_equal(redo_count(fx), 0);
+	vf_expect(s->f, s->bytes, s->len);
+	expect_whole(s);
+	return err == 0;
+}
+
+static void test_rekey__a_full_file_system_keeps_the_old_file(void **state)
+{
+	struct fixture *outer = *state, *fx;
+	const char *tmp = getenv("TMPDIR");
+	char path[sizeof outer->top + 8];
+	void *inner = NULL;
+	unsigned free_kib = 0;
+	struct subject s;
+
+	snprintf(path, sizeof path, "%s/small", outer->top);
+	assert_int_equal(mkdir(path, 0700), 0);
+	if (mount("tmpfs", path, "tmpfs", 0, "size=8m") < 0) {
+		assert_int_equal(errno, EPERM);
+		skip();
+	}
+	tmp = tmp ? strdup(tmp) : NULL;
+	setenv("TMPDIR", path, 1);
+	assert_int_equal(fx_setup(&inner), 0);
+	/* What is open in it stays, and it goes with that. */
+	assert_int_equal(umount2(path, MNT_DETACH), 0);
+	fx = inner;
+	subject_init(fx, &s, CHUNKS);
+	while (!try_full(&s, free_kib))
+		free_kib += 160;
+	assert_true(free_kib >= 1600);
+	subject_fini(&s);
+	fx_teardown(&inner);
+	if (tmp)
+		setenv("TMPDIR", tmp, 1);
+	else
+		unsetenv("TMPDIR");
+	free((void *)(uintptr_t)tmp);
 }
 
 static void test_rekey__no_room_for_good_loses_nothing(void **state)
@@ -915,6 +974,7 @@ int main(void)
 		TEST(a_crash_anywhere_is_finished),
 		TEST(a_crash_while_finishing_is_finished),
 		TEST(no_room_leaves_the_old_file),
+		TEST(a_full_file_system_keeps_the_old_file),
 		TEST(no_room_for_good_loses_nothing),
 		TEST(altered_redo_files_are_refused),
 		TEST(cut_and_empty_redo_files_are_dropped),
