@@ -86,6 +86,32 @@ static void test_header_parse__refuses_any_changed_bit(void **state)
 	}
 }
 
+static void test_header_locked__has_no_key_and_says_so(void **state)
+{
+	uint8_t bytes[HEADER_LEN], id[FILE_ID_LEN] = {0};
+	struct header h;
+	bool locked = false;
+
+	(void)state;
+	header_build_locked(f.header.file_id, f.header.dirid, bytes);
+	assert_memory_equal(bytes, f.bytes, 40);
+	for (size_t i = 40; i < HEADER_LEN; i++)
+		assert_int_equal(bytes[i], 0);
+	assert_int_equal(header_parse(bytes, &f.file_keys, &h), -ENOKEY);
+	assert_int_equal(header_probe(bytes, id, &locked), 0);
+	assert_memory_equal(id, f.header.file_id, sizeof id);
+	assert_true(locked);
+	/* One bit more is a key token, and none that verifies. */
+	bytes[160] = 1;
+	assert_refused(bytes, &f.file_keys);
+	assert_int_equal(header_probe(bytes, id, &locked), 0);
+	assert_false(locked);
+	bytes[160] = 0;
+	bytes[161] = 1;
+	assert_refused(bytes, &f.file_keys);
+	assert_int_equal(header_probe(bytes, id, &locked), -EBADMSG);
+}
+
 static void test_header_parse__refuses_the_key_of_another_file(void **state)
 {
 	struct header other = f.header;
@@ -137,6 +163,7 @@ int main(void)
 		cmocka_unit_test(test_header_parse__refuses_any_changed_bit),
 		cmocka_unit_test(
 			test_header_parse__refuses_the_key_of_another_file),
+		cmocka_unit_test(test_header_locked__has_no_key_and_says_so),
 		cmocka_unit_test(test_header_parse__refuses_another_vault),
 		cmocka_unit_test(test_header_parse__refuses_a_longer_key),
 	};
