@@ -31,17 +31,20 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 static void parse(const uint8_t bytes[static HEADER_LEN])
 {
 	struct header h, before;
-	uint8_t again[HEADER_LEN];
-	int err;
+	uint8_t again[HEADER_LEN], id[FILE_ID_LEN];
+	bool locked = false;
+	int err, probed = header_probe(bytes, id, &locked);
 
 	memset(&h, 0x5a, sizeof h);
 	before = h;
 	err = header_parse(bytes, &key, &h);
 	if (err) {
-		REQUIRE(err == -EBADMSG);
+		REQUIRE(err == (probed == 0 && locked ? -ENOKEY : -EBADMSG));
 		REQUIRE(memcmp(&h, &before, sizeof h) == 0);
 		return;
 	}
+	REQUIRE(probed == 0 && !locked);
+	REQUIRE(memcmp(h.file_id, id, FILE_ID_LEN) == 0);
 	REQUIRE(memcmp(h.file_id, bytes + 8, FILE_ID_LEN) == 0);
 	REQUIRE(memcmp(h.dirid, bytes + 24, DIRID_LEN) == 0);
 	REQUIRE(header_build(&h, &key, again) == 0);
