@@ -67,11 +67,19 @@ static int take_document(void *arg, int fd, uint64_t len, const char *filename)
 	return err;
 }
 
+static void tell_lost(void *arg, const char *reason)
+{
+	(void)arg;
+	report("%s; the sender's tgshare will send it again", reason);
+}
+
 /* Everything that is there now, or comes within timeout_ms. */
 static int collect(struct collecting *c, int timeout_ms)
 {
-	const struct transport_receiver receiver = {take_text, take_document,
-						    c};
+	const struct transport_receiver receiver = {.text = take_text,
+						    .document = take_document,
+						    .lost = tell_lost,
+						    .arg = c};
 	struct transport *t = c->s->transport;
 	size_t before;
 	int err;

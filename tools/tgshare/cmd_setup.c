@@ -1,6 +1,8 @@
+#include "bot_token.h"
 #include "cmd.h"
 #include "report.h"
 #include "session.h"
+#include "transports.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -11,6 +13,8 @@
 const char cmd_setup_help[] =
 	"Usage: tgshare setup [--vault MOUNT] [--name NAME]\n"
 	"                     [--transport dir:PATH | telegram]\n"
+	"                     [--bot-token-file FILE] [--api-base URL] "
+	"[--part-size MIB]\n"
 	"\n"
 	"Make the keys that others know you by, and say how messages travel. "
 	"Run it again\n"
@@ -19,10 +23,22 @@ const char cmd_setup_help[] =
 	"  --name NAME           what your card calls you (your login name)\n"
 	"  --transport dir:PATH  messages lie in a folder that all of you can "
 	"reach\n"
+	"  --transport telegram  they travel between bots; @BotFather makes "
+	"one "
+	"for you\n"
+	"  --bot-token-file FILE what @BotFather gave you; without it you are "
+	"asked\n"
+	"  --api-base URL        a Bot API server of your own\n"
+	"  --part-size MIB       longest document (19: what everybody can "
+	"fetch)\n"
 	"  --help                this text\n";
 
+/* What a Bot API server of one's own takes. */
+enum { PART_MIB_MAX = 2000 };
+
 struct setup {
-	const char *vault, *name, *transport;
+	const char *vault, *name, *transport, *token_file, *api_base,
+		*part_size;
 };
 
 static int parse(int argc, char **argv, struct setup *opt, bool *help)
@@ -31,6 +47,9 @@ static int parse(int argc, char **argv, struct setup *opt, bool *help)
 		{"vault", required_argument, NULL, 'v'},
 		{"name", required_argument, NULL, 'n'},
 		{"transport", required_argument, NULL, 't'},
+		{"bot-token-file", required_argument, NULL, 'b'},
+		{"api-base", required_argument, NULL, 'a'},
+		{"part-size", required_argument, NULL, 'p'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -39,6 +58,12 @@ static int parse(int argc, char **argv, struct setup *opt, bool *help)
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (c == 'v')
 			opt->vault = optarg;
+		else if (c == 'b')
+			opt->token_file = optarg;
+		else if (c == 'a')
+			opt->api_base = optarg;
+		else if (c == 'p')
+			opt->part_size = optarg;
 		else if (c == 'n')
 			opt->name = optarg;
 		else if (c == 't')
@@ -95,29 +120,82 @@ static int check_folder(const char *path, char *absolute)
 	return CMD_OK;
 }
 
-static int choose_transport(struct session *s, const char *wanted)
+static int choose_folder(struct session *s, const char *path)
 {
 	char absolute[PATH_MAX];
-	int status;
+	int status = check_folder(path, absolute);
 
+	if (!status)
+		snprintf(s->settings.transport, sizeof s->settings.transport,
+			 "dir:%s", absolute);
+	return status;
+}
+
+static int choose_part_size(struct settings *set, const char *wanted)
+{
+	char *end;
+	unsigned long mib = strtoul(wanted, &end, 10);
+
+	if (wanted[0] < '0' || wanted[0] > '9' || *end || mib < 1 ||
+	    mib > PART_MIB_MAX)
+		return report_as(CMD_USAGE,
+				 "--part-size wants MiB, 1 to %d, not '%s'",
+				 PART_MIB_MAX, wanted);
+	snprintf(set->part_mib, sizeof set->part_mib, "%lu", mib);
+	return CMD_OK;
+}
+
+/* A token that works, and the bot that it belongs to. */
+static int choose_bot(struct session *s, const struct setup *opt)
+{
+	CLEANUP_SECRET struct bot_token *token = NULL;
+	char reason[TELEGRAM_REASON_MAX];
+	struct settings *set = &s->settings;
+	int status = CMD_OK;
+
+	if (opt->part_size)
+		status = choose_part_size(set, opt->part_size);
+	if (!status)
+		status = bot_token_get(s, opt->token_file, &token);
+	if (status)
+		return status;
+	if (opt->api_base && strlen(opt->api_base) < sizeof set->api_base)
+		strcpy(set->api_base, opt->api_base);
+	else if (!set->api_base[0])
+		strcpy(set->api_base, BOT_BASE_PUBLIC);
+	if (telegram_who_am_i(set->api_base, token->text, set->bot, reason))
+		return report_as(CMD_FAILED, "%s", reason);
+	int err = bot_token_save(s, token);
+
+	if (err)
+		return session_report(s, "keep the bot's token", err);
+	strcpy(set->transport, "telegram");
+	return CMD_OK;
+}
+
+static int choose_transport(struct session *s, const struct setup *opt)
+{
+	const char *wanted = opt->transport;
+
+	if (!wanted && (opt->token_file || opt->api_base || opt->part_size))
+		wanted = "telegram";
 	if (!wanted && !s->settings.transport[0])
 		return report_as(
 			CMD_USAGE,
-			"how do messages travel? Say --transport "
-			"dir:PATH, PATH being a folder that all of you "
-			"can reach");
+			"how do messages travel? Say --transport telegram, or "
+			"--transport dir:PATH, PATH being a folder that all of "
+			"you can reach");
 	if (!wanted)
 		return CMD_OK;
-	if (strncmp(wanted, "dir:", 4) == 0 && wanted[4]) {
-		status = check_folder(wanted + 4, absolute);
-		if (!status)
-			snprintf(s->settings.transport,
-				 sizeof s->settings.transport, "dir:%s",
-				 absolute);
-		return status;
-	}
-	/* says why not */
-	return session_open_transport(wanted, &s->m.info.pub, &s->transport);
+	if (strncmp(wanted, "dir:", 4) == 0 && wanted[4])
+		return choose_folder(s, wanted + 4);
+	if (strcmp(wanted, "telegram") == 0)
+		return choose_bot(s, opt);
+	return report_as(CMD_USAGE,
+			 "there is no transport '%s'; use telegram, or "
+			 "dir:PATH, PATH being a folder that all of you can "
+			 "reach",
+			 wanted);
 }
 
 static int make_identity(struct session *s)
@@ -152,12 +230,11 @@ static int setup(struct session *s, const struct setup *opt)
 	int status = choose_name(s, opt->name);
 
 	if (!status)
-		status = choose_transport(s, opt->transport);
+		status = choose_transport(s, opt);
 	if (!status)
 		status = make_identity(s);
 	if (!status && !s->transport)
-		status = session_open_transport(s->settings.transport,
-						&s->m.info.pub, &s->transport);
+		status = transports_open(s);
 	if (status)
 		return status;
 	int err = settings_save(&s->m, &s->settings);

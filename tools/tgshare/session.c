@@ -1,5 +1,6 @@
 #include "session.h"
 #include "report.h"
+#include "transports.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,54 +61,13 @@ int session_need_identity(struct session *s)
 			 s->m.info.mountpoint);
 }
 
-static int open_dir_transport(const char *path,
-			      const struct identity_public *me,
-			      struct transport **out)
-{
-	char fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
-	uint8_t id[TRANSPORT_ID_LEN];
-	int err;
-
-	identity_fingerprint(me, fingerprint);
-	crypto_generichash(id, sizeof id, (const uint8_t *)fingerprint,
-			   strlen(fingerprint), NULL, 0);
-	err = transport_dir_open(path, id, out);
-	if (err == -ENOENT)
-		return report_as(CMD_FAILED,
-				 "the folder '%s' for messages does not exist; "
-				 "make it, or plug it in",
-				 path);
-	if (err)
-		return report_as(CMD_FAILED,
-				 "cannot use the folder '%s' for messages: %s",
-				 path, strerror(-err));
-	return CMD_OK;
-}
-
-int session_open_transport(const char *setting,
-			   const struct identity_public *me,
-			   struct transport **out)
-{
-	if (strncmp(setting, "dir:", 4) == 0 && setting[4])
-		return open_dir_transport(setting + 4, me, out);
-	if (strcmp(setting, "telegram") == 0)
-		return report_as(CMD_USAGE,
-				 "this build of tgshare has no Telegram "
-				 "transport yet; use --transport dir:PATH");
-	return report_as(CMD_USAGE,
-			 "there is no transport '%s'; use dir:PATH, PATH being "
-			 "a folder that both of you can reach",
-			 setting);
-}
-
 int session_need_transport(struct session *s)
 {
 	int status = session_need_identity(s);
 
 	if (status || s->transport)
 		return status;
-	return session_open_transport(s->settings.transport, &s->m.info.pub,
-				      &s->transport);
+	return transports_open(s);
 }
 
 static int open_meta_dir(int backing, const char *name, int *fd)
@@ -132,7 +92,7 @@ static int open_meta_dir(int backing, const char *name, int *fd)
 	return *fd < 0 ? -errno : 0;
 }
 
-static int open_boxes(struct session *s)
+int session_open_spool(struct session *s)
 {
 	CLEANUP_FD int backing =
 		open(s->m.info.backing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -169,7 +129,7 @@ static int wait_for_lock(int fd)
 
 int session_lock(struct session *s)
 {
-	int status = open_boxes(s);
+	int status = session_open_spool(s);
 
 	if (status)
 		return status;

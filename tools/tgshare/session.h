@@ -30,15 +30,12 @@ void session_close(struct session *s);
 MUST_CHECK int session_need_identity(struct session *s);
 /* The transport of the settings works; implies the identity. */
 MUST_CHECK int session_need_transport(struct session *s);
+/* .frondfs/inbox and outbox of the backing directory, and .tgshare/outbox. */
+MUST_CHECK int session_open_spool(struct session *s);
 /* Be the only tgshare that changes outbox and spool: waits, and says so when
  * that takes long. Opens the outboxes, too. */
 MUST_CHECK int session_lock(struct session *s);
 void session_unlock(struct session *s);
-
-/* Open a transport as the settings name it ("dir:PATH"). */
-MUST_CHECK int session_open_transport(const char *setting,
-				      const struct identity_public *me,
-				      struct transport **out);
 
 /* My card as text (CARD_TEXT_MAX bytes), signed by the mount. */
 MUST_CHECK int session_card(struct session *s, char *text);

@@ -38,11 +38,24 @@ static int take_line(void *arg, const char *section, const char *key,
 		     const char *value)
 {
 	struct settings *s = arg;
+	const struct {
+		const char *section, *key;
+		char *to;
+		size_t size;
+	} known[] = {
+		{"me", "name", s->name, sizeof s->name},
+		{"telegram", "api_base", s->api_base, sizeof s->api_base},
+		{"telegram", "bot", s->bot, sizeof s->bot},
+		{"telegram", "part_mib", s->part_mib, sizeof s->part_mib},
+	};
 
-	if (strcmp(section, "me") == 0 && strcmp(key, "name") == 0) {
-		if (strlen(value) > CARD_NAME_MAX)
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (strcmp(section, known[i].section) != 0 ||
+		    strcmp(key, known[i].key) != 0)
+			continue;
+		if (strlen(value) >= known[i].size)
 			return 0;
-		strcpy(s->name, value);
+		strcpy(known[i].to, value);
 	}
 	return 1; /* others: of a newer version */
 }
@@ -99,7 +112,10 @@ int settings_save(const struct mounted *m, const struct settings *s)
 
 	if (err)
 		return err;
-	if (asprintf(&ini, "[me]\nname = %s\n", s->name) < 0)
+	if (asprintf(&ini,
+		     "[me]\nname = %s\n[telegram]\napi_base = %s\n"
+		     "bot = %s\npart_mib = %s\n",
+		     s->name, s->api_base, s->bot, s->part_mib) < 0)
 		return -ENOMEM;
 	if (asprintf(&transport, "%s\n", s->transport) < 0)
 		return -ENOMEM;

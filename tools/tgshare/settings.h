@@ -7,6 +7,7 @@
 
 #include "identity.h"
 #include "mounted.h"
+#include "transport_telegram.h"
 
 #include <limits.h>
 
@@ -14,7 +15,12 @@
 
 struct settings {
 	char name[CARD_NAME_MAX + 1]; /* "" before setup */
-	char transport[PATH_MAX + 8]; /* "dir:PATH"; "" before setup */
+	/* "dir:PATH" or "telegram"; "" before setup */
+	char transport[PATH_MAX + 8];
+	/* of telegram; the token is a file of its own (bot_token.h) */
+	char api_base[BOT_BASE_MAX + 1];
+	char bot[TELEGRAM_USERNAME_MAX + 2]; /* "@our_bot" */
+	char part_mib[8]; /* longest document; "": what everybody can fetch */
 };
 
 /* .tgshare, or a directory in it ("" for itself), made where it is missing. */

@@ -8,7 +8,9 @@
 
 enum {
 	TELEGRAM_PARALLEL = 12, /* requests under way, the poll aside */
-	TELEGRAM_TRIES = 12,	/* then it is given up for now */
+	TELEGRAM_TRIES = 6,	/* then it is given up for now */
+	/* nor is a chat waited for that is to be left alone for longer */
+	TELEGRAM_PATIENCE_MS = 20 * 1000,
 	TELEGRAM_CHAT_MAX = TRANSPORT_ADDRESS_MAX,
 	TELEGRAM_POLL_MAX_S = 50,
 	TELEGRAM_DOWNLOAD_PARALLEL = 4,
@@ -37,7 +39,8 @@ struct telegram {
 	struct bot_api *api;
 	struct pace *pace;
 	char username[TELEGRAM_USERNAME_MAX + 2];
-	bool local; /* a server of one's own: no limits on files */
+	bool local; /* a server of one's own: as fast as it takes */
+	uint64_t part_max;
 	int temp_dirfd;
 	char reason[TELEGRAM_REASON_MAX];
 

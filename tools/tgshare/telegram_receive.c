@@ -153,11 +153,11 @@ static void fetched(void *arg, const struct bot_reply *r)
 	}
 	err = to->document(to->arg, a->fd, a->len, a->filename);
 	/* named by its content, and it is not that: wrong on the way */
-	if (err == -EBADMSG && ++a->bad < BAD_TRIES) {
+	if ((err == -EBADMSG || err == -EAGAIN) && ++a->bad < BAD_TRIES) {
 		retry_document(a, r);
 		return;
 	}
-	if (err && err != -EBADMSG) {
+	if (err && err != -EBADMSG && err != -EAGAIN) {
 		t->receive_err = err;
 		return;
 	}
@@ -246,6 +246,26 @@ static int take_document(struct telegram *t, const json_t *document)
 	return 0;
 }
 
+/* "/start WORD", or a text. */
+static int take_text(struct telegram *t, const json_t *message,
+		     const json_t *json_text)
+{
+	static const char command[] = "/start";
+	const struct transport_receiver *to = t->receiver;
+	const json_t *chat = json_object_get(message, "chat");
+	const char *text = json_string_value(json_text);
+	size_t n = sizeof command - 1;
+	char address[32];
+
+	if (strncmp(text, command, n) != 0 || (text[n] && text[n] != ' '))
+		return to->text(to->arg, text, json_string_length(json_text));
+	if (!to->started)
+		return 0;
+	snprintf(address, sizeof address, "chat:%lld",
+		 (long long)json_integer_value(json_object_get(chat, "id")));
+	return to->started(to->arg, text[n] ? text + n + 1 : "", address);
+}
+
 /* Take in the next update, unless it has to be fetched first. */
 static int take_update(struct telegram *t)
 {
@@ -258,9 +278,7 @@ static int take_update(struct telegram *t)
 	if (document)
 		return take_document(t, document);
 	if (json_is_string(text))
-		err = t->receiver->text(t->receiver->arg,
-					json_string_value(text),
-					json_string_length(text));
+		err = take_text(t, message, text);
 	if (!err)
 		step(t);
 	return err;

@@ -238,6 +238,16 @@ static void start(struct parcel *p)
 	end_parcel(p, err, strerror(-err), "");
 }
 
+static void put_off(struct parcel *p, int64_t wait_ms)
+{
+	snprintf(
+		p->t->reason, sizeof p->t->reason,
+		"Telegram asks not to write to %s for %lld seconds; it will be "
+		"tried again",
+		p->chat, (long long)(wait_ms / 1000));
+	end_parcel(p, -EAGAIN, p->t->reason, "");
+}
+
 void telegram_send_more(struct telegram *t, int *wait_ms)
 {
 	int64_t now = telegram_now_ms();
@@ -253,6 +263,10 @@ void telegram_send_more(struct telegram *t, int *wait_ms)
 		wait = pace_wait_ms(t->pace, p->chat, now);
 		if (p->not_before_ms - now > wait)
 			wait = p->not_before_ms - now;
+		if (wait > TELEGRAM_PATIENCE_MS) {
+			put_off(p, wait);
+			continue;
+		}
 		if (wait > 0) {
 			if (wait < *wait_ms)
 				*wait_ms = (int)wait;

@@ -43,6 +43,11 @@ struct transport_receiver {
 	/* fd: the document's bytes, positioned at its beginning */
 	int (*document)(void *arg, int fd, uint64_t len, const char *filename);
 	void *arg;
+	/* Somebody greets us, with the word of the link that led them here
+	 * ("" without), and can be written to at this address. Or NULL. */
+	int (*started)(void *arg, const char *word, const char *address);
+	/* Something came and cannot be had; a sentence. Or NULL. */
+	void (*lost)(void *arg, const char *reason);
 };
 
 struct transport;

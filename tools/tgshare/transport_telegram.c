@@ -3,6 +3,8 @@
 #include "telegram.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +15,6 @@ enum {
 	BACKOFF_MAX_MS = 60 * 1000,
 	/* getFile serves 20 MB; a little less, for the framing */
 	PART_PUBLIC = 19 << 20,
-	PART_LOCAL = 512 << 20,
 	WHO_AM_I_TRIES = 3,
 	NAP_MS = 1000,
 };
@@ -44,7 +45,7 @@ static struct telegram *of(struct transport *t)
 
 static uint64_t telegram_part_max(const struct transport *t)
 {
-	return ((const struct telegram *)t)->local ? PART_LOCAL : PART_PUBLIC;
+	return ((const struct telegram *)t)->part_max;
 }
 
 static const char *telegram_address(const struct transport *t)
@@ -68,6 +69,16 @@ static void telegram_free(struct transport *base)
 	telegram_drop_arrivals(t);
 	pace_free(t->pace);
 	free(t);
+}
+
+/* A signal that the caller blocks has its moment here. */
+static void let_signals_in(void)
+{
+	sigset_t none, before;
+
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, &before);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* Is there anything that this run was asked to do before it returns? */
@@ -112,6 +123,7 @@ static int telegram_run(struct transport *base,
 			break;
 	}
 	t->receiver = NULL;
+	let_signals_in();
 	return err;
 }
 
@@ -138,6 +150,8 @@ int transport_telegram_open(const struct telegram_config *cfg,
 	t->base.ops = &ops;
 	t->parcels_end = &t->parcels;
 	t->temp_dirfd = cfg->temp_dirfd;
+	t->part_max = cfg->part_mib ? (uint64_t)cfg->part_mib << 20
+				    : (uint64_t)PART_PUBLIC;
 	t->local = strcmp(cfg->api_base, BOT_BASE_PUBLIC) != 0;
 	snprintf(t->username, sizeof t->username, "%s", cfg->username);
 	err = bot_api_new(cfg->api_base, cfg->token, &t->api);

@@ -16,6 +16,7 @@ struct telegram_config {
 	const char *api_base; /* BOT_BASE_PUBLIC, or a server of one's own */
 	const char *token;    /* secret; copied into locked memory */
 	const char *username; /* "@our_bot", as telegram_who_am_i() said */
+	unsigned part_mib;    /* of documents; 0: what everybody can fetch */
 	int temp_dirfd;	      /* where downloads are kept while they come */
 };
 
