@@ -209,21 +209,44 @@ static int shared_dir(struct inbox *in, struct vtree_dir *dir, char *name)
 	return err;
 }
 
-/* What a sender's directory is called. */
-static void name_of_sender(const struct parcel *p,
-			   char name[static NAME_PLAIN_MAX + 1])
+/* What the directory of somebody without a card is called. */
+static void stranger_name(const struct identity_public *who,
+			  char name[static NAME_PLAIN_MAX + 1])
 {
 	char fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
 
-	if (inbox_known_(p)) {
-		snprintf(name, NAME_PLAIN_MAX + 1, "%s", p->sender_name);
-		return;
-	}
-	identity_fingerprint(&p->sender, fingerprint);
+	identity_fingerprint(who, fingerprint);
 	for (char *c = fingerprint; *c; c++)
 		if (*c == ' ')
 			*c = '-';
 	snprintf(name, NAME_PLAIN_MAX + 1, "unverified-%s", fingerprint);
+}
+
+/* Who is known now needs none, once nothing is left in it. */
+static int drop_stranger_dir(struct inbox *in, const struct vtree_dir *shared,
+			     const char *shared_name,
+			     const struct identity_public *who)
+{
+	CLEANUP_FREE char *path = NULL;
+	char name[NAME_PLAIN_MAX + 1];
+	struct backing_name backing;
+	struct statx stx;
+	int err;
+
+	stranger_name(who, name);
+	err = vtree_stat(in->vault, shared, name, &backing, &stx);
+	if (!err)
+		err = vdir_remove(shared->fd, &backing);
+	if (err)
+		return err == -ENOENT || err == -ENOTEMPTY || err == -ENOTDIR
+			       ? 0
+			       : err;
+	if (asprintf(&path, "%s/%s", shared_name, name) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	inbox_changed_(in, path);
+	return 0;
 }
 
 static int open_sender_dir(struct inbox *in, const struct vtree_dir *shared,
@@ -258,8 +281,14 @@ int inbox_sender_dir_(struct inbox *in, const struct parcel *p,
 
 	if (err)
 		return err;
-	name_of_sender(p, wanted);
-	err = open_sender_dir(in, &shared, wanted, &found, name, &made);
+	if (inbox_known_(p)) {
+		snprintf(wanted, sizeof wanted, "%s", p->sender_name);
+		err = drop_stranger_dir(in, &shared, shared_name, &p->sender);
+	} else {
+		stranger_name(&p->sender, wanted);
+	}
+	if (!err)
+		err = open_sender_dir(in, &shared, wanted, &found, name, &made);
 	vtree_close_dir(&shared);
 	if (err)
 		return err;

@@ -253,6 +253,9 @@ MUST_CHECK int inbox_claim_parts_(struct inbox *in);
 
 /* inbox_take.c: what came goes to its set */
 MUST_CHECK int inbox_take_all_(struct inbox *in);
+/* Shares of others, that wait for a manifest of theirs under its set id. */
+MUST_CHECK int inbox_refuse_foreign_(struct inbox *in,
+				     const struct parcel *owner);
 
 /* inbox_set.c: what can be done for a set is done */
 MUST_CHECK int inbox_advance_(struct inbox *in, struct parcel *p,
@@ -332,6 +335,8 @@ MUST_CHECK int inbox_advance_grant_(struct inbox *in, struct parcel *p,
 				    bool *dropped);
 /* It replaces a granted set, whose stubs it will have. */
 bool inbox_waits_for_stub_(const struct inbox *in, const struct parcel *p);
+
+/* inbox_attached.c: does the sender's vault lie where it is attached? */
 bool inbox_is_attached_(const struct parcel *p);
 
 /* inbox_show.c: why an entry cannot be read; 0: it can */

@@ -178,7 +178,7 @@ static int set_base(struct inbox *in, struct parcel *p, const char *dir_path,
 /* Record where it will be, then rename it there: the first name that is free */
 static int name_stage(struct inbox *in, struct parcel *p,
 		      const struct vtree_dir *dir, const char *dir_path,
-		      const struct backing_name *stage)
+		      const struct backing_name *stage, bool *stands)
 {
 	bool is_dir = p->m->folder && !p->numbered;
 	char wanted[NAME_PLAIN_MAX + 1], name[NAME_PLAIN_MAX + 1];
@@ -212,6 +212,7 @@ static int name_stage(struct inbox *in, struct parcel *p,
 			err = inbox_record_write_(in, p);
 		if (!err)
 			err = vdir_rename(&r);
+		*stands = !err;
 		if (err != -EEXIST)
 			return err ? err : inbox_sync_dir_(dir->fd);
 	}
@@ -232,30 +233,6 @@ int inbox_enter_table_(struct inbox *in, struct parcel *p)
 	return err;
 }
 
-static int stage_and_name(struct inbox *in, struct parcel *p,
-			  const struct vtree_dir *dir, const char *dir_path)
-{
-	struct backing_name stage;
-	int err;
-
-	stage_name(p, &stage);
-	inbox_drop_stage_(in, stage.entry);
-	if (p->numbered)
-		err = stage_numbered(in, p, dir, &stage);
-	else if (p->m->folder)
-		err = stage_folder(in, p, dir, &stage);
-	else
-		err = stage_file(in, p, dir, &stage);
-	/* known before it can be seen */
-	if (!err)
-		err = inbox_enter_table_(in, p);
-	if (!err)
-		err = name_stage(in, p, dir, dir_path, &stage);
-	if (err)
-		inbox_drop_stage_(in, stage.entry);
-	return err;
-}
-
 /* Nothing of it stands: forget what was noted of it. */
 static void unset(struct inbox *in, struct parcel *p)
 {
@@ -270,6 +247,33 @@ static void unset(struct inbox *in, struct parcel *p)
 	p->base = NULL;
 	p->numbered = false;
 	inbox_write_end_(in);
+}
+
+static int stage_and_name(struct inbox *in, struct parcel *p,
+			  const struct vtree_dir *dir, const char *dir_path)
+{
+	struct backing_name stage;
+	bool stands = false;
+	int err;
+
+	stage_name(p, &stage);
+	inbox_drop_stage_(in, stage.entry);
+	if (p->numbered)
+		err = stage_numbered(in, p, dir, &stage);
+	else if (p->m->folder)
+		err = stage_folder(in, p, dir, &stage);
+	else
+		err = stage_file(in, p, dir, &stage);
+	/* known before it can be seen */
+	if (!err)
+		err = inbox_enter_table_(in, p);
+	if (!err)
+		err = name_stage(in, p, dir, dir_path, &stage, &stands);
+	if (err && !stands) {
+		inbox_drop_stage_(in, stage.entry);
+		unset(in, p);
+	}
+	return err;
 }
 
 int inbox_place_(struct inbox *in, struct parcel *p)
@@ -287,12 +291,9 @@ int inbox_place_(struct inbox *in, struct parcel *p)
 	inbox_write_end_(in);
 	err = stage_and_name(in, p, &dir, dir_path);
 	vtree_close_dir(&dir);
-	if (err) {
-		unset(in, p);
-		return err;
-	}
-	inbox_changed_(in, p->base);
-	return 0;
+	if (p->base)
+		inbox_changed_(in, p->base);
+	return err;
 }
 
 /* The directory that was the folder, or another of its name. */
@@ -376,46 +377,11 @@ int inbox_unplace_(struct inbox *in, struct parcel *p, uint32_t entry)
 	return 0;
 }
 
-/* The directory of an unknown sender goes with its last entry. */
-static void drop_empty_dir(struct inbox *in, const char *entry_path)
-{
-	CLEANUP_FREE char *path = strdup(entry_path);
-	struct backing_name name;
-	struct vtree_dir parent;
-	char *slash = path ? strrchr(path, '/') : NULL;
-	struct statx stx;
-	int err;
-
-	if (!slash)
-		return;
-	*slash = '\0';
-	slash = strrchr(path, '/');
-	if (!slash)
-		return;
-	*slash = '\0';
-	if (strncmp(slash + 1, "unverified-", 11) != 0 ||
-	    vtree_open_dir(in->vault, path, false, 0, &parent))
-		return;
-	err = vtree_stat(in->vault, &parent, slash + 1, &name, &stx);
-	if (!err)
-		err = vdir_remove(parent.fd, &name);
-	vtree_close_dir(&parent);
-	*slash = '/';
-	if (!err)
-		inbox_changed_(in, path);
-}
-
 int inbox_unnumber_(struct inbox *in, struct parcel *p)
 {
-	CLEANUP_FREE char *path = strdup(p->base);
-	int err;
+	int err = inbox_unplace_(in, p, PLACE_WHOLE);
 
-	if (!path)
-		return -ENOMEM;
-	err = inbox_unplace_(in, p, PLACE_WHOLE);
-	if (err)
-		return err;
-	unset(in, p);
-	drop_empty_dir(in, path);
-	return 0;
+	if (!err)
+		unset(in, p);
+	return err;
 }

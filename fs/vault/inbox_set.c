@@ -272,12 +272,16 @@ static int open_set(struct inbox *in, struct parcel *p, bool *dropped)
 /* The sender takes back what was not opened yet. */
 static int withdraw(struct inbox *in, struct parcel *p)
 {
-	int err;
+	int err = 0;
 
-	inbox_write_begin_(in);
-	p->revoked = true;
-	inbox_write_end_(in);
-	err = inbox_record_write_(in, p);
+	if (!p->revoked) {
+		inbox_write_begin_(in);
+		p->revoked = true;
+		inbox_write_end_(in);
+		err = inbox_record_write_(in, p);
+		if (err)
+			p->revoked = false;
+	}
 	if (!err)
 		err = inbox_log_of_(in, p, VLOG_WITHDRAWN, 0);
 	if (err)
@@ -363,11 +367,11 @@ static int advance_waiting(struct inbox *in, struct parcel *p, bool *dropped)
 {
 	int err;
 
-	if (p->revoked) { /* the log came before a crash, the rest did not */
-		if (p->m || p->held_count)
-			clean_spool(in, p);
-		return 0;
-	}
+	if (p->revoked) /* and what should follow did not, before a crash */
+		return withdraw(in, p);
+	err = inbox_refuse_foreign_(in, p);
+	if (err)
+		return err;
 	/* the new set takes the place of the one that it replaces */
 	if (!inbox_waits_for_stub_(in, p)) {
 		err = settle(in, p);

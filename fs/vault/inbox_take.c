@@ -55,6 +55,17 @@ static int refuse(struct inbox *in, const struct envelope *e, bool *keep,
 }
 
 /*
+ * What a crash left in the spool after the record was written. The manifest of
+ * a withdrawn set is needed once more, to find its parts.
+ */
+static bool is_leftover(const struct parcel *p, const struct envelope *e)
+{
+	if (p->granted)
+		return e->st.kind != STATEMENT_REVOKE;
+	return p->revoked && e->st.kind != STATEMENT_MANIFEST;
+}
+
+/*
  * The set that an envelope is of, made when it is new. NULL in *out: refused
  * and logged.
  */
@@ -68,7 +79,12 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 	*out = NULL;
 	inbox_key_(e->st.set_id, &e->st.sender, custody, key);
 	p = inbox_find_(in, key);
-	if (p && p->revoked && !p->granted && inbox_is_finished_(in, p))
+	if (p && !in->looked && is_leftover(p, e)) {
+		*keep = false;
+		return 0;
+	}
+	if (p && in->looked && p->revoked && !p->granted &&
+	    inbox_is_finished_(in, p))
 		return refuse(in, e, keep, "of a set that was withdrawn");
 	if (p) {
 		*out = p;
@@ -95,8 +111,7 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 	return 0;
 }
 
-/* Shares of others, that wait for a manifest of theirs under this set id. */
-static int refuse_foreign(struct inbox *in, const struct parcel *owner)
+int inbox_refuse_foreign_(struct inbox *in, const struct parcel *owner)
 {
 	struct parcel *p, *next;
 
@@ -119,24 +134,23 @@ static int refuse_foreign(struct inbox *in, const struct parcel *owner)
 	return 0;
 }
 
-/* Does the manifest go with the record that is there from before? */
-static int adopt_manifest(struct inbox *in, struct parcel *p,
-			  struct manifest *m, const uint8_t *hash)
+static void adopt_manifest(struct inbox *in, struct parcel *p,
+			   struct manifest *m, const uint8_t *hash)
 {
-	if (p->places && p->place_count != m->entry_count)
-		return -EBADMSG;
 	inbox_write_begin_(in);
 	p->m = m;
 	p->expires_s = m->expires_s;
 	memcpy(p->manifest_hash, hash, SPOOL_HASH_LEN);
 	inbox_write_end_(in);
-	return 0;
 }
 
 static int take_manifest(struct inbox *in, struct parcel *p,
 			 const struct envelope *e, const uint8_t *hash,
 			 bool *keep)
 {
+	struct log_line l = {.event = VLOG_RECEIVED,
+			     .set_id = p->set_id,
+			     .peer = &p->sender};
 	struct manifest *m = NULL;
 	int err;
 
@@ -150,13 +164,18 @@ static int take_manifest(struct inbox *in, struct parcel *p,
 			      err == -EPROTONOSUPPORT
 				      ? "a manifest of a newer version"
 				      : "a manifest that cannot be");
-	err = adopt_manifest(in, p, m, hash);
-	if (err) {
+	/* does it go with the record that is there from before? */
+	if (p->places && p->place_count != m->entry_count) {
 		manifest_free(m);
 		return refuse(in, e, keep, "a manifest unlike the one before");
 	}
-	err = inbox_log_of_(in, p, VLOG_RECEIVED, 0);
-	return err ? err : refuse_foreign(in, p);
+	l.text = m->name;
+	err = inbox_log_once_(in, &l);
+	if (err)
+		manifest_free(m);
+	else
+		adopt_manifest(in, p, m, hash);
+	return err;
 }
 
 static int take_held(struct inbox *in, struct parcel *p,
@@ -213,13 +232,16 @@ static int take_custody(struct inbox *in, struct parcel *p,
 			     .peer = &p->sender,
 			     .index = e->st.index};
 	struct card *card;
+	int err;
 
 	if (p->for_whom)
 		return refuse(in, e, keep, "a share to keep that came again");
-	if (message_parse_custody(e, &c) || c.inner_len == 0) {
-		inbox_drop_(in, p);
+	if (message_parse_custody(e, &c))
 		return refuse(in, e, keep, "a message that cannot be");
-	}
+	l.text = c.recipient.name;
+	err = inbox_log_once_(in, &l);
+	if (err)
+		return err;
 	card = malloc(sizeof *card);
 	if (!card)
 		return -ENOMEM;
@@ -229,10 +251,7 @@ static int take_custody(struct inbox *in, struct parcel *p,
 	p->expires_s = c.expires_s;
 	inbox_write_end_(in);
 	memcpy(h.hash, hash, sizeof h.hash);
-	l.text = card->name;
-	int err = inbox_hold_(in, p, &h);
-
-	return err ? err : inbox_log_once_(in, &l);
+	return inbox_hold_(in, p, &h);
 }
 
 static int take_known_kind(struct inbox *in, const struct envelope *e,
@@ -254,7 +273,7 @@ static int take_known_kind(struct inbox *in, const struct envelope *e,
 	if (e->st.kind == STATEMENT_MANIFEST)
 		err = take_manifest(in, p, e, hash, keep);
 	else if (e->st.kind == STATEMENT_CUSTODY)
-		return take_custody(in, p, e, hash, keep);
+		err = take_custody(in, p, e, hash, keep);
 	else
 		err = take_held(in, p, e, hash, keep);
 	/* made for a message that was refused */

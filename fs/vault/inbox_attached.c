@@ -1,0 +1,266 @@
+/* The files that were granted, in the backing directory of whom they are. */
+#include "inbox_internal.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	SEARCH_EVERY_MS = 60000,
+	SEARCH_DEPTH_MAX = 200,
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* What opening needs, copied, so that no lock is held meanwhile. */
+struct target {
+	struct manifest_entry entry; /* paths below are its own */
+	char *backing_path, *moved_to, *attached;
+	uint8_t vault_id[MANIFEST_VAULT_ID_LEN];
+	uint8_t digest[32];
+	uint8_t *secret;
+	bool may_search;
+};
+
+static void target_fini(struct target *t)
+{
+	free(t->backing_path);
+	free(t->moved_to);
+	free(t->attached);
+	secret_free(t->secret);
+}
+
+/* Needs the reader's lock. */
+static int copy_target(struct parcel *p, uint32_t entry, struct target *t)
+{
+	const struct manifest_entry *e = &p->m->entries[entry];
+	const struct place *place = &p->places[entry];
+	uint64_t last = __atomic_load_n(&p->search_ms, __ATOMIC_RELAXED);
+	uint64_t now = now_ms();
+
+	if (!e->backing_path || !p->attached)
+		return -ENOENT;
+	t->entry = *e;
+	t->secret = secret_alloc(FERNET_KEY_LEN);
+	t->backing_path = strdup(e->backing_path);
+	t->attached = strdup(p->attached);
+	t->moved_to = place->moved_to ? strdup(place->moved_to) : NULL;
+	if (!t->secret || !t->backing_path || !t->attached ||
+	    (place->moved_to && !t->moved_to))
+		return -ENOMEM;
+	memcpy(t->secret, p->secret, FERNET_KEY_LEN);
+	memcpy(t->vault_id, p->m->vault_id, sizeof t->vault_id);
+	memcpy(t->digest, place->digest, sizeof t->digest);
+	/* one of them may */
+	t->may_search = (last == 0 || now - last >= SEARCH_EVERY_MS) &&
+			__atomic_compare_exchange_n(
+				&p->search_ms, &last, now ? now : 1, false,
+				__ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* A vault's backing directory, if it is the one. */
+static int open_attached(const char *path, const uint8_t *vault_id, int *fd)
+{
+	CLEANUP_FREE struct vault_ini *ini = calloc(1, sizeof *ini);
+	struct vault_fault fault = {0};
+	int opened;
+
+	if (!ini)
+		return -ENOMEM;
+	if (vault_probe(path, ini, &fault) ||
+	    memcmp(ini->id, vault_id, MANIFEST_VAULT_ID_LEN) != 0)
+		return -ENOENT;
+	opened = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (opened < 0)
+		return -errno;
+	*fd = opened;
+	return 0;
+}
+
+bool inbox_is_attached_(const struct parcel *p)
+{
+	CLEANUP_FD int fd = -1;
+
+	return p->attached && p->m &&
+	       open_attached(p->attached, p->m->vault_id, &fd) == 0;
+}
+
+static bool is_file_of(int fd, const uint8_t *file_id)
+{
+	uint8_t head[24];
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	       xio_pread(fd, head, sizeof head, 0) == 0 &&
+	       memcmp(head, "FRONDFS1", 8) == 0 &&
+	       memcmp(head + 8, file_id, FILE_ID_LEN) == 0;
+}
+
+static int open_leaf(int dirfd, const char *entry, const uint8_t *file_id,
+		     int *fd)
+{
+	CLEANUP_FD int opened = openat(
+		dirfd, entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (opened < 0)
+		return -errno;
+	if (!is_file_of(opened, file_id))
+		return -ENOENT;
+	*fd = TAKE_FD(opened);
+	return 0;
+}
+
+/* Component by component: no link leads out of the attached directory. */
+static int open_beneath(int root, const char *path, const uint8_t *file_id,
+			int *fd)
+{
+	CLEANUP_FD int dir = fcntl(root, F_DUPFD_CLOEXEC, 0);
+	CLEANUP_FREE char *copy = strdup(path);
+	char *at = copy, *slash;
+
+	if (dir < 0 || !copy)
+		return dir < 0 ? -errno : -ENOMEM;
+	while ((slash = strchr(at, '/'))) {
+		int next = -1, err;
+
+		*slash = '\0';
+		if (at == slash || strcmp(at, ".") == 0 ||
+		    strcmp(at, "..") == 0 || strcmp(at, NAME_VAULT_DIR) == 0)
+			return -ENOENT;
+		err = vdir_open_path(dir, at, &next);
+		if (err)
+			return err;
+		close(dir);
+		dir = next;
+		at = slash + 1;
+	}
+	if (*at == '\0' || strcmp(at, "..") == 0)
+		return -ENOENT;
+	return open_leaf(dir, at, file_id, fd);
+}
+
+struct seek {
+	const uint8_t *file_id;
+	int fd; /* out */
+	char path[PATH_MAX * 2];
+};
+
+static bool seek_in(struct seek *s, int dirfd, size_t path_len, unsigned depth)
+{
+	CLEANUP_FD int fd =
+		openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_DIR DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	bool found = false;
+
+	if (!stream)
+		return false;
+	fd = -1;
+	while (!found && (e = readdir(stream))) {
+		size_t room = sizeof s->path - path_len;
+		CLEANUP_FD int sub = -1;
+		int len;
+
+		if (strcmp(e->d_name, ".") == 0 ||
+		    strcmp(e->d_name, "..") == 0 ||
+		    strcmp(e->d_name, NAME_VAULT_DIR) == 0)
+			continue;
+		len = snprintf(s->path + path_len, room, "%s%s",
+			       path_len ? "/" : "", e->d_name);
+		if (len < 0 || (size_t)len >= room)
+			continue;
+		if (e->d_type != DT_DIR &&
+		    !open_leaf(dirfd, e->d_name, s->file_id, &s->fd))
+			return true;
+		if ((e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) &&
+		    depth > 0 && !vdir_open_path(dirfd, e->d_name, &sub))
+			found = seek_in(s, sub, path_len + (size_t)len,
+					depth - 1);
+	}
+	return found;
+}
+
+/* Its owner moved it: look everywhere, and remember where it was found. */
+static int search(struct inbox *in, const struct inbox_entry *e, int root,
+		  const struct target *t, int *fd)
+{
+	CLEANUP_FREE struct seek *s = calloc(1, sizeof *s);
+	struct parcel *p;
+
+	if (!s)
+		return -ENOMEM;
+	s->file_id = t->entry.file_id;
+	s->fd = -1;
+	if (!t->may_search || !seek_in(s, root, 0, SEARCH_DEPTH_MAX))
+		return -ENOENT;
+	inbox_write_begin_(in);
+	p = inbox_find_(in, e->key);
+	if (p && p->granted && e->entry < p->place_count) {
+		free(p->places[e->entry].moved_to);
+		p->places[e->entry].moved_to = strdup(s->path);
+		/* the next one that moved need not wait */
+		__atomic_store_n(&p->search_ms, 0, __ATOMIC_RELAXED);
+	}
+	inbox_write_end_(in);
+	*fd = s->fd;
+	return 0;
+}
+
+static int open_target(struct inbox *in, const struct inbox_entry *e,
+		       const struct target *t, int *fd)
+{
+	CLEANUP_FD int root = -1;
+	int err = open_attached(t->attached, t->vault_id, &root);
+
+	if (err)
+		return err;
+	err = -ENOENT;
+	if (t->moved_to)
+		err = open_beneath(root, t->moved_to, t->entry.file_id, fd);
+	if (err)
+		err = open_beneath(root, t->backing_path, t->entry.file_id, fd);
+	if (err == -ENOENT || err == -ENOTDIR || err == -ELOOP)
+		err = search(in, e, root, t, fd);
+	return err;
+}
+
+int inbox_open_granted(struct inbox *in, const struct inbox_entry *e, int *fd,
+		       struct vfile_grant *grant)
+{
+	struct target t = {0};
+	struct parcel *p;
+	int err = -ENOENT, opened = -1;
+
+	pthread_rwlock_rdlock(&in->lock);
+	p = inbox_find_(in, e->key);
+	if (p && p->granted && e->entry < p->place_count) {
+		err = inbox_error_(p, e->entry);
+		if (!err)
+			err = copy_target(p, e->entry, &t);
+	}
+	pthread_rwlock_unlock(&in->lock);
+	if (!err)
+		err = open_target(in, e, &t, &opened);
+	if (!err)
+		err = inbox_entry_key_(&t.entry, t.secret, grant->key);
+	if (err == -EBADMSG)
+		err = -EKEYREJECTED;
+	if (!err) {
+		memcpy(grant->file_id, t.entry.file_id, FILE_ID_LEN);
+		memcpy(grant->header_digest, t.digest, sizeof t.digest);
+		*fd = TAKE_FD(opened);
+	}
+	cleanup_fd_(&opened);
+	target_fini(&t);
+	return err;
+}
