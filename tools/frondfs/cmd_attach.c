@@ -146,7 +146,6 @@ static void warn_if_unknown(const struct target *t, const char *name)
 
 static int attach(const struct target *t, const char *name, const char *backing)
 {
-	CLEANUP_FREE char *quoted = NULL;
 	CLEANUP_FD int dir = -1;
 	char real[PATH_MAX];
 	int err, status = check_backing(t, backing, real);
