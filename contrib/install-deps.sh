@@ -9,7 +9,7 @@ build="gcc cmake ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev
 [ "$(dpkg --print-architecture)" = amd64 ] && build="$build libipsec-mb-dev"
 recover="python3 python3-cryptography python3-nacl"
 test="libcmocka-dev clang clang-format libclang-rt-14-dev python3-argon2
-	acl attr e2fsprogs file fio git libcap2-bin make man-db nodejs npm procps psmisc rsync
+	acl attr e2fsprogs faketime file fio git libcap2-bin make man-db nodejs npm procps psmisc rsync
 	sqlite3 sudo tar util-linux xz-utils"
 
 want=

@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+"""Sharing over Telegram from end to end: vaults, mounts, bots, and bad days."""
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import blob, check, eq, get, put, raises, scale, until
+from share import FAILED, QUEUED, TGSHARE, readable, same_tree
+from telegram import spooled, town
+
+BAD_DAYS = ["drop", "lost", "reset", "delay", "truncate", "corrupt", "500", "502"]
+DAY_AND_A_HALF_S = 36 * 3600
+
+
+@check(plain=False)
+def from_bot_to_bot():
+    with town("alice", "bob") as (_, alice, bob):
+        data = blob(30_000_000)
+        (set_id, state, *_), = alice.send("send", put(alice.path("film"), data), "--to", "bob")
+        eq(state, "sent")
+        assert "film is open, from alice" in bob.receive()
+        eq(get(bob.shared("alice/film")), data)
+        alice.receive()
+        eq(alice.given(set_id)["state"], "opened")
+
+
+@check(plain=False)
+def custodians_decide():
+    with town("alice", "bob", "carol", "dave") as (_, alice, bob, carol, dave):
+        data = blob(100_000)
+        alice.send("send", put(alice.path("report"), data), "--to", "bob", "--shares", "3",
+                   "--threshold", "2", "--via", "bob,carol,dave")
+        assert "waiting for carol or dave" in bob.receive()
+        raises(errno.ENOKEY, get, bob.shared("alice/report"))
+        dave.receive()
+        dave.tg("release", "--all", says="goes to bob")
+        bob.receive()
+        eq(get(bob.shared("alice/report")), data)
+        alice.receive()
+        assert "passed on" in str(alice.status()), alice.status()
+        eq(carol.status()["came"], [])
+
+
+@check(plain=False)
+def sixteen_of_sixteen():
+    with town("alice", "bob") as (_, alice, bob):
+        alice.send("send", put(alice.path("a"), b"x" * 5000), "--to", "bob",
+                   "--shares", "16", "--threshold", "16")
+        bob.receive()
+        eq(get(bob.shared("alice/a")), b"x" * 5000)
+
+
+@check(plain=False)
+def ten_recipients():
+    names = [f"friend{n}" for n in range(scale(10, 3))]
+    with town("alice", *names) as (_, alice, *friends):
+        data = blob(50_000)
+        alice.send("send", put(alice.path("song"), data), "--to", ",".join(names))
+        for friend in friends:
+            friend.receive()
+            eq(get(friend.shared("alice/song")), data)
+
+
+@check(plain=False)
+def a_folder_of_many_files():
+    with town("alice", "bob") as (_, alice, bob):
+        top = alice.path("photos")
+        for n in range(scale(500, 40)):
+            where = os.path.join(top, str(n % 20))
+            os.makedirs(where, exist_ok=True)
+            put(os.path.join(where, f"{n}.jpg"), blob(n * 37 % 9000, n))
+        alice.send("send", top, "--to", "bob")
+        until(lambda: "is open" in bob.receive(), 120, "the folder")
+        same_tree(top, bob.shared("alice/photos"))
+
+
+@check(plain=False)
+def a_large_file_on_bad_days():
+    with town("alice", "bob") as (api, alice, bob):
+        data = blob(scale(300 << 20, 45 << 20))
+        film = put(alice.path("film"), data)
+        api.do("faults", every=5, kinds=BAD_DAYS, seed=random.randrange(1 << 30))
+        status, tries = QUEUED, 0
+        while status == QUEUED and tries < 20:
+            status = run(alice, "send", film, "--to", "bob")
+            tries += 1
+        eq(status, 0)
+        until(lambda: run(bob, "receive") is not None and
+              os.path.exists(bob.shared("alice/film")) and opened(bob.shared("alice/film")),
+              300, "the film")
+        assert get(bob.shared("alice/film")) == data
+        assert api.do("counts")["faults"] > 3
+        api.do("faults", every=0)
+        eq(spooled(bob), [])
+
+
+def run(person, *argv):
+    """tgshare; its status."""
+    return subprocess.run([TGSHARE, *argv], env=dict(os.environ, TGSHARE_VAULT=person.mount.path),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, timeout=300).returncode
+
+
+def opened(path):
+    try:
+        with open(path, "rb"):
+            return True
+    except OSError:
+        return False
+
+
+class Agent:
+    def __init__(self, person):
+        self.process = subprocess.Popen(
+            [TGSHARE, "agent"], env=dict(os.environ, TGSHARE_VAULT=person.mount.path),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def end(self, signal_number=signal.SIGTERM):
+        self.process.send_signal(signal_number)
+        status = self.process.wait(60)
+        errors = self.process.stderr.read().decode()
+        self.process.stderr.close()
+        return status, errors
+
+
+@check(plain=False)
+def agents_that_are_killed_again_and_again_lose_and_double_nothing():
+    with town("alice", "bob") as (_, alice, bob):
+        files = {f"file {n}": blob(200_000 + n, n) for n in range(scale(10, 4))}
+        for name, data in files.items():
+            put(alice.path(name), data)
+        kills, unsent = 0, list(files)
+        agents = {p: Agent(p) for p in (alice, bob)}
+        while kills < scale(30, 8):
+            if unsent:
+                run(alice, "send", alice.path(unsent.pop()), "--to", "bob")
+            time.sleep(random.random() * 0.6)
+            person = random.choice([alice, bob])
+            agents[person].end(signal.SIGKILL)
+            agents[person] = Agent(person)
+            kills += 1
+        for name in unsent:
+            run(alice, "send", alice.path(name), "--to", "bob")
+        until(lambda: all(opened(bob.shared("alice", n)) for n in files), 120, "all files")
+        time.sleep(1)
+        for agent in agents.values():
+            eq(agent.end()[0], 0)
+        eq(sorted(os.listdir(bob.shared("alice"))), sorted(files))
+        for name, data in files.items():
+            eq(get(bob.shared("alice", name)), data)
+        alice.receive()
+        eq({s["state"] for s in alice.status()["given"]}, {"opened"})
+        eq(len(bob.log("opened")), len(files))
+
+
+@check(plain=False)
+def who_was_away_too_long_gets_it_again():
+    frond.tool("faketime")
+    with town("alice", "bob") as (api, alice, bob):
+        data = blob(40_000)
+        (set_id, *_), = alice.send("send", put(alice.path("late"), data), "--to", "bob")
+        api.do("advance", seconds=DAY_AND_A_HALF_S)  # Telegram forgets after a day
+        eq(bob.receive(), "")
+        assert not os.path.exists(bob.shared())
+        subprocess.run(["faketime", "-f", f"+{DAY_AND_A_HALF_S}s", TGSHARE, "receive"],
+                       env=dict(os.environ, TGSHARE_VAULT=alice.mount.path), check=True,
+                       stdout=subprocess.DEVNULL, timeout=100)
+        bob.receive()
+        eq(get(bob.shared("alice/late")), data)
+        alice.receive()
+        eq(alice.given(set_id)["state"], "opened")
+
+
+@check(plain=False)
+def two_senders_at_once():
+    with town("alice", "carol", "bob") as (_, alice, carol, bob):
+        data = {p: blob(3_000_000, n) for n, p in enumerate((alice, carol))}
+        sending = []
+        for person in (alice, carol):
+            put(person.path("same name"), data[person])
+            sending.append(subprocess.Popen(
+                [TGSHARE, "send", person.path("same name"), "--to", "bob"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+        for process in sending:
+            eq(process.wait(60), 0)
+        bob.receive()
+        for person in (alice, carol):
+            eq(get(bob.shared(person.name, "same name")), data[person])
+
+
+@check(plain=False)
+def a_token_that_is_revoked_in_the_middle():
+    with town("alice", "bob") as (api, alice, bob):
+        first = put(alice.path("first"), b"1")
+        alice.send("send", first, "--to", "bob")
+        token = api.do("revoke_token", bot="alice_bot")["token"]
+        out, err = (alice.tg("send", put(alice.path("second"), b"2"), "--to", "bob",
+                             status=QUEUED, says="@BotFather"), None)
+        assert token not in out, err
+        alice.tg("receive", status=FAILED, says="@BotFather")
+        fresh = frond.fresh("new.token")
+        put(fresh, token.encode() + b"\n")
+        alice.tg("setup", "--bot-token-file", fresh, says="Your card")
+        alice.receive()
+        bob.receive()
+        eq(get(bob.shared("alice/first")), b"1")
+        eq(get(bob.shared("alice/second")), b"2")
+
+
+@check(plain=False)
+def the_token_is_nowhere_outside_the_vault():
+    with town("alice", "bob") as (api, alice, bob):
+        secret = alice.bot["token"].split(":")[1].encode()
+        agent = Agent(alice)
+        alice.send("send", put(alice.path("a"), b"x"), "--to", "bob")
+        api.do("faults", every=2, kinds=["drop", "500"], seed=1)
+        time.sleep(1.5)
+        for name in "cmdline", "environ":
+            with open(f"/proc/{agent.process.pid}/{name}", "rb") as f:
+                assert secret not in f.read(), name
+        api.do("faults", every=0)
+        api.do("revoke_token", bot="alice_bot")
+        time.sleep(2)
+        if agent.process.poll() is None:
+            agent.process.send_signal(signal.SIGTERM)
+        agent.process.wait(60)
+        assert secret not in agent.process.stderr.read()
+        agent.process.stderr.close()
+        for d, _, names in os.walk(alice.mount.vault):
+            for name in names:
+                assert secret not in get(os.path.join(d, name)), name
+        bob.receive()
+        readable(bob.shared("alice/a"), b"x")
+
+
+frond.main()
