@@ -31,10 +31,30 @@ static bool is_record(const char *name, const char *suffix)
 	       hex_decode(name, 2 * PARCEL_KEY_LEN, key, sizeof key) == 0;
 }
 
-/* Put a set into the list as its record tells it. */
+/* Put a set into the list as its record tells it, at once for who asks. */
+static int put_record(struct inbox *in, struct parcel *p, struct parcel *old)
+{
+	int err;
+
+	p->seen = in->generation;
+	inbox_write_begin_(in);
+	if (old) {
+		memcpy(p->sender_name, old->sender_name, sizeof p->sender_name);
+		p->attached = TAKE_PTR(old->attached);
+		p->attached_now = old->attached_now;
+		inbox_unlink_(in, old);
+	}
+	p->next = in->parcels;
+	in->parcels = p;
+	err = inbox_fill_table_(in, p);
+	inbox_write_end_(in);
+	inbox_parcel_free_(old);
+	return err;
+}
+
 static int load_record(struct inbox *in, const char *name)
 {
-	struct parcel *p = NULL;
+	struct parcel *p = NULL, *old;
 	int err = inbox_record_read_(in, name, &p);
 
 	if (err == -EBADMSG || err == -EPROTONOSUPPORT || err == -ENOENT) {
@@ -44,13 +64,13 @@ static int load_record(struct inbox *in, const char *name)
 	}
 	if (err)
 		return err;
+	old = inbox_find_(in, p->key);
 	/* a crash came between granting and forgetting the other record */
-	if (inbox_find_(in, p->key)) {
+	if (old && old->seen == in->generation) {
 		inbox_parcel_free_(p);
 		return 0;
 	}
-	inbox_adopt_(in, p);
-	return inbox_enter_table_(in, p);
+	return put_record(in, p, old);
 }
 
 static int load_records(struct inbox *in, const char *suffix)
@@ -77,11 +97,22 @@ static int load_records(struct inbox *in, const char *suffix)
 	return -errno;
 }
 
+/* What is in memory alone is forgotten: the spool tells it again. */
 static int load_all(struct inbox *in)
 {
-	int err = load_records(in, RECORD_GRANT);
+	struct parcel *p, *next;
+	int err;
 
-	return err ? err : load_records(in, RECORD_SET);
+	in->generation++;
+	err = load_records(in, RECORD_GRANT);
+	if (!err)
+		err = load_records(in, RECORD_SET);
+	for (p = in->parcels; p && !err; p = next) {
+		next = p->next;
+		if (p->seen != in->generation)
+			inbox_drop_(in, p);
+	}
+	return err;
 }
 
 /* An identity, and with it a spool, may come while the vault is mounted. */
@@ -205,19 +236,6 @@ static int introduce_all(struct inbox *in)
 	return err;
 }
 
-/* Another mount may have worked: what it wrote down is so. */
-static int reload(struct inbox *in)
-{
-	struct parcel *p, *next;
-
-	write_notes(in);
-	for (p = in->parcels; p; p = next) {
-		next = p->next;
-		inbox_drop_(in, p);
-	}
-	return load_all(in);
-}
-
 /* Every set by its key: advancing one may drop another. */
 static int advance_all(struct inbox *in)
 {
@@ -306,8 +324,11 @@ static int scan(struct inbox *in)
 	busy = lock_shared(in, &lock_fd);
 	if (busy < 0)
 		return busy;
-	if (in->vault->shared)
-		err = reload(in);
+	if (in->vault->shared) {
+		/* another mount may have worked: what it wrote down is so */
+		write_notes(in);
+		err = load_all(in);
+	}
 	if (!err && busy)
 		return introduce_all(in);
 	return err ? err : work(in);

@@ -4,13 +4,26 @@
  * them, shows what is announced under Shared/, and once enough good shares
  * are there, opens it. No FUSE here; no thread of its own.
  *
- *   .frondfs/inbox/<64 hex>.env    an envelope; named by BLAKE2b-256
- *   .frondfs/inbox/<64 hex>.part   a part of a sealed copy; likewise
- *   .frondfs/inbox/<32 hex>.set    a set's record, a token under subkey 9:
- *                                  where its files were placed, with which ids
- *   .frondfs/inbox/<32 hex>.grant  a granted set, a token under subkey 9:
- * manifest, sender, key .frondfs/inbox/<...>.tmp       being written by the
- * collector
+ * In .frondfs/inbox:
+ *
+ *   <64 hex>.env    an envelope; named by BLAKE2b-256
+ *
+ *   <64 hex>.part   a part of a sealed copy; likewise
+ *
+ *   ....tmp         being written by the collector
+ *
+ *   <32 hex>.set    a set's record, tokens under subkey 9: where its files
+ *                   were placed, with which ids
+ *
+ *   <32 hex>.grant  a granted set, likewise, with its manifest and key
+ *
+ *   <32 hex>.stage  a placeholder or folder before it has its name
+ *
+ *   <32 hex>.<n>.new  a file being imported
+ *
+ *   shared.dir      the id of our directory, a token under subkey 9
+ *
+ * The 32 digits are BLAKE2b-128 of set id, sender and 0. See docs/SHARING.md.
  *
  * Nothing is removed from the spool before what it led to is durable; an
  * interrupted import is finished or begun anew by the next scan. Files appear

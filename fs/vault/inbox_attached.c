@@ -28,7 +28,6 @@ struct target {
 	uint8_t vault_id[MANIFEST_VAULT_ID_LEN];
 	uint8_t digest[32];
 	uint8_t *secret;
-	bool may_search;
 };
 
 static void target_fini(struct target *t)
@@ -44,8 +43,6 @@ static int copy_target(struct parcel *p, uint32_t entry, struct target *t)
 {
 	const struct manifest_entry *e = &p->m->entries[entry];
 	const struct place *place = &p->places[entry];
-	uint64_t last = __atomic_load_n(&p->search_ms, __ATOMIC_RELAXED);
-	uint64_t now = now_ms();
 
 	if (!e->backing_path || !p->attached)
 		return -ENOENT;
@@ -60,11 +57,6 @@ static int copy_target(struct parcel *p, uint32_t entry, struct target *t)
 	memcpy(t->secret, p->secret, FERNET_KEY_LEN);
 	memcpy(t->vault_id, p->m->vault_id, sizeof t->vault_id);
 	memcpy(t->digest, place->digest, sizeof t->digest);
-	/* one of them may */
-	t->may_search = (last == 0 || now - last >= SEARCH_EVERY_MS) &&
-			__atomic_compare_exchange_n(
-				&p->search_ms, &last, now ? now : 1, false,
-				__ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -190,6 +182,26 @@ static bool seek_in(struct seek *s, int dirfd, size_t path_len, unsigned depth)
 	return found;
 }
 
+/* One of those who miss a file of the set may search, and not again soon. */
+static bool may_search(struct inbox *in, const struct inbox_entry *e)
+{
+	uint64_t now = now_ms(), last;
+	struct parcel *p;
+	bool may = false;
+
+	pthread_rwlock_rdlock(&in->lock);
+	p = inbox_find_(in, e->key);
+	if (p) {
+		last = __atomic_load_n(&p->search_ms, __ATOMIC_RELAXED);
+		may = (last == 0 || now - last >= SEARCH_EVERY_MS) &&
+		      __atomic_compare_exchange_n(
+			      &p->search_ms, &last, now ? now : 1, false,
+			      __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	}
+	pthread_rwlock_unlock(&in->lock);
+	return may;
+}
+
 /* Its owner moved it: look everywhere, and remember where it was found. */
 static int search(struct inbox *in, const struct inbox_entry *e, int root,
 		  const struct target *t, int *fd)
@@ -201,7 +213,7 @@ static int search(struct inbox *in, const struct inbox_entry *e, int root,
 		return -ENOMEM;
 	s->file_id = t->entry.file_id;
 	s->fd = -1;
-	if (!t->may_search || !seek_in(s, root, 0, SEARCH_DEPTH_MAX))
+	if (!may_search(in, e) || !seek_in(s, root, 0, SEARCH_DEPTH_MAX))
 		return -ENOENT;
 	inbox_write_begin_(in);
 	p = inbox_find_(in, e->key);

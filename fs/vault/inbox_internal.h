@@ -53,6 +53,7 @@ struct parcel {
 	struct identity_public sender;
 	char sender_name[CARD_NAME_MAX + 1]; /* "": no contact */
 	uint64_t first_seen_s, expires_s;
+	unsigned seen; /* generation in which its record was read */
 	bool recorded; /* there is a .set or .grant of it */
 	bool numbered; /* base is the numbered entry of an unknown sender */
 	atomic_bool revoked;
@@ -116,6 +117,7 @@ struct inbox {
 	uint8_t (*envelopes)[SPOOL_HASH_LEN]; /* of the last listing */
 	size_t envelope_count;
 	uint64_t spool_bytes;
+	unsigned generation; /* how often the records were read */
 	unsigned vain_hunts; /* of this scan */
 	bool looked;	     /* places were compared with the tree */
 	const atomic_bool *stop;
@@ -159,6 +161,8 @@ void inbox_parcel_free_(struct parcel *p);
 /* Put into the list; take out of list and table and free. */
 void inbox_adopt_(struct inbox *in, struct parcel *p);
 void inbox_drop_(struct inbox *in, struct parcel *p);
+/* Out of list and table only. The writer's lock. */
+void inbox_unlink_(struct inbox *in, struct parcel *p);
 MUST_CHECK int inbox_hold_(struct inbox *in, struct parcel *p,
 			   const struct held *h);
 void inbox_unhold_(struct inbox *in, struct parcel *p, size_t index);
@@ -280,7 +284,9 @@ MUST_CHECK int inbox_unnumber_(struct inbox *in, struct parcel *p);
 /* Remove the stub or placeholder that stands for an entry. */
 MUST_CHECK int inbox_unplace_(struct inbox *in, struct parcel *p,
 			      uint32_t entry);
+/* All that stands; inbox_fill_table_ needs the writer's lock. */
 MUST_CHECK int inbox_enter_table_(struct inbox *in, struct parcel *p);
+MUST_CHECK int inbox_fill_table_(struct inbox *in, struct parcel *p);
 void inbox_changed_(struct inbox *in, const char *path);
 
 /* inbox_dir.c: our directories and names in them */

@@ -73,16 +73,21 @@ void inbox_adopt_(struct inbox *in, struct parcel *p)
 	inbox_write_end_(in);
 }
 
-void inbox_drop_(struct inbox *in, struct parcel *p)
+void inbox_unlink_(struct inbox *in, struct parcel *p)
 {
 	struct parcel **at = &in->parcels;
 
-	inbox_write_begin_(in);
 	while (*at && *at != p)
 		at = &(*at)->next;
 	if (*at)
 		*at = p->next;
 	inbox_table_forget_all_(in, p);
+}
+
+void inbox_drop_(struct inbox *in, struct parcel *p)
+{
+	inbox_write_begin_(in);
+	inbox_unlink_(in, p);
 	inbox_write_end_(in);
 	inbox_parcel_free_(p);
 }

@@ -219,16 +219,24 @@ static int name_stage(struct inbox *in, struct parcel *p,
 	return -EEXIST;
 }
 
-int inbox_enter_table_(struct inbox *in, struct parcel *p)
+int inbox_fill_table_(struct inbox *in, struct parcel *p)
 {
 	int err = 0;
 
-	inbox_write_begin_(in);
 	if (p->whole.state == PLACE_STANDS)
 		err = inbox_table_put_(in, p, PLACE_WHOLE);
 	for (size_t i = 0; i < p->place_count && !err; i++)
 		if (p->places[i].state == PLACE_STANDS)
 			err = inbox_table_put_(in, p, (uint32_t)i);
+	return err;
+}
+
+int inbox_enter_table_(struct inbox *in, struct parcel *p)
+{
+	int err;
+
+	inbox_write_begin_(in);
+	err = inbox_fill_table_(in, p);
 	inbox_write_end_(in);
 	return err;
 }

@@ -99,8 +99,9 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 	if (inbox_is_finished_(in, p)) {
 		inbox_parcel_free_(p);
 		return refuse(in, e, keep,
-			      "of a set that is over: played "
-			      "again");
+			      e->st.kind == STATEMENT_REVOKE
+				      ? "too late: of a set that is over"
+				      : "of a set that is over: played again");
 	}
 	if (!has_room(in, e)) {
 		inbox_parcel_free_(p);

@@ -1,6 +1,8 @@
 /* What comes is verified, shown, and opened with the k-th good share. */
 #include "inbox_fixture.h"
 
+#include <pthread.h>
+
 #define REPORT "Shared/alice/report.pdf"
 
 static const struct ix_spec report = {
@@ -698,6 +700,98 @@ static void test_scan__stops_when_told(void **state)
 	ix_free(s);
 }
 
+static void test_scan__of_two_mounts_of_a_shared_vault(void **state)
+{
+	struct ix *ix = *state, other = *ix;
+	struct ix_set *s = ix_make(ix, &report);
+
+	ix->fx->vault->shared = true;
+	ix_reopen(ix);
+	ix_open(&other);
+	ix_deliver(ix, &s->manifest, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_error(ix, REPORT), -ENOKEY);
+	ix_scan(&other);
+	assert_int_equal(ix_error(&other, REPORT), -ENOKEY);
+	ix_deliver(ix, &s->share[1], ".env");
+	ix_deliver(ix, &s->share[3], ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_state(&other, s), INBOX_WAITING_SHARES);
+	ix_deliver_parts(ix, s);
+	ix_scan(&other);
+	ix_scan(ix);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, NULL), 0);
+	expect_open(ix, s, REPORT, report.size);
+	expect_open(&other, s, REPORT, report.size);
+	ix_close(&other);
+	ix_free(s);
+}
+
+struct asking {
+	struct ix *ix;
+	struct statx stx; /* of something that comes and goes */
+	atomic_bool stop;
+	atomic_ulong asked;
+};
+
+static void *ask(void *arg)
+{
+	struct asking *a = arg;
+	struct inbox_set *set = calloc(1, sizeof *set);
+
+	while (!atomic_load(&a->stop)) {
+		uint8_t cursor[SET_ID_LEN] = {0}, index = 0;
+		struct inbox_entry e = {0};
+		char *text = NULL;
+
+		while (inbox_next(a->ix->in, cursor, &index, set) == 0)
+			atomic_fetch_add(&a->asked, 1);
+		if (inbox_entry_of(a->ix->in, &a->stx, &e) == 0 &&
+		    inbox_describe(a->ix->in, &e, &text) == 0)
+			free(text);
+		inbox_note_revoked(a->ix->in, &e);
+	}
+	free(set);
+	return NULL;
+}
+
+static void test_threads__may_ask_while_it_scans(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_spec spec = {.name = "x", .size = 9000, .k = 1, .n = 1};
+	struct ix_set *kept;
+	struct asking a = {.ix = ix};
+	pthread_t threads[2];
+
+	/* one that waits all the time, so that there is something to ask */
+	kept = ix_make(ix, &report);
+	ix_deliver(ix, &kept->manifest, ".env");
+	ix_scan(ix);
+	a.stx = ix_stat(ix->fx->vault, REPORT);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, ask, &a), 0);
+	for (int i = 0; i < 20; i++) {
+		struct ix_set *s = ix_make(ix, &spec);
+
+		ix_deliver(ix, &s->manifest, ".env");
+		ix_scan(ix);
+		if (i == 10)
+			inbox_declined(ix->in, &a.stx);
+		ix_deliver_all(ix, s);
+		ix_scan(ix);
+		ix_free(s);
+	}
+	atomic_store(&a.stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(atomic_load(&a.asked) > 0);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 21);
+	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 20);
+	assert_int_equal(ix_logged(ix, VLOG_DECLINED, NULL), 1);
+	ix_free(kept);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, ix_setup, ix_teardown)
 
 int main(void)
@@ -725,6 +819,8 @@ int main(void)
 		TEST(test_custody__is_kept_until_released),
 		TEST(test_scan__needs_an_identity),
 		TEST(test_scan__stops_when_told),
+		TEST(test_scan__of_two_mounts_of_a_shared_vault),
+		TEST(test_threads__may_ask_while_it_scans),
 	};
 
 	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
