@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -100,6 +101,23 @@ def init_of_an_installed_program_names_the_installed_recover_py():
                fresh("backing"))
     recover = os.path.realpath(f"{prefix}/share/frondfs/recover.py")
     assert f"python3 '{recover}' list" in text, text
+
+
+@check
+def systemd_understands_the_units():
+    frond.tool("systemd-analyze")
+    root, prefix = installed()
+    units, where = directory("units"), prefix[len(root):]
+    for name in "frondfs@", "tgshare-agent@":
+        text = get(f"{prefix}/lib/systemd/user/{name}.service").decode()
+        assert f"{where}/bin/" in text, text
+        put(f"{units}/{name}.service", text.replace(f"{where}/bin/", f"{prefix}/bin/").encode())
+    said = subprocess.run(
+        ["systemd-analyze", "--user", "--man=no", "verify",
+         f"{units}/frondfs@a.service", f"{units}/tgshare-agent@a.service"],
+        env=dict(os.environ, XDG_RUNTIME_DIR=units), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False)
+    eq((said.returncode, said.stdout), (0, ""))
 
 
 @check
