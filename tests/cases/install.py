@@ -110,8 +110,10 @@ def systemd_understands_the_units():
     units, where = directory("units"), prefix[len(root):]
     for name in "frondfs@", "tgshare-agent@":
         text = get(f"{prefix}/lib/systemd/user/{name}.service").decode()
-        assert f"{where}/bin/" in text, text
-        put(f"{units}/{name}.service", text.replace(f"{where}/bin/", f"{prefix}/bin/").encode())
+        for program in set(re.findall(rf"{where}/bin/\S+", text)):
+            assert os.access(root + program, os.X_OK), program
+            text = text.replace(program, "/bin/true")
+        put(f"{units}/{name}.service", text.encode())
     said = subprocess.run(
         ["systemd-analyze", "--user", "--man=no", "verify",
          f"{units}/frondfs@a.service", f"{units}/tgshare-agent@a.service"],
