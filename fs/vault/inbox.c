@@ -135,65 +135,6 @@ static int meet_identity(struct inbox *in)
 	return err ? err : load_all(in);
 }
 
-int inbox_open(struct vault *vault, struct vlog *log,
-	       const struct inbox_events *events, struct inbox **out)
-{
-	struct inbox *in = calloc(1, sizeof *in);
-	int err;
-
-	if (!in)
-		return -ENOMEM;
-	in->vault = vault;
-	in->log = log;
-	if (events)
-		in->events = *events;
-	in->dir_fd = -1;
-	pthread_mutex_init(&in->work, NULL);
-	pthread_rwlock_init(&in->lock, NULL);
-	err = make_seal_key(in);
-	if (!err)
-		err = meet_identity(in);
-	/* no identity: nothing can have come; or a read-only file system */
-	if (err == -ENOENT)
-		err = 0;
-	if (err) {
-		inbox_close(in);
-		return err;
-	}
-	*out = in;
-	return 0;
-}
-
-/* What was noted since the last scan. */
-static void write_notes(struct inbox *in)
-{
-	for (struct parcel *p = in->parcels; p; p = p->next)
-		if (p->dirty && p->granted && inbox_record_write_(in, p))
-			log_warning("a record of the inbox stays old");
-}
-
-void inbox_close(struct inbox *in)
-{
-	if (!in)
-		return;
-	if (in->dir_fd >= 0)
-		write_notes(in);
-	while (in->parcels)
-		inbox_drop_(in, in->parcels);
-	inbox_table_free_(in);
-	inbox_log_free_(in);
-	contacts_fini(&in->contacts);
-	free(in->parts);
-	free(in->envelopes);
-	free(in->declines);
-	cleanup_fd_(&in->dir_fd);
-	secret_free(in->me);
-	secret_free(in->seal);
-	pthread_rwlock_destroy(&in->lock);
-	pthread_mutex_destroy(&in->work);
-	free(in);
-}
-
 /* Who they are, and where their granted files lie. */
 static int introduce(struct inbox *in, struct parcel *p)
 {
@@ -234,6 +175,68 @@ static int introduce_all(struct inbox *in)
 	for (struct parcel *p = in->parcels; p && !err; p = p->next)
 		err = introduce(in, p);
 	return err;
+}
+
+int inbox_open(struct vault *vault, struct vlog *log,
+	       const struct inbox_events *events, struct inbox **out)
+{
+	struct inbox *in = calloc(1, sizeof *in);
+	int err;
+
+	if (!in)
+		return -ENOMEM;
+	in->vault = vault;
+	in->log = log;
+	if (events)
+		in->events = *events;
+	in->dir_fd = -1;
+	pthread_mutex_init(&in->work, NULL);
+	pthread_rwlock_init(&in->lock, NULL);
+	err = make_seal_key(in);
+	if (!err)
+		err = meet_identity(in);
+	/* a read-only mount never scans; others say it again when they do */
+	if (!err && introduce_all(in))
+		log_warning("the contacts cannot be read");
+	/* no identity: nothing can have come; or a read-only file system */
+	if (err == -ENOENT)
+		err = 0;
+	if (err) {
+		inbox_close(in);
+		return err;
+	}
+	*out = in;
+	return 0;
+}
+
+/* What was noted since the last scan. */
+static void write_notes(struct inbox *in)
+{
+	for (struct parcel *p = in->parcels; p; p = p->next)
+		if (p->dirty && p->granted && inbox_record_write_(in, p))
+			log_warning("a record of the inbox stays old");
+}
+
+void inbox_close(struct inbox *in)
+{
+	if (!in)
+		return;
+	if (in->dir_fd >= 0)
+		write_notes(in);
+	while (in->parcels)
+		inbox_drop_(in, in->parcels);
+	inbox_table_free_(in);
+	inbox_log_free_(in);
+	contacts_fini(&in->contacts);
+	free(in->parts);
+	free(in->envelopes);
+	free(in->declines);
+	cleanup_fd_(&in->dir_fd);
+	secret_free(in->me);
+	secret_free(in->seal);
+	pthread_rwlock_destroy(&in->lock);
+	pthread_mutex_destroy(&in->work);
+	free(in);
 }
 
 /* Every set by its key: advancing one may drop another. */
