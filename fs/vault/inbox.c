@@ -282,6 +282,7 @@ static int work(struct inbox *in)
 		return err;
 	in->swept = true;
 	in->vain_hunts = 0;
+	in->anonymous = 0;
 	take_err = inbox_take_all_(in);
 	if (take_err == -EINTR)
 		return take_err;
@@ -296,6 +297,8 @@ static int work(struct inbox *in)
 		err = advance_all(in);
 	if (!err)
 		err = inbox_drain_declines_(in);
+	if (!err)
+		err = inbox_refuse_rest_(in);
 	return err ? err : take_err;
 }
 

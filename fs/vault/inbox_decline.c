@@ -29,9 +29,11 @@ static int decline_file(struct inbox *in, struct parcel *p, uint32_t entry)
 	if (err || p->granted)
 		return err;
 	inbox_count_(p, &done, &open);
-	if (open || p->revoked)
+	if (open)
 		return 0;
-	err = inbox_log_of_(in, p, done ? VLOG_OPENED : VLOG_DECLINED, 0);
+	if (!p->revoked)
+		err = inbox_log_of_(in, p, done ? VLOG_OPENED : VLOG_DECLINED,
+				    0);
 	if (!err)
 		inbox_finish_(in, p);
 	return err;

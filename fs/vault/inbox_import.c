@@ -294,12 +294,22 @@ static int import_entry(struct inbox *in, struct parcel *p, uint32_t entry,
 	return err == -ECANCELED ? 0 : err;
 }
 
-static bool is_complete(const struct inbox *in, const struct manifest_entry *e)
+static bool is_ready(const struct inbox *in, const struct parcel *p, size_t i)
 {
-	for (size_t i = 0; i < e->part_count; i++)
-		if (!inbox_part_(in, e->parts[i].hash))
-			return false;
-	return true;
+	return p->m->entries[i].type == MANIFEST_FILE &&
+	       p->places[i].state < PLACE_DONE &&
+	       inbox_entry_is_here_(in, &p->m->entries[i]);
+}
+
+bool inbox_import_is_due_(const struct inbox *in, const struct parcel *p)
+{
+	size_t done, open;
+
+	inbox_count_(p, &done, &open);
+	for (size_t i = 0; i < p->place_count; i++)
+		if (is_ready(in, p, i))
+			return true;
+	return open == 0;
 }
 
 int inbox_import_(struct inbox *in, struct parcel *p,
@@ -309,9 +319,7 @@ int inbox_import_(struct inbox *in, struct parcel *p,
 	int err = 0, write_err = 0;
 
 	for (size_t i = 0; i < p->place_count && !err; i++) {
-		if (p->m->entries[i].type != MANIFEST_FILE ||
-		    p->places[i].state >= PLACE_DONE ||
-		    !is_complete(in, &p->m->entries[i]))
+		if (!is_ready(in, p, i))
 			continue;
 		err = inbox_stopped_(in)
 			      ? -EINTR

@@ -118,6 +118,7 @@ struct inbox {
 	size_t envelope_count;
 	uint64_t spool_bytes;
 	unsigned generation; /* how often the records were read */
+	unsigned anonymous;  /* refusals of this scan */
 	unsigned vain_hunts; /* of this scan */
 	bool looked;	     /* places were compared with the tree */
 	const atomic_bool *stop;
@@ -219,10 +220,13 @@ struct log_line {
 };
 /* Unless such a record (text aside) is in the log already. */
 MUST_CHECK int inbox_log_once_(struct inbox *in, const struct log_line *l);
-/* Something bad came. A log that cannot be written fails the scan. */
+/* Something bad came. Without an envelope it is anonymous, and only the first
+ * ones of a scan have records of their own. A log that cannot be written fails
+ * the scan. */
 MUST_CHECK int inbox_refuse_(struct inbox *in, const struct envelope *e,
 			     const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+MUST_CHECK int inbox_refuse_rest_(struct inbox *in);
 MUST_CHECK int inbox_refuse_of_(struct inbox *in, const struct parcel *p,
 				unsigned index, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -252,6 +256,8 @@ struct part *inbox_part_(const struct inbox *in,
 void inbox_part_remove_(struct inbox *in, struct part *part);
 
 /* inbox_parts.c */
+bool inbox_entry_is_here_(const struct inbox *in,
+			  const struct manifest_entry *e);
 /* Count claims and what is there; drop what is too much. */
 MUST_CHECK int inbox_claim_parts_(struct inbox *in);
 
@@ -330,6 +336,8 @@ MUST_CHECK int inbox_drain_declines_(struct inbox *in);
 void inbox_count_(const struct parcel *p, size_t *done, size_t *open);
 
 /* inbox_import.c */
+/* Is there a file that can be imported, or none left to be? */
+bool inbox_import_is_due_(const struct inbox *in, const struct parcel *p);
 MUST_CHECK int inbox_import_(struct inbox *in, struct parcel *p,
 			     const uint8_t secret[static FERNET_KEY_LEN]);
 

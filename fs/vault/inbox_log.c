@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MARK_LEN = 16 };
+enum {
+	MARK_LEN = 16,
+	ANONYMOUS_MAX = 32,
+};
 
 /* What the log says of sets and people: digests of its records. */
 struct log_index {
@@ -243,10 +246,24 @@ int inbox_refuse_(struct inbox *in, const struct envelope *e, const char *fmt,
 	va_list args;
 	int err;
 
+	/* whoever fills the spool with rubbish does not fill the log */
+	if (!e && ++in->anonymous > ANONYMOUS_MAX)
+		return 0;
 	va_start(args, fmt);
 	err = refuse(in, &l, fmt, args);
 	va_end(args);
 	return err;
+}
+
+int inbox_refuse_rest_(struct inbox *in)
+{
+	unsigned count = in->anonymous;
+
+	in->anonymous = 0;
+	if (count <= ANONYMOUS_MAX)
+		return 0;
+	return inbox_refuse_(in, NULL, "%u more of the kind",
+			     count - ANONYMOUS_MAX);
 }
 
 int inbox_refuse_of_(struct inbox *in, const struct parcel *p, unsigned index,

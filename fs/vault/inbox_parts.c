@@ -1,8 +1,14 @@
-/* Which parts are wanted, which are too much. */
+/* Which parts are wanted, which are none, which are too much. */
 #include "inbox_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+
+enum {
+	UNCLAIMED_COUNT_MAX = 65536,
+	READ_LEN = 1 << 16,
+};
 
 static void claim_entry(struct inbox *in, const struct manifest_entry *e)
 {
@@ -14,19 +20,72 @@ static void claim_entry(struct inbox *in, const struct manifest_entry *e)
 	}
 }
 
-/* A part that does not even have the length that its sender announced. */
-static int drop_misfit(struct inbox *in, const struct parcel *p,
-		       const struct manifest_part *want, struct part *part)
+/* Do the bytes have the hash that they are called by? */
+static int check_part(struct inbox *in, const struct part *part, bool *same)
 {
-	int err = inbox_refuse_of_(in, p, 0,
-				   "%s: a part has another length than "
-				   "announced",
-				   p->m->name);
+	CLEANUP_FREE uint8_t *buf = malloc(READ_LEN);
+	CLEANUP_FD int fd = -1;
+	uint8_t hash[SPOOL_HASH_LEN];
+	crypto_generichash_state state;
+	char name[SPOOL_NAME_MAX];
+	ssize_t n;
 
-	if (!err && part->claims <= 1)
-		inbox_part_remove_(in, part);
-	(void)want;
-	return err;
+	if (!buf)
+		return -ENOMEM;
+	inbox_spool_name_(part->hash, ".part", name);
+	fd = openat(in->dir_fd, name,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	crypto_generichash_init(&state, NULL, 0, sizeof hash);
+	while ((n = read(fd, buf, READ_LEN)) > 0) {
+		if (inbox_stopped_(in))
+			return -EINTR;
+		crypto_generichash_update(&state, buf, (size_t)n);
+	}
+	if (n < 0)
+		return -errno;
+	crypto_generichash_final(&state, hash, sizeof hash);
+	*same = memcmp(hash, part->hash, sizeof hash) == 0;
+	return 0;
+}
+
+/*
+ * A part of another length than the manifest says: it is not what its name
+ * says, and goes; or the manifest lies, and its file will never open.
+ */
+static int judge_misfit(struct inbox *in, struct parcel *p, size_t entry,
+			struct part *part)
+{
+	const char *path = p->m->entries[entry].path;
+	bool same = false;
+	int err;
+
+	if (p->places && p->places[entry].damaged)
+		return 0;
+	err = check_part(in, part, &same);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (!same) {
+		err = inbox_refuse_of_(
+			in, p, 0, "%s: a part is not what its name says", path);
+		if (!err)
+			inbox_part_remove_(in, part);
+		return err;
+	}
+	err = inbox_make_places_(in, p);
+	if (!err)
+		err = inbox_refuse_of_(in, p, 0,
+				       "%s: a part has another length than "
+				       "announced",
+				       path);
+	if (err)
+		return err;
+	inbox_write_begin_(in);
+	p->places[entry].damaged = true;
+	p->dirty = true;
+	inbox_write_end_(in);
+	return 0;
 }
 
 /* How much of the content is here, in bytes of the sealed copies. */
@@ -40,17 +99,15 @@ static int count_content(struct inbox *in, struct parcel *p)
 
 		for (size_t k = 0; k < e->part_count; k++) {
 			struct part *part = inbox_part_(in, e->parts[k].hash);
+			int err = 0;
 
 			need += e->parts[k].len;
-			if (!done && part && part->size != e->parts[k].len) {
-				int err =
-					drop_misfit(in, p, &e->parts[k], part);
-
-				if (err)
-					return err;
-			} else if (done || part) {
+			if (done || (part && part->size == e->parts[k].len))
 				have += e->parts[k].len;
-			}
+			else if (part)
+				err = judge_misfit(in, p, i, part);
+			if (err)
+				return err;
 		}
 	}
 	inbox_write_begin_(in);
@@ -58,6 +115,46 @@ static int count_content(struct inbox *in, struct parcel *p)
 	p->content_need = need;
 	inbox_write_end_(in);
 	return 0;
+}
+
+bool inbox_entry_is_here_(const struct inbox *in,
+			  const struct manifest_entry *e)
+{
+	for (size_t i = 0; i < e->part_count; i++) {
+		const struct part *part = inbox_part_(in, e->parts[i].hash);
+
+		if (!part || part->size != e->parts[i].len)
+			return false;
+	}
+	return true;
+}
+
+static int by_age(const void *a, const void *b)
+{
+	const struct part *x = *(struct part *const *)a;
+	const struct part *y = *(struct part *const *)b;
+
+	return (x->mtime_s > y->mtime_s) - (x->mtime_s < y->mtime_s);
+}
+
+/* Parts that are claimed, or are not; the oldest first. */
+static size_t select_parts(struct inbox *in, bool claimed, struct part **list,
+			   uint64_t *bytes)
+{
+	size_t count = 0;
+
+	*bytes = 0;
+	for (size_t i = 0; i < in->part_count; i++) {
+		struct part *part = &in->parts[i];
+
+		if (part->gone || (part->claims > 0) != claimed)
+			continue;
+		*bytes += part->size;
+		list[count++] = part;
+	}
+	if (count)
+		qsort(list, count, sizeof(struct part *), by_age);
+	return count;
 }
 
 static int refuse_part(struct inbox *in, struct part *part, const char *why)
@@ -69,39 +166,39 @@ static int refuse_part(struct inbox *in, struct part *part, const char *why)
 	return err;
 }
 
-static struct part *oldest_unclaimed(struct inbox *in, uint64_t *total)
-{
-	struct part *oldest = NULL;
-
-	*total = 0;
-	for (size_t i = 0; i < in->part_count; i++) {
-		struct part *part = &in->parts[i];
-
-		if (part->gone || part->claims)
-			continue;
-		*total += part->size;
-		if (!oldest || part->mtime_s < oldest->mtime_s)
-			oldest = part;
-	}
-	return oldest;
-}
-
 static int enforce_quotas(struct inbox *in)
 {
-	for (;;) {
-		uint64_t total = 0;
-		struct part *oldest = oldest_unclaimed(in, &total);
+	CLEANUP_FREE struct part **list =
+		calloc(in->part_count + 1, sizeof(struct part *));
+	uint64_t bytes;
+	size_t count;
+
+	if (!list)
+		return -ENOMEM;
+	count = select_parts(in, false, list, &bytes);
+	for (size_t i = 0; i < count && (bytes > INBOX_BYTES_UNCLAIMED ||
+					 count - i > UNCLAIMED_COUNT_MAX ||
+					 in->spool_bytes > INBOX_BYTES_MAX);
+	     i++) {
 		int err;
 
-		if (!oldest || (total <= INBOX_BYTES_UNCLAIMED &&
-				in->spool_bytes <= INBOX_BYTES_MAX))
-			return 0;
-		err = refuse_part(in, oldest,
+		bytes -= list[i]->size;
+		err = refuse_part(in, list[i],
 				  "a part that nobody announced: there are too "
 				  "many");
 		if (err)
 			return err;
 	}
+	/* the youngest came when it was full already */
+	count = select_parts(in, true, list, &bytes);
+	while (count-- > 0 && in->spool_bytes > INBOX_BYTES_MAX) {
+		int err = refuse_part(in, list[count],
+				      "a part for which there is no room left");
+
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 int inbox_claim_parts_(struct inbox *in)
@@ -110,12 +207,13 @@ int inbox_claim_parts_(struct inbox *in)
 
 	for (size_t i = 0; i < in->part_count; i++)
 		in->parts[i].claims = 0;
+	/* what strangers announce must not hurt what contacts do */
 	for (struct parcel *p = in->parcels; p; p = p->next)
 		if (p->m && inbox_known_(p))
 			for (size_t i = 0; i < p->m->entry_count; i++)
 				claim_entry(in, &p->m->entries[i]);
 	for (struct parcel *p = in->parcels; p && !err; p = p->next)
-		if (p->m && p->m->kind == MANIFEST_SEND)
+		if (p->m && p->m->kind == MANIFEST_SEND && inbox_known_(p))
 			err = count_content(in, p);
 	return err ? err : enforce_quotas(in);
 }

@@ -181,7 +181,7 @@ static int name_stage(struct inbox *in, struct parcel *p,
 		      const struct backing_name *stage, bool *stands)
 {
 	bool is_dir = p->m->folder && !p->numbered;
-	char wanted[NAME_PLAIN_MAX + 1], name[NAME_PLAIN_MAX + 1];
+	char name[NAME_PLAIN_MAX + 1];
 
 	for (unsigned n = 1; n < CHOICES_MAX; n++) {
 		struct backing_name to;
@@ -196,8 +196,7 @@ static int name_stage(struct inbox *in, struct parcel *p,
 		if (p->numbered) {
 			snprintf(name, sizeof name, "%u", n);
 		} else {
-			snprintf(wanted, sizeof wanted, "%s", p->m->name);
-			inbox_choice_(wanted, is_dir, n, name);
+			inbox_choice_(p->m->name, is_dir, n, name);
 		}
 		err = vtree_stat(in->vault, dir, name, &to, &stx);
 		if (err == 0)

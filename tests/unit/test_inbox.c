@@ -384,7 +384,7 @@ static void test_scan__waits_for_parts_and_drops_altered_ones(void **state)
 	bad.len -= 10;
 	ix_deliver_as(ix, hash, &bad, ".part");
 	ix_scan(ix);
-	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "another length"), 1);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "not what its name"), 2);
 	assert_int_equal(ix_spooled(ix, ".part"), (int)s->part_count - 1);
 	ix_deliver(ix, &s->parts[1], ".part");
 	ix_scan(ix);
@@ -792,6 +792,73 @@ static void test_threads__may_ask_while_it_scans(void **state)
 	ix_free(kept);
 }
 
+/* A manifest that calls the part of another set its own, and lies about it. */
+static struct ix_set *make_part_liar(struct ix *ix, const struct identity *from,
+				     const struct ix_set *victim)
+{
+	struct ix_spec spec = report;
+	struct ix_set *s;
+	struct manifest_part *parts;
+
+	spec.from = from;
+	s = ix_make(ix, &spec);
+	parts = s->m.entries[0].parts;
+	memcpy(parts[0].hash, victim->m.entries[0].parts[0].hash,
+	       sizeof parts[0].hash);
+	parts[0].len -= 5;
+	parts[1].len += 5;
+	free(s->manifest.bytes);
+	for (unsigned i = 1; i <= 3; i++)
+		free(s->share[i].bytes);
+	ix_wrap(ix, s, from);
+	return s;
+}
+
+static void test_scan__lets_no_lie_hurt_the_parts_of_others(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_set *s = ix_make(ix, &report), *stranger, *contact;
+	struct identity *dave = ix_person();
+
+	ix_befriend(ix, ix->carol, "carol");
+	stranger = make_part_liar(ix, dave, s);
+	contact = make_part_liar(ix, ix->carol, s);
+	ix_deliver_all(ix, stranger);
+	ix_deliver_all(ix, contact);
+	ix_deliver_parts(ix, s);
+	for (int i = 0; i < 2; i++) {
+		ix_scan(ix);
+		assert_int_equal(ix_logged(ix, VLOG_REFUSED, "another length"),
+				 1);
+		assert_int_equal(ix_state(ix, contact), INBOX_DAMAGED);
+		assert_int_equal(ix_error(ix, "Shared/carol/report.pdf"),
+				 -EKEYREJECTED);
+		ix_reopen(ix);
+	}
+	ix_deliver_all(ix, s);
+	ix_scan(ix);
+	assert_true(ix_holds(ix->fx->vault, REPORT, 0, report.size));
+	ix_free(s);
+	ix_free(stranger);
+	ix_free(contact);
+	secret_free(dave);
+}
+
+static void test_scan__fills_no_log_with_rubbish(void **state)
+{
+	struct ix *ix = *state;
+
+	for (uint32_t i = 0; i < 500; i++) {
+		const struct ix_blob junk = {(uint8_t *)&i, sizeof i};
+
+		ix_deliver(ix, &junk, ".env");
+	}
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".env"), 0);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, NULL), 33);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "468 more"), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, ix_setup, ix_teardown)
 
 int main(void)
@@ -819,6 +886,8 @@ int main(void)
 		TEST(test_custody__is_kept_until_released),
 		TEST(test_scan__needs_an_identity),
 		TEST(test_scan__stops_when_told),
+		TEST(test_scan__lets_no_lie_hurt_the_parts_of_others),
+		TEST(test_scan__fills_no_log_with_rubbish),
 		TEST(test_scan__of_two_mounts_of_a_shared_vault),
 		TEST(test_threads__may_ask_while_it_scans),
 	};
