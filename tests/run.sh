@@ -272,7 +272,7 @@ stage_tsan() {
 	export TSAN_OPTIONS="log_path='$reports/report':exitcode=99:second_deadlock_stack=1"
 	units tsan build/tsan
 	cases tsan build/tsan "${FROND_SCALE:-0.1}" \
-		'^(model_|parallel_|locks|shared_|posix_(unlinked|readdir|names))' \
+		'^(model_|parallel_|locks|shared_|share_(mount|control)|posix_(unlinked|readdir|names))' \
 		"TSAN_OPTIONS=$TSAN_OPTIONS"
 	unset TSAN_OPTIONS
 	sanitizer_reports "$reports"
