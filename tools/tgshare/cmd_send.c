@@ -81,7 +81,8 @@ static struct item *find_same(const struct sending *w,
 		    !item_live(item, now) || !same_parties(item, plan) ||
 		    strcmp(item->path, from->relative) != 0 ||
 		    strcmp(item->note, plan->note ? plan->note : "") != 0 ||
-		    item->no_content != plan->no_content)
+		    item->no_content != plan->no_content ||
+		    !item->expires_s != !plan->expires_s)
 			continue;
 		/* a grant is of what the file is, whatever it becomes */
 		if (w->kind == ITEM_GRANT || (item->size == from->total &&

@@ -227,8 +227,9 @@ int cmd_status(int argc, char **argv)
 
 	if (!status)
 		status = session_need_identity(&s);
+	/* without the lock: somebody may be sending for hours */
 	if (!status)
-		status = session_lock(&s);
+		status = session_open_spool(&s);
 	if (!status)
 		status = show(&s, json);
 	session_close(&s);

@@ -7,14 +7,21 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum {
-	BATCH = 64, /* messages under way at a time */
-};
+/* Documents of their own that are open at a time; what is text takes none,
+ * nor do the parts of one sealed copy. */
+enum { OPEN_MAX = 256 };
 
 static const char words[] =
 	"A sealed message for tgshare; it is complete as it stands.\n\n";
 
 struct round;
+
+/* A sealed copy whose parts are under way. */
+struct open_copy {
+	const struct item *item;
+	int fd;
+	struct open_copy *next;
+};
 
 /* A message under way. */
 struct sending {
@@ -22,17 +29,18 @@ struct sending {
 	struct item *item;
 	size_t message;
 	char *text;
-	int fd;
-	uint64_t progress;
+	int fd; /* of its own, or -1 */
+	struct sending *next;
 };
 
 struct round {
 	struct session *s;
 	uint64_t now_s;
 	struct progress progress;
-	uint64_t done; /* bytes of finished messages */
-	struct sending sending[BATCH];
-	size_t count;
+	uint64_t done;		   /* bytes of finished messages */
+	struct sending *under_way; /* until end_sending() */
+	struct open_copy *copies;
+	size_t open_count;
 	struct deliver_result result;
 	int err; /* of the vault's own */
 	char complained[TRANSPORT_ADDRESS_MAX + 1];
@@ -96,10 +104,38 @@ static void progressed(void *arg, uint64_t bytes)
 	progress_step(&r->progress, r->done + bytes);
 }
 
-static int open_part(const struct session *s, const struct item *item, int *fd)
+/* One descriptor for all parts of an item's copy. */
+static int open_copy(struct round *r, const struct item *item, int *fd)
 {
-	*fd = openat(s->copies_fd, item->copy, O_RDONLY | O_CLOEXEC);
-	return *fd < 0 ? -errno : 0;
+	struct open_copy *copy = r->copies;
+
+	while (copy && copy->item != item)
+		copy = copy->next;
+	if (!copy) {
+		copy = calloc(1, sizeof *copy);
+		if (!copy)
+			return -ENOMEM;
+		copy->item = item;
+		copy->fd = openat(r->s->copies_fd, item->copy,
+				  O_RDONLY | O_CLOEXEC);
+		copy->next = r->copies;
+		r->copies = copy;
+		r->open_count++;
+	}
+	*fd = copy->fd;
+	return copy->fd < 0 ? -ENOENT : 0;
+}
+
+static void close_copies(struct round *r)
+{
+	while (r->copies) {
+		struct open_copy *next = r->copies->next;
+
+		if (r->copies->fd >= 0)
+			close(r->copies->fd);
+		free(r->copies);
+		r->copies = next;
+	}
 }
 
 static int open_envelope(const struct session *s, const struct item *item,
@@ -147,17 +183,25 @@ static int make_text(int fd, size_t len, char **text)
 	return asprintf(text, "%s%s", before, bare) < 0 ? -ENOMEM : 0;
 }
 
-static int prepare(struct round *r, struct sending *sending)
+/* *fd: where a document's bytes are. */
+static int prepare(struct round *r, struct sending *sending, int *fd)
 {
 	const struct item *item = sending->item;
 	const struct item_message *m = &item->messages[sending->message];
 	int err;
 
 	if (m->kind == 0)
-		return open_part(r->s, item, &sending->fd);
+		return open_copy(r, item, fd);
 	err = open_envelope(r->s, item, m, &sending->fd);
-	return err ? err
-		   : make_text(sending->fd, (size_t)m->len, &sending->text);
+	if (!err)
+		err = make_text(sending->fd, (size_t)m->len, &sending->text);
+	if (!err && sending->text) {
+		close(sending->fd);
+		sending->fd = -1;
+	}
+	r->open_count += sending->fd >= 0;
+	*fd = sending->fd;
+	return err;
 }
 
 /* One that cannot be read must not keep the others back. */
@@ -173,25 +217,26 @@ static int lost(struct round *r, const struct item *item,
 
 static int submit(struct round *r, struct item *item, size_t message)
 {
-	struct sending *sending = &r->sending[r->count];
+	struct sending *sending = calloc(1, sizeof *sending);
 	const struct item_message *m = &item->messages[message];
-	struct transport_message out = {.done = finished,
-					.progress = progressed,
-					.arg = sending,
-					.fd = -1};
+	struct transport_message out = {
+		.done = finished, .progress = progressed, .arg = sending};
 	int err;
 
-	*sending = (struct sending){
-		.round = r, .item = item, .message = message, .fd = -1};
-	err = prepare(r, sending);
-	r->count++; /* from here on end_batch releases it */
+	if (!sending)
+		return -ENOMEM;
+	*sending = (struct sending){.round = r,
+				    .item = item,
+				    .message = message,
+				    .fd = -1,
+				    .next = r->under_way};
+	r->under_way = sending;
+	err = prepare(r, sending, &out.fd);
 	if (err)
 		return lost(r, item, m, err);
 	out.address = address_of(r->s, item, m);
 	out.text = (const uint8_t *)sending->text;
 	out.text_len = sending->text ? strlen(sending->text) : 0;
-	if (!sending->text)
-		out.fd = sending->fd;
 	out.offset = m->offset;
 	out.len = m->len;
 	out.filename = m->name;
@@ -199,19 +244,24 @@ static int submit(struct round *r, struct item *item, size_t message)
 }
 
 /* Waits for what is under way. */
-static int end_batch(struct round *r)
+static int end_sending(struct round *r)
 {
 	struct transport *t = r->s->transport;
 	int err = 0;
 
 	while (!err && !t->ops->idle(t))
 		err = t->ops->run(t, NULL, 1000);
-	for (size_t i = 0; i < r->count; i++) {
-		if (r->sending[i].fd >= 0)
-			close(r->sending[i].fd);
-		free(r->sending[i].text);
+	while (r->under_way) {
+		struct sending *next = r->under_way->next;
+
+		if (r->under_way->fd >= 0)
+			close(r->under_way->fd);
+		free(r->under_way->text);
+		free(r->under_way);
+		r->under_way = next;
 	}
-	r->count = 0;
+	close_copies(r);
+	r->open_count = 0;
 	return err ? err : r->err;
 }
 
@@ -235,9 +285,10 @@ static int deliver_item(struct round *r, struct item *item)
 	for (size_t i = 0; !err && i < item->message_count; i++) {
 		if (!item_message_due(item, &item->messages[i], r->now_s))
 			continue;
-		err = submit(r, item, i);
-		if (!err && r->count == BATCH)
-			err = end_batch(r);
+		if (r->open_count >= OPEN_MAX)
+			err = end_sending(r);
+		if (!err)
+			err = submit(r, item, i);
 	}
 	return err;
 }
@@ -275,7 +326,7 @@ int deliver_due(struct session *s, struct item **items, size_t count,
 		       bytes_due(items, count, r->now_s));
 	for (size_t i = 0; !err && i < count; i++)
 		err = deliver_item(r, items[i]);
-	batch_err = end_batch(r);
+	batch_err = end_sending(r);
 	progress_end(&r->progress);
 	for (size_t i = 0; !err && !batch_err && i < count; i++)
 		err = end_note(s, items[i]);

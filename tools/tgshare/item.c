@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sodium.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -15,11 +16,7 @@ static const char set_name[] = "set.json", journal_name[] = "journal";
 
 struct item *item_new(void)
 {
-	struct item *item = calloc(1, sizeof *item);
-
-	if (item)
-		item->journal_fd = -1;
-	return item;
+	return calloc(1, sizeof(struct item));
 }
 
 void item_free(struct item *item)
@@ -30,8 +27,6 @@ void item_free(struct item *item)
 		free(item->files[i].path);
 	for (size_t i = 0; i < item->message_count; i++)
 		free(item->messages[i].ref);
-	if (item->journal_fd >= 0)
-		close(item->journal_fd);
 	free(item->files);
 	free(item->messages);
 	free(item->path);
@@ -69,6 +64,7 @@ static void take_sent(struct item *item, size_t message, uint64_t now_s,
 	m->sent_s = now_s;
 	free(m->ref);
 	m->ref = ref[0] ? strdup(ref) : NULL;
+	m->taken_back = false;
 }
 
 static void take_ack(struct item *item, unsigned index, uint8_t state)
@@ -98,6 +94,9 @@ static void take_line(struct item *item, const char *line)
 		take_ack(item, index, (uint8_t)state);
 	else if (sscanf(line, "end %u", &state) == 1)
 		item->end = (uint8_t)state;
+	else if (sscanf(line, "back %zu", &message) == 1 &&
+		 message < item->message_count)
+		item->messages[message].taken_back = true;
 	else if (strcmp(line, "logged") == 0)
 		item->logged = true;
 }
@@ -275,36 +274,36 @@ int item_remove_envelopes(int outbox, const struct item *item)
 	return 0;
 }
 
-static int open_journal(int outbox, struct item *item)
+static int open_journal(int outbox, const struct item *item)
 {
 	char path[ITEM_ID_MAX + 16];
+	int fd;
 
 	snprintf(path, sizeof path, "%s/%s", item->id, journal_name);
-	item->journal_fd = openat(
-		outbox, path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	return item->journal_fd < 0 ? -errno : 0;
+	fd = openat(outbox, path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC,
+		    0600);
+	return fd < 0 ? -errno : fd;
 }
 
 /* A line that a crash cut is closed by a line end of its own. */
-static int write_line(int outbox, struct item *item, const char *line)
+static int write_line(int outbox, const struct item *item, const char *line)
 {
 	char last = '\n', text[TRANSPORT_REF_MAX + 128];
+	CLEANUP_FD int fd = open_journal(outbox, item);
 	struct stat st;
-	int err = item->journal_fd < 0 ? open_journal(outbox, item) : 0;
+	int err = 0;
 
-	if (err)
-		return err;
-	if (fstat(item->journal_fd, &st) < 0)
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_size > 0)
-		err = xio_pread(item->journal_fd, &last, 1, st.st_size - 1);
+		err = xio_pread(fd, &last, 1, st.st_size - 1);
 	if (err)
 		return err;
 	snprintf(text, sizeof text, "%s%s\n", last == '\n' ? "" : "\n", line);
-	err = xio_write(item->journal_fd, text, strlen(text));
-	if (!err && fsync(item->journal_fd) < 0)
-		err = -errno;
-	return err;
+	err = xio_write(fd, text, strlen(text));
+	return !err && fsync(fd) < 0 ? -errno : err;
 }
 
 int item_note_sent(int outbox, struct item *item, size_t message,
@@ -337,6 +336,18 @@ int item_note_ack(int outbox, struct item *item, unsigned index, uint8_t state,
 	return err;
 }
 
+int item_note_taken_back(int outbox, struct item *item, size_t message)
+{
+	char line[48];
+	int err;
+
+	snprintf(line, sizeof line, "back %zu", message);
+	err = write_line(outbox, item, line);
+	if (!err)
+		item->messages[message].taken_back = true;
+	return err;
+}
+
 int item_note_logged(int outbox, struct item *item)
 {
 	int err = write_line(outbox, item, "logged");
@@ -359,12 +370,20 @@ int item_note_end(int outbox, struct item *item, enum item_end end,
 	return err;
 }
 
+bool item_has_keys(const struct item_party *party)
+{
+	return !sodium_is_zero((const uint8_t *)&party->pub, sizeof party->pub);
+}
+
 bool item_message_done(const struct item *item, const struct item_message *m)
 {
 	if (item->recipient_state >= ACK_OPENED)
 		return true;
 	if (m->party == 0)
 		return item->recipient_state != 0;
+	/* nobody there who could acknowledge it */
+	if (!item_has_keys(&item->parties[m->party]))
+		return m->sends > 0;
 	return m->index >= 1 && m->index <= item->n &&
 	       item->share_state[m->index - 1] != 0;
 }
@@ -377,18 +396,22 @@ static uint64_t wait_s(unsigned sends)
 	return 3600 * (sends < 4 ? hours[sends] : 24);
 }
 
+uint64_t item_message_due_s(const struct item *item,
+			    const struct item_message *m, uint64_t now_s)
+{
+	if (item->kind == ITEM_NOTE)
+		return m->sends == 0 ? 0 : UINT64_MAX;
+	if (item->exported || !item_live(item, now_s) ||
+	    item_message_done(item, m) || m->sends >= ITEM_SENDS_MAX ||
+	    (item->no_content && m->kind == 0))
+		return UINT64_MAX;
+	return m->sends ? m->sent_s + wait_s(m->sends) : 0;
+}
+
 bool item_message_due(const struct item *item, const struct item_message *m,
 		      uint64_t now_s)
 {
-	if (item->kind == ITEM_NOTE)
-		return m->sends == 0;
-	if (item->exported || !item_live(item, now_s) ||
-	    item_message_done(item, m))
-		return false;
-	if (item->no_content && m->kind == 0)
-		return false;
-	return m->sends == 0 || (m->sends < ITEM_SENDS_MAX &&
-				 now_s >= m->sent_s + wait_s(m->sends));
+	return item_message_due_s(item, m, now_s) <= now_s;
 }
 
 bool item_live(const struct item *item, uint64_t now_s)

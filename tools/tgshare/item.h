@@ -32,7 +32,11 @@ enum {
 	ITEM_SENDS_MAX = 14, /* of one message that nobody acknowledges */
 };
 
-/* Somebody that messages of a set go to; the first one is its recipient. */
+/*
+ * Somebody that messages of a set go to; the first one is its recipient. Who
+ * has no card (keys of zeros) gets what is sealed for the recipient, to be
+ * forwarded.
+ */
 struct item_party {
 	char name[CARD_NAME_MAX + 1];
 	char address[CARD_ADDRESS_MAX + 1];
@@ -49,6 +53,7 @@ struct item_message {
 	unsigned sends;
 	uint64_t sent_s; /* the last time */
 	char *ref;	 /* of the transport, or NULL */
+	bool taken_back; /* done with, and gone from where it lay */
 };
 
 struct item_file {
@@ -90,7 +95,6 @@ struct item {
 	uint8_t end;		 /* enum item_end */
 	uint8_t recipient_state; /* enum ack_state or 0 */
 	uint8_t share_state[SLIP39_SHARES_MAX];
-	int journal_fd; /* -1 until something is written */
 };
 
 struct item *item_new(void);
@@ -121,12 +125,18 @@ MUST_CHECK int item_note_sent(int outbox, struct item *item, size_t message,
 			      uint64_t now_s, const char *ref);
 MUST_CHECK int item_note_ack(int outbox, struct item *item, unsigned index,
 			     uint8_t state, uint64_t now_s);
+MUST_CHECK int item_note_taken_back(int outbox, struct item *item,
+				    size_t message);
 MUST_CHECK int item_note_logged(int outbox, struct item *item);
 MUST_CHECK int item_note_end(int outbox, struct item *item, enum item_end end,
 			     uint64_t now_s);
 
+bool item_has_keys(const struct item_party *party);
 /* Has whom it went to acknowledged this message, directly or by more? */
 bool item_message_done(const struct item *item, const struct item_message *m);
+/* When it is to be sent (again): 0 at once, UINT64_MAX never. */
+uint64_t item_message_due_s(const struct item *item,
+			    const struct item_message *m, uint64_t now_s);
 /* Is it to be sent (again) at this time? */
 bool item_message_due(const struct item *item, const struct item_message *m,
 		      uint64_t now_s);

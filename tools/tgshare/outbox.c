@@ -8,7 +8,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { KEEP_ENDED_S = 90 * 86400 };
+enum {
+	KEEP_ENDED_S = 90 * 86400,
+	KEEP_NOTES_S = 14 * 86400, /* to somebody who cannot be reached */
+};
 
 static int by_time(const void *a, const void *b)
 {
@@ -69,6 +72,10 @@ int outbox_load(const struct session *s, struct outbox *o)
 		    has_suffix(entry->d_name, ".revoke"))
 			continue;
 		err = item_load(s->outbox_fd, entry->d_name, &item);
+		if (err == -ENOENT) { /* it has just been removed */
+			err = 0;
+			continue;
+		}
 		if (err && err != -ENOMEM) {
 			report("the record .tgshare/outbox/%s is damaged (%s) "
 			       "and left out",
@@ -184,9 +191,10 @@ int outbox_tidy(const struct session *s, const struct outbox *o)
 	for (size_t i = 0; !err && i < o->count; i++) {
 		const struct item *item = o->items[i];
 
-		if (item->kind == ITEM_NOTE)
-			continue;
-		if (ended_long_ago(item, now))
+		if (item->kind == ITEM_NOTE) {
+			if (now > item->created_s + KEEP_NOTES_S)
+				err = item_remove(s->outbox_fd, item->id);
+		} else if (ended_long_ago(item, now))
 			err = item_remove(s->outbox_fd, item->id);
 		else if (!item_live(item, now) ||
 			 item->recipient_state >= ACK_OPENED)
