@@ -118,7 +118,8 @@ MUST_CHECK int inbox_next(struct inbox *in, uint8_t cursor[static SET_ID_LEN],
 			  uint8_t *cursor_index, struct inbox_set *set);
 
 /* A custodian agrees: the inner envelope (malloced) and whom it is for. The
- * caller sends it and then calls inbox_released, which logs and forgets it. */
+ * caller sends it and then calls inbox_released, which logs and forgets it.
+ * -EKEYEXPIRED: too late. */
 MUST_CHECK int inbox_release(struct inbox *in,
 			     const uint8_t set_id[static SET_ID_LEN],
 			     unsigned index, uint8_t **inner, size_t *len,

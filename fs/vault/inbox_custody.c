@@ -41,15 +41,20 @@ int inbox_release(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
 	uint8_t hash[SPOOL_HASH_LEN];
 	struct envelope e = {0};
 	const struct parcel *p;
+	bool expired = false;
 	int err;
 
 	pthread_rwlock_rdlock(&in->lock);
 	p = find_kept(in, set_id, index);
-	if (p)
+	if (p) {
 		memcpy(hash, p->held[0].hash, sizeof hash);
+		expired = inbox_expired_(p);
+	}
 	pthread_rwlock_unlock(&in->lock);
 	if (!p)
 		return -ENOENT;
+	if (expired)
+		return -EKEYEXPIRED;
 	err = inbox_spool_envelope_(in, hash, &e);
 	if (err)
 		return err;

@@ -168,8 +168,13 @@ bool inbox_is_logged_(const struct inbox *in, const struct parcel *p,
 
 bool inbox_is_finished_(const struct inbox *in, const struct parcel *p)
 {
+	const struct fact withdrawn = {.event = VLOG_WITHDRAWN,
+				       .set_id = p->set_id,
+				       .peer = &p->sender};
+
 	if (p->custody)
-		return inbox_is_logged_(in, p, VLOG_RELEASED);
+		return inbox_is_logged_(in, p, VLOG_RELEASED) ||
+		       is_known(in->logged, &withdrawn);
 	return inbox_is_logged_(in, p, VLOG_OPENED) ||
 	       inbox_is_logged_(in, p, VLOG_DECLINED) ||
 	       inbox_is_logged_(in, p, VLOG_WITHDRAWN);

@@ -351,14 +351,14 @@ static int settle(struct inbox *in, struct parcel *p)
 
 static int advance_custody(struct inbox *in, struct parcel *p, bool *dropped)
 {
+	bool over = p->released || inbox_is_finished_(in, p);
 	int err;
 
-	if (!p->released && !inbox_expired_(p) &&
-	    !inbox_is_logged_(in, p, VLOG_RELEASED))
+	if (!over && !inbox_expired_(p))
 		return 0;
-	if (inbox_expired_(p)) {
+	if (!over) {
 		err = inbox_log_of_(in, p, VLOG_EXPIRED, p->custody);
-		if (err)
+		if (err || inbox_now_() < p->expires_s + EXPIRED_GRACE_S)
 			return err;
 	}
 	clean_spool(in, p);

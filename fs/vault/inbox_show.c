@@ -63,7 +63,7 @@ static bool any_damaged(const struct parcel *p)
 static enum inbox_state state_of(const struct parcel *p)
 {
 	if (p->custody)
-		return INBOX_CUSTODY;
+		return inbox_expired_(p) ? INBOX_EXPIRED : INBOX_CUSTODY;
 	if (p->revoked)
 		return INBOX_REVOKED;
 	if (inbox_expired_(p))
@@ -139,7 +139,7 @@ static void tell(const struct inbox *in, const struct parcel *p,
 	if (p->for_whom) {
 		snprintf(set->recipient_name, sizeof set->recipient_name, "%s",
 			 p->for_whom->name);
-		set->ack_due = true;
+		set->ack_due = !inbox_expired_(p);
 	}
 	if (p->m)
 		tell_manifest(in, p, set);

@@ -255,6 +255,80 @@ static int take_custody(struct inbox *in, struct parcel *p,
 	return inbox_hold_(in, p, &h);
 }
 
+/* Was this set, for us, opened or declined or withdrawn before? */
+static bool is_over(const struct inbox *in, const struct envelope *e)
+{
+	struct parcel like = {.sender = e->st.sender};
+
+	memcpy(like.set_id, e->st.set_id, SET_ID_LEN);
+	return inbox_is_finished_(in, &like);
+}
+
+/* Is nothing known of the set but, at most, that others hold shares of it? */
+static bool is_unseen(const struct parcel *p)
+{
+	return !p || (!p->m && !p->recorded);
+}
+
+/* Every share of the set that waits here: kept for somebody, or for us. */
+static void drop_unseen(struct inbox *in, const struct envelope *e)
+{
+	struct parcel *p, *next;
+
+	for (p = in->parcels; p; p = next) {
+		next = p->next;
+		if (memcmp(p->set_id, e->st.set_id, SET_ID_LEN) != 0 ||
+		    memcmp(&p->sender, &e->st.sender, sizeof p->sender) != 0 ||
+		    !is_unseen(p))
+			continue;
+		for (size_t i = 0; i < p->held_count; i++)
+			inbox_spool_remove_(in, p->held[i].hash, ".env");
+		inbox_drop_(in, p);
+	}
+}
+
+/*
+ * A sender withdraws a set. What is not shown yet will not be: the log
+ * remembers, and the shares go. *done: that is all.
+ */
+static int take_withdrawal(struct inbox *in, const struct envelope *e,
+			   bool *keep, bool *done)
+{
+	struct log_line l = {.event = VLOG_WITHDRAWN,
+			     .set_id = e->st.set_id,
+			     .peer = &e->st.sender,
+			     .text = ""};
+	uint8_t key[PARCEL_KEY_LEN], reason;
+	struct parcel *p;
+	int err;
+
+	*done = true;
+	if (message_parse_revoke(e, &reason))
+		return refuse(in, e, keep, "a message that cannot be");
+	inbox_key_(e->st.set_id, &e->st.sender, 0, key);
+	p = inbox_find_(in, key);
+	if (!p && rival_of(in, e))
+		return refuse(in, e, keep, "of a set that somebody else sent");
+	if (!contacts_find(&in->contacts, &e->st.sender)) {
+		*done = !p;
+		*keep = p;
+		/* strangers fill no log */
+		return p ? 0
+			 : inbox_refuse_(in, NULL,
+					 "a stranger withdraws what is not "
+					 "here");
+	}
+	if (is_unseen(p) && !is_over(in, e)) {
+		*keep = false;
+		err = inbox_log_once_(in, &l);
+		if (!err)
+			drop_unseen(in, e);
+		return err;
+	}
+	*done = false;
+	return 0;
+}
+
 static int take_known_kind(struct inbox *in, const struct envelope *e,
 			   const uint8_t *hash, bool *keep)
 {
@@ -268,6 +342,13 @@ static int take_known_kind(struct inbox *in, const struct envelope *e,
 	if (e->st.kind == STATEMENT_CUSTODY &&
 	    (e->st.index < 1 || e->st.index > SLIP39_SHARES_MAX))
 		return refuse(in, e, keep, "a message that cannot be");
+	if (e->st.kind == STATEMENT_REVOKE) {
+		bool done = false;
+
+		err = take_withdrawal(in, e, keep, &done);
+		if (err || done)
+			return err;
+	}
 	err = parcel_for(in, e, &p, keep);
 	if (err || !p)
 		return err;

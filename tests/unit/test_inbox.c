@@ -611,12 +611,21 @@ static void test_scan__takes_a_withdrawal_that_comes_first(void **state)
 	struct ix_blob hers = ix_seal(ix, ix->alice, STATEMENT_REVOKE, 0,
 				      s->set_id, &reason, 1);
 
+	/* a share waits for its manifest */
+	ix_deliver(ix, &s->share[1], ".env");
+	ix_scan(ix);
 	ix_deliver(ix, &hers, ".env");
 	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".env"), 0);
+	assert_int_equal(ix_state(ix, s), -1);
+	ix_reopen(ix);
 	ix_deliver_all(ix, s);
+	ix_deliver(ix, &hers, ".env");
 	ix_scan(ix);
-	assert_int_equal(ix_error(ix, REPORT), -EKEYREVOKED);
+	assert_int_equal(ix_spooled(ix, ".env"), 0);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared"), -1);
 	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 0);
+	assert_int_equal(ix_logged(ix, VLOG_WITHDRAWN, NULL), 1);
 	free(hers.bytes);
 	ix_free(s);
 }
@@ -672,6 +681,87 @@ static void test_custody__is_kept_until_released(void **state)
 	free(inner);
 	free(payload);
 	free(kept.bytes);
+	ix_free(s);
+}
+
+static struct ix_blob make_custody(struct ix *ix, const struct ix_set *s,
+				   unsigned index, uint64_t expires_s)
+{
+	uint8_t *payload = NULL;
+	char card[CARD_TEXT_MAX];
+	struct ix_blob kept;
+	size_t len = 0;
+
+	ix_card_text(ix->carol, "carol", card);
+	assert_int_equal(
+		message_format_custody(expires_s, card, s->share[index].bytes,
+				       s->share[index].len, &payload, &len),
+		0);
+	kept = ix_seal(ix, ix->alice, STATEMENT_CUSTODY, index, s->set_id,
+		       payload, len);
+	free(payload);
+	return kept;
+}
+
+static void test_custody__ends_with_a_withdrawal(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_set *s = ix_make(ix, &report);
+	struct ix_blob one = make_custody(ix, s, 1, 0);
+	struct ix_blob two = make_custody(ix, s, 2, 0);
+	uint8_t reason = REVOKE_WITHDRAWN, *inner = NULL;
+	struct ix_blob theirs = ix_seal(ix, ix->carol, STATEMENT_REVOKE, 0,
+					s->set_id, &reason, 1);
+	struct ix_blob hers = ix_seal(ix, ix->alice, STATEMENT_REVOKE, 0,
+				      s->set_id, &reason, 1);
+	struct card to;
+	size_t len = 0;
+
+	ix_deliver(ix, &one, ".env");
+	ix_deliver(ix, &two, ".env");
+	ix_scan(ix);
+	ix_deliver(ix, &theirs, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, s), INBOX_CUSTODY);
+	ix_deliver(ix, &hers, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, s), -1);
+	assert_int_equal(inbox_release(ix->in, s->set_id, 1, &inner, &len, &to),
+			 -ENOENT);
+	ix_reopen(ix);
+	ix_deliver(ix, &two, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, s), -1);
+	assert_int_equal(ix_logged(ix, VLOG_WITHDRAWN, NULL), 1);
+	free(one.bytes);
+	free(two.bytes);
+	free(theirs.bytes);
+	free(hers.bytes);
+	ix_free(s);
+}
+
+static void test_custody__expires(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_set *s = ix_make(ix, &report);
+	struct ix_blob kept =
+		make_custody(ix, s, 2, (uint64_t)time(NULL) - 100);
+	struct ix_blob old =
+		make_custody(ix, s, 1, (uint64_t)time(NULL) - 2 * 86400);
+	uint8_t *inner = NULL;
+	struct card to;
+	size_t len = 0;
+
+	ix_deliver(ix, &kept, ".env");
+	ix_deliver(ix, &old, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, s), INBOX_EXPIRED);
+	assert_int_equal(inbox_release(ix->in, s->set_id, 2, &inner, &len, &to),
+			 -EKEYEXPIRED);
+	assert_int_equal(ix_spooled(ix, ".env"), 1);
+	assert_int_equal(ix_logged(ix, VLOG_EXPIRED, NULL), 2);
+	free(kept.bytes);
+	free(old.bytes);
 	ix_free(s);
 }
 
@@ -884,6 +974,8 @@ int main(void)
 		TEST(test_scan__lets_senders_take_back),
 		TEST(test_scan__takes_a_withdrawal_that_comes_first),
 		TEST(test_custody__is_kept_until_released),
+		TEST(test_custody__ends_with_a_withdrawal),
+		TEST(test_custody__expires),
 		TEST(test_scan__needs_an_identity),
 		TEST(test_scan__stops_when_told),
 		TEST(test_scan__lets_no_lie_hurt_the_parts_of_others),
