@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <time.h>
 
 struct open_file {
 	struct inode *inode;
@@ -18,12 +17,11 @@ struct open_file {
 	struct vfile *vf;	 /* stable while users > 0 */
 	_Atomic int users;	 /* requests under way; -1: vf is not open */
 	atomic_bool recent;	 /* used since the clock hand came by */
-	atomic_bool alone;	 /* who holds opening wants no other users */
 	struct open_file *prev, *next; /* the cache's lock: ring of open vfs */
 	struct open_handle *handles;   /* the cache's lock */
 };
 
-enum { DAMAGE_SLOTS = 1024, ALONE_POLL_NS = 1000000 };
+enum { DAMAGE_SLOTS = 1024 };
 
 struct file_cache {
 	pthread_mutex_t lock;
@@ -238,13 +236,15 @@ static int open_vfile(struct fs *fs, struct inode *i, bool for_writing,
 static int make_writable(struct fs *fs, struct open_file *of)
 {
 	bool writable;
-	int fd, err;
+	int fd, err = 0;
 
-	if (vfile_writable(of->vf))
-		return 0;
-	err = open_backing(fs, of->inode, true, &fd, &writable);
-	if (!err)
-		vfile_make_writable(of->vf, fd);
+	pthread_mutex_lock(&of->opening);
+	if (!vfile_writable(of->vf)) {
+		err = open_backing(fs, of->inode, true, &fd, &writable);
+		if (!err)
+			vfile_make_writable(of->vf, fd);
+	}
+	pthread_mutex_unlock(&of->opening);
 	return err;
 }
 
@@ -252,16 +252,9 @@ static bool acquire_if_open(struct open_file *of)
 {
 	int users = atomic_load(&of->users);
 
-	while (users >= 0) {
-		if (!atomic_compare_exchange_weak(&of->users, &users,
-						  users + 1))
-			continue;
-		/* looked at only now: who sets it then counts the users */
-		if (!atomic_load(&of->alone))
+	while (users >= 0)
+		if (atomic_compare_exchange_weak(&of->users, &users, users + 1))
 			return true;
-		atomic_fetch_sub(&of->users, 1);
-		break;
-	}
 	return false;
 }
 
@@ -276,50 +269,34 @@ static void install(struct file_cache *c, struct open_file *of,
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Under opening. */
-static int open_and_acquire(struct fs *fs, struct open_file *of,
-			    bool for_writing)
-{
-	struct vfile *vf;
-	int err = 0;
-
-	if (!acquire_if_open(of)) {
-		err = open_vfile(fs, of->inode, for_writing, &vf);
-		if (err)
-			return err;
-		install(fs->files, of, vf);
-	}
-	if (for_writing)
-		err = make_writable(fs, of);
-	if (err)
-		file_release(of);
-	return err;
-}
-
-/*
- * Nobody waits for opening while being a user: file_alone() holds it while it
- * waits for the users.
- */
 int file_acquire(struct fs *fs, struct open_file *of, bool for_writing,
 		 struct vfile **out)
 {
-	int err;
+	int err = 0;
 
 	if (for_writing && of->inode->grant)
 		return -EROFS;
-	if (acquire_if_open(of)) {
-		if (!for_writing || vfile_writable(of->vf)) {
-			*out = of->vf;
-			return 0;
+	if (!acquire_if_open(of)) {
+		pthread_mutex_lock(&of->opening);
+		if (!acquire_if_open(of)) {
+			struct vfile *vf;
+
+			err = open_vfile(fs, of->inode, for_writing, &vf);
+			if (!err)
+				install(fs->files, of, vf);
 		}
-		file_release(of);
+		pthread_mutex_unlock(&of->opening);
+		if (err)
+			return err;
 	}
-	pthread_mutex_lock(&of->opening);
-	err = open_and_acquire(fs, of, for_writing);
-	pthread_mutex_unlock(&of->opening);
-	if (!err)
-		*out = of->vf;
-	return err;
+	if (for_writing && !vfile_writable(of->vf))
+		err = make_writable(fs, of);
+	if (err) {
+		file_release(of);
+		return err;
+	}
+	*out = of->vf;
+	return 0;
 }
 
 void file_release(struct open_file *of)
@@ -327,26 +304,6 @@ void file_release(struct open_file *of)
 	if (!atomic_load_explicit(&of->recent, memory_order_relaxed))
 		atomic_store(&of->recent, true);
 	atomic_fetch_sub(&of->users, 1);
-}
-
-int file_alone(struct fs *fs, struct open_file *of,
-	       int (*fn)(struct vfile *f, void *arg), void *arg)
-{
-	const struct timespec pause = {.tv_nsec = ALONE_POLL_NS};
-	int err;
-
-	pthread_mutex_lock(&of->opening);
-	err = open_and_acquire(fs, of, true);
-	if (!err) {
-		atomic_store(&of->alone, true);
-		while (atomic_load(&of->users) > 1)
-			nanosleep(&pause, NULL);
-		err = fn(of->vf, arg);
-		atomic_store(&of->alone, false);
-		file_release(of);
-	}
-	pthread_mutex_unlock(&of->opening);
-	return err;
 }
 
 struct inode *file_inode(const struct open_file *of)

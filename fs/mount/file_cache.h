@@ -36,13 +36,6 @@ MUST_CHECK int file_acquire(struct fs *fs, struct open_file *of,
 			    bool for_writing, struct vfile **out);
 void file_release(struct open_file *of);
 
-/*
- * Call fn with the handle's vfile, open for writing, while no other request
- * uses it; they wait. Returns what fn does, or why it was not called.
- */
-MUST_CHECK int file_alone(struct fs *fs, struct open_file *of,
-			  int (*fn)(struct vfile *f, void *arg), void *arg);
-
 struct inode *file_inode(const struct open_file *of);
 
 #endif

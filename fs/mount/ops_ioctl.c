@@ -102,24 +102,26 @@ static void log_rekeyed(struct control *c)
 			  path ? path : "a file", strerror(-err));
 }
 
-static int rekey(struct vfile *f, void *arg)
-{
-	struct workspace *ws = workspace_get();
-
-	return ws ? vfile_rekey(f, ws, arg) : -ENOMEM;
-}
-
+/* Requests that use the file wait meanwhile, and then use its new key. */
 static int control_rekey(struct control *c, void *data)
 {
+	struct workspace *ws = workspace_get();
 	CLEANUP_FREE char *path = NULL;
+	struct vfile *f;
 	int err;
 
 	(void)data;
+	if (!ws)
+		return -ENOMEM;
 	if (c->inode->parked)
 		return -ENOENT;
 	err = inode_backing_path(c->fs->inodes, c->inode, &path);
 	if (!err)
-		err = file_alone(c->fs, c->handle->file, rekey, path);
+		err = file_acquire(c->fs, c->handle->file, true, &f);
+	if (err)
+		return err;
+	err = vfile_rekey(f, ws, path);
+	file_release(c->handle->file);
 	if (!err)
 		log_rekeyed(c);
 	return err;
