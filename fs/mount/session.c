@@ -4,6 +4,7 @@
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
+#include "readahead.h"
 #include "sharing.h"
 #include "wire.h"
 
@@ -66,6 +67,8 @@ void ops_init(void *userdata, struct fuse_conn_info *conn)
 		want |= FUSE_CAP_AUTO_INVAL_DATA;
 	conn->want = want & conn->capable;
 	conn->max_write = MAX_WRITE;
+	/* libfuse wants it said here and as an option */
+	conn->max_read = readahead_max_read(opt);
 	conn->max_background = MAX_BACKGROUND;
 	conn->time_gran = 1;
 }
@@ -109,9 +112,14 @@ static int build_options(const struct fs *fs, char **opts)
 		{fs->uid == 0, opt->dev ? "dev" : "nodev"},
 		{opt->fuse_options, opt->fuse_options},
 	};
+	char max_read[32];
 	int err = add_value(opts, "fsname",
 			    opt->fsname ? opt->fsname : fs->vault->path);
 
+	snprintf(max_read, sizeof max_read, "max_read=%u",
+		 readahead_max_read(opt));
+	if (!err)
+		err = fuse_opt_add_opt(opts, max_read);
 	for (size_t n = 0; !err && n < sizeof words / sizeof words[0]; n++)
 		if (words[n].wanted)
 			err = fuse_opt_add_opt(opts, words[n].word);

@@ -1,5 +1,7 @@
 #include "wire.h"
 
+#include "readahead.h"
+
 #include <linux/fuse.h>
 #include <stddef.h>
 #include <string.h>
@@ -142,6 +144,7 @@ static ssize_t wire_writev(int fd, struct iovec *iov, int count, void *userdata)
 	n = writev(fd, iov, count);
 	if (init && n > 0) {
 		init_unique = 0;
+		readahead_raise(fs->dev);
 		fs->wire->ready(fs->wire->arg);
 	}
 	return n;
