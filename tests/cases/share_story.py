@@ -192,6 +192,10 @@ def what_is_not_opened_can_be_withdrawn():
         assert "withdrawn by alice" in said, said
         carol.receive()
         carol.tg("release", "--all", says="no share")
+        eq(fails_with(bob.shared("alice/mistake")), errno.EKEYREVOKED)
+        eq(bob.came(set_id)["state"], "revoked")
+        os.unlink(bob.shared("alice/mistake"))
+        bob.receive()
         eq(bob.came(set_id), None)
         eq(bob.log("withdrawn")[0]["text"], "mistake")
         # one that nobody collected leaves the mailboxes again
@@ -449,6 +453,34 @@ def agents_do_it_all_by_themselves():
                 agent.send_signal(signal.SIGTERM)
             for agent in agents:
                 eq(agent.wait(10), 0)
+
+
+@check(plain=False)
+def an_agent_does_not_keep_its_vault_mounted():
+    with crowd("alice", "bob") as (alice, bob):
+        agent = subprocess.Popen([TGSHARE, "agent", "--vault", bob.mount.path],
+                                 stdout=subprocess.DEVNULL)
+        try:
+            alice.send("send", put(alice.path("first"), b"1"), "--to", "bob")
+            readable(bob.shared("alice/first"), b"1")
+            bob.mount.remount()
+            alice.send("send", put(alice.path("second"), b"2"), "--to", "bob")
+            readable(bob.shared("alice/second"), b"2")
+            eq(agent.poll(), None)
+            # a folder that is away for a while ends it neither
+            os.rename(alice.post, alice.post + " away")
+            time.sleep(2.5)
+            os.rename(alice.post + " away", alice.post)
+            eq(agent.poll(), None)
+            bob.mount.umount()
+            alice.send("send", put(alice.path("third"), b"3"), "--to", "bob")
+            eq(agent.wait(15), 3)
+            bob.mount.mount()
+            bob.receive()
+            readable(bob.shared("alice/third"), b"3")
+        finally:
+            agent.kill()
+            agent.wait()
 
 
 @check(plain=False)
