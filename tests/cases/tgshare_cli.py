@@ -538,6 +538,37 @@ def the_log_is_shown_and_checked():
 
 
 @check(plain=False)
+def a_log_that_was_tampered_with_says_where():
+    (alice,) = people("alice")
+    for i in range(4):
+        with frond.Mount() as other:
+            tg("setup", "--vault", other.path, "--name", f"p{i}", "--transport",
+               f"dir:{alice.post}")
+            alice.tg("contact", "add", f"p{i}", tg("card", "--vault", other.path)[0])
+        shown = alice.tg("contact", "show", f"p{i}")
+        alice.tg("contact", "verify", f"p{i}", "--fingerprint",
+                 re.search(r"fingerprint: +([\d ]+)", shown)[1])
+    alice.tg("log", "--verify", says="whole: 4 entries")
+    path = os.path.join(alice.mount.vault, ".frondfs/log")
+    true, one = get(path), os.path.getsize(path) // 4
+
+    def verify(raw, says):
+        alice.mount.umount()
+        put(path, raw)
+        alice.mount.mount()
+        alice.tg("log", "--verify", status=FAILED, says=says)
+    verify(true[:one + 40] + bytes([true[one + 40] ^ 1]) + true[one + 41:],
+           "entry 1 was altered")
+    verify(true[:one] + true[2 * one:], "entry 1 does not follow")
+    verify(true[:3 * one], "entry 3 and what came after it are missing")
+    alice.mount.umount()
+    put(path, true)
+    alice.mount.mount()
+    alice.tg("log", "--verify", says="whole: 4 entries")
+    alice.mount.umount()
+
+
+@check(plain=False)
 def there_is_one_agent_for_a_vault_and_it_ends_well():
     alice, bob = pair()
     first = subprocess.Popen([TGSHARE, "agent", "--vault", bob.mount.path],
