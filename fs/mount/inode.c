@@ -424,3 +424,27 @@ void inode_unref(struct inode_table *t, struct inode *i)
 	inode_drop_ref_(t, i);
 	inode_unlock_(t);
 }
+
+int inode_collect(struct inode_table *t, bool (*wanted)(const struct inode *i),
+		  struct inode ***out, size_t *count)
+{
+	struct inode **all;
+	size_t found = 0;
+
+	inode_lock_(t);
+	all = calloc(t->inode_count + 1, sizeof(struct inode *));
+	for (size_t n = 0; all && n < t->inode_buckets; n++) {
+		for (struct inode *i = t->inodes[n]; i; i = i->hash_next) {
+			if (wanted(i)) {
+				i->refs++;
+				all[found++] = i;
+			}
+		}
+	}
+	inode_unlock_(t);
+	if (!all)
+		return -ENOMEM;
+	*out = all;
+	*count = found;
+	return 0;
+}

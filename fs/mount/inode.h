@@ -97,6 +97,14 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t n);
 void inode_ref(struct inode_table *t, struct inode *i);
 void inode_unref(struct inode_table *t, struct inode *i);
 
+/*
+ * All inodes of which wanted(), called under the table's lock, says so: each
+ * with a reference of ours, in an array to be freed.
+ */
+MUST_CHECK int inode_collect(struct inode_table *t,
+			     bool (*wanted)(const struct inode *i),
+			     struct inode ***out, size_t *count);
+
 /* Its last name was removed here, so nothing leads to it any more. */
 bool inode_is_gone(struct inode_table *t, const struct inode *i);
 

@@ -1,9 +1,11 @@
 /* A mount from its beginning to its end. */
 #include "fs.h"
 
+#include "flush.h"
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
+#include "prefetch.h"
 #include "readahead.h"
 #include "sharing.h"
 #include "wire.h"
@@ -231,6 +233,8 @@ static int prepare(struct fs *fs, const char *mountpoint)
 		err = new_tables(fs);
 	if (!err)
 		err = sharing_new(fs, &fs->sharing);
+	if (!err)
+		fs->prefetch = prefetch_new(fs);
 	return err ? err : new_session(fs);
 }
 
@@ -238,6 +242,7 @@ static void fs_fini(struct fs *fs)
 {
 	lock_table_free(fs->locks);
 	sharing_free(fs->sharing);
+	prefetch_free(fs->prefetch);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	dir_cache_free(fs->dirs);
@@ -248,19 +253,11 @@ static void fs_fini(struct fs *fs)
 	free(fs->mountpoint);
 }
 
-/*
- * End the session though someone uses the mount: what the kernel holds back
- * (writeback cache) would be lost with it, so that is asked for first.
- */
+/* End the session though someone uses the mount. */
 static void end_busy(struct ender *e)
 {
 	const struct timespec pause = {.tv_nsec = WAKE_INTERVAL_MS * 1000000L};
-	CLEANUP_FD int fd =
-		open(e->fs->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd >= 0 && syncfs(fd) < 0)
-		log_warning("%s: cannot flush before ending: %s",
-			    e->fs->mountpoint, strerror(errno));
 	log_notice("%s: ending while in use", e->fs->mountpoint);
 	/* while requests are answered, or it could wait for one for ever */
 	sharing_stop(e->fs->sharing);
@@ -276,13 +273,18 @@ static void end_busy(struct ender *e)
 static void *wait_for_signal(void *arg)
 {
 	struct ender *e = arg;
-	int sig;
+	int err, sig;
 
 	while (sigwait(&e->signals, &sig) != 0)
 		;
 	if (e->loop_ended)
 		return NULL;
 	log_notice("%s: ending at signal %d", e->fs->mountpoint, sig);
+	/* what the kernel holds back would be lost with the session */
+	err = flush_mount(e->fs);
+	if (err)
+		log_warning("%s: cannot flush before ending: %s",
+			    e->fs->mountpoint, strerror(-err));
 	/* in good order if possible; the loop then ends by itself */
 	if (mount_umount(e->fs->mountpoint))
 		end_busy(e);

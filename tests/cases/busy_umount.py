@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 """Unmounting what is in use is refused; a lazy one lets the users finish."""
+import glob
 import mmap
 import os
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import blob, check, eq, get, put, run
+from frond import blob, check, eq, get, put, run, until
 
 
 def refused(m):
@@ -85,6 +87,81 @@ def sigterm_ends_the_daemon_in_good_order():
             m.kill9()
         with m.mount():
             eq(get(m / "f"), blob(100000))
+
+
+def processes_of(m):
+    """The daemon and what it forked: pid and state."""
+    found = {}
+    for path in glob.glob("/proc/[0-9]*"):
+        try:
+            if m.path.encode() in get(f"{path}/cmdline").split(b"\0"):
+                stat = get(f"{path}/stat")
+                found[os.path.basename(path)] = stat[stat.rindex(b")") + 2:][:1].decode()
+        except OSError:
+            pass
+    return {pid: state for pid, state in found.items() if state != "Z"}
+
+
+def write_in_order(fd, data):
+    for at in range(0, len(data), 1 << 20):
+        os.write(fd, data[at:at + (1 << 20)])
+
+
+def write_every_other_page(fd, data):
+    """Each page is a request of its own, so that many wait for their turn."""
+    os.ftruncate(fd, len(data))
+    for at in range(4096, len(data), 8192):
+        os.pwrite(fd, data[at:at + 4096], at)
+
+
+def write_mapped(fd, data):
+    os.ftruncate(fd, len(data))
+    with mmap.mmap(fd, 0) as a:
+        a[:] = data
+
+
+@check(plain=False)
+def sigterm_while_in_use_loses_nothing_that_was_written_before():
+    size = frond.scale(200, 40) << 20
+    data = blob(size)
+    holes = bytearray(data)
+    for at in range(0, size, 8192):
+        holes[at:at + 4096] = bytes(4096)
+    for write, want in ((write_in_order, data), (write_every_other_page, bytes(holes)),
+                        (write_mapped, data)):
+        m = frond.Mount("writeback=on")
+        fd = os.open(m / "f", os.O_CREAT | os.O_RDWR, 0o200)
+        write(fd, data)
+        m.proc.terminate()
+        m.reap()
+        frond.close_dead(fd)
+        frond.detach(m.path)
+        with m.mount():
+            eq(get(m / "f"), want, write.__name__)
+
+
+@check(plain=False)
+def sigkill_after_sigterm_leaves_nothing_stuck_in_the_kernel():
+    m = frond.Mount("writeback=on")
+    put(m / "safe", blob(100000))
+    os.sync()
+    caught = 0
+    for turn in range(frond.scale(30, 8)):
+        fd = os.open(m / "f", os.O_CREAT | os.O_RDWR, 0o644)
+        piece = blob(1 << 20, turn)
+        for _ in range(64):
+            os.write(fd, piece)
+        m.proc.terminate()
+        time.sleep(turn % 10 * 0.002)
+        m.proc.kill()
+        caught += m.proc.wait(20) == -9
+        until(lambda: not processes_of(m), 20, "the end of all that it forked")
+        frond.close_dead(fd)
+        m.drop()
+        m.mount()
+        eq(get(m / "safe"), blob(100000))
+    assert caught, "it always ended before it was killed"
+    m.umount()
 
 
 @check(plain=False)

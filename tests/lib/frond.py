@@ -345,6 +345,14 @@ def detach(path):
             return
 
 
+def close_dead(fd):
+    """Close what was open in a mount that has ended."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass        # the kernel has nobody to ask; it is closed nevertheless
+
+
 def _cleanup():
     for m in list(_mounts):
         m.drop()
