@@ -349,5 +349,6 @@ int inbox_scan(struct inbox *in, const atomic_bool *stop)
 	err = scan(in);
 	in->stop = NULL;
 	pthread_mutex_unlock(&in->work);
+	inbox_settle_declines_(in);
 	return err;
 }

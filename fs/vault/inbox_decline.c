@@ -95,6 +95,27 @@ int inbox_drain_declines_(struct inbox *in)
 	return 0;
 }
 
+static bool is_pending(struct inbox *in)
+{
+	bool any;
+
+	pthread_rwlock_rdlock(&in->lock);
+	any = in->decline_count > 0;
+	pthread_rwlock_unlock(&in->lock);
+	return any;
+}
+
+void inbox_settle_declines_(struct inbox *in)
+{
+	int err = 0;
+
+	while (!err && is_pending(in) && !pthread_mutex_trylock(&in->work)) {
+		err = in->dir_fd >= 0 && in->swept ? inbox_drain_declines_(in)
+						   : -EAGAIN;
+		pthread_mutex_unlock(&in->work);
+	}
+}
+
 void inbox_declined(struct inbox *in, const struct statx *stx)
 {
 	struct declined d;
@@ -112,10 +133,7 @@ void inbox_declined(struct inbox *in, const struct statx *stx)
 		push(in, &d);
 	}
 	inbox_write_end_(in);
-	/* A scan under way sees it before it ends, the next one otherwise. */
-	if (!found || pthread_mutex_trylock(&in->work) != 0)
-		return;
-	if (in->dir_fd >= 0 && in->swept)
-		(void)!inbox_drain_declines_(in);
-	pthread_mutex_unlock(&in->work);
+	/* whoever is at work now does it when that is done */
+	if (found)
+		inbox_settle_declines_(in);
 }

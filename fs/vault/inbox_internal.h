@@ -332,6 +332,9 @@ MUST_CHECK int inbox_look_(struct inbox *in);
 
 /* inbox_decline.c: what users removed; after the envelopes were taken */
 MUST_CHECK int inbox_drain_declines_(struct inbox *in);
+/* The same, without holding work, and unless somebody else does. After every
+ * letting go of work, so that none is left lying. */
+void inbox_settle_declines_(struct inbox *in);
 /* Files of the set that are imported, and that are still to come. */
 void inbox_count_(const struct parcel *p, size_t *done, size_t *open);
 

@@ -341,6 +341,48 @@ static void test_declined__part_of_a_folder(void **state)
 	ix_free(t);
 }
 
+static void test_declined__what_was_withdrawn(void **state)
+{
+	static const struct ix_file files[] = {
+		{"a", 10, false}, {"b", 20, false}, {"d", 0, true}};
+	struct ix *ix = *state;
+	struct ix_spec spec = {.name = "x", .size = 70000, .k = 1, .n = 2};
+	struct ix_set *one = ix_make(ix, &spec), *many;
+	uint8_t reason = REVOKE_WITHDRAWN;
+	struct ix_blob back[2];
+
+	spec.name = "pile";
+	spec.folder = true;
+	spec.files = files;
+	spec.file_count = 3;
+	many = ix_make(ix, &spec);
+	ix_deliver(ix, &one->manifest, ".env");
+	ix_deliver(ix, &many->manifest, ".env");
+	ix_scan(ix);
+	back[0] = ix_seal(ix, ix->alice, STATEMENT_REVOKE, 0, one->set_id,
+			  &reason, 1);
+	back[1] = ix_seal(ix, ix->alice, STATEMENT_REVOKE, 0, many->set_id,
+			  &reason, 1);
+	ix_deliver(ix, &back[0], ".env");
+	ix_deliver(ix, &back[1], ".env");
+	ix_scan(ix);
+	decline(ix, "Shared/alice", "x");
+	decline(ix, "Shared/alice/pile", "a");
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, one), -1);
+	assert_int_equal(ix_state(ix, many), INBOX_REVOKED);
+	ix_reopen(ix);
+	decline(ix, "Shared/alice/pile", "b");
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, many), -1);
+	assert_int_equal(ix_spooled(ix, ".set"), 0);
+	assert_false(inbox_has_entries(ix->in));
+	free(back[0].bytes);
+	free(back[1].bytes);
+	ix_free(one);
+	ix_free(many);
+}
+
 static void test_import__makes_anew_what_vanished(void **state)
 {
 	struct ix *ix = *state;
@@ -418,6 +460,7 @@ int main(void)
 		TEST(test_declined__file_does_not_come_back),
 		TEST(test_declined__before_the_first_scan_after_mounting),
 		TEST(test_declined__part_of_a_folder),
+		TEST(test_declined__what_was_withdrawn),
 		TEST(test_import__makes_anew_what_vanished),
 		TEST(test_import__bears_an_unreadable_placeholder),
 		TEST(test_place__gives_what_root_makes_to_the_owner),
