@@ -145,6 +145,15 @@ def setup_can_be_repeated_and_keeps_the_keys():
         assert tg("card", "--vault", m.path)[0].strip() != card
         eq(len([n for n in os.listdir(post)]), 1, "mailboxes")
         eq(stat.S_IMODE(os.stat(f"{m.path}/.tgshare").st_mode), 0o700)
+        # whoever may come into the folder may write; only the owner takes out
+        for mode, want in (0o755, 0o755), (0o1777, 0o1777), (0o770, 0o1770):
+            other = fresh("post")
+            os.mkdir(other)
+            os.chmod(other, mode)
+            setup("--transport", f"dir:{other}")
+            box, = os.listdir(other)
+            eq(oct(stat.S_IMODE(os.stat(f"{other}/{box}").st_mode)), oct(want))
+        setup("--transport", f"dir:{post}")
         m.remount()
         assert prints in setup("--name", "Zoë")
         eq(tg("card", "--vault", m.path)[0].strip(), card)
@@ -366,6 +375,50 @@ def what_cannot_be_delivered_waits():
 
 
 @check(plain=False)
+def who_cannot_be_reached_keeps_nobody_else_waiting():
+    alice, bob, carol = everybody = people("alice", "bob", "carol")
+    box = re.search(r"address: +dir:\S.*/([0-9a-f]{32})", alice.tg("contact", "show", "bob"))[1]
+    os.rmdir(os.path.join(bob.post, box))
+    path = put(alice.path("to both"), b"x")
+    sets = alice.send("send", path, "--to", "bob,carol", status=6)
+    eq([s[1] for s in sets], ["queued", "sent"])
+    carol.receive()
+    readable(carol.shared("alice/to both"), b"x")
+    # a damaged record is left out, and the rest goes on
+    put(alice.path(".tgshare/outbox", sets[0][0], "set.json"), b'{"version": 1')
+    _, err = tg("receive", "--vault", alice.mount.path)
+    assert sets[0][0] in err and "damaged" in err, err
+    eq([g["set"] for g in alice.status()["given"]], [sets[1][0]])
+    for person in everybody:
+        person.mount.umount()
+
+
+@check(plain=False)
+def names_and_notes_of_any_kind_travel():
+    alice, bob = pair()
+    names = [b"plain", "ünïcødé ✓".encode(), b"with  blanks ", b"%41", b"-dash", b"a" * 255,
+             b"\xff\xfe bytes"]
+    os.makedirs(alice.path("names"))
+    top = os.fsencode(alice.path("names"))
+    for name in names:
+        put(os.path.join(top, name), name)
+    (set_id, *_), = alice.send("send", alice.path("names"), "--to", "bob", "--note",
+                               'He said: "ünïcødé", \\ and %s')
+    bob.receive()
+    readable(bob.shared("alice/names/plain"), b"plain")
+    there = os.fsencode(bob.shared("alice/names"))
+    eq(sorted(os.listdir(there)), sorted(names))
+    for name in names:
+        eq(get(os.path.join(there, name)), name)
+    alice.receive()
+    eq(alice.given(set_id)["state"], "opened")
+    for name in names[1:]:
+        path = os.path.join(top, name)
+        (set_id, *_), = alice.send("send", path, "--to", "bob")
+        eq(alice.given(set_id)["path"], os.fsdecode(b"names/" + name))
+
+
+@check(plain=False)
 def a_mount_that_was_not_made_for_writing_says_so():
     alice, _ = pair()
     put(alice.path("ro"), b"x")
@@ -495,8 +548,9 @@ def no_content_leaves_the_content_to_another_way():
     alice, bob = pair()
     data = blob(200000, 5)
     path = put(alice.path("keys only"), data)
-    (set_id, *_), = alice.send("send", path, "--to", "bob", "--no-content")
-    bob.receive()
+    (set_id, *_), = alice.send("send", path, "--to", "bob", "--no-content", "--note",
+                               "See you\non Monday")
+    assert '"See you\\012on Monday"' in bob.receive()
     frond.raises(frond.errno.ENOKEY, get, bob.shared("alice/keys only"))
     eq(bob.came(set_id)["state"], "waiting for content")
     bundle = fresh("bundle")
