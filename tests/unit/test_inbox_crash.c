@@ -256,6 +256,9 @@ static void test_crash__while_a_set_is_withdrawn(void **state)
 	struct ix_blob hers = ix_seal(ix, ix->alice, STATEMENT_REVOKE, 0,
 				      s->set_id, &reason, 1);
 
+	/* what was never shown would not be shown now */
+	ix_deliver(ix, &s->manifest, ".env");
+	ix_scan(ix);
 	ix_deliver_all(ix, s);
 	ix_deliver(ix, &hers, ".env");
 	ix_close(ix);
