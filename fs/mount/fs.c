@@ -121,7 +121,12 @@ static int stat_fd(struct fs *fs, struct inode *i, int fd, struct stat *st)
 static int stat_dir(struct fs *fs, struct inode *dir, struct stat *st)
 {
 	int fd, err = inode_dirfd_get(fs->inodes, dir, &fd);
+	const struct stat *removed = dir->removed;
 
+	if (err == -ESTALE && removed) {
+		*st = *removed;
+		return 0;
+	}
 	if (err)
 		return err;
 	err = stat_fd(fs, dir, fd, st);

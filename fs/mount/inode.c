@@ -262,6 +262,7 @@ static void free_inode(struct inode_table *t, struct inode *i)
 		free(l);
 	}
 	free(i->grant);
+	free(i->removed);
 	free(i);
 }
 

@@ -51,6 +51,7 @@ struct inode {
 	int fd;				   /* the table's lock; O_PATH, or -1 */
 	unsigned fd_users;		   /* the table's lock */
 	struct inode *lru_prev, *lru_next; /* while fd has no users */
+	_Atomic(struct stat *) removed; /* set once: as it was when it went */
 
 	/* regular files: ops_file.c's cache of open files */
 	struct open_file *file;	  /* the file cache's lock */
@@ -135,6 +136,12 @@ MUST_CHECK int inode_park(struct inode_table *t, struct inode *i,
 			  const char *orphan);
 /* Delete it from orphans/, if it was parked: nobody has it open any more. */
 void inode_unpark(struct inode_table *t, struct inode *i);
+
+/*
+ * A removed directory that the kernel still refers to is not reached any more
+ * once its descriptor is closed: this is what is told of it then.
+ */
+void inode_keep_stat(struct inode *dir, const struct stat *st);
 
 /*
  * An O_PATH descriptor of a directory inode, kept open until it is put back.

@@ -58,6 +58,18 @@ bool inode_is_gone(struct inode_table *t, const struct inode *i)
 	return gone;
 }
 
+void inode_keep_stat(struct inode *dir, const struct stat *st)
+{
+	struct stat *copy = malloc(sizeof *copy), *none = NULL;
+
+	if (!copy)
+		return;
+	*copy = *st;
+	copy->st_nlink = 0;
+	if (!atomic_compare_exchange_strong(&dir->removed, &none, copy))
+		free(copy);
+}
+
 void inode_link_gone(struct inode_table *t, struct inode *parent,
 		     const char *entry, bool last)
 {

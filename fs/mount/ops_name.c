@@ -338,12 +338,32 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 	return err;
 }
 
+/*
+ * Whose working directory it is can still look at a directory that goes: keep
+ * it open meanwhile. False: dir is none, or cannot be opened.
+ */
+static bool hold_dir(struct fs *fs, struct inode *dir)
+{
+	int fd;
+
+	return dir && S_ISDIR(dir->type) &&
+	       !inode_dirfd_get(fs->inodes, dir, &fd);
+}
+
+static void let_dir_go(struct fs *fs, struct inode *dir, bool removed)
+{
+	struct stat st;
+
+	if (removed && !fs_stat(fs, dir, &st))
+		inode_keep_stat(dir, &st);
+	inode_dirfd_put(fs->inodes, dir);
+}
+
 static int remove_dir(struct fs *fs, const struct fs_name *n)
 {
 	struct inode *dir = inode_peek(fs->inodes, n->dir, n->backing.entry);
-	int fd, err;
-	/* whose working directory it is can still look at it */
-	bool held = dir && !inode_dirfd_get(fs->inodes, dir, &fd);
+	bool held = hold_dir(fs, dir);
+	int err;
 
 	inode_move_begin(fs->inodes);
 	err = vdir_remove(n->dirfd, &n->backing);
@@ -351,7 +371,7 @@ static int remove_dir(struct fs *fs, const struct fs_name *n)
 		inode_link_gone(fs->inodes, n->dir, n->backing.entry, true);
 	inode_move_end(fs->inodes);
 	if (held)
-		inode_dirfd_put(fs->inodes, dir);
+		let_dir_go(fs, dir, !err);
 	if (dir && err == -ENOTEMPTY)
 		fs_explain_not_empty(fs, dir);
 	if (dir)
@@ -428,6 +448,7 @@ static int move(struct fs *fs, struct moving *m)
 {
 	struct granted_removal removal = {0};
 	bool survives = m->flags == 0 && must_survive(&m->target);
+	bool held = m->flags == 0 && hold_dir(fs, m->target.inode);
 	bool placed = false;
 	int err = 0;
 
@@ -446,6 +467,8 @@ static int move(struct fs *fs, struct moving *m)
 			inode_unpark(fs->inodes, m->target.inode);
 	}
 	inode_move_end(fs->inodes);
+	if (held)
+		let_dir_go(fs, m->target.inode, !err);
 	if (!err && m->flags == 0) {
 		settle_removed(fs, &m->target);
 		granted_removed(fs, &removal);

@@ -210,6 +210,34 @@ def directories_removed_while_open_end_well_however_many_are_open():
 
 
 @check(plain=False)
+def removed_directories_can_be_looked_at_however_many_are_open():
+    n = frond.may_open(2000)
+    with frond.Mount(nofile=1024) as m:
+        put(m / "f")
+        os.mkdir(m / "from")
+        for d in range(n):
+            os.mkdir(m / f"d{d}", 0o750)
+            os.chown(m / f"d{d}", os.geteuid(), os.getegid())
+        fds = [os.open(m / f"d{d}", os.O_RDONLY) for d in range(n)]
+        before = [os.fstat(fd) for fd in fds]
+        for d in range(n):
+            if d % 2:
+                os.rmdir(m / f"d{d}")
+            else:
+                os.mkdir(m / f"from/{d}")
+                os.rename(m / f"from/{d}", m / f"d{d}")
+        for d in range(0, n, 2):
+            os.stat(m / f"d{d}")        # these take the descriptors
+        for d, fd in enumerate(fds):
+            st = os.fstat(fd)
+            eq((st.st_ino, st.st_mode, st.st_uid, st.st_gid, st.st_nlink),
+               (before[d].st_ino, before[d].st_mode, before[d].st_uid,
+                before[d].st_gid, 0), f"directory {d}")
+            raises(errno.ENOENT, os.open, "x", os.O_CREAT | os.O_WRONLY, dir_fd=fd)
+            os.close(fd)
+
+
+@check(plain=False)
 def locks_that_took_every_descriptor_do_not_stop_the_rest():
     n, deep = 500, "a/b/c/d/e/f/g"
     with frond.Mount("shared", nofile=400) as m:
