@@ -46,9 +46,10 @@ static void done(void *arg, int err, const char *reason, const char *ref)
 	free(o);
 }
 
-static int on_text(void *arg, const char *text, size_t len)
+static int on_text(void *arg, const char *from, const char *text, size_t len)
 {
 	(void)arg;
+	(void)from;
 	printf("text %.*s\n", (int)len, text);
 	return 0;
 }

@@ -1,3 +1,4 @@
+#include "chats.h"
 #include "cmd.h"
 #include "json.h"
 #include "report.h"
@@ -15,18 +16,25 @@ const char cmd_contact_help[] =
 	"       tgshare contact list\n"
 	"       tgshare contact show NAME\n"
 	"       tgshare contact verify NAME [--fingerprint DIGITS]\n"
+	"       tgshare contact chat NAME CHAT_ID | --link\n"
 	"       tgshare contact remove NAME\n"
 	"\n"
 	"The people whom you share with. 'verify' shows both fingerprints, to "
 	"be compared\n"
-	"over the telephone or face to face, and records that they were.\n"
+	"over the telephone or face to face, and records that they were. "
+	"'chat' is for\n"
+	"people who have Telegram and perhaps no vault: they can keep a share "
+	"and forward it.\n"
 	"  --vault MOUNT         which mounted vault, if there are several\n"
 	"  --fingerprint DIGITS  what the other one read out: compared without "
 	"asking\n"
+	"  --link                print a link; who opens it and presses Start "
+	"is NAME\n"
 	"  --help                this text\n";
 
 struct contact_args {
 	const char *vault, *fingerprint;
+	bool link;
 	char **argv; /* NAME and so on */
 	int argc;
 };
@@ -111,7 +119,7 @@ static int check_new(const struct session *s, const char *name,
 				 "that card is of '%s', whom you know already; "
 				 "remove that contact first to call them '%s'",
 				 same->name, name);
-	if (known && !same)
+	if (known && known->has_card && !same)
 		return report_as(CMD_FAILED,
 				 "this card has other keys than the '%s' you "
 				 "know (%s): someone else may have made it; "
@@ -119,6 +127,15 @@ static int check_new(const struct session *s, const char *name,
 				 "remove %s' and add it",
 				 name, known->fingerprint, name);
 	return CMD_OK;
+}
+
+static int report_bad_name(const char *name)
+{
+	return report_as(CMD_USAGE,
+			 "'%s' cannot be a contact's name: 1 to %d bytes of "
+			 "UTF-8, no '/', ',' and control characters, no '.' or "
+			 "'-' in front",
+			 name, CARD_NAME_MAX);
 }
 
 static int add(struct session *s, const struct contact_args *args)
@@ -129,11 +146,7 @@ static int add(struct session *s, const struct contact_args *args)
 	int status;
 
 	if (contact_name_check(name))
-		return report_as(CMD_USAGE,
-				 "'%s' cannot be a contact's name: 1 to %d "
-				 "bytes of UTF-8, no '/', ',' and control "
-				 "characters, no '.' or '-' in front",
-				 name, CARD_NAME_MAX);
+		return report_bad_name(name);
 	status = read_card(args->argv[1], &card, text);
 	if (!status)
 		status = check_new(s, name, &card);
@@ -168,6 +181,11 @@ static int list(struct session *s, const struct contact_args *args)
 	for (size_t i = 0; i < s->people.count; i++) {
 		const struct person *p = &s->people.list[i];
 
+		if (!p->has_card) {
+			printf("%-16s  no card; can keep shares, %s\n", p->name,
+			       p->chat);
+			continue;
+		}
 		printf("%-16s  %s  %s%s\n", p->name, p->fingerprint,
 		       p->verified_s ? "verified " : "not verified",
 		       p->verified_s ? when_text(p->verified_s, when) : "");
@@ -183,6 +201,13 @@ static int show(struct session *s, const struct contact_args *args)
 	if (!p)
 		return CMD_UNKNOWN;
 	printf("name:         %s\n", p->name);
+	if (p->chat[0])
+		printf("chat:         %s\n", p->chat);
+	if (!p->has_card) {
+		puts("card:         none; they can keep shares and pass them "
+		     "on");
+		return CMD_OK;
+	}
 	fputs("calls self:   ", stdout);
 	json_put_plain(stdout, p->card.name);
 	fputs("\naddress:      ", stdout);
@@ -256,6 +281,12 @@ static int verify(struct session *s, const struct contact_args *args)
 
 	if (!p || status)
 		return p ? status : CMD_UNKNOWN;
+	if (!p->has_card)
+		return report_as(CMD_UNKNOWN,
+				 "'%s' has no card, so there is nothing to "
+				 "compare; add it with 'tgshare contact add %s "
+				 "CARD'",
+				 p->name, p->name);
 	identity_fingerprint(&s->m.info.pub, mine);
 	printf("yours:    %s\n%-8s  %s\n", mine, "theirs:", p->fingerprint);
 	fflush(stdout);
@@ -290,6 +321,17 @@ static int remove_contact(struct session *s, const struct contact_args *args)
 	return CMD_OK;
 }
 
+/* Where our bot can write to somebody, or a link that finds that out. */
+static int chat(struct session *s, const struct contact_args *args)
+{
+	const char *name = args->argv[0];
+
+	if (contact_name_check(name))
+		return report_bad_name(name);
+	return args->link ? chats_print_link(s, name)
+			  : chats_set(s, name, args->argv[1]);
+}
+
 static const struct action {
 	const char *name;
 	int args;
@@ -300,6 +342,7 @@ static const struct action {
 	{"show", 1, show},
 	{"verify", 1, verify},
 	{"remove", 1, remove_contact},
+	{"chat", 2, chat},
 };
 
 static const struct action *find_action(const char *name)
@@ -315,6 +358,7 @@ static int parse(int argc, char **argv, struct contact_args *args, bool *help)
 	static const struct option options[] = {
 		{"vault", required_argument, NULL, 'v'},
 		{"fingerprint", required_argument, NULL, 'f'},
+		{"link", no_argument, NULL, 'l'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
@@ -325,6 +369,8 @@ static int parse(int argc, char **argv, struct contact_args *args, bool *help)
 			args->vault = optarg;
 		else if (c == 'f')
 			args->fingerprint = optarg;
+		else if (c == 'l')
+			args->link = true;
 		else if (c == 'h')
 			*help = true;
 		else
@@ -347,19 +393,22 @@ int cmd_contact(int argc, char **argv)
 		return status ? status : report_help(cmd_contact_help);
 	if (args.argc == 0)
 		return report_usage("contact", "contact wants to be told what "
-					       "to do: add, list, show, verify "
-					       "or remove");
+					       "to do: add, list, show, "
+					       "verify, chat or remove");
 	action = find_action(args.argv[0]);
 	if (!action)
 		return report_usage("contact",
 				    "contact cannot '%s': it can add, list, "
-				    "show, verify and remove",
+				    "show, verify, chat and remove",
 				    args.argv[0]);
-	if (args.argc - 1 != action->args)
-		return report_usage(
-			"contact", "contact %s wants %d argument%s, not %d",
-			action->name, action->args,
-			action->args == 1 ? "" : "s", args.argc - 1);
+	if (args.link && action->run != chat)
+		return report_usage("contact", "--link is for chat only");
+	if (args.argc - 1 != action->args - args.link)
+		return report_usage("contact",
+				    "contact %s wants %d argument%s, not %d",
+				    action->name, action->args - args.link,
+				    action->args - args.link == 1 ? "" : "s",
+				    args.argc - 1);
 	args.argv++;
 	if (args.fingerprint && action->run != verify)
 		return report_usage("contact",

@@ -79,8 +79,9 @@ static int put_share(struct composing *c, unsigned i)
 
 	letter.payload = c->packed[i];
 	letter.payload_len = SLIP39_PACKED_LEN;
-	return party ? put_custody(c, &letter, party)
-		     : put_letter(c, &letter, 0);
+	if (party && item_has_keys(&c->plan->parties[party]))
+		return put_custody(c, &letter, party);
+	return put_letter(c, &letter, party);
 }
 
 static int put_parts(struct composing *c)

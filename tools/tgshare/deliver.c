@@ -2,6 +2,7 @@
 #include "progress.h"
 #include "report.h"
 #include "when.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +10,7 @@
 
 /* Documents of their own that are open at a time; what is text takes none,
  * nor do the parts of one sealed copy. */
-enum { OPEN_MAX = 256 };
+enum { OPEN_MAX = 256, BUTTON_URL_MAX = CARD_ADDRESS_MAX + 32 };
 
 static const char words[] =
 	"A sealed message for tgshare; it is complete as it stands.\n\n";
@@ -29,7 +30,8 @@ struct sending {
 	struct item *item;
 	size_t message;
 	char *text;
-	int fd; /* of its own, or -1 */
+	char button_url[BUTTON_URL_MAX]; /* "" without */
+	int fd;				 /* of its own, or -1 */
 	struct sending *next;
 };
 
@@ -62,7 +64,9 @@ static const char *address_of(const struct session *s, const struct item *item,
 	const struct item_party *party = &item->parties[m->party];
 	const struct person *p = people_with_keys(&s->people, &party->pub);
 
-	return p ? p->card.address : party->address;
+	if (!p && !item_has_keys(party))
+		p = people_named(&s->people, party->name);
+	return p && people_address(p)[0] ? people_address(p) : party->address;
 }
 
 static void complain(struct round *r, const char *address, const char *reason)
@@ -148,11 +152,10 @@ static int open_envelope(const struct session *s, const struct item *item,
 	return *fd < 0 ? -errno : 0;
 }
 
-/* As text with a few words around it, where it fits; else as a document. */
-static int make_text(int fd, size_t len, char **text)
+/* The envelope in armour, or NULL where it does not fit a message. */
+static int armour(int fd, size_t len, char **bare)
 {
 	CLEANUP_FREE uint8_t *bytes = NULL;
-	CLEANUP_FREE char *bare = NULL;
 	int err;
 
 	if (len > ENVELOPE_TEXT_MAX_BYTES)
@@ -160,27 +163,53 @@ static int make_text(int fd, size_t len, char **text)
 	bytes = malloc(len);
 	if (!bytes)
 		return -ENOMEM;
-	size_t n = 0;
+	err = xio_pread(fd, bytes, len, 0);
+	if (!err)
+		err = envelope_to_text(bytes, len, bare);
+	return err == -EMSGSIZE ? 0 : err;
+}
 
-	while (n < len) {
-		ssize_t got = pread(fd, bytes + n, len - n, (off_t)n);
+/*
+ * To somebody without keys: what it is, in a sentence, and what to do. The
+ * sender's note is for everybody who is asked.
+ */
+static int ask_person(struct sending *sending, const char *bare)
+{
+	const struct item *item = sending->item;
+	const struct item_party *to = &item->parties[0];
+	const char *me = sending->round->s->settings.name;
+	bool bot = to->address[0] == '@';
 
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got < 0 ? -errno : -EBADMSG;
-		n += (size_t)got;
-	}
-	err = envelope_to_text(bytes, len, &bare);
-	if (err == -EMSGSIZE)
-		return 0;
-	if (err)
+	if (bot)
+		snprintf(sending->button_url, sizeof sending->button_url,
+			 "https://t.me/%s", to->address + 1);
+	return asprintf(&sending->text,
+			"%s%s%s asks you to keep this sealed message for %s. "
+			"When you agree that %s may open it, forward this "
+			"whole message to %s%s%s. You cannot read it, and "
+			"nobody else can.\n\n%s",
+			item->note, item->note[0] ? "\n\n" : "", me, to->name,
+			to->name, to->name, bot ? "'s bot, " : "",
+			bot ? to->address : "", bare) < 0
+		       ? -ENOMEM
+		       : 0;
+}
+
+/* As text with a few words around it, where it fits; else as a document. */
+static int make_text(struct sending *sending, const struct item_message *m)
+{
+	const struct item_party *party = &sending->item->parties[m->party];
+	CLEANUP_FREE char *bare = NULL;
+	const char *before;
+	int err = armour(sending->fd, (size_t)m->len, &bare);
+
+	if (err || !bare)
 		return err;
-	const char *before =
-		strlen(bare) + strlen(words) <= ENVELOPE_TEXT_MAX_CHARS ? words
-									: "";
-
-	return asprintf(text, "%s%s", before, bare) < 0 ? -ENOMEM : 0;
+	if (sending->item->kind != ITEM_NOTE && !item_has_keys(party))
+		return ask_person(sending, bare);
+	before = strlen(bare) + strlen(words) <= ENVELOPE_TEXT_MAX_CHARS ? words
+									 : "";
+	return asprintf(&sending->text, "%s%s", before, bare) < 0 ? -ENOMEM : 0;
 }
 
 /* *fd: where a document's bytes are. */
@@ -194,7 +223,7 @@ static int prepare(struct round *r, struct sending *sending, int *fd)
 		return open_copy(r, item, fd);
 	err = open_envelope(r->s, item, m, &sending->fd);
 	if (!err)
-		err = make_text(sending->fd, (size_t)m->len, &sending->text);
+		err = make_text(sending, m);
 	if (!err && sending->text) {
 		close(sending->fd);
 		sending->fd = -1;
@@ -237,6 +266,10 @@ static int submit(struct round *r, struct item *item, size_t message)
 	out.address = address_of(r->s, item, m);
 	out.text = (const uint8_t *)sending->text;
 	out.text_len = sending->text ? strlen(sending->text) : 0;
+	if (sending->button_url[0]) {
+		out.button = "Open the bot to forward it to";
+		out.button_url = sending->button_url;
+	}
 	out.offset = m->offset;
 	out.len = m->len;
 	out.filename = m->name;
@@ -293,6 +326,35 @@ static int deliver_item(struct round *r, struct item *item)
 	return err;
 }
 
+/* Has this message no more to do where it lies? */
+static bool is_spent(const struct item *item, const struct item_message *m)
+{
+	if (!m->ref || m->taken_back || item->kind == ITEM_NOTE)
+		return false;
+	return item->recipient_state >= ACK_OPENED ||
+	       (item_has_keys(&item->parties[m->party]) &&
+		item_message_done(item, m));
+}
+
+/* What was taken in is deleted where it was carried. */
+static int take_back_spent(struct session *s, struct item *item)
+{
+	struct transport *t = s->transport;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < item->message_count; i++) {
+		const struct item_message *m = &item->messages[i];
+
+		if (!is_spent(item, m))
+			continue;
+		/* it does not matter whether it is still there */
+		(void)!t->ops->retract(t, item->parties[m->party].address,
+				       m->ref);
+		err = item_note_taken_back(s->outbox_fd, item, i);
+	}
+	return err;
+}
+
 /* A note that is out is done with; a released share is the mount's to
  * forget, too. */
 static int end_note(struct session *s, struct item *item)
@@ -326,6 +388,8 @@ int deliver_due(struct session *s, struct item **items, size_t count,
 		       bytes_due(items, count, r->now_s));
 	for (size_t i = 0; !err && i < count; i++)
 		err = deliver_item(r, items[i]);
+	for (size_t i = 0; !err && i < count; i++)
+		err = take_back_spent(s, items[i]);
 	batch_err = end_sending(r);
 	progress_end(&r->progress);
 	for (size_t i = 0; !err && !batch_err && i < count; i++)

@@ -164,6 +164,11 @@ void intake_print_set(const struct inbox_set *set)
 	print_state(set);
 	if (set->code[0] && set->state != INBOX_CUSTODY)
 		printf("; verification code %s", set->code);
+	if (set->note[0]) {
+		printf("\n          \"");
+		json_put_plain(stdout, set->note);
+		putchar('"');
+	}
 	putchar('\n');
 }
 
@@ -215,7 +220,7 @@ static int queue_ack(struct session *s, const struct ack *ack)
 	if (!p)
 		return 0;
 	strcpy(to.name, p->name);
-	strcpy(to.address, p->card.address);
+	strcpy(to.address, people_address(p));
 	hex_encode(ack->set_id, SET_ID_LEN, hex);
 	snprintf(id, sizeof id, "ack-%s-%u-%u", hex, ack->index, ack->state);
 	memcpy(note.set_id, ack->set_id, SET_ID_LEN);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 static const char contacts_name[] = "contacts"; /* CONTACTS_DIR */
+static const char chat_suffix[] = ".chat";
 
 bool people_same_keys(const struct identity_public *a,
 		      const struct identity_public *b)
@@ -54,39 +55,81 @@ static void load_verified(int dir, struct person *person)
 		person->verified_s = v.time_s;
 }
 
-static int load_person(int dir, const char *file, struct person *person)
+/* The text of a contact's file without blanks at its end. */
+static int read_line(int dir, const char *name, const char *suffix, char *text,
+		     size_t size)
 {
-	char text[4096];
-	size_t len, stem = strlen(file) - strlen(CONTACTS_CARD_SUFFIX);
+	char file[CARD_NAME_MAX + 8];
+	size_t len = 0;
 	int err;
 
-	memset(person, 0, sizeof *person);
-	if (stem > CARD_NAME_MAX)
-		return -EINVAL;
-	memcpy(person->name, file, stem);
-	err = contact_name_check(person->name);
-	if (!err)
-		err = xio_read_file(dir, file, text, sizeof text, &len);
-	if (!err)
-		err = card_parse(text, len, &person->card);
-	if (err)
-		return err;
+	snprintf(file, sizeof file, "%s%s", name, suffix);
+	err = xio_read_file(dir, file, text, size - 1, &len);
 	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
 		len--;
-	if (len >= sizeof person->card_text)
-		return -EMSGSIZE;
-	memcpy(person->card_text, text, len);
+	text[len] = '\0';
+	return err;
+}
+
+static int load_card(int dir, struct person *person)
+{
+	char text[CARD_TEXT_MAX];
+	int err = read_line(dir, person->name, CONTACTS_CARD_SUFFIX, text,
+			    sizeof text);
+
+	if (!err)
+		err = card_parse(text, strlen(text), &person->card);
+	if (err)
+		return err;
+	person->has_card = true;
+	strcpy(person->card_text, text);
 	identity_fingerprint(&person->card.pub, person->fingerprint);
 	load_verified(dir, person);
 	return 0;
 }
 
-static bool is_card(const char *file)
+static int load_person(int dir, const char *name, size_t len,
+		       struct person *person)
 {
-	size_t len = strlen(file), suffix = strlen(CONTACTS_CARD_SUFFIX);
+	int err, chat_err;
 
-	return file[0] != '.' && len > suffix &&
-	       strcmp(file + len - suffix, CONTACTS_CARD_SUFFIX) == 0;
+	memset(person, 0, sizeof *person);
+	if (len > CARD_NAME_MAX)
+		return -EINVAL;
+	memcpy(person->name, name, len);
+	err = contact_name_check(person->name);
+	if (err)
+		return err;
+	chat_err = read_line(dir, person->name, chat_suffix, person->chat,
+			     sizeof person->chat);
+	err = load_card(dir, person);
+	return err == -ENOENT ? chat_err : err;
+}
+
+/* Is this a file of a contact with this suffix? Sets the name's length. */
+static bool has_suffix(const char *file, const char *suffix, size_t *len)
+{
+	size_t whole = strlen(file), n = strlen(suffix);
+
+	if (file[0] == '.' || whole <= n ||
+	    strcmp(file + whole - n, suffix) != 0)
+		return false;
+	*len = whole - n;
+	return true;
+}
+
+/* Does this file introduce somebody? Who has a card is met by that. */
+static bool introduces(int dir, const char *file, size_t *len)
+{
+	char card[NAME_PLAIN_MAX + 8];
+
+	if (has_suffix(file, CONTACTS_CARD_SUFFIX, len))
+		return true;
+	if (!has_suffix(file, chat_suffix, len))
+		return false;
+	snprintf(card, sizeof card, "%.*s%s", (int)*len, file,
+		 CONTACTS_CARD_SUFFIX);
+	return faccessat(dir, card, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
 }
 
 static int by_name(const void *a, const void *b)
@@ -112,6 +155,7 @@ static int load_all(int fd, struct people *p)
 	CLEANUP_DIR DIR *dir = fdopendir(fd);
 	const struct dirent *entry;
 	struct person person;
+	size_t len = 0;
 	int err = 0;
 
 	if (!dir) {
@@ -120,9 +164,9 @@ static int load_all(int fd, struct people *p)
 		return err;
 	}
 	while (!err && (entry = readdir(dir))) {
-		if (!is_card(entry->d_name))
+		if (!introduces(dirfd(dir), entry->d_name, &len))
 			continue;
-		if (load_person(dirfd(dir), entry->d_name, &person))
+		if (load_person(dirfd(dir), entry->d_name, len, &person))
 			report("the card .tgshare/contacts/%s is damaged and "
 			       "left out; remove it and add it anew",
 			       entry->d_name);
@@ -171,7 +215,8 @@ const struct person *people_with_keys(const struct people *p,
 				      const struct identity_public *pub)
 {
 	for (size_t i = 0; i < p->count; i++)
-		if (people_same_keys(&p->list[i].card.pub, pub))
+		if (p->list[i].has_card &&
+		    people_same_keys(&p->list[i].card.pub, pub))
 			return &p->list[i];
 	return NULL;
 }
@@ -215,6 +260,11 @@ const struct person *people_wanted(const struct people *p, const char *name)
 	return NULL;
 }
 
+const char *people_address(const struct person *person)
+{
+	return person->card.address[0] ? person->card.address : person->chat;
+}
+
 /* The mount reads contacts anew when it looks at the inbox. */
 static int tell_mount(const struct mounted *m)
 {
@@ -247,6 +297,14 @@ int people_put(const struct mounted *m, const char *name, const char *card_text)
 	return err ? err : tell_mount(m);
 }
 
+int people_put_chat(const struct mounted *m, const char *name, const char *chat)
+{
+	char text[PEOPLE_CHAT_MAX + 1];
+
+	snprintf(text, sizeof text, "%s\n", chat);
+	return put_file(m, name, chat_suffix, text);
+}
+
 int people_put_verified(const struct mounted *m, const struct person *person,
 			uint64_t time_s)
 {
@@ -260,19 +318,21 @@ int people_put_verified(const struct mounted *m, const struct person *person,
 
 int people_remove(const struct mounted *m, const char *name)
 {
-	char file[CARD_NAME_MAX + 8];
+	/* the card last: while it is there, so is the contact */
+	const char *const suffixes[] = {".ini", chat_suffix,
+					CONTACTS_CARD_SUFFIX};
 	CLEANUP_FD int dir = -1;
 	int err = settings_open_dir(m, contacts_name, &dir);
 
-	if (err)
-		return err;
-	snprintf(file, sizeof file, "%s.ini", name);
-	if (unlinkat(dir, file, 0) < 0 && errno != ENOENT)
-		return -errno;
-	snprintf(file, sizeof file, "%s%s", name, CONTACTS_CARD_SUFFIX);
-	if (unlinkat(dir, file, 0) < 0)
-		return -errno;
-	if (fsync(dir) < 0)
-		return -errno;
-	return tell_mount(m);
+	for (size_t i = 0; !err && i < sizeof suffixes / sizeof *suffixes;
+	     i++) {
+		char file[CARD_NAME_MAX + 8];
+
+		snprintf(file, sizeof file, "%s%s", name, suffixes[i]);
+		if (unlinkat(dir, file, 0) < 0 && errno != ENOENT)
+			err = -errno;
+	}
+	if (!err && fsync(dir) < 0)
+		err = -errno;
+	return err ? err : tell_mount(m);
 }

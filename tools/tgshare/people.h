@@ -1,7 +1,9 @@
 /*
  * The people whom this vault's owner knows: .tgshare/contacts/NAME.card
- * (contacts.h; the mount reads it), and NAME.ini, which tells when their
- * fingerprint was compared, and which.
+ * (contacts.h; the mount reads it), NAME.ini, which tells when their
+ * fingerprint was compared, and which, and NAME.chat, where they can be
+ * written to by a bot. Who has no card can keep shares and pass them on, no
+ * more.
  */
 #ifndef TGSHARE_PEOPLE_H
 #define TGSHARE_PEOPLE_H
@@ -9,9 +11,13 @@
 #include "contacts.h"
 #include "mounted.h"
 
+enum { PEOPLE_CHAT_MAX = 32 };
+
 struct person {
 	char name[CARD_NAME_MAX + 1]; /* as we call them */
-	struct card card;
+	bool has_card;
+	struct card card;	    /* zeros without */
+	char chat[PEOPLE_CHAT_MAX]; /* "chat:123", or "" */
 	char card_text[CARD_TEXT_MAX];
 	char fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
 	uint64_t verified_s; /* when that fingerprint was compared; 0: not */
@@ -38,10 +44,14 @@ const char *people_label(const struct people *p,
 /* As people_named, saying when there is nobody; the one that was perhaps
  * meant, too. */
 const struct person *people_wanted(const struct people *p, const char *name);
+/* Where messages to them go: what the card says, else the chat. */
+const char *people_address(const struct person *person);
 
 /* Durable before it returns 0, and known to the mount. */
 MUST_CHECK int people_put(const struct mounted *m, const char *name,
 			  const char *card_text);
+MUST_CHECK int people_put_chat(const struct mounted *m, const char *name,
+			       const char *chat);
 MUST_CHECK int people_put_verified(const struct mounted *m,
 				   const struct person *person,
 				   uint64_t time_s);

@@ -95,6 +95,7 @@ struct name_list {
 	const char *names, *option;
 	const struct person **list; /* max of them */
 	size_t max, *count;
+	bool needs_card;
 };
 
 /* Every name once. */
@@ -114,6 +115,14 @@ static int resolve_names(const struct request *r, const struct people *people,
 
 		if (!p)
 			return CMD_UNKNOWN;
+		if (!p->has_card && to->needs_card)
+			return report_as(
+				CMD_UNKNOWN,
+				"'%s' has no card, and so no keys to "
+				"send to; they can keep a share "
+				"(--via), or make a card with 'tgshare "
+				"setup' on a vault of their own",
+				name);
 		if (n == to->max)
 			return report_usage(r->command,
 					    "%s takes at most %zu names",
@@ -207,10 +216,10 @@ static int check_note(const struct request *r)
 
 int request_resolve(struct request *r, const struct session *s)
 {
-	const struct name_list to = {r->to_names, "--to", r->to, REQUEST_TO_MAX,
-				     &r->to_count};
-	const struct name_list via = {r->via_names, "--via", r->via,
-				      SLIP39_SHARES_MAX, &r->via_count};
+	const struct name_list to = {r->to_names,    "--to",	   r->to,
+				     REQUEST_TO_MAX, &r->to_count, true};
+	const struct name_list via = {r->via_names,	 "--via",	r->via,
+				      SLIP39_SHARES_MAX, &r->via_count, false};
 	int status = CMD_OK;
 
 	if (r->to_names)
@@ -227,7 +236,7 @@ int request_resolve(struct request *r, const struct session *s)
 static void fill_party(const struct person *p, struct item_party *party)
 {
 	strcpy(party->name, p->name);
-	strcpy(party->address, p->card.address);
+	strcpy(party->address, people_address(p));
 	party->pub = p->card.pub;
 }
 

@@ -296,10 +296,13 @@ static void retract(struct session *s, const struct item *item)
 		const struct item_message *m = &item->messages[i];
 		int err;
 
-		if (!m->ref || item_message_done(item, m))
+		const struct item_party *party = &item->parties[m->party];
+
+		if (!m->ref || m->taken_back ||
+		    (item_has_keys(party) && item_message_done(item, m)))
 			continue;
-		err = s->transport->ops->retract(
-			s->transport, item->parties[m->party].address, m->ref);
+		err = s->transport->ops->retract(s->transport, party->address,
+						 m->ref);
 		(void)err; /* it has been collected, then */
 	}
 }
@@ -314,6 +317,8 @@ static int tell_parties(struct session *s, const struct item *item)
 
 	memcpy(note.set_id, item->set_id, SET_ID_LEN);
 	for (size_t i = 0; i < item->party_count && !err; i++) {
+		if (!item_has_keys(&item->parties[i]))
+			continue; /* nobody there who could read it */
 		snprintf(id, sizeof id, "revoke-%.32s-%zu", item->id, i);
 		note.to = &item->parties[i];
 		err = compose_note_from(s, &note, &reason, 1);

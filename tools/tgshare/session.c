@@ -28,6 +28,7 @@ int session_open(struct session *s, char *const *paths, int count,
 
 	memset(s, 0, sizeof *s);
 	s->m.fd = s->spool_fd = s->copies_fd = s->outbox_fd = s->lock_fd = -1;
+	s->pieces_fd = -1;
 	status = mounted_find(paths, count, vault_option, &s->m);
 	if (status)
 		return status;
@@ -40,7 +41,8 @@ int session_open(struct session *s, char *const *paths, int count,
 
 void session_close(struct session *s)
 {
-	const int fds[] = {s->spool_fd, s->copies_fd, s->outbox_fd, s->lock_fd};
+	const int fds[] = {s->spool_fd, s->copies_fd, s->outbox_fd, s->lock_fd,
+			   s->pieces_fd};
 
 	if (s->transport)
 		s->transport->ops->free(s->transport);
@@ -109,7 +111,9 @@ int session_open_spool(struct session *s)
 				 s->m.info.backing, strerror(-err));
 	if (s->outbox_fd < 0)
 		err = settings_open_dir(&s->m, "outbox", &s->outbox_fd);
-	return err ? session_report(s, "open .tgshare/outbox", err) : CMD_OK;
+	if (!err && s->pieces_fd < 0)
+		err = settings_open_dir(&s->m, "pieces", &s->pieces_fd);
+	return err ? session_report(s, "open .tgshare", err) : CMD_OK;
 }
 
 static int wait_for_lock(int fd)
@@ -150,6 +154,49 @@ void session_unlock(struct session *s)
 {
 	if (s->lock_fd >= 0)
 		flock(s->lock_fd, LOCK_UN);
+}
+
+void session_rest(struct session *s)
+{
+	mounted_close(&s->m);
+	if (s->outbox_fd >= 0)
+		close(s->outbox_fd);
+	if (s->pieces_fd >= 0)
+		close(s->pieces_fd);
+	s->outbox_fd = s->pieces_fd = -1;
+}
+
+static int reload_people(struct session *s)
+{
+	struct people fresh;
+	int err = people_load(&s->m, &fresh);
+
+	if (err)
+		return session_report(s, "read .tgshare/contacts", err);
+	people_free(&s->people);
+	s->people = fresh;
+	return CMD_OK;
+}
+
+int session_wake(struct session *s)
+{
+	struct mounted m;
+
+	session_rest(s);
+	int err = mounted_of_path(s->m.info.mountpoint, &m);
+
+	if (!err && memcmp(m.info.vault_id, s->m.info.vault_id, VAULT_ID_LEN)) {
+		mounted_close(&m);
+		err = -ENOTTY;
+	}
+	if (err)
+		return report_as(
+			CMD_NO_VAULT,
+			"the vault is not mounted on '%s' any more; "
+			"the agent ends, start it again with the mount",
+			s->m.info.mountpoint);
+	s->m = m;
+	return reload_people(s);
 }
 
 int session_card(struct session *s, char *text)

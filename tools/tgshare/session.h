@@ -17,7 +17,8 @@ struct session {
 	int spool_fd;		     /* .frondfs/inbox of the backing dir. */
 	int copies_fd;		     /* .frondfs/outbox: sealed copies */
 	int outbox_fd;		     /* .tgshare/outbox */
-	int lock_fd;		     /* held: nobody else works here */
+	int pieces_fd; /* .tgshare/pieces: messages that are not whole yet */
+	int lock_fd;   /* held: nobody else works here */
 };
 
 /* All of these return an exit status and say what is wrong. Close it even
@@ -36,6 +37,14 @@ MUST_CHECK int session_open_spool(struct session *s);
  * that takes long. Opens the outboxes, too. */
 MUST_CHECK int session_lock(struct session *s);
 void session_unlock(struct session *s);
+
+/*
+ * For who stays: let go of the mount, so that it can be unmounted and is idle,
+ * and look at it again, with the contacts as they are then. CMD_NO_VAULT: it is
+ * not mounted any more.
+ */
+void session_rest(struct session *s);
+MUST_CHECK int session_wake(struct session *s);
 
 /* My card as text (CARD_TEXT_MAX bytes), signed by the mount. */
 MUST_CHECK int session_card(struct session *s, char *text);

@@ -11,7 +11,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { BLOCK = 1 << 20, SETTLED_S = 60, TIDY_AFTER_S = 3600 };
+enum {
+	BLOCK = 1 << 20,
+	SETTLED_S = 60,
+	TIDY_AFTER_S = 3600,
+	PIECES_MAX = 32 << 10, /* several messages of the longest kind */
+	PIECES_HASH_LEN = 16,
+};
 
 static const char temp_suffix[] = ".tmp", envelope_suffix[] = ".env",
 		  part_suffix[] = ".part";
@@ -152,6 +158,57 @@ int spool_text(int spool_fd, const char *text, size_t len, size_t *count)
 			return err;
 		(*count)++;
 	}
+}
+
+/* What from wrote before and was not whole; "" if nothing. */
+static int load_pieces(int pieces_fd, const char *name, char *text, size_t *len)
+{
+	int err = xio_read_file(pieces_fd, name, text, PIECES_MAX, len);
+
+	if (err == -ENOENT || err == -EFBIG) {
+		*len = 0;
+		err = 0;
+	}
+	return err;
+}
+
+/* Is this the beginning of an envelope, or what follows one? */
+static bool could_go_on(const char *text, size_t len, size_t before)
+{
+	return before > 0 || memmem(text, len, ENVELOPE_TEXT_PREFIX,
+				    strlen(ENVELOPE_TEXT_PREFIX));
+}
+
+int spool_pieces(int spool_fd, int pieces_fd, const char *from,
+		 const char *text, size_t len, size_t *count)
+{
+	CLEANUP_FREE char *all = malloc(PIECES_MAX + 1 + len);
+	uint8_t hash[PIECES_HASH_LEN];
+	char name[2 * PIECES_HASH_LEN + 1];
+	size_t before = 0, found = *count;
+	int err;
+
+	if (!all)
+		return -ENOMEM;
+	crypto_generichash(hash, sizeof hash, (const uint8_t *)from,
+			   strlen(from), NULL, 0);
+	hex_encode(hash, sizeof hash, name);
+	err = load_pieces(pieces_fd, name, all, &before);
+	if (err)
+		return err;
+	if (before)
+		all[before++] = '\n';
+	memcpy(all + before, text, len);
+	err = spool_text(spool_fd, all, before + len, count);
+	if (err)
+		return err;
+	if (*count == found && could_go_on(text, len, before) &&
+	    before + len <= PIECES_MAX)
+		return xio_replace_file(pieces_fd, name, all, before + len,
+					0600);
+	if (before && unlinkat(pieces_fd, name, 0) < 0 && errno != ENOENT)
+		return -errno;
+	return 0;
 }
 
 void spool_tidy(int spool_fd)

@@ -27,6 +27,14 @@ MUST_CHECK int spool_document(int spool_fd, int fd, uint64_t len,
 MUST_CHECK int spool_text(int spool_fd, const char *text, size_t len,
 			  size_t *count);
 
+/*
+ * The same for what people type, paste and forward, perhaps in several
+ * pieces: pieces_fd is a directory where what is not whole yet is kept, from
+ * tells whose it is.
+ */
+MUST_CHECK int spool_pieces(int spool_fd, int pieces_fd, const char *from,
+			    const char *text, size_t len, size_t *count);
+
 /* Beginnings that a crash left. Under session_lock(). */
 void spool_tidy(int spool_fd);
 

@@ -257,12 +257,13 @@ static int take_text(struct telegram *t, const json_t *message,
 	size_t n = sizeof command - 1;
 	char address[32];
 
-	if (strncmp(text, command, n) != 0 || (text[n] && text[n] != ' '))
-		return to->text(to->arg, text, json_string_length(json_text));
-	if (!to->started)
-		return 0;
 	snprintf(address, sizeof address, "chat:%lld",
 		 (long long)json_integer_value(json_object_get(chat, "id")));
+	if (strncmp(text, command, n) != 0 || (text[n] && text[n] != ' '))
+		return to->text(to->arg, address, text,
+				json_string_length(json_text));
+	if (!to->started)
+		return 0;
 	return to->started(to->arg, text[n] ? text + n + 1 : "", address);
 }
 

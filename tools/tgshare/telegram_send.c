@@ -175,6 +175,15 @@ static json_t *chat_json(const char *chat)
 	return *chat && !*rest ? json_integer(number) : json_string(chat);
 }
 
+static int add_button(json_t *params, const struct transport_message *m)
+{
+	json_t *keyboard = json_pack("{s:[[{s:s, s:s}]]}", "inline_keyboard",
+				     "text", m->button, "url", m->button_url);
+
+	return keyboard ? json_object_set_new(params, "reply_markup", keyboard)
+			: -1;
+}
+
 static int start_text(struct parcel *p, const struct bot_callback *cb)
 {
 	const struct transport_message *m = &p->message;
@@ -183,6 +192,10 @@ static int start_text(struct parcel *p, const struct bot_callback *cb)
 			  "text", (const char *)m->text, m->text_len,
 			  "link_preview_options", "is_disabled", 1);
 
+	if (params && m->button && add_button(params, m)) {
+		json_decref(params);
+		params = NULL;
+	}
 	return params ? bot_api_call(p->t->api, "sendMessage", params, 0, cb)
 		      : -ENOMEM;
 }

@@ -21,6 +21,8 @@ struct transport_message {
 	const uint8_t *text; /* an envelope as text and words around it, UTF-8;
 				or NULL */
 	size_t text_len;
+	/* a button below the text, or NULL: its words, and where it leads */
+	const char *button, *button_url;
 	int fd; /* a document's bytes: len of them from offset on; or -1 */
 	uint64_t offset, len;
 	/* of the document: letters, digits, "-", "_" and "."; it names the
@@ -39,7 +41,8 @@ struct transport_message {
 
 /* What arrives. Return 0 once it is durable, else it will come again. */
 struct transport_receiver {
-	int (*text)(void *arg, const char *text, size_t len);
+	/* from: the same for what the same person writes; "" unknown */
+	int (*text)(void *arg, const char *from, const char *text, size_t len);
 	/* fd: the document's bytes, positioned at its beginning */
 	int (*document)(void *arg, int fd, uint64_t len, const char *filename);
 	void *arg;

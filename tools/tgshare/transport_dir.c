@@ -24,6 +24,7 @@ enum {
 	ID_TEXT_LEN = 2 * TRANSPORT_ID_LEN,
 	NAME_LEN_MAX = 200,
 	REASON_MAX = 512,
+	STALE_S = 86400,
 };
 
 static const char temp_prefix[] = ".tmp-", text_suffix[] = ".txt";
@@ -283,7 +284,7 @@ static int take_text(const struct transport_receiver *r, int fd, size_t len)
 	if (!text)
 		return -ENOMEM;
 	err = xio_pread(fd, text, len, 0);
-	return err ? err : r->text(r->arg, text, len);
+	return err ? err : r->text(r->arg, "", text, len);
 }
 
 /* 0: it may go. */
@@ -307,6 +308,17 @@ static int take_one(struct dir_transport *d, const struct transport_receiver *r,
 	return st.st_size > TEXT_MAX ? 0 : take_text(r, fd, (size_t)st.st_size);
 }
 
+/* What a sender began and was killed over. */
+static void drop_stale(const struct dir_transport *d, const char *name)
+{
+	struct stat st;
+
+	if (strncmp(name, temp_prefix, strlen(temp_prefix)) == 0 &&
+	    fstatat(d->box_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_mtim.tv_sec + STALE_S < time(NULL))
+		unlinkat(d->box_fd, name, 0);
+}
+
 static int receive_all(struct dir_transport *d,
 		       const struct transport_receiver *r, bool *any)
 {
@@ -324,6 +336,7 @@ static int receive_all(struct dir_transport *d,
 		return err;
 	}
 	while ((entry = readdir(dir))) {
+		drop_stale(d, entry->d_name);
 		if (!good_name(entry->d_name) || take_one(d, r, entry->d_name))
 			continue;
 		if (unlinkat(d->box_fd, entry->d_name, 0) == 0)

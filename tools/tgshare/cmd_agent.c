@@ -1,0 +1,226 @@
+#include "cmd.h"
+#include "report.h"
+#include "round.h"
+#include "when.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+const char cmd_agent_help[] =
+	"Usage: tgshare agent [--vault MOUNT]\n"
+	"\n"
+	"What 'tgshare receive' does, for ever. One for each vault.\n"
+	"  --vault MOUNT  which mounted vault, if there are several\n"
+	"  --help         this text\n";
+
+enum {
+	COLLECT_MS = 1000,
+	RETRY_FIRST_S = 30,
+	RETRY_MAX_S = 900,
+	/* not only when there is news: clocks are set, cards expire */
+	WORK_EVERY_S = 3600,
+};
+
+static volatile sig_atomic_t stopped;
+
+static void note_stop(int signo)
+{
+	(void)signo;
+	stopped = 1;
+}
+
+/* Blocked but where it waits, so that none is missed. */
+static void watch_signals(void)
+{
+	struct sigaction note = {.sa_handler = note_stop};
+	sigset_t block;
+
+	sigemptyset(&block);
+	sigaddset(&block, SIGTERM);
+	sigaddset(&block, SIGINT);
+	sigprocmask(SIG_BLOCK, &block, NULL);
+	sigaction(SIGTERM, &note, NULL);
+	sigaction(SIGINT, &note, NULL);
+}
+
+static void wait_s(uint64_t seconds)
+{
+	const struct timespec timeout = {.tv_sec = (time_t)seconds};
+	sigset_t none;
+
+	sigemptyset(&none);
+	ppoll(NULL, 0, &timeout, &none);
+}
+
+static int be_the_only_agent(const struct session *s, int *fd)
+{
+	*fd = openat(s->copies_fd, "agent.lock",
+		     O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) == 0)
+		return CMD_OK;
+	if (*fd >= 0 && errno == EWOULDBLOCK)
+		return report_as(CMD_FAILED,
+				 "an agent works for the vault on '%s' already",
+				 s->m.info.mountpoint);
+	return report_as(CMD_FAILED, "cannot lock '%s/.frondfs/outbox': %s",
+			 s->m.info.backing, strerror(errno));
+}
+
+/* When to try again what failed: less and less often. */
+struct retry {
+	uint64_t wait_s;
+};
+
+static void retry_later(struct retry *r)
+{
+	if (r->wait_s == 0)
+		r->wait_s = RETRY_FIRST_S;
+	else if (r->wait_s < RETRY_MAX_S)
+		r->wait_s *= 2;
+}
+
+struct agent {
+	struct session *s;
+	struct retry transport, delivery;
+	uint64_t work_s; /* when there is something to do at the latest */
+	off_t log_len;	 /* of the vault's log, as it was last seen */
+};
+
+/*
+ * The mount notes in the vault's log what happens there. Looking at the file
+ * itself leaves the mount alone, which may be waiting to be idle.
+ */
+static bool log_has_grown(struct agent *a)
+{
+	struct stat st;
+
+	if (fstatat(a->s->copies_fd, "../log", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	bool grown = st.st_size != a->log_len;
+
+	a->log_len = st.st_size;
+	return grown;
+}
+
+static int work(struct agent *a)
+{
+	struct round_result result = {0};
+	uint64_t now = when_now_s();
+	int status = session_wake(a->s);
+
+	if (!status)
+		status = round_work(a->s, &result);
+	session_rest(a->s);
+	a->work_s = now + WORK_EVERY_S;
+	if (result.delivered.failed || status == CMD_FAILED) {
+		retry_later(&a->delivery);
+		a->work_s = now + a->delivery.wait_s;
+	} else {
+		a->delivery.wait_s = 0;
+		if (result.next_due_s < a->work_s)
+			a->work_s = result.next_due_s;
+	}
+	/* what went wrong was said; only without the vault there is no way */
+	return status == CMD_NO_VAULT ? status : CMD_OK;
+}
+
+/* A folder that was unplugged, a server that is down: it comes back. */
+static int reopen_transport(struct agent *a)
+{
+	struct session *s = a->s;
+	int status;
+
+	if (s->transport)
+		s->transport->ops->free(s->transport);
+	s->transport = NULL;
+	retry_later(&a->transport);
+	wait_s(a->transport.wait_s);
+	if (stopped)
+		return CMD_OK;
+	status = session_wake(s);
+	if (!status && session_need_transport(s))
+		s->transport = NULL;
+	session_rest(s);
+	return status;
+}
+
+/* What comes, and whatever is to be done then. */
+static int serve_once(struct agent *a)
+{
+	size_t arrived = 0;
+	int status = round_collect(a->s, a->work_s ? COLLECT_MS : 0, &arrived);
+
+	session_rest(a->s);
+	if (status == CMD_NO_VAULT)
+		return status;
+	if (status)
+		return reopen_transport(a);
+	a->transport.wait_s = 0;
+	if (stopped)
+		return CMD_OK;
+	/* in any case, so that the next time it is known */
+	bool grown = log_has_grown(a);
+
+	return grown || arrived || when_now_s() >= a->work_s ? work(a) : CMD_OK;
+}
+
+static int serve(struct agent *a)
+{
+	int status = CMD_OK;
+
+	while (!stopped && !status)
+		status = a->s->transport ? serve_once(a) : reopen_transport(a);
+	return status;
+}
+
+static int run(const char *vault)
+{
+	CLEANUP_FD int lock = -1;
+	struct session s;
+	struct agent agent = {.s = &s};
+	int status = session_open(&s, NULL, 0, vault);
+
+	if (!status)
+		status = session_need_transport(&s);
+	if (!status)
+		status = session_open_spool(&s);
+	if (!status)
+		status = be_the_only_agent(&s, &lock);
+	if (!status) {
+		watch_signals();
+		status = serve(&agent);
+	}
+	session_close(&s);
+	return status;
+}
+
+int cmd_agent(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"vault", required_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *vault = NULL;
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		if (c == 'v')
+			vault = optarg;
+		else if (c == 'h')
+			return report_help(cmd_agent_help);
+		else
+			return report_bad_option("agent", c, argv);
+	}
+	if (optind < argc)
+		return report_usage("agent", "agent takes no argument '%s'",
+				    argv[optind]);
+	return run(vault);
+}

@@ -1,0 +1,155 @@
+#include "round.h"
+#include "chats.h"
+#include "intake.h"
+#include "report.h"
+#include "revoke.h"
+#include "spool.h"
+#include "when.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct collecting {
+	struct session *s;
+	size_t arrived;
+	int status; /* of session_wake() */
+	int err;    /* the last thing that was not taken */
+};
+
+/* What is kept in the vault itself needs the mount, which may rest. */
+static int wake(struct collecting *c)
+{
+	if (c->s->m.fd >= 0)
+		return 0;
+	if (!c->status)
+		c->status = session_wake(c->s);
+	if (!c->status)
+		c->status = session_open_spool(c->s);
+	return c->status ? -ENOTCONN : 0;
+}
+
+static int take_text(void *arg, const char *from, const char *text, size_t len)
+{
+	struct collecting *c = arg;
+	int err = wake(c);
+
+	if (!err)
+		err = spool_pieces(c->s->spool_fd, c->s->pieces_fd, from, text,
+				   len, &c->arrived);
+	if (err)
+		c->err = err;
+	return err;
+}
+
+static int take_document(void *arg, int fd, uint64_t len, const char *filename)
+{
+	struct collecting *c = arg;
+	int err = spool_document(c->s->spool_fd, fd, len, filename);
+
+	if (!err)
+		c->arrived++;
+	else if (err != -EAGAIN)
+		c->err = err;
+	return err;
+}
+
+static int take_greeting(void *arg, const char *word, const char *address)
+{
+	struct collecting *c = arg;
+	int err = wake(c);
+
+	if (!err)
+		err = chats_greeted(c->s, word, address);
+	if (err)
+		c->err = err;
+	return err;
+}
+
+static void tell_lost(void *arg, const char *reason)
+{
+	(void)arg;
+	report("%s; the sender's tgshare will send it again", reason);
+}
+
+int round_collect(struct session *s, int timeout_ms, size_t *arrived)
+{
+	struct collecting c = {.s = s};
+	const struct transport_receiver receiver = {.text = take_text,
+						    .document = take_document,
+						    .started = take_greeting,
+						    .lost = tell_lost,
+						    .arg = &c};
+	struct transport *t = s->transport;
+	size_t before;
+	int err;
+
+	do {
+		before = c.arrived;
+		err = t->ops->run(t, &receiver, before ? 0 : timeout_ms);
+	} while (!err && c.arrived > before);
+	*arrived += c.arrived;
+	if (c.status)
+		return c.status;
+	if (err)
+		return report_as(CMD_FAILED, "%s", t->ops->reason(t));
+	if (c.err)
+		report("something came that cannot be written into '%s': %s; "
+		       "it stays where it is",
+		       s->m.info.backing, strerror(-c.err));
+	return CMD_OK;
+}
+
+/* UINT64_MAX: nothing is. */
+static uint64_t next_due_s(const struct outbox *o)
+{
+	uint64_t now = when_now_s(), next = UINT64_MAX;
+
+	for (size_t i = 0; i < o->count; i++) {
+		const struct item *item = o->items[i];
+
+		for (size_t j = 0; j < item->message_count; j++) {
+			uint64_t due = item_message_due_s(
+				item, &item->messages[j], now);
+
+			if (due < next)
+				next = due;
+		}
+	}
+	return next;
+}
+
+static int deliver_all(struct session *s, struct round_result *result)
+{
+	struct outbox o;
+	int err = outbox_load(s, &o);
+
+	if (err)
+		return session_report(s, "read .tgshare/outbox", err);
+	err = deliver_due(s, o.items, o.count, &result->delivered);
+	result->next_due_s = next_due_s(&o);
+	if (!err)
+		err = outbox_tidy(s, &o);
+	outbox_free(&o);
+	return err ? session_report(s, "send what is due", err) : CMD_OK;
+}
+
+int round_work(struct session *s, struct round_result *result)
+{
+	int status = session_lock(s), revoked = CMD_OK;
+
+	if (status)
+		return status;
+	spool_tidy(s->spool_fd);
+	status = intake_scan(s);
+	if (!status)
+		status = intake_log(s, &result->events);
+	/* one that cannot be finished must not keep everything else back */
+	if (!status)
+		revoked = revoke_finish(s);
+	if (!status)
+		status = deliver_all(s, result);
+	session_unlock(s);
+	fflush(stdout);
+	return status ? status : revoked;
+}

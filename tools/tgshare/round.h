@@ -1,0 +1,27 @@
+/*
+ * What receive and agent do again and again: collect what came, have the
+ * mount take it in, acknowledge, send what is due.
+ */
+#ifndef TGSHARE_ROUND_H
+#define TGSHARE_ROUND_H
+
+#include "deliver.h"
+
+/*
+ * Spool everything that is there now, or comes within timeout_ms; *arrived is
+ * increased. Wakes the mount (session_wake()) only where that is needed.
+ * Returns an exit status; CMD_NO_VAULT: the mount is gone.
+ */
+MUST_CHECK int round_collect(struct session *s, int timeout_ms,
+			     size_t *arrived);
+
+struct round_result {
+	struct deliver_result delivered;
+	size_t events;	     /* things that were told */
+	uint64_t next_due_s; /* when something is to be sent again */
+};
+
+/* All the rest, under session_lock(). Returns an exit status. */
+MUST_CHECK int round_work(struct session *s, struct round_result *result);
+
+#endif
