@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, get, put, raises, scale, until
-from share import FAILED, QUEUED, TGSHARE, readable, same_tree
+from share import FAILED, QUEUED, TGSHARE, UNKNOWN, USAGE, readable, same_tree
 from telegram import spooled, town
 
 BAD_DAYS = ["drop", "lost", "reset", "delay", "truncate", "corrupt", "500", "502"]
@@ -237,6 +237,75 @@ def the_token_is_nowhere_outside_the_vault():
                 assert secret not in get(os.path.join(d, name)), name
         bob.receive()
         readable(bob.shared("alice/a"), b"x")
+
+
+def chat_with(api, person, bot):
+    return api.do("inbox", user=person, bot=bot)["messages"]
+
+
+@check(plain=False)
+def people_without_a_vault_keep_shares_and_forward_them():
+    with town("alice", "bob") as (api, alice, bob):
+        users = {n: api.do("add_user", name=n)["id"] for n in ("carol", "dave", "erin")}
+        for name, user in users.items():
+            link = alice.tg("contact", "chat", name, "--link").strip()
+            assert link.startswith("https://t.me/alice_bot?start="), link
+            api.do("start", user=user, bot="alice_bot", payload=link.partition("start=")[2])
+        assert "carol pressed Start" in alice.receive()
+        alice.tg("send", put(alice.path("a"), b"x"), "--to", "carol", status=UNKNOWN,
+                 says="has no card")
+        data = blob(10_000)
+        (set_id, *_), = alice.send(
+            "send", put(alice.path("will"), data), "--to", "bob", "--shares", "3",
+            "--threshold", "3", "--via", "carol,dave,erin", "--note", "Please, when I am gone.")
+        bob.receive()
+        raises(errno.ENOKEY, get, bob.shared("alice/will"))
+        for name, user in users.items():
+            said = chat_with(api, user, "alice_bot")[-1]
+            assert said["text"].startswith("Please, when I am gone.\n\nalice asks you to keep"), \
+                said
+            assert "will" not in said["text"].split("tgshare1.")[0].replace("message", ""), said
+            eq(said["reply_markup"]["inline_keyboard"][0][0]["url"], "https://t.me/bob_bot")
+        # one forwards, one pastes all of it, one pastes it in three pieces
+        carol, dave, erin = users.values()
+        number = chat_with(api, carol, "alice_bot")[-1]["message_id"]
+        api.do("forward", user=carol, **{"from": "alice_bot"}, to="bob_bot",
+               message_id=number, hidden=True)
+        api.do("say", user=dave, to="bob_bot", text="As Alice wished:\n> " +
+               chat_with(api, dave, "alice_bot")[-1]["text"].replace("\n", "\n> ") + "\nDave")
+        assert "2 of 3 shares, waiting for erin" in bob.receive()
+        text = chat_with(api, erin, "alice_bot")[-1]["text"]
+        third = len(text) // 3
+        for piece in text[:third], text[third:2 * third], text[2 * third:]:
+            raises(errno.ENOKEY, get, bob.shared("alice/will"))
+            api.do("say", user=erin, to="bob_bot", text=piece)
+            bob.receive()
+        eq(get(bob.shared("alice/will")), data)
+        alice.receive()
+        eq(alice.given(set_id)["state"], "opened")
+        # what has done its work is deleted where it was carried
+        for user in users.values():
+            assert not [m for m in chat_with(api, user, "alice_bot")
+                        if "tgshare1." in m.get("text", "")]
+
+
+@check(plain=False)
+def a_link_is_good_for_one_person_once():
+    with town("alice") as (api, alice):
+        link = alice.tg("contact", "chat", "carol", "--link").strip().partition("start=")[2]
+        carol, mallory = (api.do("add_user", name=n)["id"] for n in ("Carol", "Mallory"))
+        api.do("start", user=mallory, bot="alice_bot", payload="no-such-word")
+        eq(alice.receive(), "")
+        api.do("start", user=carol, bot="alice_bot", payload=link)
+        alice.receive()
+        api.do("start", user=mallory, bot="alice_bot", payload=link)
+        alice.receive()
+        assert str(carol) in alice.tg("contact", "show", "carol")
+        alice.tg("contact", "chat", "dave", "12345", says="can be written to")
+        assert "12345" in alice.tg("contact", "list")
+        alice.tg("contact", "chat", "dave", "12x", status=USAGE, says="number of a chat")
+        alice.tg("contact", "remove", "dave")
+        assert "dave" not in alice.tg("contact", "list")
 
 
 frond.main()
