@@ -112,9 +112,9 @@ static bool is_same_inode(const struct place *place, const struct statx *stx)
 static int locate_at(struct inbox *in, const struct place *place,
 		     const char *path, struct spot *s)
 {
-	struct vtree_dir root, dir;
+	struct vtree_dir root, dir = {.fd = -1};
 	uint8_t id[FILE_ID_LEN];
-	const char *last;
+	const char *last = path;
 	int err = vtree_open_dir(in->vault, "", false, 0, &root);
 
 	if (err)
@@ -280,10 +280,10 @@ int inbox_locate_(struct inbox *in, struct parcel *p, uint32_t entry,
 	if (in->vain_hunts >= VAIN_HUNTS_MAX)
 		return -ENOENT;
 	err = hunt(in, place, s);
-	if (!err)
-		follow(in, p, entry, s->path);
-	else
+	if (err)
 		in->vain_hunts++;
+	else if (s->path)
+		follow(in, p, entry, s->path);
 	return err;
 }
 
@@ -291,7 +291,7 @@ int inbox_locate_(struct inbox *in, struct parcel *p, uint32_t entry,
 static int look_at(struct inbox *in, struct parcel *p, uint32_t entry)
 {
 	struct place *place = inbox_place_of_(p, entry);
-	struct spot s;
+	struct spot s = {.is_file = false};
 	int err;
 
 	if (place->state != PLACE_STANDS)

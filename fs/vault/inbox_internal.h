@@ -53,20 +53,11 @@ struct parcel {
 	struct identity_public sender;
 	char sender_name[CARD_NAME_MAX + 1]; /* "": no contact */
 	uint64_t first_seen_s, expires_s;
-	unsigned seen; /* generation in which its record was read */
-	bool recorded; /* there is a .set or .grant of it */
-	bool numbered; /* base is the numbered entry of an unknown sender */
-	atomic_bool revoked;
-	bool damaged; /* the shares do not make the secret */
-	bool checked; /* they do */
-	bool granted;
-	atomic_bool dirty; /* the record is older */
 
 	struct manifest *m;
 	uint8_t manifest_hash[SPOOL_HASH_LEN]; /* zeros: not in the spool */
 	struct held *held;
 	size_t held_count;
-	uint16_t have_mask;
 	uint64_t content_have, content_need;
 
 	char *base; /* plain path of the file or folder; NULL: not placed */
@@ -74,12 +65,22 @@ struct parcel {
 	size_t place_count;
 
 	uint8_t *secret;       /* granted: secret_alloc */
-	bool attached_now;     /* its vault was found there at the last scan */
 	char *attached;	       /* the sender's backing directory, or NULL */
 	uint64_t search_ms;    /* atomic use: when it was searched last */
-	uint8_t custody;       /* a share's index: for somebody else */
 	struct card *for_whom; /* custody */
-	bool released;	       /* by inbox_released: to be dropped */
+
+	unsigned seen; /* generation in which its record was read */
+	uint16_t have_mask;
+	bool recorded; /* there is a .set or .grant of it */
+	bool numbered; /* base is the numbered entry of an unknown sender */
+	atomic_bool revoked;
+	bool damaged; /* the shares do not make the secret */
+	bool checked; /* they do */
+	bool granted;
+	atomic_bool dirty;    /* the record is older */
+	bool attached_now;    /* its vault was found there at the last scan */
+	uint8_t custody;      /* a share's index: for somebody else */
+	atomic_bool released; /* by inbox_released: to be dropped */
 };
 
 /* A part in the spool. */
