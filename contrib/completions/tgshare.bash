@@ -53,7 +53,7 @@ _tgshare() {
 		compopt -o nospace
 		return
 		;;
-	-o | --output)
+	-o | --output | --bot-token-file)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -63,7 +63,8 @@ _tgshare() {
 			14 15 16" -- "$cur")
 		return
 		;;
-	--name | --note | --expires | --wait | --fingerprint) return ;;
+	--name | --note | --expires | --wait | --fingerprint | --api-base | \
+		--part-size) return ;;
 	esac
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
@@ -71,9 +72,9 @@ _tgshare() {
 		return
 	fi
 	case $command in
-	setup) options="--name --transport" ;;
+	setup) options="--name --transport --bot-token-file --api-base --part-size" ;;
 	card) options="--qr" ;;
-	contact) options="--fingerprint" ;;
+	contact) options="--fingerprint --link" ;;
 	send) options="--to --shares --threshold --via --no-content --expires
 		--note" ;;
 	grant) options="--to --shares --threshold --via --expires" ;;
@@ -96,7 +97,7 @@ _tgshare() {
 	contact)
 		if ((COMP_CWORD == 2)); then
 			mapfile -t COMPREPLY < <(compgen -W \
-				"add list show verify remove" -- "$cur")
+				"add list show verify chat remove" -- "$cur")
 		elif ((COMP_CWORD == 3)); then
 			_tgshare_names one
 		else

@@ -46,7 +46,7 @@ complete -c tgshare -l help -d 'Show help'
 complete -c tgshare -n "not $none" -l vault -x -a '(__tgshare_mounts)' -d 'Which vault'
 
 complete -c tgshare -n '__fish_seen_subcommand_from help' -a "$commands"
-complete -c tgshare -n '__fish_seen_subcommand_from contact' -a 'add list show verify remove (__tgshare_names)'
+complete -c tgshare -n '__fish_seen_subcommand_from contact' -a 'add list show verify chat remove (__tgshare_names)'
 complete -c tgshare -n '__fish_seen_subcommand_from contact' -l fingerprint -x -d 'What they read out'
 complete -c tgshare -n '__fish_seen_subcommand_from send grant revoke export import split combine' -F
 complete -c tgshare -n '__fish_seen_subcommand_from setup' -l name -x -d 'What your card says'
@@ -66,3 +66,7 @@ complete -c tgshare -n '__fish_seen_subcommand_from status log' -l json -d 'As J
 complete -c tgshare -n '__fish_seen_subcommand_from log' -l verify -d 'Check it'
 complete -c tgshare -n '__fish_seen_subcommand_from revoke' -l from -x -a '(__tgshare_names)' -d 'Only from'
 complete -c tgshare -n '__fish_seen_subcommand_from export combine' -s o -rF -d 'Into which file'
+complete -c tgshare -n '__fish_seen_subcommand_from setup' -l bot-token-file -rF -d 'From @BotFather'
+complete -c tgshare -n '__fish_seen_subcommand_from setup' -l api-base -x -d 'Another Bot API server'
+complete -c tgshare -n '__fish_seen_subcommand_from setup' -l part-size -x -d 'MiB of a document'
+complete -c tgshare -n '__fish_seen_subcommand_from contact' -l link -d 'A link to press Start'
