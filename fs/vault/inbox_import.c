@@ -141,6 +141,8 @@ static int make_new(struct inbox *in, struct parcel *p, uint32_t entry,
 	if (err)
 		return err;
 	err = sealed_import(e->file_id, key, e->size, &from, f, &progress);
+	if (!err && !p->m->folder)
+		inbox_keep_note_(in, p, vfile_fd(f), p->places[entry].id);
 	if (!err)
 		err = finish_file(in, f, e);
 	vfile_close(f);

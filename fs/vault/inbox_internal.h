@@ -284,6 +284,9 @@ MUST_CHECK int inbox_entry_key_(const struct manifest_entry *e,
 /* inbox_place.c: placeholders and stubs */
 MUST_CHECK int inbox_place_(struct inbox *in, struct parcel *p);
 /* An entry of a placed folder whose placeholder is gone gets another. */
+/* The sender's note becomes the comment of what it came with. */
+void inbox_keep_note_(const struct inbox *in, const struct parcel *p, int fd,
+		      const uint8_t owner[static FILE_ID_LEN]);
 MUST_CHECK int inbox_place_again_(struct inbox *in, struct parcel *p,
 				  uint32_t entry);
 /* A numbered entry whose sender is known now goes. */

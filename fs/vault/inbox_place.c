@@ -5,7 +5,9 @@
  * and known, or it is not there.
  */
 #include "inbox_internal.h"
+#include "log.h"
 #include "sealed.h"
+#include "vxattr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +15,8 @@
 #include <string.h>
 
 #define STAGE ".stage"
+/* where file managers look for comments (freedesktop.org) */
+#define NOTE_ATTRIBUTE "user.xdg.comment"
 
 enum { CHOICES_MAX = 100000 };
 #define NUMBERED_SIZE_MAX (UINT64_C(1) << 40)
@@ -107,6 +111,18 @@ static int put_entry(struct inbox *in, struct parcel *p,
 	return err;
 }
 
+/* Best effort: some file systems have no attributes. */
+void inbox_keep_note_(const struct inbox *in, const struct parcel *p, int fd,
+		      const uint8_t owner[static FILE_ID_LEN])
+{
+	const char *note = p->m->note;
+
+	if (note[0] && vxattr_set(in->vault, fd, owner, NOTE_ATTRIBUTE, note,
+				  strlen(note), 0))
+		log_notice("the note of \"%s\" cannot be kept with it",
+			   p->m->name);
+}
+
 /* Make the folder aside with everything in it. */
 static int stage_folder(struct inbox *in, struct parcel *p,
 			const struct vtree_dir *parent,
@@ -121,6 +137,8 @@ static int stage_folder(struct inbox *in, struct parcel *p,
 		err = vdir_read_id(folder.fd, folder.id);
 	if (!err)
 		err = vtree_own(in->vault, folder.fd);
+	if (!err)
+		inbox_keep_note_(in, p, folder.fd, folder.id);
 	for (size_t i = 0; i < p->place_count && !err; i++) {
 		err = inbox_stopped_(in)
 			      ? -EINTR

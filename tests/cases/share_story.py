@@ -79,6 +79,7 @@ def the_story():
         eq(get(theirs), data)
         eq(os.stat(theirs).st_mtime_ns, 1_600_000_000_123_456_789)
         raises(OSError(errno.ENODATA, "").errno, os.getxattr, theirs, "user.frondfs.share")
+        eq(os.getxattr(theirs, "user.xdg.comment"), b"As promised.")
         with open(theirs, "ab") as f:
             f.write(b"mine now")
         eq(get(theirs), data + b"mine now")
