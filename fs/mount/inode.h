@@ -89,9 +89,9 @@ bool inode_is(const struct inode *i, const struct statx *stx);
 struct inode *inode_enter(struct inode_table *t, struct inode *parent,
 			  const char *entry, const struct statx *stx);
 /* The same for a file whose content lies elsewhere; *grant is copied. */
-struct inode *inode_enter_granted(struct inode_table *t, struct inode *parent,
-				  const char *entry,
-				  const struct inode_grant *grant);
+__attribute__((nonnull)) struct inode *
+inode_enter_granted(struct inode_table *t, struct inode *parent,
+		    const char *entry, const struct inode_grant *grant);
 /* The kernel forgets n references. Frees what nobody refers to. */
 void inode_forget(struct inode_table *t, struct inode *i, uint64_t n);
 /* Our own references. */

@@ -51,7 +51,7 @@ static int collect_steps(struct inode_table *t, struct inode *i,
 	s->v = calloc(n + 1, sizeof *s->v);
 	if (!err && !s->v)
 		err = -ENOMEM;
-	for (; !err && s->count < n; i = i->links->parent) {
+	for (; !err && i && s->count < n; i = i->links->parent) {
 		struct step *step = &s->v[s->count++];
 
 		step->dir = i->links->parent;
