@@ -7,6 +7,7 @@
 #   cases     tests/cases on real mounts
 #   clang     the same build with clang; unit tests
 #   format    clang-format, and scripts that parse
+#   tidy      clang-tidy over fs/ and tools/
 #   asan      address and undefined-behaviour sanitizers: units and cases
 #   tsan      thread sanitizer: units and the cases with many threads
 #   fuzz      every fuzz target for a few seconds
@@ -17,7 +18,7 @@
 # The last line is the count; the exit status is 0 when nothing failed.
 set -u
 
-all_stages="packages dev cases clang format asan tsan fuzz install"
+all_stages="packages dev cases clang format tidy asan tsan fuzz install"
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
 jobs=${JOBS:-$(nproc)}
@@ -135,6 +136,7 @@ units() {
 run_case() {
 	local path=$1 log=$2 began=$SECONDS
 	shift 2
+	[ -e build/npm/wanted ] && set -- "FROND_NPM=$root/build/npm" "$@"
 	"${as_root[@]}" env "TMPDIR=$tmp" "CI=${CI:-}" "$@" "${fixed[@]}" \
 		timeout -k 30 900 "$path" >"$log" 2>&1 </dev/null
 	echo "=== $? $((SECONDS - began))" >>"$log"
@@ -202,8 +204,26 @@ sanitizer_reports() {
 	done
 }
 
+# What the cases need from npm, once for all of them; alone, they fetch it
+# themselves.
+npm_packages() {
+	local wanted
+	wanted=$(grep -hoE '"[a-z][a-z0-9-]*@[0-9][0-9.]*"' tests/cases/*.py |
+		tr -d '"' | sort -u | tr '\n' ' ')
+	[ "$(cat build/npm/wanted 2>/dev/null)" = "$wanted" ] && return
+	mkdir -p build/npm && rm -f build/npm/wanted
+	# shellcheck disable=SC2086  # words are packages
+	if npm install --silent --no-audit --no-fund --prefix build/npm $wanted \
+		>"$logs/npm.log" 2>&1; then
+		echo "$wanted" >build/npm/wanted
+	else
+		echo "  npm install failed (whole log: $logs/npm.log)"
+	fi
+}
+
 stage_packages() {
 	contrib/install-deps.sh build recover test || return 1
+	npm_packages
 	if [ ! -e /dev/fuse ]; then
 		"${as_root[@]}" modprobe fuse 2>/dev/null ||
 			"${as_root[@]}" mknod -m 666 /dev/fuse c 10 229 2>/dev/null
@@ -249,6 +269,19 @@ for path in sys.argv[1:]:
 	else
 		fail "scripts that do not parse"
 	fi
+}
+
+stage_tidy() {
+	local log=$logs/tidy.log bad
+	[ -e build/clang/compile_commands.json ] || build clang || return 0
+	if run-clang-tidy -quiet -j "$jobs" -p build/clang "^$root/(fs|tools)/.*\.c\$" \
+		>"$log" 2>&1; then
+		passed=$((passed + 1))
+		return
+	fi
+	bad=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '(error|warning): ' | sort -u)
+	echo "$bad" | head -n 40
+	fail "clang-tidy: $(echo "$bad" | wc -l) findings (whole log: $log)"
 }
 
 stage_asan() {
