@@ -5,6 +5,8 @@
  */
 #include "telegram.h"
 
+#include "xio.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,6 +31,7 @@ struct arrival {
 	uint64_t len;
 	int fd;
 	bool under_way;
+	bool complete, given_up; /* to be handed over when somebody listens */
 	unsigned tries, bad; /* bad: tries that did not just fail on the way */
 	int64_t not_before_ms;
 };
@@ -99,13 +102,10 @@ static int start_poll(struct telegram *t, unsigned timeout_s)
 
 static void give_up_document(struct arrival *a, const char *why)
 {
-	struct telegram *t = a->t;
-
-	snprintf(t->reason, sizeof t->reason,
-		 "the document '%s' could not be fetched: %s", a->filename,
-		 why);
-	arrival_free(TAKE_PTR(t->arrival));
-	step(t);
+	snprintf(a->t->reason, sizeof a->t->reason,
+		 "the document '%s' cannot be fetched and is given up: %s",
+		 a->filename, why);
+	a->given_up = true;
 }
 
 static void retry_document(struct arrival *a, const struct bot_reply *r)
@@ -137,32 +137,13 @@ static void file_failed(struct arrival *a, const struct bot_reply *r)
 static void fetched(void *arg, const struct bot_reply *r)
 {
 	struct arrival *a = arg;
-	struct telegram *t = a->t;
-	const struct transport_receiver *to = t->receiver;
-	int err;
 
 	a->under_way = false;
-	t->heard = true;
-	if (!r->wrote_all) {
+	a->t->heard = true;
+	if (r->wrote_all)
+		a->complete = true;
+	else
 		file_failed(a, r);
-		return;
-	}
-	if (lseek(a->fd, 0, SEEK_SET) < 0) {
-		t->receive_err = -errno;
-		return;
-	}
-	err = to->document(to->arg, a->fd, a->len, a->filename);
-	/* named by its content, and it is not that: wrong on the way */
-	if ((err == -EBADMSG || err == -EAGAIN) && ++a->bad < BAD_TRIES) {
-		retry_document(a, r);
-		return;
-	}
-	if (err && err != -EBADMSG && err != -EAGAIN) {
-		t->receive_err = err;
-		return;
-	}
-	arrival_free(TAKE_PTR(t->arrival));
-	step(t);
 }
 
 static void located(void *arg, const struct bot_reply *r)
@@ -181,12 +162,26 @@ static void located(void *arg, const struct bot_reply *r)
 		snprintf(a->file_path, sizeof a->file_path, "%s", path);
 }
 
-/* An empty file without a name. */
+/* A file without a name; some file systems know none without a trick. */
+static int open_nameless(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	char name[64];
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd;
+	xio_temp_name("", name, sizeof name - 4);
+	strcat(name, ".tmp"); /* what the spool tidies up */
+	fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		unlinkat(dirfd, name, 0);
+	return fd;
+}
+
 static int fresh_file(struct arrival *a)
 {
 	if (a->fd < 0)
-		a->fd = openat(a->t->temp_dirfd, ".",
-			       O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+		a->fd = open_nameless(a->t->temp_dirfd);
 	if (a->fd < 0 || ftruncate(a->fd, 0) < 0 ||
 	    lseek(a->fd, 0, SEEK_SET) < 0)
 		return -errno;
@@ -285,11 +280,43 @@ static int take_update(struct telegram *t)
 	return err;
 }
 
+/* Somebody listens: what was fetched, or cannot be, is told. */
+static int hand_over(struct telegram *t)
+{
+	const struct transport_receiver *to = t->receiver;
+	struct arrival *a = t->arrival;
+	int err = 0;
+
+	if (a->given_up) {
+		if (to->lost)
+			to->lost(to->arg, t->reason);
+	} else {
+		if (lseek(a->fd, 0, SEEK_SET) < 0)
+			return -errno;
+		err = to->document(to->arg, a->fd, a->len, a->filename);
+	}
+	/* named by its content, and it is not that: wrong on the way */
+	if ((err == -EBADMSG || err == -EAGAIN) && ++a->bad < BAD_TRIES) {
+		const struct bot_reply again = {0};
+
+		a->complete = false;
+		retry_document(a, &again);
+		return 0;
+	}
+	if (err && err != -EBADMSG && err != -EAGAIN)
+		return err;
+	arrival_free(TAKE_PTR(t->arrival));
+	step(t);
+	return 0;
+}
+
 static int work_on_batch(struct telegram *t, int *wait_ms)
 {
 	int64_t now = telegram_now_ms();
 	int err = 0;
 
+	if (t->arrival && (t->arrival->complete || t->arrival->given_up))
+		err = hand_over(t);
 	while (!err && !t->arrival && t->batch_at < json_array_size(t->batch))
 		err = take_update(t);
 	if (!err && t->arrival && !t->arrival->under_way) {
