@@ -1,6 +1,7 @@
 #include "file_cache.h"
 
 #include "granted.h"
+#include "prefetch.h"
 #include "log.h"
 #include "xio.h"
 
@@ -460,6 +461,7 @@ void file_close(struct fs *fs, struct open_handle *h)
 {
 	struct open_file *of = h->file;
 
+	prefetch_leave(fs->prefetch, h);
 	if (h->writes)
 		atomic_fetch_sub(&of->inode->writers, 1);
 	atomic_fetch_sub(&of->inode->opens, 1);

@@ -13,11 +13,16 @@
 #include "fs.h"
 
 struct open_file;
+struct prefetch_stream;
 
 /* One open file of the kernel's: its address tells it from all others. */
 struct open_handle {
 	struct open_file *file;
 	bool writes;
+	/* The lock of fs->prefetch: */
+	uint64_t expected; /* where a reader in order would go on */
+	unsigned run;	   /* requests since it does */
+	struct prefetch_stream *stream;
 	struct open_handle *prev,
 		*next; /* the cache's lock: of the same file */
 };

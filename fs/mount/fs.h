@@ -10,6 +10,7 @@
 struct dir_cache;
 struct file_cache;
 struct lock_table;
+struct prefetch;
 struct sharing;
 struct wire;
 
@@ -29,6 +30,7 @@ struct fs {
 	struct wire *wire;
 	struct lock_table *locks; /* NULL unless shared */
 	struct sharing *sharing;
+	struct prefetch *prefetch; /* NULL: none */
 };
 
 static inline struct fs *fs_of(fuse_req_t req)

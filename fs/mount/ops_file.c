@@ -2,6 +2,7 @@
 #include "file_cache.h"
 #include "granted.h"
 #include "lock.h"
+#include "prefetch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -172,6 +173,8 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	struct workspace *ws = workspace_get();
 	struct iovec iov[WORKSPACE_CHUNKS];
 	uint64_t bad_chunk = VFILE_NO_CHUNK;
+	struct prefetch *prefetch = i->grant ? NULL : fs_of(req)->prefetch;
+	const struct prefetched *ahead = NULL;
 	struct vfile *vf;
 	int count = 0;
 	ssize_t n = ws ? 0 : -ENOMEM;
@@ -182,16 +185,23 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	if (!n)
 		n = file_acquire(fs_of(req), of, false, &vf);
 	if (!n) {
-		n = vfile_read(vf, ws, (uint64_t)offset, size, iov, &count,
-			       &bad_chunk);
+		ahead = prefetch_take(prefetch, handle_of(fi), vf,
+				      (uint64_t)offset, size);
+		if (!ahead)
+			n = vfile_read(vf, ws, (uint64_t)offset, size, iov,
+				       &count, &bad_chunk);
 		file_release(of);
 	}
 	if (n < 0 && i->grant)
 		granted_failed(fs_of(req), i, (int)n);
 	if (n < 0)
 		reply_file_err(req, i, (int)n, bad_chunk);
+	else if (ahead)
+		fuse_reply_iov(req, ahead->iov, ahead->iov_count);
 	else
 		fuse_reply_iov(req, iov, count);
+	if (ahead)
+		prefetch_give_back(prefetch, ahead);
 }
 
 static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,

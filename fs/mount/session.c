@@ -5,6 +5,7 @@
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
+#include "prefetch.h"
 #include "readahead.h"
 #include "sharing.h"
 #include "wire.h"
@@ -232,6 +233,8 @@ static int prepare(struct fs *fs, const char *mountpoint)
 		err = new_tables(fs);
 	if (!err)
 		err = sharing_new(fs, &fs->sharing);
+	if (!err)
+		fs->prefetch = prefetch_new(fs);
 	return err ? err : new_session(fs);
 }
 
@@ -239,6 +242,7 @@ static void fs_fini(struct fs *fs)
 {
 	lock_table_free(fs->locks);
 	sharing_free(fs->sharing);
+	prefetch_free(fs->prefetch);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	dir_cache_free(fs->dirs);

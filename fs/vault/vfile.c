@@ -11,6 +11,18 @@
 
 enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA };
 
+static uint64_t next_generation(void)
+{
+	static _Atomic uint64_t last;
+
+	return ++last;
+}
+
+uint64_t vfile_generation(const struct vfile *f)
+{
+	return f->generation;
+}
+
 int vfile_new_(struct vault *vault, struct vfile **out)
 {
 	struct vfile *f = calloc(1, sizeof *f);
@@ -25,6 +37,7 @@ int vfile_new_(struct vault *vault, struct vfile **out)
 		free(f);
 		return -ENFILE;
 	}
+	f->generation = next_generation();
 	rangelock_init(&f->ranges);
 	pthread_mutex_init(&f->marks_lock, NULL);
 	*out = f;
@@ -403,6 +416,8 @@ int vfile_begin_(struct vfile *f, struct range *r, uint64_t first,
 
 	if (!f->changing) {
 		rangelock_acquire(&f->ranges, r, first, last, exclusive);
+		if (exclusive)
+			f->generation = next_generation();
 		return 0;
 	}
 	err = begin_changing(f, r, exclusive, false);

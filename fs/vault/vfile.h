@@ -83,6 +83,12 @@ int vfile_fd(const struct vfile *f);
 const uint8_t *vfile_id(const struct vfile *f);
 /* Plaintext length; in a shared vault, as of the last request. */
 uint64_t vfile_size(const struct vfile *f);
+/*
+ * A number that no other state of any file of this process has had: it is
+ * new whenever a file is opened or changed. What was read after asking for
+ * it is still so while it is the same. Not in a shared vault.
+ */
+uint64_t vfile_generation(const struct vfile *f);
 /* The file's key, to be split; the caller's copy is secret. */
 MUST_CHECK int vfile_key(struct vfile *f, uint8_t key[static FERNET_KEY_LEN]);
 /* BLAKE2b-256 of the header as it was when the file was opened. */

@@ -24,6 +24,8 @@ struct vfile {
 	uint8_t header[HEADER_LEN];
 	/* Changed only by holders of a range that reaches RANGE_END. */
 	_Atomic uint64_t size;
+	/* Changed by holders of an exclusive range, before they write. */
+	_Atomic uint64_t generation;
 	struct rangelock ranges;
 	pthread_mutex_t marks_lock; /* guards the three below */
 	bool holes_known;	    /* the last chunk has been looked at */

@@ -10,7 +10,6 @@ const uint8_t workspace_zeros[CHUNK_SIZE];
 
 enum {
 	TOKENS_BYTES = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN + 64,
-	PLAIN_BYTES = WORKSPACE_CHUNKS * WORKSPACE_PLAIN_STRIDE,
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -24,7 +23,7 @@ static void workspace_free(void *p)
 		return;
 	fernet_ctx_free(ws->fernet);
 	if (ws->plain)
-		sodium_memzero(ws->plain, PLAIN_BYTES);
+		sodium_memzero(ws->plain, ws->plain_bytes);
 	free(ws->plain);
 	free(ws->tokens);
 	sodium_memzero(ws, sizeof *ws);
@@ -37,16 +36,45 @@ static void make_key(void)
 		abort();
 }
 
-static struct workspace *workspace_new(void)
+struct workspace *workspace_keep_new(size_t chunks)
 {
 	struct workspace *ws = calloc(1, sizeof *ws);
 
 	if (!ws)
 		return NULL;
+	ws->plain_bytes = (chunks * WORKSPACE_PLAIN_STRIDE + 63) / 64 * 64;
+	ws->plain = aligned_alloc(64, ws->plain_bytes);
+	if (!ws->plain) {
+		free(ws);
+		return NULL;
+	}
+	return ws;
+}
+
+void workspace_lend(struct workspace *own, struct workspace *keep)
+{
+	keep->fernet = own->fernet;
+	keep->tokens = own->tokens;
+}
+
+void workspace_keep_free(struct workspace *keep)
+{
+	if (!keep)
+		return;
+	keep->fernet = NULL;
+	keep->tokens = NULL;
+	workspace_free(keep);
+}
+
+static struct workspace *workspace_new(void)
+{
+	struct workspace *ws = workspace_keep_new(WORKSPACE_CHUNKS);
+
+	if (!ws)
+		return NULL;
 	ws->fernet = fernet_ctx_new();
 	ws->tokens = aligned_alloc(64, (TOKENS_BYTES + 63) / 64 * 64);
-	ws->plain = aligned_alloc(64, (PLAIN_BYTES + 63) / 64 * 64);
-	if (!ws->fernet || !ws->tokens || !ws->plain) {
+	if (!ws->fernet || !ws->tokens) {
 		workspace_free(ws);
 		return NULL;
 	}

@@ -19,6 +19,7 @@ struct workspace {
 	struct fernet_ctx *fernet;
 	uint8_t *tokens; /* WORKSPACE_CHUNKS tokens and a last one's padding */
 	uint8_t *plain;	 /* WORKSPACE_CHUNKS slots of WORKSPACE_PLAIN_STRIDE */
+	size_t plain_bytes;
 	uint8_t tags[WORKSPACE_CHUNKS][CHUNK_TAG_LEN];
 	struct fernet_seal_job seal[WORKSPACE_CHUNKS];
 	struct fernet_open_job open[WORKSPACE_CHUNKS];
@@ -29,6 +30,14 @@ struct workspace {
 
 /* The calling thread's; NULL when memory is short. */
 MUST_CHECK struct workspace *workspace_get(void);
+
+/*
+ * One that keeps what was read: it has room for the plaintext of so many
+ * chunks and nothing else, and another lends it the rest for each read.
+ */
+MUST_CHECK struct workspace *workspace_keep_new(size_t chunks);
+void workspace_keep_free(struct workspace *keep);
+void workspace_lend(struct workspace *own, struct workspace *keep);
 
 /*
  * Prepare the i-th token of a run, of len bytes of plain with this tag in
