@@ -328,6 +328,28 @@ def words_alone_open_the_backing_file():
     eq(plain, data)
 
 
+@check(plain=False)
+def the_page_about_paper_is_right():
+    page = get(os.path.join(frond.ROOT, "docs/PAPER.md")).decode()
+    program, = re.findall("```python\n(.*?)```", page, re.S)
+    with crowd("alice") as (alice,):
+        data = bytearray(blob(30001))
+        data[8192:16384] = bytes(8192)
+        path = put(alice.path("heirloom"), b"")
+        with open(path, "wb") as f:  # with a hole where there are zeros
+            f.write(data[:8192])
+            f.seek(16384)
+            f.write(data[16384:])
+        shares = tg("split", path, "--shares", "3", "--threshold", "2")[0].splitlines()
+        backing = os.fsdecode(alice.mount.backing(path))
+        os.sync()
+    words, key, out = fresh("words"), fresh("key"), fresh("out")
+    put(words, "\n".join(shares[:2]).encode())
+    tg("combine", "-o", key, words)
+    frond.run("/usr/bin/python3", "-c", program, key, backing, out)
+    eq(get(out), bytes(data))
+
+
 def post_of(*everybody):
     return sorted(os.path.relpath(os.path.join(d, n), everybody[0].post)
                   for d, _, files in os.walk(everybody[0].post) for n in files)
