@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -74,20 +75,43 @@ static bool held_exclusively(const char *backing)
 	       probe.l_type != F_UNLCK;
 }
 
+/* What the table of mounts calls it: the backing directory, unless fsname=. */
+static void source_of(const char *point, char backing[static PATH_MAX])
+{
+	CLEANUP_FREE char *real = realpath(point, NULL);
+	FILE *table = setmntent("/proc/self/mounts", "re");
+	const struct mntent *m;
+
+	while (table && real && (m = getmntent(table)))
+		if (strcmp(m->mnt_dir, real) == 0 && m->mnt_fsname[0] == '/')
+			snprintf(backing, PATH_MAX, "%s", m->mnt_fsname);
+	if (table)
+		endmntent(table);
+}
+
+/* "" when nothing tells. Of somebody else's mount root only sees its name. */
+static void find_backing(const char *point, char backing[static PATH_MAX])
+{
+	ssize_t len =
+		getxattr(point, "user.frondfs.backing", backing, PATH_MAX - 1);
+
+	backing[len > 0 ? len : 0] = '\0';
+	if (len <= 0)
+		source_of(point, backing);
+}
+
 static int umount_and_wait(const char *point)
 {
 	char backing[PATH_MAX];
-	ssize_t len = getxattr(point, "user.frondfs.backing", backing,
-			       sizeof backing - 1);
 	bool exclusive;
 	int err;
 
-	backing[len > 0 ? len : 0] = '\0';
-	exclusive = len > 0 && held_exclusively(backing);
+	find_backing(point, backing);
+	exclusive = backing[0] && held_exclusively(backing);
 	err = mount_umount(point);
 	if (err)
 		return report_umount(err, point);
-	if (len <= 0)
+	if (!backing[0])
 		return CMD_OK;
 	err = vault_wait_unlocked(backing, exclusive ? AT_REST_TIMEOUT_MS
 						     : SHARED_TIMEOUT_MS);
