@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,6 +90,37 @@ static bool base_ok(const char *base)
 	       (strncmp(base, "https://", 8) == 0 || is_local(base));
 }
 
+/* libcurl copies the URL again and again: what it gives up is wiped. */
+static void wipe_free(void *p)
+{
+	if (p)
+		sodium_memzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void *wipe_realloc(void *p, size_t size)
+{
+	size_t before = p ? malloc_usable_size(p) : 0;
+	void *larger = malloc(size);
+
+	if (!larger)
+		return NULL;
+	if (p)
+		memcpy(larger, p, before < size ? before : size);
+	wipe_free(p);
+	return larger;
+}
+
+static int start_libcurl(void)
+{
+	/* libcurl would write the keys of all connections there */
+	unsetenv("SSLKEYLOGFILE");
+	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_free,
+				    wipe_realloc, strdup, calloc) == CURLE_OK
+		       ? 0
+		       : -ENOMEM;
+}
+
 int bot_api_new(const char *base, const char *token, struct bot_api **out)
 {
 	struct bot_api *api;
@@ -98,7 +130,7 @@ int bot_api_new(const char *base, const char *token, struct bot_api **out)
 		return -EINVAL;
 	if (!base_ok(base))
 		return -EPROTO;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (start_libcurl())
 		return -ENOMEM;
 	api = calloc(1, sizeof *api);
 	if (!api)

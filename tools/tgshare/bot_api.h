@@ -1,8 +1,9 @@
 /*
  * Requests to a Telegram Bot API server, many at a time, over one curl multi
  * handle. The bot token stands in every URL: it is kept in locked memory and
- * never printed; what libcurl copies of it goes with the process, which makes
- * no core dumps. Single-threaded.
+ * never printed; what libcurl copies of it is wiped when it lets go of it, and
+ * the process makes no core dumps. SSLKEYLOGFILE is taken out of the
+ * environment. Single-threaded.
  */
 #ifndef TGSHARE_BOT_API_H
 #define TGSHARE_BOT_API_H

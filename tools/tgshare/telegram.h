@@ -48,13 +48,16 @@ struct telegram {
 	unsigned sending;
 
 	const struct transport_receiver *receiver; /* during run() */
-	json_t *batch;	     /* the updates being worked on, or NULL */
-	size_t batch_at;     /* those before are durable */
-	bool polling, heard; /* heard: an answer came since run() began */
+	json_t *batch;	   /* the updates being worked on, or NULL */
+	size_t batch_at;   /* those before are durable */
+	size_t batch_seen; /* the documents of those before are arrivals */
+	bool polling, poll_waits; /* waits: until there is an update */
+	bool heard;		  /* an answer came since run() began */
+	bool more;		  /* and it had updates: there may be others */
 	int64_t poll_again_ms;
 	unsigned poll_tries;
-	json_int_t offset; /* what the next poll confirms; 0: nothing */
-	struct arrival *arrival;
+	json_int_t offset;	  /* what the next poll confirms; 0: nothing */
+	struct arrival *arrivals; /* in the order of their updates */
 	int receive_err;
 };
 
@@ -76,7 +79,9 @@ bool telegram_idle(const struct transport *t);
 void telegram_drop_parcels(struct telegram *t);
 
 /* telegram_receive.c */
-int telegram_receive_more(struct telegram *t, int timeout_ms, int *wait_ms);
+int telegram_receive_more(struct telegram *t, bool at_once, int *wait_ms);
+/* Is there more to do before run() may return at once? */
+bool telegram_receiving(const struct telegram *t);
 void telegram_drop_arrivals(struct telegram *t);
 
 #endif

@@ -23,15 +23,18 @@ enum {
 /* Larger than any part that a server of one's own takes. */
 #define DOCUMENT_MAX (UINT64_C(2000) << 20)
 
-/* The document being fetched: one at a time, in order. */
+/* A document being fetched: some at a time, taken in in their order. */
 struct arrival {
+	struct arrival *next;
 	struct telegram *t;
+	size_t at; /* of its update in the batch */
 	char file_id[FILE_ID_MAX], filename[FILENAME_MAX_LEN + 1];
 	char file_path[BOT_FILE_PATH_MAX + 1]; /* "" before getFile */
 	uint64_t len;
 	int fd;
 	bool under_way;
-	bool complete, given_up; /* to be handed over when somebody listens */
+	bool complete; /* to be handed over when its turn has come */
+	char lost[TELEGRAM_REASON_MAX]; /* why it is given up; "": it is not */
 	unsigned tries, bad; /* bad: tries that did not just fail on the way */
 	int64_t not_before_ms;
 };
@@ -43,9 +46,19 @@ static void arrival_free(struct arrival *a)
 	free(a);
 }
 
+/* The first one. */
+static void drop_arrival(struct telegram *t)
+{
+	struct arrival *a = t->arrivals;
+
+	t->arrivals = a->next;
+	arrival_free(a);
+}
+
 void telegram_drop_arrivals(struct telegram *t)
 {
-	arrival_free(TAKE_PTR(t->arrival));
+	while (t->arrivals)
+		drop_arrival(t);
 	json_decref(TAKE_PTR(t->batch));
 }
 
@@ -59,35 +72,42 @@ static void step(struct telegram *t)
 	t->batch_at++;
 }
 
+static void take_batch(struct telegram *t, json_t *updates)
+{
+	t->poll_tries = 0;
+	t->heard = true;
+	t->more = json_array_size(updates) > 0;
+	t->batch_at = t->batch_seen = 0;
+	if (t->more)
+		t->batch = json_incref(updates);
+}
+
 static void poll_done(void *arg, const struct bot_reply *r)
 {
 	struct telegram *t = arg;
+	int64_t wait_ms = 1000 * (int64_t)r->retry_after_s;
 	int err;
 
 	t->polling = false;
-	t->heard = true;
 	if (r->error_code == 0 && json_is_array(r->result)) {
-		t->poll_tries = 0;
-		t->batch = json_incref((json_t *)r->result);
-		t->batch_at = 0;
+		take_batch(t, (json_t *)r->result);
 		return;
 	}
 	err = telegram_explain(r, t->username, t->reason);
-	t->poll_tries++;
-	t->poll_again_ms =
-		telegram_now_ms() +
-		(r->retry_after_s ? 1000 * (int64_t)r->retry_after_s
-				  : telegram_backoff_ms(t->poll_tries));
-	if (err != -EAGAIN || t->poll_tries >= TELEGRAM_TRIES)
+	if (wait_ms == 0)
+		wait_ms = telegram_backoff_ms(++t->poll_tries);
+	t->poll_again_ms = telegram_now_ms() + wait_ms;
+	if (err != -EAGAIN || t->poll_tries >= TELEGRAM_TRIES ||
+	    wait_ms > TELEGRAM_PATIENCE_MS)
 		t->receive_err = err;
 }
 
 static int start_poll(struct telegram *t, unsigned timeout_s)
 {
 	const struct bot_callback cb = {.done = poll_done, .arg = t};
-	json_t *params =
-		json_pack("{s:i, s:i, s:[s]}", "timeout", (int)timeout_s,
-			  "limit", UPDATES, "allowed_updates", "message");
+	json_t *params = json_pack(
+		"{s:i, s:i, s:[s, s]}", "timeout", (int)timeout_s, "limit",
+		UPDATES, "allowed_updates", "message", "edited_message");
 
 	if (params && t->offset &&
 	    json_object_set_new(params, "offset", json_integer(t->offset))) {
@@ -97,15 +117,14 @@ static int start_poll(struct telegram *t, unsigned timeout_s)
 	if (!params)
 		return -ENOMEM;
 	t->polling = true;
+	t->poll_waits = timeout_s > 0;
 	return bot_api_call(t->api, "getUpdates", params, timeout_s, &cb);
 }
 
 static void give_up_document(struct arrival *a, const char *why)
 {
-	snprintf(a->t->reason, sizeof a->t->reason,
-		 "the document '%s' cannot be fetched and is given up: %s",
-		 a->filename, why);
-	a->given_up = true;
+	snprintf(a->lost, sizeof a->lost,
+		 "the document '%s' cannot be fetched: %s", a->filename, why);
 }
 
 static void retry_document(struct arrival *a, const struct bot_reply *r)
@@ -120,16 +139,18 @@ static void retry_document(struct arrival *a, const struct bot_reply *r)
 
 static void file_failed(struct arrival *a, const struct bot_reply *r)
 {
-	int err = telegram_explain(r, a->t->username, a->t->reason);
+	struct telegram *t = a->t;
+	int err = telegram_explain(r, t->username, t->reason);
 
 	if (r->io_err && r->io_err != -EFBIG)
-		a->t->receive_err = r->io_err;
-	if (r->error_code == 401)
-		a->t->receive_err = err;
+		t->receive_err = r->io_err;
+	else if (r->error_code == 401)
+		t->receive_err = err;
+	else if (r->io_err != -EFBIG && a->tries < TELEGRAM_TRIES &&
+		 (err == -EAGAIN || r->error_code == 404))
+		retry_document(a, r);
 	else if (err == -EAGAIN && r->io_err != -EFBIG)
-		retry_document(a, r);
-	else if (r->error_code == 404 && ++a->bad < BAD_TRIES)
-		retry_document(a, r);
+		t->receive_err = err; /* it stays where it is */
 	else
 		give_up_document(a, r->description);
 }
@@ -139,10 +160,8 @@ static void fetched(void *arg, const struct bot_reply *r)
 	struct arrival *a = arg;
 
 	a->under_way = false;
-	a->t->heard = true;
-	if (r->wrote_all)
-		a->complete = true;
-	else
+	a->complete = r->wrote_all;
+	if (!r->wrote_all)
 		file_failed(a, r);
 }
 
@@ -153,7 +172,6 @@ static void located(void *arg, const struct bot_reply *r)
 		json_string_value(json_object_get(r->result, "file_path"));
 
 	a->under_way = false;
-	a->t->heard = true;
 	if (r->error_code)
 		file_failed(a, r);
 	else if (!path || strlen(path) > BOT_FILE_PATH_MAX)
@@ -212,130 +230,227 @@ static int start_fetch(struct arrival *a)
 	return err;
 }
 
-/* Begin with a document; one that nobody of ours sent is passed over. */
-static int take_document(struct telegram *t, const json_t *document)
+/* Only what tgshare sends: an envelope, or a part named by its hash. */
+static bool is_ours(const char *name)
 {
+	static const char *const suffixes[] = {".env", ".part"};
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < 2; i++) {
+		size_t n = strlen(suffixes[i]);
+
+		if (len > n && strcmp(name + len - n, suffixes[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static const json_t *message_of(const json_t *update)
+{
+	const json_t *message = json_object_get(update, "message");
+
+	return message ? message : json_object_get(update, "edited_message");
+}
+
+/* Begin with the document of the update at; others are passed over. */
+static int take_document(struct telegram *t, size_t at)
+{
+	const json_t *document = json_object_get(
+		message_of(json_array_get(t->batch, at)), "document");
 	const char *id =
 		json_string_value(json_object_get(document, "file_id"));
 	const char *name =
 		json_string_value(json_object_get(document, "file_name"));
 	json_int_t len =
 		json_integer_value(json_object_get(document, "file_size"));
-	struct arrival *a;
+	struct arrival *a, **end = &t->arrivals;
 
-	if (!id || strlen(id) >= FILE_ID_MAX || !name ||
+	if (!id || strlen(id) >= FILE_ID_MAX || !name || !is_ours(name) ||
 	    strlen(name) > FILENAME_MAX_LEN || len <= 0 ||
-	    (uint64_t)len > DOCUMENT_MAX) {
-		step(t);
+	    (uint64_t)len > DOCUMENT_MAX)
 		return 0;
-	}
 	a = calloc(1, sizeof *a);
 	if (!a)
 		return -ENOMEM;
 	a->t = t;
 	a->fd = -1;
+	a->at = at;
 	a->len = (uint64_t)len;
 	snprintf(a->file_id, sizeof a->file_id, "%s", id);
 	snprintf(a->filename, sizeof a->filename, "%s", name);
-	t->arrival = a;
+	while (*end)
+		end = &(*end)->next;
+	*end = a;
 	return 0;
 }
 
-/* "/start WORD", or a text. */
-static int take_text(struct telegram *t, const json_t *message,
-		     const json_t *json_text)
+static size_t count_arrivals(const struct telegram *t)
 {
-	static const char command[] = "/start";
-	const struct transport_receiver *to = t->receiver;
-	const json_t *chat = json_object_get(message, "chat");
-	const char *text = json_string_value(json_text);
-	size_t n = sizeof command - 1;
-	char address[32];
+	size_t n = 0;
 
-	snprintf(address, sizeof address, "chat:%lld",
-		 (long long)json_integer_value(json_object_get(chat, "id")));
-	if (strncmp(text, command, n) != 0 || (text[n] && text[n] != ' '))
-		return to->text(to->arg, address, text,
-				json_string_length(json_text));
-	if (!to->started)
-		return 0;
-	return to->started(to->arg, text[n] ? text + n + 1 : "", address);
+	for (const struct arrival *a = t->arrivals; a; a = a->next)
+		n++;
+	return n;
 }
 
-/* Take in the next update, unless it has to be fetched first. */
-static int take_update(struct telegram *t)
+/* The documents that come next are on their way while others are taken in. */
+static int look_ahead(struct telegram *t)
 {
-	const json_t *update = json_array_get(t->batch, t->batch_at);
-	const json_t *message = json_object_get(update, "message");
-	const json_t *text = json_object_get(message, "text");
-	const json_t *document = json_object_get(message, "document");
 	int err = 0;
 
-	if (document)
-		return take_document(t, document);
-	if (json_is_string(text))
-		err = take_text(t, message, text);
-	if (!err)
-		step(t);
+	while (!err && t->batch_seen < json_array_size(t->batch) &&
+	       count_arrivals(t) < TELEGRAM_DOWNLOAD_PARALLEL)
+		err = take_document(t, t->batch_seen++);
 	return err;
 }
 
-/* Somebody listens: what was fetched, or cannot be, is told. */
-static int hand_over(struct telegram *t)
+/* "/start WORD" from somebody alone with us, or "/start@ourbot WORD" */
+static const char *greeting_of(const struct telegram *t, const char *text)
+{
+	static const char command[] = "/start";
+	size_t n = sizeof command - 1, name = strlen(t->username);
+
+	if (strncmp(text, command, n) != 0)
+		return NULL;
+	text += n;
+	if (strncasecmp(text, t->username, name) == 0)
+		text += name;
+	if (*text && *text != ' ')
+		return NULL;
+	return *text ? text + 1 : text;
+}
+
+/* A greeting, or words that may have an envelope in them. */
+static int take_text(struct telegram *t, const json_t *message,
+		     const json_t *json_text)
 {
 	const struct transport_receiver *to = t->receiver;
-	struct arrival *a = t->arrival;
+	const json_t *chat = json_object_get(message, "chat"),
+		     *sender = json_object_get(message, "from");
+	const char *type = json_string_value(json_object_get(chat, "type"));
+	const char *text = json_string_value(json_text);
+	const char *word = greeting_of(t, text);
+	long long id = json_integer_value(json_object_get(chat, "id"));
+	char address[32], from[64];
+
+	snprintf(address, sizeof address, "chat:%lld", id);
+	/* several people write to a group */
+	snprintf(from, sizeof from, "%s %lld", address,
+		 (long long)json_integer_value(json_object_get(sender, "id")));
+	if (!word)
+		return to->text(to->arg, from, text,
+				json_string_length(json_text));
+	/* a group is nobody in particular */
+	if (!to->started || !type || strcmp(type, "private") != 0)
+		return 0;
+	return to->started(to->arg, word, address);
+}
+
+/* The words of the next update. */
+static int take_words(struct telegram *t)
+{
+	const json_t *message =
+		message_of(json_array_get(t->batch, t->batch_at));
+	const json_t *text = json_object_get(message, "text");
+
+	if (!text)
+		text = json_object_get(message, "caption");
+	return json_is_string(text) ? take_text(t, message, text) : 0;
+}
+
+/* The next update's document; *done: nothing more of it will come. */
+static int hand_over(struct telegram *t, struct arrival *a, bool *done)
+{
+	const struct transport_receiver *to = t->receiver;
+	const struct bot_reply again = {0};
+	int err;
+
+	*done = a->lost[0];
+	if (*done && to->lost)
+		to->lost(to->arg, a->lost);
+	if (*done || !a->complete)
+		return 0;
+	if (lseek(a->fd, 0, SEEK_SET) < 0)
+		return -errno;
+	err = to->document(to->arg, a->fd, a->len, a->filename);
+	*done = !err;
+	if (err != -EBADMSG && err != -EAGAIN)
+		return err;
+	/* named by its content, and it is not that: wrong on the way */
+	a->complete = false;
+	if (++a->bad < BAD_TRIES)
+		retry_document(a, &again);
+	else
+		give_up_document(a, "what comes is not what was sent");
+	return 0;
+}
+
+/* Take in the next update; *done: it is. */
+static int take_update(struct telegram *t, bool *done)
+{
+	struct arrival *a = t->arrivals;
 	int err = 0;
 
-	if (a->given_up) {
-		if (to->lost)
-			to->lost(to->arg, t->reason);
-	} else {
-		if (lseek(a->fd, 0, SEEK_SET) < 0)
-			return -errno;
-		err = to->document(to->arg, a->fd, a->len, a->filename);
-	}
-	/* named by its content, and it is not that: wrong on the way */
-	if ((err == -EBADMSG || err == -EAGAIN) && ++a->bad < BAD_TRIES) {
-		const struct bot_reply again = {0};
-
-		a->complete = false;
-		retry_document(a, &again);
-		return 0;
-	}
-	if (err && err != -EBADMSG && err != -EAGAIN)
+	*done = true;
+	if (a && a->at == t->batch_at)
+		err = hand_over(t, a, done);
+	if (err || !*done)
 		return err;
-	arrival_free(TAKE_PTR(t->arrival));
+	err = take_words(t);
+	if (err)
+		return err;
+	if (a && a->at == t->batch_at)
+		drop_arrival(t);
 	step(t);
 	return 0;
 }
 
-static int work_on_batch(struct telegram *t, int *wait_ms)
+/* Start what may be; *wait_ms: when to look again at the latest. */
+static int fetch_more(struct telegram *t, int *wait_ms)
 {
 	int64_t now = telegram_now_ms();
 	int err = 0;
 
-	if (t->arrival && (t->arrival->complete || t->arrival->given_up))
-		err = hand_over(t);
-	while (!err && !t->arrival && t->batch_at < json_array_size(t->batch))
-		err = take_update(t);
-	if (!err && t->arrival && !t->arrival->under_way) {
-		int64_t wait = t->arrival->not_before_ms - now;
+	for (struct arrival *a = t->arrivals; a && !err; a = a->next) {
+		int64_t wait = a->not_before_ms - now;
 
+		if (a->under_way || a->complete || a->lost[0])
+			continue;
 		if (wait <= 0)
-			err = start_fetch(t->arrival);
+			err = start_fetch(a);
 		else if (wait < *wait_ms)
 			*wait_ms = (int)wait;
 	}
-	if (!t->arrival && t->batch_at >= json_array_size(t->batch))
+	return err;
+}
+
+static int work_on_batch(struct telegram *t, int *wait_ms)
+{
+	bool done = true;
+	int err = look_ahead(t);
+
+	while (!err && done && t->batch_at < json_array_size(t->batch)) {
+		err = take_update(t, &done);
+		if (!err && done)
+			err = look_ahead(t);
+	}
+	if (!err)
+		err = fetch_more(t, wait_ms);
+	if (t->batch_at >= json_array_size(t->batch))
 		json_decref(TAKE_PTR(t->batch));
 	return err;
 }
 
-int telegram_receive_more(struct telegram *t, int timeout_ms, int *wait_ms)
+bool telegram_receiving(const struct telegram *t)
+{
+	if (t->batch || !t->heard)
+		return true;
+	return t->polling && !t->poll_waits;
+}
+
+int telegram_receive_more(struct telegram *t, bool at_once, int *wait_ms)
 {
 	int64_t now = telegram_now_ms();
-	int seconds = timeout_ms / 1000;
 	int err = t->receive_err;
 
 	t->receive_err = 0;
@@ -343,12 +458,13 @@ int telegram_receive_more(struct telegram *t, int timeout_ms, int *wait_ms)
 		err = work_on_batch(t, wait_ms);
 	if (err || t->batch || t->polling)
 		return err;
+	if (at_once && t->heard && !t->more)
+		return 0;
 	if (t->poll_again_ms > now) {
 		if (t->poll_again_ms - now < *wait_ms)
 			*wait_ms = (int)(t->poll_again_ms - now);
 		return 0;
 	}
-	if (seconds > TELEGRAM_POLL_MAX_S)
-		seconds = TELEGRAM_POLL_MAX_S;
-	return start_poll(t, (unsigned)seconds);
+	/* what was taken in is confirmed before anything is waited for */
+	return start_poll(t, at_once || t->more ? 0 : TELEGRAM_POLL_MAX_S);
 }

@@ -81,17 +81,19 @@ static void let_signals_in(void)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* Is there anything that this run was asked to do before it returns? */
-static bool at_work(const struct telegram *t, bool had_parcels)
+/* One that ends the process need not wait until all has come. */
+static bool told_to_end(void)
 {
-	return (had_parcels && t->parcels) || t->batch ||
-	       (t->polling && !t->heard);
+	sigset_t pending;
+
+	sigpending(&pending);
+	return sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT);
 }
 
 /*
  * Until timeout_ms are over or something happened that the caller should look
- * at: a batch is taken in, or all parcels are gone. With timeout 0 one short
- * poll is waited for.
+ * at: a batch is taken in, or all parcels are gone. With timeout 0 everything
+ * that is there is taken in, however long that takes.
  */
 static int telegram_run(struct transport *base,
 			const struct transport_receiver *r, int timeout_ms)
@@ -103,24 +105,22 @@ static int telegram_run(struct transport *base,
 
 	t->receiver = r;
 	t->heard = false;
-	while (!err) {
+	while (!err && !told_to_end()) {
 		int64_t left = ends - telegram_now_ms();
 		int wait = left > NAP_MS ? NAP_MS : left < 0 ? 0 : (int)left;
 
-		if (left < 0)
-			left = 0;
 		telegram_send_more(t, &wait);
 		if (r)
-			err = telegram_receive_more(t, (int)left, &wait);
-		if (err)
+			err = telegram_receive_more(t, timeout_ms == 0, &wait);
+		if (err || (had_parcels && !t->parcels))
 			break;
-		if (t->heard && !t->batch && !(had_parcels && t->parcels))
+		if (r && timeout_ms == 0) {
+			if (!telegram_receiving(t))
+				break;
+		} else if (left <= 0 || (t->heard && !t->batch)) {
 			break;
-		if (left == 0 && !(r && timeout_ms == 0 && at_work(t, false)))
-			break;
+		}
 		err = bot_api_run(t->api, wait > 0 ? wait : 50);
-		if (had_parcels && !t->parcels)
-			break;
 	}
 	t->receiver = NULL;
 	let_signals_in();
