@@ -45,7 +45,7 @@ static void copy_open(struct copy *c, const struct ix *from)
 	c->fx = *from->fx;
 	c->vault = *from->fx->vault;
 	snprintf(c->fx.path, sizeof c->fx.path, "%.80s/copy", from->fx->top);
-	snprintf(command, sizeof command, "rm -rf %s && cp -a %s %s",
+	snprintf(command, sizeof command, "rm -rf '%s' && cp -a '%s' '%s'",
 		 c->fx.path, from->fx->path, c->fx.path);
 	assert_int_equal(system(command), 0);
 	c->vault.path = c->fx.path;
