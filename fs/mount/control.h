@@ -19,6 +19,7 @@ enum {
 	CONTROL_VERSION = 1,
 	CONTROL_PATH_MAX = 4096,
 	CONTROL_INNER_MAX = 6144,
+	CONTROL_REQUEST_KINDS = 64,
 };
 
 /* Which vault is this? Any user of the mount. */
@@ -103,5 +104,14 @@ struct control_log_state {
 	uint32_t fault; /* enum vlog_fault: the whole chain is checked */
 };
 #define CONTROL_LOG_VERIFY _IOR('F', 12, struct control_log_state)
+
+/* What this mount has done since it began. */
+struct control_counters {
+	uint64_t requests[CONTROL_REQUEST_KINDS]; /* by opcode: linux/fuse.h */
+	uint64_t read_bytes, written_bytes;	  /* of plaintext */
+	uint64_t chunks_opened, chunks_sealed;
+	uint64_t ready_reads; /* READs that found it opened ahead of them */
+};
+#define CONTROL_COUNTERS _IOR('F', 13, struct control_counters)
 
 #endif

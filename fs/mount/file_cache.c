@@ -1,8 +1,8 @@
 #include "file_cache.h"
 
 #include "granted.h"
-#include "prefetch.h"
 #include "log.h"
+#include "prefetch.h"
 #include "xio.h"
 
 #include <errno.h>

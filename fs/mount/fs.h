@@ -2,6 +2,7 @@
 #ifndef FROND_FS_H
 #define FROND_FS_H
 
+#include "counters.h"
 #include "inode.h"
 #include "mount.h"
 
@@ -31,6 +32,7 @@ struct fs {
 	struct lock_table *locks; /* NULL unless shared */
 	struct sharing *sharing;
 	struct prefetch *prefetch; /* NULL: none */
+	struct counters counters;
 };
 
 static inline struct fs *fs_of(fuse_req_t req)

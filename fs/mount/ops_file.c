@@ -168,12 +168,13 @@ static void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
+	struct fs *fs = fs_of(req);
 	struct open_file *of = file_of(fi);
 	struct inode *i = file_inode(of);
 	struct workspace *ws = workspace_get();
 	struct iovec iov[WORKSPACE_CHUNKS];
 	uint64_t bad_chunk = VFILE_NO_CHUNK;
-	struct prefetch *prefetch = i->grant ? NULL : fs_of(req)->prefetch;
+	struct prefetch *prefetch = i->grant ? NULL : fs->prefetch;
 	const struct prefetched *ahead = NULL;
 	struct vfile *vf;
 	int count = 0;
@@ -181,27 +182,33 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 	(void)ino;
 	if (!n && i->grant)
-		n = granted_check(fs_of(req), i);
+		n = granted_check(fs, i);
 	if (!n)
-		n = file_acquire(fs_of(req), of, false, &vf);
+		n = file_acquire(fs, of, false, &vf);
 	if (!n) {
 		ahead = prefetch_take(prefetch, handle_of(fi), vf,
 				      (uint64_t)offset, size);
-		if (!ahead)
+		if (ahead)
+			n = ahead->len;
+		else
 			n = vfile_read(vf, ws, (uint64_t)offset, size, iov,
 				       &count, &bad_chunk);
 		file_release(of);
 	}
 	if (n < 0 && i->grant)
-		granted_failed(fs_of(req), i, (int)n);
+		granted_failed(fs, i, (int)n);
 	if (n < 0)
 		reply_file_err(req, i, (int)n, bad_chunk);
 	else if (ahead)
 		fuse_reply_iov(req, ahead->iov, ahead->iov_count);
 	else
 		fuse_reply_iov(req, iov, count);
-	if (ahead)
+	if (n > 0)
+		counters_add(&fs->counters.read_bytes, (uint64_t)n);
+	if (ahead) {
+		counters_add(&fs->counters.ready_reads, 1);
 		prefetch_give_back(prefetch, ahead);
+	}
 }
 
 static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
@@ -231,6 +238,8 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 		reply_file_err(req, file_inode(of), err, bad_chunk);
 	else
 		fuse_reply_write(req, size);
+	if (!err)
+		counters_add(&fs->counters.written_bytes, size);
 }
 
 static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,

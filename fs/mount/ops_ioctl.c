@@ -232,6 +232,12 @@ static int control_log_verify(struct control *c, void *data)
 	return 0;
 }
 
+static int control_counters(struct control *c, void *data)
+{
+	counters_tell(&c->fs->counters, data);
+	return 0;
+}
+
 static const struct call {
 	unsigned cmd, needs;
 	int (*answer)(struct control *c, void *data);
@@ -248,6 +254,7 @@ static const struct call {
 	{CONTROL_LOG_APPEND, OF_INBOX | CHANGES, control_log_append},
 	{CONTROL_LOG_READ, OF_INBOX, control_log_read},
 	{CONTROL_LOG_VERIFY, OF_INBOX, control_log_verify},
+	{CONTROL_COUNTERS, 0, control_counters},
 };
 
 /*

@@ -166,16 +166,15 @@ static bool read_unit(struct fs *fs, struct open_file *of, struct unit *u)
 	struct workspace *own = workspace_get();
 	uint64_t bad_chunk;
 	struct vfile *vf;
-	ssize_t n;
 
 	if (!own || file_acquire(fs, of, false, &vf))
 		return false;
 	workspace_lend(own, u->ws);
 	u->generation = vfile_generation(vf);
-	n = vfile_read(vf, u->ws, u->offset, u->len, u->data.iov,
-		       &u->data.iov_count, &bad_chunk);
+	u->data.len = vfile_read(vf, u->ws, u->offset, u->len, u->data.iov,
+				 &u->data.iov_count, &bad_chunk);
 	file_release(of);
-	return n > 0;
+	return u->data.len > 0;
 }
 
 static int64_t now_us(void)

@@ -25,6 +25,7 @@ enum {
 struct prefetched {
 	struct iovec iov[PREFETCH_IOV_MAX]; /* secret, what they point at */
 	int iov_count;
+	ssize_t len;
 };
 
 /* NULL where it is of no use. */

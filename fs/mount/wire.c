@@ -87,6 +87,7 @@ static void look_at_request(struct fs *fs, const uint8_t *request, size_t len)
 	struct fuse_in_header in;
 
 	memcpy(&in, request, sizeof in);
+	counters_request(&fs->counters, in.opcode);
 	kill_privs = asks_to_kill(in.opcode, request, len);
 	if (is_use(in.opcode))
 		note_use(fs);

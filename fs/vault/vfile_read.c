@@ -71,6 +71,7 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 		memset(plain, 0, CHUNK_SIZE);
 		return 0;
 	}
+	workspace_count_opened(1);
 	if (!slot_padding_is_zero(&s, stored) ||
 	    fernet_open(ws->fernet, f->key, &job, 1) != 0)
 		return -EBADMSG;
@@ -156,6 +157,7 @@ int vfile_open_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 	jobs = stage_open(f, ws, first, count, size, bad_chunk);
 	if (jobs < 0)
 		return (int)jobs;
+	workspace_count_opened((size_t)jobs);
 	(void)!fernet_open(ws->fernet, f->key, ws->open, (size_t)jobs);
 	for (size_t j = 0; j < (size_t)jobs; j++) {
 		struct slot s = slot_of(first + ws->open_slot[j], size);

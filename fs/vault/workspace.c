@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <time.h>
 
 const uint8_t workspace_zeros[CHUNK_SIZE];
@@ -11,6 +12,8 @@ const uint8_t workspace_zeros[CHUNK_SIZE];
 enum {
 	TOKENS_BYTES = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN + 64,
 };
+
+static _Atomic uint64_t opened_chunks, sealed_chunks;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_key;
@@ -97,6 +100,17 @@ struct workspace *workspace_get(void)
 	return ws;
 }
 
+void workspace_count_opened(size_t chunks)
+{
+	atomic_fetch_add_explicit(&opened_chunks, chunks, memory_order_relaxed);
+}
+
+void workspace_counts(uint64_t *opened, uint64_t *sealed)
+{
+	*opened = atomic_load_explicit(&opened_chunks, memory_order_relaxed);
+	*sealed = atomic_load_explicit(&sealed_chunks, memory_order_relaxed);
+}
+
 void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 		     const uint8_t *plain, size_t len)
 {
@@ -122,6 +136,7 @@ int workspace_seal(struct workspace *ws, const struct fernet_key *key,
 
 	if (err)
 		return err;
+	atomic_fetch_add_explicit(&sealed_chunks, count, memory_order_relaxed);
 	if (ends_file) {
 		memset(ws->tokens + len, 0, zeros);
 		len += zeros;

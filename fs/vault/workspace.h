@@ -55,6 +55,10 @@ MUST_CHECK int workspace_seal(struct workspace *ws,
 			      const struct fernet_key *key, size_t count,
 			      bool ends_file, size_t *stored_len);
 
+/* Chunks opened and sealed by this process, be they good or bad. */
+void workspace_count_opened(size_t chunks);
+void workspace_counts(uint64_t *opened, uint64_t *sealed);
+
 /* A page of zeros, for holes. */
 extern const uint8_t workspace_zeros[CHUNK_SIZE];
 
