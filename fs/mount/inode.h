@@ -45,6 +45,12 @@ struct inode {
 	mode_t type;		   /* S_IFMT bits */
 	struct inode_grant *grant; /* NULL: the inode's content is its own */
 
+	/*
+	 * The lowest bit: no attributes but system.* are stored with it. The
+	 * others count changes, so that nobody notes what was so before one.
+	 */
+	_Atomic unsigned bare;
+
 	/* directories */
 	_Atomic bool has_dirid;
 	uint8_t dirid[DIRID_LEN];	   /* set once, before has_dirid */

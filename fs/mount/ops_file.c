@@ -108,6 +108,8 @@ static int create_at(fuse_req_t req, const struct fs_name *n, mode_t mode,
 		return err;
 	}
 	i = inode_of(fs->inodes, e->ino);
+	if (vf && fs->vault->exclusive)
+		atomic_fetch_or(&i->bare, 1);
 	if (!vf) {
 		err = open_inode(req, i, fi);
 	} else {

@@ -161,14 +161,33 @@ static ssize_t get_share(struct fs *fs, struct inode *i, void *value,
 	return copy_text(text, value, size);
 }
 
+/* Only while nobody else writes the backing directory is it worth noting. */
+static void note_bare(struct fs *fs, struct inode *i, int fd, unsigned seen)
+{
+	if (fs->vault->exclusive && vxattr_none(fd))
+		atomic_compare_exchange_strong(&i->bare, &seen, seen | 1);
+}
+
+/* Before an attribute is set, and after it. */
+static void forget_bare(struct inode *i)
+{
+	unsigned old = i->bare;
+
+	while (!atomic_compare_exchange_weak(&i->bare, &old, (old + 2) & ~1U))
+		;
+}
+
 static ssize_t get_stored(struct fs *fs, struct inode *i, const char *name,
 			  void *value, size_t size)
 {
 	CLEANUP_FD int fd = -1;
 	uint8_t owner[FILE_ID_LEN];
+	unsigned bare = i->bare;
 	ssize_t n;
 	int err;
 
+	if ((bare & 1) && !is_native(name))
+		return -ENODATA;
 	err = inode_open_path(fs->inodes, i, &fd);
 	if (err)
 		return err;
@@ -178,6 +197,8 @@ static ssize_t get_stored(struct fs *fs, struct inode *i, const char *name,
 	 * bound to somebody is refused for nobody with -EIO.
 	 */
 	n = vxattr_get(fs->vault, fd, no_owner, name, value, size);
+	if (n == -ENODATA && !is_native(name))
+		note_bare(fs, i, fd, bare);
 	if (n != -EIO || is_native(name))
 		return n;
 	err = owner_of(fs, i, fd, owner);
@@ -296,8 +317,10 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 		err = owner_of(fs, i, fd, owner);
 	if (err)
 		return err;
+	forget_bare(i);
 	err = vxattr_set(fs->vault, fd, owner, v->name, v->value, v->size,
 			 v->flags);
+	forget_bare(i);
 	forget_privs(i, v->name);
 	if (!err && strcmp(v->name, access_acl) == 0)
 		err = drop_setgid(req, fd);

@@ -13,6 +13,7 @@
 enum {
 	PATH_LEN = 32,
 	PLAIN_HEAD_LEN = FILE_ID_LEN + 2,
+	SMALL_MAX = 512, /* bytes of a token: most are, or are not there */
 	PLAIN_MAX = PLAIN_HEAD_LEN + NAME_XATTR_MAX + VXATTR_VALUE_MAX,
 	TOKEN_MAX = FERNET_TOKEN_LEN(PLAIN_MAX),
 	LIST_MAX = 65536, /* Linux: XATTR_LIST_MAX */
@@ -67,12 +68,12 @@ static int open_value(const struct vault *vault, const uint8_t *token,
 
 /* The sealed value of the attribute as it is stored. */
 static int read_token(const char *path, const char *stored, uint8_t *token,
-		      size_t *len)
+		      size_t room, size_t *len)
 {
-	ssize_t n = getxattr(path, stored, token, TOKEN_MAX);
+	ssize_t n = getxattr(path, stored, token, room);
 
 	if (n < 0)
-		return errno == ERANGE ? -EIO : -errno;
+		return -errno;
 	*len = (size_t)n;
 	return 0;
 }
@@ -91,10 +92,11 @@ ssize_t vxattr_get(const struct vault *vault, int fd,
 		   const uint8_t owner[static FILE_ID_LEN], const char *name,
 		   void *value, size_t size)
 {
-	CLEANUP_FREE uint8_t *token = NULL;
+	CLEANUP_FREE uint8_t *large = NULL;
 	CLEANUP_FREE uint8_t *opened_bytes = NULL;
 	struct opened o = {0};
 	char path[PATH_LEN], stored[NAME_XATTR_MAX + 1];
+	uint8_t small[SMALL_MAX], *token = small;
 	size_t len = 0;
 	int err;
 
@@ -107,19 +109,30 @@ ssize_t vxattr_get(const struct vault *vault, int fd,
 	err = name_xattr_encode(vault->names, name, stored);
 	if (err)
 		return err;
-	token = malloc(TOKEN_MAX);
-	if (!token)
-		return -ENOMEM;
-	err = read_token(path, stored, token, &len);
+	err = read_token(path, stored, small, sizeof small, &len);
+	if (err == -ERANGE) {
+		token = large = malloc(TOKEN_MAX);
+		if (!large)
+			return -ENOMEM;
+		err = read_token(path, stored, large, TOKEN_MAX, &len);
+	}
 	if (!err)
 		err = open_value(vault, token, len, &o);
 	opened_bytes = o.bytes;
 	if (err)
-		return err;
+		return err == -ERANGE ? -EIO : err;
 	if (memcmp(o.owner, owner, FILE_ID_LEN) != 0 ||
 	    o.name_len != strlen(name) || memcmp(o.name, name, o.name_len) != 0)
 		return -EIO;
 	return copy_out(&o, value, size);
+}
+
+bool vxattr_none(int fd)
+{
+	char path[PATH_LEN];
+
+	object_path(fd, path);
+	return listxattr(path, NULL, 0) == 0;
 }
 
 int vxattr_set(const struct vault *vault, int fd,
@@ -192,12 +205,12 @@ static int decode_long(const struct vault *vault, const char *path,
 
 	if (!token)
 		return -ENOMEM;
-	err = read_token(path, stored, token, &len);
+	err = read_token(path, stored, token, TOKEN_MAX, &len);
 	if (!err)
 		err = open_value(vault, token, len, &o);
 	opened_bytes = o.bytes;
 	if (err)
-		return err;
+		return err == -ERANGE ? -EIO : err;
 	if (memcmp(o.owner, owner, FILE_ID_LEN) != 0 ||
 	    o.name_len > NAME_XATTR_MAX)
 		return -EBADMSG;

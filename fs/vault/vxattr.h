@@ -10,6 +10,7 @@
 
 #include "vault.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* what a token holds beside owner, name length and the longest name */
@@ -22,6 +23,9 @@ enum { VXATTR_VALUE_MAX = FERNET_MAX_PLAINTEXT - FILE_ID_LEN - 2 - 255 };
 MUST_CHECK ssize_t vxattr_get(const struct vault *vault, int fd,
 			      const uint8_t owner[static FILE_ID_LEN],
 			      const char *name, void *value, size_t size);
+
+/* No attributes at all, neither vxattrs nor ACLs; false: or who knows. */
+MUST_CHECK bool vxattr_none(int fd);
 
 /* flags as setxattr(2): XATTR_CREATE, XATTR_REPLACE. */
 MUST_CHECK int vxattr_set(const struct vault *vault, int fd,

@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import blob, check, eq, get, put
+from frond import blob, check, eq, get, put, raises
 
 GETATTR, SETATTR, READ, WRITE, GETXATTR, FLUSH, CREATE = 3, 4, 15, 16, 22, 25, 35
 KINDS = 64
@@ -62,6 +62,28 @@ def a_small_file_takes_six_requests():
         eq(d[WRITE] <= 101, True, "WRITE")
         # now and then the clock ticks between a write and its close
         eq(sum(d[:KINDS]) - d[SETATTR] <= 620, True, sum(d[:KINDS]))
+
+
+@check(plain=False)
+def attributes_that_were_missed_are_found_once_they_are_there():
+    with frond.Mount() as m:
+        put(m / "f", b"text")
+        os.mkdir(m / "d")
+        for lap in range(3):
+            for path in (m / "f", m / "d"):
+                for name in ("user.one", "user.two"):
+                    raises(61, os.getxattr, path, name)         # ENODATA
+                os.setxattr(path, "user.two", b"2")
+                raises(61, os.getxattr, path, "user.one")
+                eq(os.getxattr(path, "user.two"), b"2")
+                os.setxattr(path, "user.one", b"1" * 3000)
+                eq(os.getxattr(path, "user.one"), b"1" * 3000)
+                os.removexattr(path, "user.one")
+                raises(61, os.getxattr, path, "user.one")
+                eq(os.listxattr(path), ["user.two"])
+                os.removexattr(path, "user.two")
+            if lap == 1:
+                m.remount()
 
 
 if __name__ == "__main__":
