@@ -302,10 +302,13 @@ static int take_one(struct dir_transport *d, const struct transport_receiver *r,
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
-	if (!ends_with(name, text_suffix))
-		return r->document(r->arg, fd, (uint64_t)st.st_size, name);
-	/* longer than any message: nothing that tgshare wrote */
-	return st.st_size > TEXT_MAX ? 0 : take_text(r, fd, (size_t)st.st_size);
+	/* Longer than any message: nothing that tgshare wrote. It costs nothing
+	 * to put a file of a terabyte of holes into a mailbox. */
+	if (st.st_size > (ends_with(name, text_suffix) ? TEXT_MAX : PART_MAX))
+		return 0;
+	return ends_with(name, text_suffix)
+		       ? take_text(r, fd, (size_t)st.st_size)
+		       : r->document(r->arg, fd, (uint64_t)st.st_size, name);
 }
 
 /* What a sender began and was killed over. */
