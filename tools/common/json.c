@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,26 @@ static size_t utf8_len(const uint8_t *p)
 	return len;
 }
 
+/*
+ * The character of a whole sequence if terminals act on it instead of showing
+ * it: controls, among them C1, line ends, and what turns the direction of text
+ * around or has no width. 0: it may be shown. Joiners belong to words.
+ */
+static unsigned hidden(const uint8_t *p, size_t len)
+{
+	unsigned c = len == 1	? p[0]
+		     : len == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
+		     : len == 3 ? (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 |
+					  (p[2] & 0x3fu)
+				: 0;
+	bool is_hidden = c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c ||
+			 c == 0x200b || c == 0x200e || c == 0x200f ||
+			 (c >= 0x2028 && c <= 0x202e) ||
+			 (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
+
+	return is_hidden ? c : 0;
+}
+
 void json_put_string(FILE *out, const char *text)
 {
 	const uint8_t *p = (const uint8_t *)text;
@@ -44,8 +65,8 @@ void json_put_string(FILE *out, const char *text)
 
 		if (len == 0)
 			fprintf(out, "\\udc%02x", *p);
-		else if (*p < 0x20 || *p == 0x7f)
-			fprintf(out, "\\u%04x", *p);
+		else if (hidden(p, len))
+			fprintf(out, "\\u%04x", hidden(p, len));
 		else if (*p == '"' || *p == '\\')
 			fprintf(out, "\\%c", *p);
 		else
@@ -57,10 +78,16 @@ void json_put_string(FILE *out, const char *text)
 
 void json_put_plain(FILE *out, const char *text)
 {
-	for (const uint8_t *p = (const uint8_t *)text; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f)
-			fprintf(out, "\\%03o", *p);
+	const uint8_t *p = (const uint8_t *)text;
+
+	while (*p) {
+		size_t len = utf8_len(p), n = len ? len : 1;
+
+		if (len && !hidden(p, len))
+			(void)fwrite(p, 1, n, out);
 		else
-			(void)fputc(*p, out);
+			for (size_t i = 0; i < n; i++)
+				fprintf(out, "\\%03o", p[i]);
+		p += n;
 	}
 }

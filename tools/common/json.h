@@ -11,7 +11,11 @@
  */
 void json_put_string(FILE *out, const char *text);
 
-/* text with control characters as \ooo, so that it stays on its line. */
+/*
+ * text with bytes as \ooo that are no UTF-8, or belong to characters that
+ * terminals act on (controls, changes of direction), so that it stays on its
+ * line and looks like what it is.
+ */
 void json_put_plain(FILE *out, const char *text);
 
 #endif
