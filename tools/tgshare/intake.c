@@ -1,6 +1,7 @@
 #include "intake.h"
 #include "compose.h"
 #include "json.h"
+#include "notify.h"
 #include "progress.h"
 #include "report.h"
 #include "text.h"
@@ -307,24 +308,28 @@ struct taking {
 	size_t *events;
 };
 
-static int take_acknowledged(const struct taking *t)
+/* Only who was sent it says something of a set or share; else NULL. */
+static struct item *acknowledged(const struct taking *t)
 {
 	const struct vlog_record *r = &t->r;
 	struct item *item = outbox_set(t->outbox, r->set_id);
+	unsigned party;
 
-	if (!item)
-		return 0;
-	if (r->index == 0)
-		return people_same_keys(&item->parties[0].pub, &r->peer)
-			       ? item_note_ack(t->s->outbox_fd, item, 0,
-					       r->detail, r->time_s)
-			       : 0;
-	if (r->index > item->n ||
-	    !people_same_keys(&item->parties[item->holders[r->index - 1]].pub,
-			      &r->peer))
-		return 0;
-	return item_note_ack(t->s->outbox_fd, item, r->index, r->detail,
-			     r->time_s);
+	if (!item || r->index > item->n)
+		return NULL;
+	party = r->index ? item->holders[r->index - 1] : 0;
+	return people_same_keys(&item->parties[party].pub, &r->peer) ? item
+								     : NULL;
+}
+
+static int take_acknowledged(const struct taking *t)
+{
+	const struct vlog_record *r = &t->r;
+	struct item *item = acknowledged(t);
+
+	return item ? item_note_ack(t->s->outbox_fd, item, r->index, r->detail,
+				    r->time_s)
+		    : 0;
 }
 
 static const char *ack_words(unsigned state)
@@ -344,10 +349,16 @@ static const char *ack_words(unsigned state)
 
 static void tell_acknowledged(const struct taking *t, const char *who)
 {
-	const struct item *item = outbox_set(t->outbox, t->r.set_id);
+	const struct item *item = acknowledged(t);
 
+	if (!item) {
+		printf("%s acknowledged what they were not sent, or what is "
+		       "forgotten\n",
+		       who);
+		return;
+	}
 	printf("%s %s ", who, ack_words(t->r.detail));
-	put_name(item ? item->name : t->r.text);
+	put_name(item->name);
 	putchar('\n');
 }
 
@@ -363,8 +374,13 @@ static void tell(const struct taking *t)
 	};
 	const struct vlog_record *r = &t->r;
 	char label[PEOPLE_LABEL_MAX];
-	const char *who = people_label(&t->s->people, &r->peer, label);
+	const char *who =
+		sodium_is_zero((const uint8_t *)&r->peer, sizeof r->peer)
+			? "nobody knows whom"
+			: people_label(&t->s->people, &r->peer, label);
 
+	if (r->event == VLOG_OPENED && t->s->notify)
+		notify_opened(r->text, who);
 	if (r->event == VLOG_ACKNOWLEDGED) {
 		tell_acknowledged(t, who);
 	} else if (r->event < VLOG_EVENTS && words[r->event]) {

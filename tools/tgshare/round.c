@@ -1,5 +1,6 @@
 #include "round.h"
 #include "chats.h"
+#include "compose.h"
 #include "intake.h"
 #include "report.h"
 #include "revoke.h"
@@ -72,6 +73,17 @@ static void tell_lost(void *arg, const char *reason)
 	report("%s; the sender's tgshare will send it again", reason);
 }
 
+/* Once, however often it is met. */
+static int tell_reason(struct session *s, int err)
+{
+	const char *reason = s->transport->ops->reason(s->transport);
+
+	if (strcmp(s->told, reason) != 0)
+		report("%s", reason);
+	snprintf(s->told, sizeof s->told, "%s", reason);
+	return err == -EACCES ? CMD_NOT_SET_UP : CMD_FAILED;
+}
+
 int round_collect(struct session *s, int timeout_ms, size_t *arrived)
 {
 	struct collecting c = {.s = s};
@@ -92,7 +104,8 @@ int round_collect(struct session *s, int timeout_ms, size_t *arrived)
 	if (c.status)
 		return c.status;
 	if (err)
-		return report_as(CMD_FAILED, "%s", t->ops->reason(t));
+		return tell_reason(s, err);
+	s->told[0] = '\0';
 	if (c.err)
 		report("something came that cannot be written into '%s': %s; "
 		       "it stays where it is",
@@ -119,6 +132,20 @@ static uint64_t next_due_s(const struct outbox *o)
 	return next;
 }
 
+/*
+ * Whoever sent it was killed before it was logged: first the log, for what
+ * it does not have cannot be acknowledged.
+ */
+static int log_all(struct session *s, const struct outbox *o)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < o->count && !err; i++)
+		if (o->items[i]->kind != ITEM_NOTE)
+			err = compose_log(s, o->items[i]);
+	return err;
+}
+
 static int deliver_all(struct session *s, struct round_result *result)
 {
 	struct outbox o;
@@ -126,7 +153,9 @@ static int deliver_all(struct session *s, struct round_result *result)
 
 	if (err)
 		return session_report(s, "read .tgshare/outbox", err);
-	err = deliver_due(s, o.items, o.count, &result->delivered);
+	err = log_all(s, &o);
+	if (!err)
+		err = deliver_due(s, o.items, o.count, &result->delivered);
 	result->next_due_s = next_due_s(&o);
 	if (!err)
 		err = outbox_tidy(s, &o);
