@@ -172,6 +172,10 @@ static int introduce_all(struct inbox *in)
 		return err;
 	contacts_fini(&in->contacts);
 	in->contacts = fresh;
+	free(in->refusals);
+	in->refusals = calloc(fresh.count + 1, sizeof *in->refusals);
+	if (!in->refusals)
+		return -ENOMEM;
 	for (struct parcel *p = in->parcels; p && !err; p = p->next)
 		err = introduce(in, p);
 	return err;
@@ -230,6 +234,7 @@ void inbox_close(struct inbox *in)
 	contacts_fini(&in->contacts);
 	free(in->parts);
 	free(in->envelopes);
+	free(in->refusals);
 	free(in->declines);
 	cleanup_fd_(&in->dir_fd);
 	secret_free(in->me);

@@ -25,7 +25,6 @@ struct part_reader {
 	size_t next;   /* part to be opened */
 	int fd;	       /* the present one; -1: none */
 	uint64_t left; /* bytes of it */
-	bool altered;  /* the last one was not what its name says */
 	crypto_generichash_state hash;
 };
 
@@ -53,9 +52,9 @@ static int end_part(struct part_reader *r)
 
 	crypto_generichash_final(&r->hash, hash, sizeof hash);
 	close(TAKE_FD(r->fd));
-	r->altered =
-		memcmp(hash, r->e->parts[r->next - 1].hash, sizeof hash) != 0;
-	return r->altered ? -EBADMSG : 0;
+	return memcmp(hash, r->e->parts[r->next - 1].hash, sizeof hash)
+		       ? -EBADMSG
+		       : 0;
 }
 
 static int read_parts(void *arg, void *buf, size_t len)
@@ -76,10 +75,8 @@ static int read_parts(void *arg, void *buf, size_t len)
 			continue;
 		if (n < 0)
 			return -errno;
-		if (n == 0) {
-			r->altered = true;
+		if (n == 0)
 			return -EBADMSG;
-		}
 		crypto_generichash_update(&r->hash, to, (size_t)n);
 		to += n;
 		len -= (size_t)n;
@@ -124,7 +121,7 @@ static int finish_file(struct inbox *in, struct vfile *f,
 	return vfile_sync(f, false);
 }
 
-/* Steps 2 and 3. r->altered tells two kinds of -EBADMSG apart. */
+/* Steps 2 and 3. */
 static int make_new(struct inbox *in, struct parcel *p, uint32_t entry,
 		    const uint8_t *key, const struct spot *s,
 		    const struct backing_name *name, struct part_reader *r)
@@ -190,41 +187,58 @@ static int put_in_place(struct inbox *in, struct parcel *p, uint32_t entry,
 }
 
 /* Bad parts go, so that they can be sent again. */
-static void drop_parts(struct inbox *in, const struct manifest_entry *e,
-		       size_t first, size_t count)
+static int drop_altered(struct inbox *in, struct parcel *p,
+			const struct manifest_entry *e, size_t *count)
 {
-	for (size_t i = first; i < first + count; i++) {
+	for (size_t i = 0; i < e->part_count; i++) {
 		struct part *part = inbox_part_(in, e->parts[i].hash);
+		bool same = false;
+		int err = part ? inbox_check_part_(in, part, &same) : -ENOENT;
 
-		if (part)
-			inbox_part_remove_(in, part);
+		if (err == -ENOENT || (!err && same))
+			continue;
+		if (!err)
+			err = inbox_refuse_of_(
+				in, p, 0,
+				"%s: a part is not what its name says",
+				e->path);
+		if (err)
+			return err;
+		inbox_part_remove_(in, part);
+		(*count)++;
 	}
+	return 0;
 }
 
-static int refuse_content(struct inbox *in, struct parcel *p, uint32_t entry,
-			  const struct part_reader *r)
+/* What the sender sealed is not what the sender announced. */
+static int refuse_content(struct inbox *in, struct parcel *p, uint32_t entry)
 {
 	const struct manifest_entry *e = &p->m->entries[entry];
-	int err;
-
-	if (r->altered) {
-		err = inbox_refuse_of_(in, p, 0,
-				       "%s: a part is not what its name says",
-				       e->path);
-		if (!err)
-			drop_parts(in, e, r->next - 1, 1);
-		return err;
-	}
-	err = inbox_refuse_of_(
+	int err = inbox_refuse_of_(
 		in, p, 0, "%s: the content is not what was announced", e->path);
+
 	if (err)
 		return err;
 	inbox_write_begin_(in);
 	p->places[entry].damaged = true;
 	p->dirty = true;
 	inbox_write_end_(in);
-	drop_parts(in, e, 0, e->part_count);
+	for (size_t i = 0; i < e->part_count; i++) {
+		struct part *part = inbox_part_(in, e->parts[i].hash);
+
+		if (part)
+			inbox_part_remove_(in, part);
+	}
 	return 0;
+}
+
+/* A bad chunk may have come before the end of a bad part was reached. */
+static int judge_content(struct inbox *in, struct parcel *p, uint32_t entry)
+{
+	size_t altered = 0;
+	int err = drop_altered(in, p, &p->m->entries[entry], &altered);
+
+	return err || altered ? err : refuse_content(in, p, entry);
 }
 
 static int find_or_make(struct inbox *in, struct parcel *p, uint32_t entry,
@@ -265,7 +279,7 @@ static int import_at(struct inbox *in, struct parcel *p, uint32_t entry,
 	/* a part that vanished comes again, or does not */
 	if (err == -ENOENT)
 		return 0;
-	return err == -EBADMSG ? refuse_content(in, p, entry, &r) : err;
+	return err == -EBADMSG ? judge_content(in, p, entry) : err;
 }
 
 static int import_entry(struct inbox *in, struct parcel *p, uint32_t entry,
@@ -276,11 +290,8 @@ static int import_entry(struct inbox *in, struct parcel *p, uint32_t entry,
 
 	if (key)
 		err = inbox_entry_key_(&p->m->entries[entry], secret, key);
-	if (err == -EBADMSG) {
-		const struct part_reader whole = {.altered = false};
-
-		return refuse_content(in, p, entry, &whole);
-	}
+	if (err == -EBADMSG)
+		return refuse_content(in, p, entry);
 	for (unsigned tries = 0; !err && tries < 3; tries++) {
 		struct spot s;
 

@@ -76,6 +76,7 @@ struct parcel {
 	atomic_bool revoked;
 	bool damaged; /* the shares do not make the secret */
 	bool checked; /* they do */
+	bool foreign; /* it was logged that somebody else sent this set id */
 	bool granted;
 	atomic_bool dirty;    /* the record is older */
 	bool attached_now;    /* its vault was found there at the last scan */
@@ -119,7 +120,8 @@ struct inbox {
 	size_t envelope_count;
 	uint64_t spool_bytes;
 	unsigned generation; /* how often the records were read */
-	unsigned anonymous;  /* refusals of this scan */
+	unsigned anonymous;  /* refusals of this scan, of no contact */
+	unsigned *refusals;  /* of this scan, by place in contacts.list */
 	unsigned vain_hunts; /* of this scan */
 	bool looked;	     /* places were compared with the tree */
 	const atomic_bool *stop;
@@ -221,9 +223,14 @@ struct log_line {
 };
 /* Unless such a record (text aside) is in the log already. */
 MUST_CHECK int inbox_log_once_(struct inbox *in, const struct log_line *l);
-/* Something bad came. Without an envelope it is anonymous, and only the first
- * ones of a scan have records of their own. A log that cannot be written fails
- * the scan. */
+/* Does the log say that this set was sent to them, or that it was sent at all?
+ */
+bool inbox_was_sent_(const struct inbox *in, const uint8_t *set_id,
+		     const struct identity_public *to);
+bool inbox_was_sent_to_any_(const struct inbox *in, const uint8_t *set_id);
+/* Something bad came. Without an envelope it is anonymous. Only the first ones
+ * of a scan have records of their own: those of a contact, and those of all
+ * others together. A log that cannot be written fails the scan. */
 MUST_CHECK int inbox_refuse_(struct inbox *in, const struct envelope *e,
 			     const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -255,6 +262,9 @@ void inbox_drop_stage_(struct inbox *in, const char *name);
 struct part *inbox_part_(const struct inbox *in,
 			 const uint8_t hash[static SPOOL_HASH_LEN]);
 void inbox_part_remove_(struct inbox *in, struct part *part);
+/* Do the bytes have the hash that they are called by? */
+MUST_CHECK int inbox_check_part_(struct inbox *in, const struct part *part,
+				 bool *same);
 
 /* inbox_parts.c */
 bool inbox_entry_is_here_(const struct inbox *in,

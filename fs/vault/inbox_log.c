@@ -9,8 +9,13 @@
 
 enum {
 	MARK_LEN = 16,
+	/* of a scan */
 	ANONYMOUS_MAX = 32,
+	REFUSALS_MAX = 128, /* of one contact */
 };
+
+static const uint8_t no_set[SET_ID_LEN];
+static const struct identity_public nobody;
 
 /* What the log says of sets and people: digests of its records. */
 struct log_index {
@@ -100,6 +105,9 @@ static bool is_known(const struct log_index *x, const struct fact *f)
 static bool is_asked_for(uint8_t event)
 {
 	switch (event) {
+	case VLOG_SENT:
+	case VLOG_GRANTED:
+	case VLOG_EXPORTED:
 	case VLOG_RECEIVED:
 	case VLOG_OPENED:
 	case VLOG_CUSTODY:
@@ -115,6 +123,48 @@ static bool is_asked_for(uint8_t event)
 	}
 }
 
+static bool is_sending(uint8_t event)
+{
+	return event == VLOG_SENT || event == VLOG_GRANTED ||
+	       event == VLOG_EXPORTED;
+}
+
+static int remember_record(struct log_index *x, const struct vlog_record *r)
+{
+	struct fact f = {.event = r->event,
+			 .index = r->index,
+			 .detail = r->detail,
+			 .set_id = r->set_id,
+			 .peer = &r->peer};
+	int err;
+
+	if (!is_asked_for(r->event))
+		return 0;
+	if (is_sending(r->event))
+		f = (struct fact){.event = VLOG_SENT,
+				  .set_id = r->set_id,
+				  .peer = &r->peer};
+	err = remember(x, &f);
+	if (err || f.event != VLOG_SENT)
+		return err;
+	f.peer = &nobody;
+	return remember(x, &f);
+}
+
+bool inbox_was_sent_(const struct inbox *in, const uint8_t *set_id,
+		     const struct identity_public *to)
+{
+	const struct fact f = {
+		.event = VLOG_SENT, .set_id = set_id, .peer = to};
+
+	return is_known(in->logged, &f);
+}
+
+bool inbox_was_sent_to_any_(const struct inbox *in, const uint8_t *set_id)
+{
+	return inbox_was_sent_(in, set_id, &nobody);
+}
+
 int inbox_log_refresh_(struct inbox *in)
 {
 	struct vlog_record r;
@@ -126,8 +176,6 @@ int inbox_log_refresh_(struct inbox *in)
 			return -ENOMEM;
 	}
 	for (;; in->logged->read++) {
-		struct fact f = {.set_id = r.set_id, .peer = &r.peer};
-
 		err = vlog_read(in->log, in->logged->read, &r);
 		if (err == -ENODATA)
 			return 0;
@@ -138,10 +186,7 @@ int inbox_log_refresh_(struct inbox *in)
 		}
 		if (err)
 			return err;
-		f.event = r.event;
-		f.index = r.index;
-		f.detail = r.detail;
-		err = is_asked_for(r.event) ? remember(in->logged, &f) : 0;
+		err = remember_record(in->logged, &r);
 		if (err)
 			return err;
 	}
@@ -229,11 +274,26 @@ int inbox_log_once_(struct inbox *in, const struct log_line *l)
 	return err ? err : remember(in->logged, &f);
 }
 
+/* How many refusals of this sender there were in this scan, and may be. */
+static unsigned *refusals_of(struct inbox *in,
+			     const struct identity_public *peer, unsigned *max)
+{
+	const struct contact *c = contacts_find(&in->contacts, peer);
+
+	*max = c && in->refusals ? REFUSALS_MAX : ANONYMOUS_MAX;
+	return c && in->refusals ? &in->refusals[c - in->contacts.list]
+				 : &in->anonymous;
+}
+
+/* Whoever fills the spool with rubbish does not fill the log. */
 __attribute__((format(printf, 3, 0))) static int
 refuse(struct inbox *in, struct log_line *l, const char *fmt, va_list args)
 {
 	char text[2 * VLOG_TEXT_MAX];
+	unsigned max, *count = refusals_of(in, l->peer, &max);
 
+	if (++*count > max)
+		return 0;
 	vsnprintf(text, sizeof text, fmt, args);
 	l->event = VLOG_REFUSED;
 	l->text = text;
@@ -243,32 +303,40 @@ refuse(struct inbox *in, struct log_line *l, const char *fmt, va_list args)
 int inbox_refuse_(struct inbox *in, const struct envelope *e, const char *fmt,
 		  ...)
 {
-	static const uint8_t no_set[SET_ID_LEN];
-	static const struct identity_public nobody;
 	struct log_line l = {.set_id = e ? e->st.set_id : no_set,
 			     .peer = e ? &e->st.sender : &nobody,
 			     .index = e ? e->st.index : 0};
 	va_list args;
 	int err;
 
-	/* whoever fills the spool with rubbish does not fill the log */
-	if (!e && ++in->anonymous > ANONYMOUS_MAX)
-		return 0;
 	va_start(args, fmt);
 	err = refuse(in, &l, fmt, args);
 	va_end(args);
 	return err;
 }
 
+static int log_rest(struct inbox *in, const struct identity_public *peer)
+{
+	struct log_line l = {
+		.event = VLOG_REFUSED, .set_id = no_set, .peer = peer};
+	unsigned max, *count = refusals_of(in, peer, &max), all = *count;
+	char text[64];
+
+	*count = 0;
+	if (all <= max)
+		return 0;
+	snprintf(text, sizeof text, "%u more of the kind", all - max);
+	l.text = text;
+	return append(in, &l);
+}
+
 int inbox_refuse_rest_(struct inbox *in)
 {
-	unsigned count = in->anonymous;
+	int err = log_rest(in, &nobody);
 
-	in->anonymous = 0;
-	if (count <= ANONYMOUS_MAX)
-		return 0;
-	return inbox_refuse_(in, NULL, "%u more of the kind",
-			     count - ANONYMOUS_MAX);
+	for (size_t i = 0; in->refusals && i < in->contacts.count && !err; i++)
+		err = log_rest(in, &in->contacts.list[i].pub);
+	return err;
 }
 
 int inbox_refuse_of_(struct inbox *in, const struct parcel *p, unsigned index,

@@ -20,8 +20,7 @@ static void claim_entry(struct inbox *in, const struct manifest_entry *e)
 	}
 }
 
-/* Do the bytes have the hash that they are called by? */
-static int check_part(struct inbox *in, const struct part *part, bool *same)
+int inbox_check_part_(struct inbox *in, const struct part *part, bool *same)
 {
 	CLEANUP_FREE uint8_t *buf = malloc(READ_LEN);
 	CLEANUP_FD int fd = -1;
@@ -63,7 +62,7 @@ static int judge_misfit(struct inbox *in, struct parcel *p, size_t entry,
 
 	if (p->places && p->places[entry].damaged)
 		return 0;
-	err = check_part(in, part, &same);
+	err = inbox_check_part_(in, part, &same);
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	if (!same) {

@@ -210,8 +210,9 @@ static int list_entry(struct inbox *in, struct listing *l, const char *name,
 		drop_leftover(in, name, &st, first);
 		return 0;
 	}
+	/* a directory is none, and could not be thrown away as one */
 	if (strcmp(name + 2 * SPOOL_HASH_LEN, ".env") == 0)
-		return add_envelope(l, part.hash);
+		return S_ISDIR(st.st_mode) ? 0 : add_envelope(l, part.hash);
 	if (strcmp(name + 2 * SPOOL_HASH_LEN, ".part") != 0 ||
 	    !S_ISREG(st.st_mode)) {
 		drop_leftover(in, name, &st, first);

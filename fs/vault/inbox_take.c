@@ -46,6 +46,57 @@ static const struct parcel *rival_of(const struct inbox *in,
 	return NULL;
 }
 
+static bool is_contact(const struct inbox *in, const struct envelope *e)
+{
+	return contacts_find(&in->contacts, &e->st.sender);
+}
+
+/*
+ * Who keeps a share of a set knows its id, and could announce one of that id
+ * before its sender does: what contacts send waits for a manifest of theirs.
+ */
+static int note_foreign(struct inbox *in, struct parcel *p)
+{
+	int err;
+
+	if (p->foreign)
+		return 0;
+	err = inbox_refuse_of_(in, p, p->held_count ? p->held[0].index : 0,
+			       "of a set that somebody else sent; it waits "
+			       "for a manifest by the same hand");
+	p->foreign = !err;
+	return err;
+}
+
+static void drop_with_held(struct inbox *in, struct parcel *p)
+{
+	for (size_t i = 0; i < p->held_count; i++)
+		inbox_spool_remove_(in, p->held[i].hash, ".env");
+	inbox_drop_(in, p);
+}
+
+/*
+ * Nothing is shown of shares without a manifest, so nobody could remove them:
+ * of strangers, the oldest ones make room for a set that is announced.
+ */
+static int make_room(struct inbox *in, const struct envelope *e)
+{
+	struct parcel *oldest = NULL;
+	int err;
+
+	if (is_contact(in, e) || e->st.kind != STATEMENT_MANIFEST)
+		return 0;
+	for (struct parcel *p = in->parcels; p; p = p->next)
+		if (!inbox_known_(p) && !p->m && !p->recorded && !p->custody)
+			oldest = p;
+	if (!oldest)
+		return 0;
+	err = inbox_refuse_of_(in, oldest, 0, "too many sets wait already");
+	if (!err)
+		drop_with_held(in, oldest);
+	return err;
+}
+
 /* *keep says whether the envelope stays in the spool. */
 static int refuse(struct inbox *in, const struct envelope *e, bool *keep,
 		  const char *why)
@@ -74,7 +125,9 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 {
 	uint8_t custody = e->st.kind == STATEMENT_CUSTODY ? e->st.index : 0;
 	uint8_t key[PARCEL_KEY_LEN];
+	bool foreign = false;
 	struct parcel *p;
+	int err;
 
 	*out = NULL;
 	inbox_key_(e->st.set_id, &e->st.sender, custody, key);
@@ -90,7 +143,9 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 		*out = p;
 		return 0;
 	}
-	if (e->st.kind != STATEMENT_MANIFEST && !custody && rival_of(in, e))
+	if (e->st.kind != STATEMENT_MANIFEST && !custody)
+		foreign = rival_of(in, e);
+	if (foreign && !is_contact(in, e))
 		return refuse(in, e, keep, "of a set that somebody else sent");
 	p = inbox_parcel_new_(e->st.set_id, &e->st.sender, custody);
 	if (!p)
@@ -103,13 +158,18 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 				      ? "too late: of a set that is over"
 				      : "of a set that is over: played again");
 	}
+	err = has_room(in, e) ? 0 : make_room(in, e);
+	if (err) {
+		inbox_parcel_free_(p);
+		return err;
+	}
 	if (!has_room(in, e)) {
 		inbox_parcel_free_(p);
 		return refuse(in, e, keep, "too many sets wait already");
 	}
 	inbox_adopt_(in, p);
 	*out = p;
-	return 0;
+	return foreign ? note_foreign(in, p) : 0;
 }
 
 int inbox_refuse_foreign_(struct inbox *in, const struct parcel *owner)
@@ -121,6 +181,13 @@ int inbox_refuse_foreign_(struct inbox *in, const struct parcel *owner)
 		if (p == owner || p->m || p->recorded || p->custody ||
 		    memcmp(p->set_id, owner->set_id, SET_ID_LEN) != 0)
 			continue;
+		if (inbox_known_(p)) {
+			int err = note_foreign(in, p);
+
+			if (err)
+				return err;
+			continue;
+		}
 		for (size_t i = 0; i < p->held_count; i++) {
 			int err = inbox_refuse_of_(
 				in, p, p->held[i].index,
@@ -128,9 +195,8 @@ int inbox_refuse_foreign_(struct inbox *in, const struct parcel *owner)
 
 			if (err)
 				return err;
-			inbox_spool_remove_(in, p->held[i].hash, ".env");
 		}
-		inbox_drop_(in, p);
+		drop_with_held(in, p);
 	}
 	return 0;
 }
@@ -214,9 +280,14 @@ static int take_ack(struct inbox *in, const struct envelope *e, bool *keep)
 	*keep = false;
 	if (message_parse_ack(e, &ack))
 		return inbox_refuse_(in, e, "a message that cannot be");
-	/* only people to whom we may have sent something */
-	if (!contacts_find(&in->contacts, &e->st.sender))
+	if (!is_contact(in, e))
 		return inbox_refuse_(in, e, "an acknowledgement by a stranger");
+	/* custodians are not in the log: tgshare knows who has which share */
+	if (ack.index ? !inbox_was_sent_to_any_(in, e->st.set_id)
+		      : !inbox_was_sent_(in, e->st.set_id, &e->st.sender))
+		return inbox_refuse_(in, e,
+				     "an acknowledgement of what they were not "
+				     "sent");
 	l.index = ack.index;
 	l.detail = ack.state;
 	return inbox_log_once_(in, &l);
@@ -281,9 +352,7 @@ static void drop_unseen(struct inbox *in, const struct envelope *e)
 		    memcmp(&p->sender, &e->st.sender, sizeof p->sender) != 0 ||
 		    !is_unseen(p))
 			continue;
-		for (size_t i = 0; i < p->held_count; i++)
-			inbox_spool_remove_(in, p->held[i].hash, ".env");
-		inbox_drop_(in, p);
+		drop_with_held(in, p);
 	}
 }
 
@@ -307,9 +376,13 @@ static int take_withdrawal(struct inbox *in, const struct envelope *e,
 		return refuse(in, e, keep, "a message that cannot be");
 	inbox_key_(e->st.set_id, &e->st.sender, 0, key);
 	p = inbox_find_(in, key);
-	if (!p && rival_of(in, e))
-		return refuse(in, e, keep, "of a set that somebody else sent");
-	if (!contacts_find(&in->contacts, &e->st.sender)) {
+	if (!p && rival_of(in, e)) {
+		*done = !is_contact(in, e);
+		return *done ? refuse(in, e, keep,
+				      "of a set that somebody else sent")
+			     : 0;
+	}
+	if (!is_contact(in, e)) {
 		*done = !p;
 		*keep = p;
 		/* strangers fill no log */

@@ -393,6 +393,15 @@ static void test_scan__waits_for_parts_and_drops_altered_ones(void **state)
 	ix_free(s);
 }
 
+static void log_sent(struct ix *ix, const struct ix_set *s,
+		     const struct identity *to)
+{
+	struct vlog_record r = {.event = VLOG_SENT, .peer = to->pub};
+
+	memcpy(r.set_id, s->set_id, sizeof r.set_id);
+	assert_int_equal(vlog_append(ix->log, &r), 0);
+}
+
 static void test_scan__logs_an_acknowledgement_once(void **state)
 {
 	struct ix *ix = *state;
@@ -407,6 +416,12 @@ static void test_scan__logs_an_acknowledgement_once(void **state)
 	struct ix_blob bad = ix_seal(ix, ix->alice, STATEMENT_ACK, 0, s->set_id,
 				     odd, sizeof odd);
 
+	/* of what nobody was sent */
+	ix_deliver(ix, &a, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_logged(ix, VLOG_ACKNOWLEDGED, NULL), 0);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "were not sent"), 1);
+	log_sent(ix, s, ix->alice);
 	ix_deliver(ix, &a, ".env");
 	ix_deliver(ix, &again, ".env");
 	ix_deliver(ix, &stranger, ".env");
@@ -414,7 +429,13 @@ static void test_scan__logs_an_acknowledgement_once(void **state)
 	ix_scan(ix);
 	assert_int_equal(ix_spooled(ix, ".env"), 0);
 	assert_int_equal(ix_logged(ix, VLOG_ACKNOWLEDGED, NULL), 1);
-	assert_int_equal(ix_logged(ix, VLOG_REFUSED, NULL), 2);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, NULL), 3);
+	/* and by a contact who was not sent it */
+	ix_befriend(ix, ix->carol, "carol");
+	ix_deliver(ix, &stranger, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_logged(ix, VLOG_ACKNOWLEDGED, NULL), 1);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "were not sent"), 2);
 	free(a.bytes);
 	free(again.bytes);
 	free(stranger.bytes);
