@@ -1,6 +1,7 @@
 /*
  * The Telegram transport on a command line, for cases/telegram.py: reads
- * commands from standard input, one a line, and prints what happens.
+ * commands from standard input, one a line, their words separated by tabs, and
+ * prints what happens.
  *
  *   telegram_tool API_BASE TOKEN_FILE INBOX
  *
@@ -109,18 +110,18 @@ static void submit(struct transport *t, char *line)
 		abort();
 	o->fd = -1;
 	o->line = rest = strdup(line);
-	command = strsep(&rest, " ");
-	o->tag = strsep(&rest, " ");
-	m.address = strsep(&rest, " ");
+	command = strsep(&rest, "\t");
+	o->tag = strsep(&rest, "\t");
+	m.address = strsep(&rest, "\t");
 	if (strcmp(command, "text") == 0) {
 		m.text = (const uint8_t *)rest;
 		m.text_len = strlen(rest);
 	} else {
-		const char *path = strsep(&rest, " ");
+		const char *path = strsep(&rest, "\t");
 
 		o->fd = m.fd = open(path, O_RDONLY | O_CLOEXEC);
-		m.offset = strtoull(strsep(&rest, " "), NULL, 10);
-		m.len = strtoull(strsep(&rest, " "), NULL, 10);
+		m.offset = strtoull(strsep(&rest, "\t"), NULL, 10);
+		m.len = strtoull(strsep(&rest, "\t"), NULL, 10);
 		m.filename = rest;
 	}
 	err = t->ops->submit(t, &m);
@@ -143,13 +144,14 @@ static void flush(struct transport *t)
 
 static void obey(struct transport *t, char *line)
 {
-	if (strncmp(line, "text ", 5) == 0 || strncmp(line, "file ", 5) == 0) {
+	if (strncmp(line, "text\t", 5) == 0 ||
+	    strncmp(line, "file\t", 5) == 0) {
 		submit(t, line);
-	} else if (strncmp(line, "back ", 5) == 0) {
+	} else if (strncmp(line, "back\t", 5) == 0) {
 		printf("back %d\n", t->ops->retract(t, "", line + 5));
 	} else if (strcmp(line, "flush") == 0) {
 		flush(t);
-	} else if (strncmp(line, "run ", 4) == 0) {
+	} else if (strncmp(line, "run\t", 4) == 0) {
 		bool deaf = strstr(line, "deaf");
 		int err =
 			t->ops->run(t, deaf ? NULL : &receiver, atoi(line + 4));
