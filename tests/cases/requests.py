@@ -2,12 +2,13 @@
 """How many requests things take: each is a way to the daemon and back."""
 import array
 import fcntl
+import json
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import blob, check, eq, get, put, raises
+from frond import blob, check, eq, get, put, raises, run
 
 GETATTR, SETATTR, READ, WRITE, GETXATTR, FLUSH, CREATE = 3, 4, 15, 16, 22, 25, 35
 KINDS = 64
@@ -62,6 +63,19 @@ def a_small_file_takes_six_requests():
         eq(d[WRITE] <= 101, True, "WRITE")
         # now and then the clock ticks between a write and its close
         eq(sum(d[:KINDS]) - d[SETATTR] <= 620, True, sum(d[:KINDS]))
+
+
+@check(plain=False)
+def info_tells_the_counters_of_a_mount_point():
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        put(m / "f", b"text")
+        told = json.loads(run(frond.FRONDFS, "info", "--json", m.path))
+        eq((told["requests"]["mkdir"], told["requests"]["create"]), (1, 1))
+        eq(told["written_bytes"], 4)
+        eq(told["chunks_sealed"] >= 1, True, told["chunks_sealed"])
+        below = json.loads(run(frond.FRONDFS, "info", "--json", m / "d"))
+        eq("requests" in below, False)
 
 
 @check(plain=False)

@@ -1,6 +1,7 @@
 #include "chunk.h"
 #include "cmd.h"
 #include "json.h"
+#include "mount_counters.h"
 #include "report.h"
 #include "text.h"
 
@@ -19,7 +20,9 @@ const char cmd_info_help[] =
 	"\n"
 	"Tell about a vault: id, version, key slots, whether it is mounted; "
 	"or about one\n"
-	"file in a mounted vault: its backing file, file id, chunks, sizes.\n"
+	"file in a mounted vault: its backing file, file id, chunks, sizes. Of "
+	"a mount\n"
+	"point also what the kernel has asked of it since it was mounted.\n"
 	"  --json            the same as one JSON object\n"
 	"  --help            this text\n";
 
@@ -110,12 +113,15 @@ static void put_json_text(const char *key, const char *text)
 static void print_path(const struct path_info *info)
 {
 	uint64_t size = (uint64_t)info->st.st_size;
+	struct control_counters counters;
 
 	put_text("path:", info->path);
 	put_text("type:", type_name(info->st.st_mode));
 	put_text("backing file:", info->backing);
 	if (info->id[0])
 		put_text("id:", info->id);
+	if (mount_counters_get(info->path, &counters))
+		mount_counters_print(&counters);
 	if (!S_ISREG(info->st.st_mode))
 		return;
 	printf("size:         %" PRIu64 " bytes\n", size);
@@ -127,6 +133,7 @@ static void print_path(const struct path_info *info)
 static void print_path_json(const struct path_info *info)
 {
 	uint64_t size = (uint64_t)info->st.st_size;
+	struct control_counters counters;
 
 	printf("{\"path\": ");
 	json_put_string(stdout, info->path);
@@ -137,6 +144,8 @@ static void print_path_json(const struct path_info *info)
 		printf(", \"size\": %" PRIu64 ", \"chunks\": %" PRIu64
 		       ", \"backing_size\": %" PRIu64,
 		       size, chunk_last_index(size) + 1, info->backing_size);
+	if (mount_counters_get(info->path, &counters))
+		mount_counters_print_json(&counters);
 	puts("}");
 }
 
