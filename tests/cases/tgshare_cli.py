@@ -307,6 +307,27 @@ def send_refuses_what_cannot_be_sent_and_leaves_nothing():
 
 
 @check(plain=False)
+def shares_that_make_somebodys_consent_a_show_are_refused():
+    alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
+    file = put(alice.path("dealt"), b"x")
+
+    def send(n, k, via, **kw):
+        return tg("send", file, "--to", "bob", "--shares", str(n), "--threshold", str(k),
+                  *(["--via", via] if via else []), **kw)
+    for n, k, via, whom in ((3, 2, "bob,carol", "bob"), (3, 2, "carol,bob", "carol"),
+                            (2, 1, "bob,carol", "bob"), (4, 2, "carol,dave", "carol"),
+                            (5, 2, "carol,dave,bob", "carol")):
+        send(n, k, via, status=USAGE, says=f"{whom} would need nobody else; name as many")
+    eq(os.listdir(alice.path(".tgshare")).count("outbox"), 0)
+    for n, k, via in ((3, 3, "bob,carol"), (2, 1, "carol,dave"), (2, 2, "carol")):
+        _, err = send(n, k, via)
+        assert "one person" not in err, err
+    send(3, 2, None, says="all shares go to one person")
+    for person in alice, bob, carol, dave:
+        person.mount.umount()
+
+
+@check(plain=False)
 def a_file_that_changes_while_it_is_read_is_not_sent():
     alice, _ = pair()
     path = put(alice.path("busy"), blob(24 << 20))

@@ -209,13 +209,26 @@ static int share_file(struct sending *w, const char *path)
 	return status;
 }
 
+static bool all_direct(const struct item *item)
+{
+	for (unsigned i = 0; i < item->n; i++)
+		if (item->holders[i] != 0)
+			return false;
+	return true;
+}
+
+static void warn_direct(const struct item *item)
+{
+	if (item->n > 1 && all_direct(item))
+		fputs("tgshare: all shares go to one person: that protects "
+		      "against loss only; to need the consent of others, name "
+		      "them with --via\n",
+		      stderr);
+}
+
 static void print_holders(const struct item *item)
 {
-	bool direct = true;
-
-	for (unsigned i = 0; i < item->n; i++)
-		direct = direct && item->holders[i] == 0;
-	if (item->n == 1 && direct)
+	if (item->n == 1 && all_direct(item))
 		return;
 	for (unsigned i = 0; i < item->n; i++) {
 		const char *name = item->parties[item->holders[i]].name;
@@ -224,10 +237,6 @@ static void print_holders(const struct item *item)
 		       item->holders[i] ? "by way of" : "to", name);
 	}
 	printf("; any %u open%s it\n", item->k, item->k == 1 ? "s" : "");
-	if (direct)
-		puts("  All shares go to one person: that protects against "
-		     "loss only. To need the consent of others, name them "
-		     "with --via.");
 }
 
 static void print_item(const struct sending *w, const struct item *item)
@@ -272,8 +281,10 @@ static int send_all(struct sending *w)
 	err = deliver_due(w->s, w->made, w->count, &result);
 	if (err)
 		return session_report(w->s, "send", err);
-	for (size_t i = 0; i < w->count; i++)
+	for (size_t i = 0; i < w->count; i++) {
 		print_item(w, w->made[i]);
+		warn_direct(w->made[i]);
+	}
 	if (!result.failed)
 		return CMD_OK;
 	return report_as(CMD_QUEUED,

@@ -185,6 +185,33 @@ static int resolve_numbers(struct request *r)
 	return CMD_OK;
 }
 
+/* In turn: of n shares, how many does the one at this place get? */
+static unsigned shares_of(const struct request *r, size_t place)
+{
+	return (unsigned)(r->n / r->via_count + (place < r->n % r->via_count));
+}
+
+/* Who gets so many that nobody else is needed makes the others' consent a
+ * show. */
+static int check_dealt(const struct request *r, const struct person *to)
+{
+	for (size_t i = 0; r->via_count > 1 && i < r->via_count; i++) {
+		unsigned got = shares_of(r, i);
+		bool recipient = r->via[i] == to;
+
+		if (got < r->k || (got == 1 && !recipient))
+			continue;
+		return report_usage(
+			r->command,
+			"%s would get %u of %u shares, and %u %s enough: %s "
+			"would need nobody else; name as many people with "
+			"--via as there are shares, or raise --threshold",
+			r->via[i]->name, got, r->n, r->k,
+			r->k == 1 ? "is" : "are", r->via[i]->name);
+	}
+	return CMD_OK;
+}
+
 static int resolve_expiry(struct request *r)
 {
 	int err = r->expires
@@ -228,6 +255,8 @@ int request_resolve(struct request *r, const struct session *s)
 		status = resolve_names(r, &s->people, &via);
 	if (!status)
 		status = resolve_numbers(r);
+	for (size_t i = 0; i < r->to_count && !status; i++)
+		status = check_dealt(r, r->to[i]);
 	if (!status)
 		status = resolve_expiry(r);
 	return status ? status : check_note(r);
