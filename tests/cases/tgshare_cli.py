@@ -328,6 +328,44 @@ def shares_that_make_somebodys_consent_a_show_are_refused():
 
 
 @check(plain=False)
+def what_is_sent_again_is_sent_again():
+    alice, bob, carol = people("alice", "bob", "carol")
+    argv = [put(alice.path("lost"), b"lost"), "--to", "bob", "--shares", "2",
+            "--threshold", "2", "--via", "bob,carol"]
+    (set_id, *first), = alice.send("send", *argv)
+
+    def mail():
+        return sorted(os.path.join(box, n) for box in os.listdir(alice.post)
+                      for n in os.listdir(os.path.join(alice.post, box)))
+    sent = mail()
+    for name in sent:
+        os.unlink(os.path.join(alice.post, name))
+    line = [set_id, "sent again", *first[1:]]
+    eq(alice.send("send", *argv), [line])
+    eq(mail(), sent)
+    # what one of them has, is not sent again; what the other has not, is
+    bob.receive()
+    alice.receive()
+    lost = [name for name in mail() if name in sent]
+    for name in lost:
+        os.unlink(os.path.join(alice.post, name))
+    eq(alice.send("send", *argv), [line])
+    eq([name for name in mail() if name in sent], lost)
+    carol.receive()
+    alice.receive()
+    eq(alice.send("send", *argv), [[set_id, *first]])
+    eq(mail(), [])
+    carol.tg("release", "--all")
+    bob.receive()
+    alice.receive()
+    eq(get(bob.shared("alice/lost")), b"lost")
+    # that one is over: this is another
+    assert alice.send("send", *argv)[0][0] != set_id
+    for person in alice, bob, carol:
+        person.mount.umount()
+
+
+@check(plain=False)
 def a_file_that_changes_while_it_is_read_is_not_sent():
     alice, _ = pair()
     path = put(alice.path("busy"), blob(24 << 20))

@@ -49,8 +49,8 @@ struct sending {
 	const struct request *r;
 	enum item_kind kind;
 	struct outbox outbox;
-	struct item **made; /* new or resumed ones; owned */
-	size_t count;
+	struct item **made;   /* new or resumed ones; owned */
+	size_t count, failed; /* messages */
 };
 
 static bool same_parties(const struct item *item, const struct plan *plan)
@@ -75,7 +75,8 @@ static struct item *find_same(const struct sending *w,
 
 	for (size_t i = 0; i < w->outbox.count; i++) {
 		struct item *item = w->outbox.items[i];
-		bool over = w->kind == ITEM_SEND && item->recipient_state;
+		bool over = w->kind == ITEM_SEND &&
+			    item->recipient_state >= ACK_OPENED;
 
 		if (item->kind != w->kind || over || item->exported ||
 		    !item_live(item, now) || !same_parties(item, plan) ||
@@ -129,6 +130,16 @@ static int keep(struct sending *w, struct item *item)
 	return CMD_OK;
 }
 
+static bool is_due(const struct item *item)
+{
+	uint64_t now = when_now_s();
+
+	for (size_t i = 0; i < item->message_count; i++)
+		if (item_message_due(item, &item->messages[i], now))
+			return true;
+	return false;
+}
+
 static int resume(struct sending *w, const struct item *earlier)
 {
 	struct item *item;
@@ -141,6 +152,10 @@ static int resume(struct sending *w, const struct item *earlier)
 			"tgshare: going on with the set %.8s, which was made "
 			"before of the same\n",
 			item->id);
+	/* what was interrupted is finished first; what is out already may
+	 * have been lost on its way */
+	item->again = !deliver_waiting(item, when_now_s());
+	item->again = item->again && is_due(item);
 	return keep(w, item);
 }
 
@@ -241,16 +256,21 @@ static void print_holders(const struct item *item)
 
 static void print_item(const struct sending *w, const struct item *item)
 {
-	bool waiting = deliver_waiting(item, when_now_s());
+	bool waiting = deliver_waiting(item, when_now_s()) ||
+		       (item->again && w->failed);
 	bool terminal = isatty(STDOUT_FILENO);
+	const char *how = waiting	? "queued"
+			  : item->again ? "sent again"
+					: "sent";
 
 	if (!terminal) {
-		printf("%s\t%s\t", item->id, waiting ? "queued" : "sent");
+		printf("%s\t%s\t", item->id, how);
 		json_put_plain(stdout, item->name);
 		printf("\t%s\t%s\n", item->parties[0].name, item->code);
 		return;
 	}
-	printf("%s ", w->kind == ITEM_GRANT ? "granted" : "sent");
+	printf("%s%s ", w->kind == ITEM_GRANT ? "granted" : "sent",
+	       item->again ? " again" : "");
 	json_put_plain(stdout, item->name);
 	printf(" to %s: set %.8s, verification code %s%s\n",
 	       item->parties[0].name, item->id, item->code,
@@ -281,6 +301,7 @@ static int send_all(struct sending *w)
 	err = deliver_due(w->s, w->made, w->count, &result);
 	if (err)
 		return session_report(w->s, "send", err);
+	w->failed = result.failed;
 	for (size_t i = 0; i < w->count; i++) {
 		print_item(w, w->made[i]);
 		warn_direct(w->made[i]);

@@ -402,8 +402,11 @@ uint64_t item_message_due_s(const struct item *item,
 	if (item->kind == ITEM_NOTE)
 		return m->sends == 0 ? 0 : UINT64_MAX;
 	if (item->exported || !item_live(item, now_s) ||
-	    item_message_done(item, m) || m->sends >= ITEM_SENDS_MAX ||
-	    (item->no_content && m->kind == 0))
+	    item_message_done(item, m) || (item->no_content && m->kind == 0))
+		return UINT64_MAX;
+	if (item->again)
+		return 0;
+	if (m->sends >= ITEM_SENDS_MAX)
 		return UINT64_MAX;
 	return m->sends ? m->sent_s + wait_s(m->sends) : 0;
 }

@@ -95,6 +95,9 @@ struct item {
 	uint8_t end;		 /* enum item_end */
 	uint8_t recipient_state; /* enum ack_state or 0 */
 	uint8_t share_state[SLIP39_SHARES_MAX];
+	/* not stored: what nobody acknowledged is due now, not only when its
+	 * time has come */
+	bool again;
 };
 
 struct item *item_new(void);
