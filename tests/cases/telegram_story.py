@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, get, put, raises, scale, until
-from share import FAILED, QUEUED, TGSHARE, UNKNOWN, USAGE, readable, same_tree
+from share import FAILED, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, readable, same_tree
 from telegram import spooled, town
 
 BAD_DAYS = ["drop", "lost", "reset", "delay", "truncate", "corrupt", "500", "502"]
@@ -203,7 +203,7 @@ def a_token_that_is_revoked_in_the_middle():
         out, err = (alice.tg("send", put(alice.path("second"), b"2"), "--to", "bob",
                              status=QUEUED, says="@BotFather"), None)
         assert token not in out, err
-        alice.tg("receive", status=FAILED, says="@BotFather")
+        alice.tg("receive", status=NOT_SET_UP, says="@BotFather")
         fresh = frond.fresh("new.token")
         put(fresh, token.encode() + b"\n")
         alice.tg("setup", "--bot-token-file", fresh, says="Your card")

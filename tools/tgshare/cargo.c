@@ -36,6 +36,9 @@ static int end_part(struct writer *w)
 	crypto_generichash_final(&w->hash, parts[e->part_count].hash,
 				 MANIFEST_HASH_LEN);
 	e->part_count++;
+	/* on its way to the disk already when fsync() waits for it; where
+	 * that is not possible, fsync() alone does it */
+	(void)sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	return 0;
 }
 

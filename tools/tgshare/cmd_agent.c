@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 const char cmd_agent_help[] =
@@ -59,18 +58,18 @@ static void wait_s(uint64_t seconds)
 	ppoll(NULL, 0, &timeout, &none);
 }
 
-static int be_the_only_agent(const struct session *s, int *fd)
+static int be_the_only_agent(struct session *s)
 {
-	*fd = openat(s->copies_fd, "agent.lock",
-		     O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) == 0)
-		return CMD_OK;
-	if (*fd >= 0 && errno == EWOULDBLOCK)
+	int err = session_lock_collecting(s);
+
+	if (err == -EWOULDBLOCK)
 		return report_as(CMD_FAILED,
 				 "an agent works for the vault on '%s' already",
 				 s->m.info.mountpoint);
-	return report_as(CMD_FAILED, "cannot lock '%s/.frondfs/outbox': %s",
-			 s->m.info.backing, strerror(errno));
+	return err ? report_as(CMD_FAILED,
+			       "cannot lock '%s/.frondfs/outbox': %s",
+			       s->m.info.backing, strerror(-err))
+		   : CMD_OK;
 }
 
 /* When to try again what failed: less and less often. */
@@ -158,7 +157,7 @@ static int serve_once(struct agent *a)
 	int status = round_collect(a->s, a->work_s ? COLLECT_MS : 0, &arrived);
 
 	session_rest(a->s);
-	if (status == CMD_NO_VAULT)
+	if (status == CMD_NO_VAULT || status == CMD_NOT_SET_UP)
 		return status;
 	if (status)
 		return reopen_transport(a);
@@ -182,7 +181,6 @@ static int serve(struct agent *a)
 
 static int run(const char *vault)
 {
-	CLEANUP_FD int lock = -1;
 	struct session s;
 	struct agent agent = {.s = &s};
 	int status = session_open(&s, NULL, 0, vault);
@@ -192,9 +190,11 @@ static int run(const char *vault)
 	if (!status)
 		status = session_open_spool(&s);
 	if (!status)
-		status = be_the_only_agent(&s, &lock);
+		status = be_the_only_agent(&s);
 	if (!status) {
 		watch_signals();
+		signal(SIGCHLD, SIG_IGN); /* nobody waits for notify-send */
+		s.notify = true;
 		status = serve(&agent);
 	}
 	session_close(&s);

@@ -3,8 +3,10 @@
 #include "round.h"
 #include "when.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 const char cmd_receive_help[] =
 	"Usage: tgshare receive [--vault MOUNT] [--wait SECONDS]\n"
@@ -18,16 +20,34 @@ const char cmd_receive_help[] =
 
 enum { WAIT_MAX_S = 7 * 86400 };
 
+/* Beside an agent that collects there is only the rest to do. */
+static int collect(struct session *s, size_t *arrived)
+{
+	int err =
+		s->transport->ops->one_reader ? session_lock_collecting(s) : 0;
+
+	if (err == -EWOULDBLOCK) {
+		fprintf(stderr, "tgshare: an agent works for this vault and "
+				"collects what comes\n");
+		return CMD_OK;
+	}
+	return err ? report_as(CMD_FAILED,
+			       "cannot lock '%s/.frondfs/outbox': %s",
+			       s->m.info.backing, strerror(-err))
+		   : round_collect(s, 0, arrived);
+}
+
 static int receive(struct session *s, long wait_s)
 {
 	struct round_result result = {0};
 	uint64_t until_s = when_now_s() + (uint64_t)wait_s;
 	size_t arrived = 0;
-	int status = round_collect(s, 0, &arrived);
+	int status = collect(s, &arrived);
+	bool alone = !s->transport->ops->one_reader || s->collecting;
 
 	if (!status)
 		status = round_work(s, &result);
-	while (!status && !arrived && !result.events &&
+	while (!status && alone && !arrived && !result.events &&
 	       when_now_s() < until_s) {
 		status = round_collect(s, 500, &arrived);
 		if (!status && arrived)

@@ -81,7 +81,7 @@ static int tell_reason(struct session *s, int err)
 	if (strcmp(s->told, reason) != 0)
 		report("%s", reason);
 	snprintf(s->told, sizeof s->told, "%s", reason);
-	return err == -EACCES ? CMD_NOT_SET_UP : CMD_FAILED;
+	return err == -EKEYREVOKED ? CMD_NOT_SET_UP : CMD_FAILED;
 }
 
 int round_collect(struct session *s, int timeout_ms, size_t *arrived)

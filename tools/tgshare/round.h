@@ -10,7 +10,8 @@
 /*
  * Spool everything that is there now, or comes within timeout_ms; *arrived is
  * increased. Wakes the mount (session_wake()) only where that is needed.
- * Returns an exit status; CMD_NO_VAULT: the mount is gone.
+ * Returns an exit status; CMD_NO_VAULT: the mount is gone; CMD_NOT_SET_UP: it
+ * takes a new setup to go on. The same trouble is told once.
  */
 MUST_CHECK int round_collect(struct session *s, int timeout_ms,
 			     size_t *arrived);

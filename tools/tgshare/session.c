@@ -28,7 +28,7 @@ int session_open(struct session *s, char *const *paths, int count,
 
 	memset(s, 0, sizeof *s);
 	s->m.fd = s->spool_fd = s->copies_fd = s->outbox_fd = s->lock_fd = -1;
-	s->pieces_fd = -1;
+	s->pieces_fd = s->collect_fd = -1;
 	status = mounted_find(paths, count, vault_option, &s->m);
 	if (status)
 		return status;
@@ -41,8 +41,8 @@ int session_open(struct session *s, char *const *paths, int count,
 
 void session_close(struct session *s)
 {
-	const int fds[] = {s->spool_fd, s->copies_fd, s->outbox_fd, s->lock_fd,
-			   s->pieces_fd};
+	const int fds[] = {s->spool_fd, s->copies_fd, s->outbox_fd,
+			   s->lock_fd,	s->pieces_fd, s->collect_fd};
 
 	if (s->transport)
 		s->transport->ops->free(s->transport);
@@ -148,6 +148,18 @@ int session_lock(struct session *s)
 				 "cannot lock '%s/.frondfs/outbox/lock': %s",
 				 s->m.info.backing, strerror(-err));
 	return CMD_OK;
+}
+
+int session_lock_collecting(struct session *s)
+{
+	if (s->collect_fd < 0)
+		s->collect_fd =
+			openat(s->copies_fd, "agent.lock",
+			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->collect_fd < 0 || flock(s->collect_fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	s->collecting = true;
+	return 0;
 }
 
 void session_unlock(struct session *s)

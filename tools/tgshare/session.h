@@ -9,6 +9,8 @@
 #include "settings.h"
 #include "transport.h"
 
+enum { SESSION_TOLD_MAX = 512 };
+
 struct session {
 	struct mounted m;
 	struct settings settings;
@@ -17,8 +19,12 @@ struct session {
 	int spool_fd;		     /* .frondfs/inbox of the backing dir. */
 	int copies_fd;		     /* .frondfs/outbox: sealed copies */
 	int outbox_fd;		     /* .tgshare/outbox */
-	int pieces_fd; /* .tgshare/pieces: messages that are not whole yet */
-	int lock_fd;   /* held: nobody else works here */
+	int pieces_fd;	 /* .tgshare/pieces: messages that are not whole yet */
+	int lock_fd;	 /* held: nobody else works here */
+	int collect_fd;	 /* see session_lock_collecting() */
+	bool collecting; /* it is held */
+	bool notify;	 /* somebody may sit at the desktop */
+	char told[SESSION_TOLD_MAX]; /* why nothing can be collected */
 };
 
 /* All of these return an exit status and say what is wrong. Close it even
@@ -37,6 +43,9 @@ MUST_CHECK int session_open_spool(struct session *s);
  * that takes long. Opens the outboxes, too. */
 MUST_CHECK int session_lock(struct session *s);
 void session_unlock(struct session *s);
+/* Be the only one that collects what comes. 0, -EWOULDBLOCK: somebody does,
+ * -errno. */
+MUST_CHECK int session_lock_collecting(struct session *s);
 
 /*
  * For who stays: let go of the mount, so that it can be unmounted and is idle,

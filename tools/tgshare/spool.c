@@ -38,30 +38,63 @@ static int finish(int spool_fd, int fd, const char *temp,
 	return fsync(spool_fd) < 0 ? -errno : 0;
 }
 
-/* Root collects for whoever owns the vault. */
-static int begin(int spool_fd, char *temp, size_t size, int *fd)
+enum { TEMP_NAME_MAX = 64 };
+
+static void temp_name(char temp[static TEMP_NAME_MAX])
 {
 	char random[48];
-	struct stat st;
 
 	xio_temp_name("", random, sizeof random);
-	snprintf(temp, size, "%s%s", random, temp_suffix);
-	*fd = openat(spool_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-		     0600);
-	if (*fd < 0)
-		return -errno;
+	snprintf(temp, TEMP_NAME_MAX, "%s%s", random, temp_suffix);
+}
+
+/* Root collects for whoever owns the vault. */
+static int give_to_owner(int spool_fd, int fd)
+{
+	struct stat st;
+
 	if (geteuid() == 0 && fstat(spool_fd, &st) == 0 &&
-	    fchown(*fd, st.st_uid, st.st_gid) < 0)
+	    fchown(fd, st.st_uid, st.st_gid) < 0)
 		return -errno;
 	return 0;
+}
+
+static int begin(int spool_fd, char temp[static TEMP_NAME_MAX], int *fd)
+{
+	temp_name(temp);
+	*fd = openat(spool_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		     0600);
+	return *fd < 0 ? -errno : give_to_owner(spool_fd, *fd);
+}
+
+/*
+ * A transport's own nameless file, of just that length, need not be copied:
+ * it gets the name. -ENOTSUP: it is not one.
+ */
+static int adopt(int spool_fd, int fd, uint64_t len,
+		 char temp[static TEMP_NAME_MAX])
+{
+	char path[32];
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || (flags & O_ACCMODE) != O_RDWR || fstat(fd, &st) < 0 ||
+	    st.st_nlink != 0 || (uint64_t)st.st_size != len)
+		return -ENOTSUP;
+	temp_name(temp);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	/* one that had a name, or without /proc: it is copied */
+	if (linkat(AT_FDCWD, path, spool_fd, temp, AT_SYMLINK_FOLLOW) < 0)
+		return -ENOTSUP;
+	return give_to_owner(spool_fd, fd);
 }
 
 int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len)
 {
 	uint8_t hash[ENVELOPE_HASH_LEN];
 	CLEANUP_FD int fd = -1;
-	char temp[64];
-	int err = begin(spool_fd, temp, sizeof temp, &fd);
+	char temp[TEMP_NAME_MAX];
+	int err = begin(spool_fd, temp, &fd);
 
 	if (!err)
 		err = xio_write(fd, bytes, len);
@@ -73,6 +106,7 @@ int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len)
 	return err;
 }
 
+/* to: -1 to hash it only */
 static int copy_hashed(int from, int to, uint64_t len,
 		       uint8_t hash[static ENVELOPE_HASH_LEN])
 {
@@ -91,7 +125,7 @@ static int copy_hashed(int from, int to, uint64_t len,
 		if (n <= 0)
 			return n < 0 ? -errno : -EAGAIN;
 		crypto_generichash_update(&state, block, (size_t)n);
-		int err = xio_write(to, block, (size_t)n);
+		int err = to < 0 ? 0 : xio_write(to, block, (size_t)n);
 
 		if (err)
 			return err;
@@ -123,21 +157,23 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
 		name_len > suffix &&
 		strcmp(filename + name_len - suffix, envelope_suffix) == 0;
 	uint8_t hash[ENVELOPE_HASH_LEN];
-	CLEANUP_FD int to = -1;
-	char temp[64];
+	CLEANUP_FD int copy = -1;
+	char temp[TEMP_NAME_MAX];
 	int err;
 
 	if (envelope && len > ENVELOPE_MAX_LEN)
 		return 0; /* none can be so long */
-	err = begin(spool_fd, temp, sizeof temp, &to);
+	err = adopt(spool_fd, fd, len, temp);
+	if (err == -ENOTSUP)
+		err = begin(spool_fd, temp, &copy);
 	if (!err)
-		err = copy_hashed(fd, to, len, hash);
+		err = copy_hashed(fd, copy, len, hash);
 	if (!err && is_unsettled(fd, filename, hash))
 		err = -EAGAIN;
 	if (!err)
-		err = finish(spool_fd, to, temp, hash,
+		err = finish(spool_fd, copy < 0 ? fd : copy, temp, hash,
 			     envelope ? envelope_suffix : part_suffix);
-	if (err && to >= 0)
+	if (err)
 		unlinkat(spool_fd, temp, 0);
 	return err;
 }

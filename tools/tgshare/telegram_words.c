@@ -14,11 +14,11 @@ struct meaning {
 };
 
 static const struct meaning meanings[] = {
-	{401, "", -EACCES,
+	{401, "", -EKEYREVOKED,
 	 "Telegram does not know our bot's token%.0s; it was revoked or "
 	 "mistyped: ask @BotFather for it (/mybots, API Token) and run "
 	 "'tgshare setup' again"},
-	{404, "Not Found", -EACCES,
+	{404, "Not Found", -EKEYREVOKED,
 	 "Telegram does not know our bot's token%.0s, or api_base leads to "
 	 "something else: run 'tgshare setup' again"},
 	{0, "USER_BOT_TO_BOT_DISABLED", -EPERM,

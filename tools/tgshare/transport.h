@@ -56,6 +56,7 @@ struct transport_receiver {
 struct transport;
 struct transport_ops {
 	const char *name; /* the word before ":" in addresses and settings */
+	bool one_reader;  /* two that collect at a time disturb each other */
 	/* The longest document, bytes; content is cut into parts of this. */
 	uint64_t (*part_max)(const struct transport *t);
 	/* Own address, for the card: at most TRANSPORT_ADDRESS_MAX bytes. */
@@ -67,7 +68,8 @@ struct transport_ops {
 	/* Work on what is under way, and receive where r is not NULL; with
 	 * nothing to do waits at most timeout_ms, and less when it likes or a
 	 * signal comes that the caller blocks at other times. 0, or what makes
-	 * receiving impossible (words in reason). */
+	 * receiving impossible (words in reason); -EKEYREVOKED: for ever, until
+	 * it is set up anew. */
 	int (*run)(struct transport *t, const struct transport_receiver *r,
 		   int timeout_ms);
 	bool (*idle)(const struct transport *t); /* nothing is under way */
