@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Sharing over Telegram from end to end: vaults, mounts, bots, and bad days."""
 import errno
 import os

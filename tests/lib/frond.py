@@ -133,7 +133,8 @@ def get(path):
 def blob(n, seed=1):
     """n bytes that repeat nowhere near a chunk's length."""
     import random
-    return random.Random(seed).randbytes(n)
+    rng, most = random.Random(seed), 1 << 24  # randbytes has a limit
+    return b"".join(rng.randbytes(min(most, n - at)) for at in range(0, n, most))
 
 
 def in_child(fn, uid=None, gid=None, groups=()):
