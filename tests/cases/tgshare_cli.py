@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """What each tgshare command answers to good and to bad input."""
 import base64
 import json
@@ -415,7 +415,8 @@ def what_cannot_be_delivered_waits():
     data = put(alice.path("later"), b"later")
     away = fresh("away")
     os.rename(post, away)
-    tg("send", data, "--to", "bob", status=FAILED, says="does not exist")
+    _, err = tg("send", data, "--to", "bob", status=6, says="plug it in, or make it")
+    eq(err.count(post), 1, err)
     os.mkdir(post)
     # bob's mailbox is not there
     (set_id, state, name, to, _), = alice.send("send", data, "--to", "bob", status=6,
@@ -429,6 +430,46 @@ def what_cannot_be_delivered_waits():
     eq(alice.given(set_id)["state"], "sent")
     bob.receive()
     readable(bob.shared("alice/later"), b"later")
+    for person in alice, bob:
+        person.mount.umount()
+
+
+@check(plain=False)
+def without_the_folder_the_work_at_home_goes_on():
+    post, away = fresh("post"), fresh("away")
+    os.mkdir(post)
+    alice, bob = people("alice", "bob", post=post)
+    file = put(alice.path("granted"), blob(5000))
+    bob.attach(alice)
+    (set_id, *_), = alice.send("grant", file, "--to", "bob")
+    bob.receive()
+    eq(get(bob.shared("alice/granted")), blob(5000))
+    card = alice.tg("card")
+    os.rename(post, away)
+    eq(alice.tg("card"), card)
+    assert card in alice.tg("setup", "--name", "alice")
+    said = alice.tg("revoke", file, status=6, says="the folder '")
+    assert "revoked granted from bob" in said, said
+    eq(alice.given(set_id)["state"], "revoked")
+    # without a word the new key says it
+    frond.raises(frond.errno.EKEYREVOKED, get, bob.shared("alice/granted"))
+    alice.receive(status=FAILED, says="plug it in, or make it")
+    agent = subprocess.Popen([TGSHARE, "agent", "--vault", alice.mount.path],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert select.select([agent.stdout], [], [], 20)[0], "the agent says nothing"
+        time.sleep(0.5)
+        eq(agent.poll(), None)
+        os.rename(away, post)
+        agent.terminate()
+        eq(agent.wait(10), 0)
+        eq(agent.stdout.read().decode().count("plug it in"), 1)
+    finally:
+        agent.kill()
+        agent.wait()
+        agent.stdout.close()
+    alice.receive()
+    assert "revoked by alice" in bob.receive()
     for person in alice, bob:
         person.mount.umount()
 

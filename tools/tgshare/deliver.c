@@ -10,7 +10,11 @@
 
 /* Documents of their own that are open at a time; what is text takes none,
  * nor do the parts of one sealed copy. */
-enum { OPEN_MAX = 256, BUTTON_URL_MAX = CARD_ADDRESS_MAX + 32 };
+enum {
+	OPEN_MAX = 256,
+	BUTTON_URL_MAX = CARD_ADDRESS_MAX + 32,
+	REASON_MAX = 512,
+};
 
 static const char words[] =
 	"A sealed message for tgshare; it is complete as it stands.\n\n";
@@ -46,6 +50,7 @@ struct round {
 	struct deliver_result result;
 	int err; /* of the vault's own */
 	char complained[TRANSPORT_ADDRESS_MAX + 1];
+	char reason[REASON_MAX]; /* the last one that was said */
 };
 
 bool deliver_waiting(const struct item *item, uint64_t now_s)
@@ -71,9 +76,11 @@ static const char *address_of(const struct session *s, const struct item *item,
 
 static void complain(struct round *r, const char *address, const char *reason)
 {
-	if (strcmp(r->complained, address) == 0)
+	if (strcmp(r->complained, address) == 0 ||
+	    strcmp(r->reason, reason) == 0)
 		return;
 	snprintf(r->complained, sizeof r->complained, "%s", address);
+	snprintf(r->reason, sizeof r->reason, "%s", reason);
 	progress_end(&r->progress);
 	report("%s", reason);
 }

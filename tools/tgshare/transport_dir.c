@@ -98,6 +98,96 @@ static int dir_submit(struct transport *t, const struct transport_message *m)
 	return 0;
 }
 
+/*
+ * Whoever may make mailboxes here may put mail into mine; where that is
+ * everybody, only its owner takes mail out (the sticky bit).
+ */
+static int make_own_box(struct dir_transport *d)
+{
+	CLEANUP_FD int top = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (top < 0 || fstat(top, &st) < 0)
+		return -errno;
+	mode_t mode = (st.st_mode & 0777) | 0700;
+
+	if (mode & 0022)
+		mode |= S_ISVTX;
+	if (mkdirat(top, d->own, 0700) == 0) {
+		if (fchmodat(top, d->own, mode, 0) < 0 || fsync(top) < 0)
+			return -errno;
+	} else if (errno != EEXIST) {
+		return -errno;
+	}
+	d->box_fd = openat(top, d->own,
+			   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return d->box_fd < 0 ? -errno : 0;
+}
+
+static void watch_own_box(struct dir_transport *d)
+{
+	char box[PATH_MAX + ID_TEXT_LEN + 2];
+
+	snprintf(box, sizeof box, "%s/%s", d->path, d->own);
+	d->watch_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	/* Without it mail is noticed a little later. */
+	if (d->watch_fd >= 0 &&
+	    inotify_add_watch(d->watch_fd, box, IN_MOVED_TO | IN_CLOSE_WRITE) <
+		    0) {
+		close(d->watch_fd);
+		d->watch_fd = -1;
+	}
+}
+
+static void leave_own_box(struct dir_transport *d)
+{
+	if (d->box_fd >= 0)
+		close(d->box_fd);
+	if (d->watch_fd >= 0)
+		close(d->watch_fd);
+	d->box_fd = d->watch_fd = -1;
+}
+
+/* Is what we have open still what lies there? */
+static bool box_is_there(const struct dir_transport *d)
+{
+	char box[PATH_MAX + ID_TEXT_LEN + 2];
+	struct stat is, was;
+
+	snprintf(box, sizeof box, "%s/%s", d->path, d->own);
+	return d->box_fd >= 0 && fstat(d->box_fd, &was) == 0 &&
+	       lstat(box, &is) == 0 && is.st_dev == was.st_dev &&
+	       is.st_ino == was.st_ino;
+}
+
+/* A stick or a network folder comes and goes: whatever is there now. */
+static int find_own_box(struct dir_transport *d)
+{
+	int err;
+
+	if (box_is_there(d))
+		return 0;
+	leave_own_box(d);
+	err = make_own_box(d);
+	if (err)
+		set_reason(d,
+			   "the folder '%s' for messages cannot be used: %s; "
+			   "plug it in, or make it",
+			   d->path, strerror(-err));
+	else
+		watch_own_box(d);
+	return err;
+}
+
+static void set_address(struct dir_transport *d)
+{
+	int n = snprintf(d->address, sizeof d->address, "dir:%s/%s", d->path,
+			 d->own);
+
+	if (n >= (int)sizeof d->address)
+		snprintf(d->address, sizeof d->address, "dir:%s", d->own);
+}
+
 /* The last component of an address if it is an id, as no other is looked at */
 static const char *mailbox_of(const char *address)
 {
@@ -235,9 +325,10 @@ static int put(struct dir_transport *d, int box, const char *name,
 static void deliver(struct dir_transport *d, const struct transport_message *m)
 {
 	char name[NAME_LEN_MAX + 1];
-	CLEANUP_FD int box = open_mailbox(d, m->address);
-	int err = box < 0 ? box : 0;
+	int err = find_own_box(d);
+	CLEANUP_FD int box = err ? err : open_mailbox(d, m->address);
 
+	err = box < 0 ? box : 0;
 	if (m->text)
 		name_text(m, name, sizeof name);
 	else
@@ -367,7 +458,10 @@ static int dir_run(struct transport *t, const struct transport_receiver *r,
 {
 	struct dir_transport *d = of(t);
 	bool any = deliver_all(d);
-	int err = r ? receive_all(d, r, &any) : 0;
+	int err = r ? find_own_box(d) : 0;
+
+	if (!err && r)
+		err = receive_all(d, r, &any);
 
 	if (!err && !any && timeout_ms > 0)
 		wait_for_mail(d, timeout_ms);
@@ -400,10 +494,7 @@ static void dir_free(struct transport *t)
 		free(d->first);
 		d->first = next;
 	}
-	if (d->box_fd >= 0)
-		close(d->box_fd);
-	if (d->watch_fd >= 0)
-		close(d->watch_fd);
+	leave_own_box(d);
 	free(d->block);
 	free(d);
 }
@@ -420,50 +511,12 @@ static const struct transport_ops dir_ops = {
 	.free = dir_free,
 };
 
-/*
- * Whoever may make mailboxes here may put mail into mine; where that is
- * everybody, only its owner takes mail out (the sticky bit).
- */
-static int make_own_box(struct dir_transport *d)
+/* What is said of a folder that may be back later. */
+static bool is_away(int err)
 {
-	CLEANUP_FD int top = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stat st;
-
-	if (top < 0 || fstat(top, &st) < 0)
-		return -errno;
-	mode_t mode = (st.st_mode & 0777) | 0700;
-
-	if (mode & 0022)
-		mode |= S_ISVTX;
-	if (mkdirat(top, d->own, 0700) == 0) {
-		if (fchmodat(top, d->own, mode, 0) < 0 || fsync(top) < 0)
-			return -errno;
-	} else if (errno != EEXIST) {
-		return -errno;
-	}
-	d->box_fd = openat(top, d->own,
-			   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return d->box_fd < 0 ? -errno : 0;
-}
-
-static int watch_own_box(struct dir_transport *d)
-{
-	char box[PATH_MAX + ID_TEXT_LEN + 2];
-
-	snprintf(box, sizeof box, "%s/%s", d->path, d->own);
-	d->watch_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	/* Without it mail is noticed a little later. */
-	if (d->watch_fd >= 0 &&
-	    inotify_add_watch(d->watch_fd, box, IN_MOVED_TO | IN_CLOSE_WRITE) <
-		    0) {
-		close(d->watch_fd);
-		d->watch_fd = -1;
-	}
-	int n = snprintf(d->address, sizeof d->address, "dir:%s", box);
-
-	if (n >= (int)sizeof d->address)
-		snprintf(d->address, sizeof d->address, "dir:%s", d->own);
-	return 0;
+	return err == -ENOENT || err == -ENOTDIR || err == -EIO ||
+	       err == -ENODEV || err == -ENXIO || err == -ENOTCONN ||
+	       err == -ESTALE || err == -EHOSTDOWN || err == -ETIMEDOUT;
 }
 
 int transport_dir_open(const char *path,
@@ -484,10 +537,9 @@ int transport_dir_open(const char *path,
 	strcpy(d->path, path);
 	hex_encode(own_id, TRANSPORT_ID_LEN, d->own);
 	d->block = malloc(BLOCK);
-	err = d->block ? make_own_box(d) : -ENOMEM;
-	if (!err)
-		err = watch_own_box(d);
-	if (err) {
+	set_address(d);
+	err = d->block ? find_own_box(d) : -ENOMEM;
+	if (err && !is_away(err)) {
 		dir_free(&d->base);
 		return err;
 	}

@@ -17,11 +17,6 @@ static int open_dir(struct session *s, const char *path)
 	crypto_generichash(id, sizeof id, (const uint8_t *)fingerprint,
 			   strlen(fingerprint), NULL, 0);
 	err = transport_dir_open(path, id, &s->transport);
-	if (err == -ENOENT)
-		return report_as(CMD_FAILED,
-				 "the folder '%s' for messages does not exist; "
-				 "make it, or plug it in",
-				 path);
 	if (err)
 		return report_as(CMD_FAILED,
 				 "cannot use the folder '%s' for messages: %s",
