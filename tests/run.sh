@@ -166,8 +166,8 @@ judge_case() {
 # The long ones first, so that the CPUs are busy to the end.
 list_cases() {
 	local name first
-	first="cli_mount idle big_directory build_self share_mount share_story resource_bounds real_work recover telegram"
-	first+=" share_story share_mount telegram"
+	first="cli_mount idle big_directory build_self share_mount share_story"
+	first+=" resource_bounds real_work recover telegram"
 	for name in $first; do
 		ls "tests/cases/$name".* 2>/dev/null
 	done
