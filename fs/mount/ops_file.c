@@ -199,18 +199,19 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	}
 	if (n < 0 && i->grant)
 		granted_failed(fs, i, (int)n);
+	/* before the reply: its reader may look */
+	if (n > 0)
+		counters_add(&fs->counters.read_bytes, (uint64_t)n);
+	if (ahead)
+		counters_add(&fs->counters.ready_reads, 1);
 	if (n < 0)
 		reply_file_err(req, i, (int)n, bad_chunk);
 	else if (ahead)
 		fuse_reply_iov(req, ahead->iov, ahead->iov_count);
 	else
 		fuse_reply_iov(req, iov, count);
-	if (n > 0)
-		counters_add(&fs->counters.read_bytes, (uint64_t)n);
-	if (ahead) {
-		counters_add(&fs->counters.ready_reads, 1);
+	if (ahead)
 		prefetch_give_back(prefetch, ahead);
-	}
 }
 
 static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
@@ -236,12 +237,12 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 			err = vfile_write(vf, ws, &w, &bad_chunk);
 		file_release(of);
 	}
+	if (!err)
+		counters_add(&fs->counters.written_bytes, size);
 	if (err)
 		reply_file_err(req, file_inode(of), err, bad_chunk);
 	else
 		fuse_reply_write(req, size);
-	if (!err)
-		counters_add(&fs->counters.written_bytes, size);
 }
 
 static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,
