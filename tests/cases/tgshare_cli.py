@@ -677,6 +677,39 @@ def sets_are_named_by_what_begins_them():
 
 
 @check(plain=False)
+def status_lists_what_is_under_way_and_then_what_is_over():
+    alice, bob, carol = people("alice", "bob", "carol")
+    for person in alice, bob:
+        eq(person.tg("status"), "Nothing is under way.\n")
+    file = put(alice.path("seen"), b"x")
+    (opened, *_), = alice.send("send", file, "--to", "bob")
+    (waits, *_), = alice.send("send", file, "--to", "carol", "--shares", "2", "--threshold",
+                              "2", "--via", "bob,carol")
+    for person in bob, carol, alice:
+        person.receive()
+    said = alice.tg("status")
+    live, over = said.split("\n\n")
+    assert live.startswith(f"What you gave:\n{waits[:8]}  received") and opened[:8] not in live, \
+        said
+    assert "any 2 of these open it: bob (kept), carol (received)" in live, said
+    assert re.search(rf"is over:\n{opened[:8]}  opened     seen to bob", over), said
+    said = bob.tg("status")
+    assert re.search(rf"is open:\n{opened[:8]}  opened     seen from alice", said), said
+    bob.tg("release", "--all")
+    said = bob.tg("status")
+    assert said.startswith("Nothing is under way.\n\nWhat came, and is open:\n"), said
+    alice.tg("revoke", waits[:8])
+    said = alice.tg("status")
+    assert said.startswith("Nothing is under way.\n\nWhat you gave, and is over:\n"), said
+    journal = alice.path(".tgshare/outbox", opened, "journal")
+    week = int(time.time()) - 8 * 86400
+    put(journal, re.sub(rb"(?m)^(ack \d \d) \d+$", rb"\1 %d" % week, get(journal)))
+    assert opened[:8] not in alice.tg("status") and opened[:8] in alice.tg("status", "--all")
+    for person in alice, bob, carol:
+        person.mount.umount()
+
+
+@check(plain=False)
 def the_log_is_shown_and_checked():
     alice, _ = pair()
     put(alice.path("logged"), b"x")

@@ -6,16 +6,22 @@
 #include "text.h"
 #include "when.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+enum { RECENT_S = 7 * 86400 };
 
 const char cmd_status_help[] =
-	"Usage: tgshare status [--vault MOUNT] [--json]\n"
+	"Usage: tgshare status [--vault MOUNT] [--all] [--json]\n"
 	"\n"
 	"What you sent and granted, what you wait for, which shares are "
-	"missing and from whom.\n"
+	"missing and from whom;\n"
+	"below, what was opened or ended in the last 7 days.\n"
 	"  --vault MOUNT  which mounted vault, if there are several\n"
+	"  --all          what ended earlier, too\n"
 	"  --json         the same as one JSON object\n"
 	"  --help         this text\n";
 
@@ -39,9 +45,10 @@ static void print_shares(const struct item *item)
 {
 	if (item->n == 1 && item->holders[0] == 0)
 		return;
-	printf("          %u of:", item->k);
+	printf("          any %u of these %s:", item->k,
+	       item->k == 1 ? "opens it" : "open it");
 	for (unsigned i = 0; i < item->n; i++)
-		printf("%s %s %s", i ? "," : "",
+		printf("%s %s (%s)", i ? "," : "",
 		       item->parties[item->holders[i]].name,
 		       status_of_share(item, i));
 	putchar('\n');
@@ -64,28 +71,120 @@ static void print_item(const struct item *item, uint64_t now)
 		print_shares(item);
 }
 
-static size_t print_items(const struct outbox *o)
-{
-	uint64_t now = when_now_s();
-	size_t shown = 0;
+/* What is told, and how much of it so far. */
+struct telling {
+	uint64_t now, since; /* what was over before is left out */
+	size_t shown, under; /* lines, and those below the heading */
+};
 
-	for (size_t i = 0; i < o->count; i++) {
-		if (o->items[i]->kind == ITEM_NOTE)
-			continue;
-		if (shown++ == 0)
-			puts("What you gave:");
-		print_item(o->items[i], now);
-	}
-	return shown;
+static void head(struct telling *t, const char *heading)
+{
+	if (t->under++ == 0)
+		printf("%s%s:\n", t->shown ? "\n" : "", heading);
+	t->shown++;
 }
 
-static void print_sets(const struct inbox_set *sets, size_t count, bool first)
+static bool is_over(const struct item *item, uint64_t now)
 {
+	return !item_live(item, now) ||
+	       (item->kind == ITEM_SEND && item->recipient_state == ACK_OPENED);
+}
+
+static uint64_t over_s(const struct item *item)
+{
+	return item->news_s	 ? item->news_s
+	       : item->expires_s ? item->expires_s
+				 : item->created_s;
+}
+
+static void print_items(struct telling *t, const struct outbox *o, bool over)
+{
+	t->under = 0;
+	for (size_t i = 0; i < o->count; i++) {
+		const struct item *item = o->items[i];
+
+		if (item->kind == ITEM_NOTE || is_over(item, t->now) != over ||
+		    (over && over_s(item) < t->since))
+			continue;
+		head(t, over ? "What you gave, and is over" : "What you gave");
+		print_item(item, t->now);
+	}
+}
+
+static void print_sets(struct telling *t, const struct inbox_set *sets,
+		       size_t count)
+{
+	t->under = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (i == 0)
-			printf("%sWhat came:\n", first ? "" : "\n");
+		head(t, "What came");
 		intake_print_set(&sets[i]);
 	}
+}
+
+static void print_opened(const struct session *s, const struct vlog_record *r)
+{
+	char hex[2 * SET_ID_LEN + 1], label[PEOPLE_LABEL_MAX];
+	const char *slash = strrchr(r->text, '/');
+
+	hex_encode(r->set_id, SET_ID_LEN, hex);
+	printf("%.8s  opened     ", hex);
+	json_put_plain(stdout, slash ? slash + 1 : r->text);
+	printf(" from %s", people_label(&s->people, &r->peer, label));
+	if (slash) {
+		fputs(", in ", stdout);
+		json_put_plain(stdout, r->text);
+	}
+	putchar('\n');
+}
+
+static bool is_listed(const struct inbox_set *sets, size_t count,
+		      const uint8_t *set_id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(sets[i].set_id, set_id, SET_ID_LEN) == 0)
+			return true;
+	return false;
+}
+
+/* The inbox forgets what is open; the log does not. */
+static int print_all_opened(struct telling *t, struct session *s,
+			    const struct inbox_set *sets, size_t count)
+{
+	struct vlog_record r = {0};
+
+	t->under = 0;
+	for (uint64_t seq = 0;; seq++) {
+		r.seq = seq;
+		int err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &r);
+
+		if (err == -ENODATA)
+			return 0;
+		if (err && err != -EBADMSG)
+			return err;
+		if (err || r.event != VLOG_OPENED || r.time_s < t->since ||
+		    is_listed(sets, count, r.set_id))
+			continue;
+		head(t, "What came, and is open");
+		print_opened(s, &r);
+	}
+}
+
+static int print_text(struct session *s, const struct outbox *o,
+		      const struct inbox_set *sets, size_t count, bool all)
+{
+	struct telling t = {.now = when_now_s()};
+	int err;
+
+	t.since = all || t.now < RECENT_S ? 0 : t.now - RECENT_S;
+	print_items(&t, o, false);
+	print_sets(&t, sets, count);
+	if (t.shown == 0) {
+		puts("Nothing is under way.");
+		t.shown = 1;
+	}
+	err = print_all_opened(&t, s, sets, count);
+	print_items(&t, o, true);
+	return err;
 }
 
 static void json_item(const struct item *item, uint64_t now)
@@ -176,10 +275,10 @@ static void print_json(const struct outbox *o, const struct inbox_set *sets,
 	puts("]}");
 }
 
-static int show(struct session *s, bool json)
+static int show(struct session *s, bool json, bool all)
 {
 	CLEANUP_FREE struct inbox_set *sets = NULL;
-	size_t count = 0, given = 0;
+	size_t count = 0;
 	struct outbox o = {0};
 	int err = outbox_load(s, &o);
 
@@ -187,12 +286,8 @@ static int show(struct session *s, bool json)
 		err = intake_sets(s, &sets, &count);
 	if (!err && json)
 		print_json(&o, sets, count);
-	else if (!err) {
-		given = print_items(&o);
-		print_sets(sets, count, given == 0);
-		if (!given && !count)
-			puts("Nothing is shared, and nothing came.");
-	}
+	else if (!err)
+		err = print_text(s, &o, sets, count, all);
 	outbox_free(&o);
 	return err ? session_report(s, "read what is shared", err) : CMD_OK;
 }
@@ -201,12 +296,13 @@ int cmd_status(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"vault", required_argument, NULL, 'v'},
+		{"all", no_argument, NULL, 'a'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	const char *vault = NULL;
-	bool json = false;
+	bool json = false, all = false;
 	struct session s;
 	int c;
 
@@ -215,6 +311,8 @@ int cmd_status(int argc, char **argv)
 			vault = optarg;
 		else if (c == 'j')
 			json = true;
+		else if (c == 'a')
+			all = true;
 		else if (c == 'h')
 			return report_help(cmd_status_help);
 		else
@@ -231,7 +329,7 @@ int cmd_status(int argc, char **argv)
 	if (!status)
 		status = session_open_spool(&s);
 	if (!status)
-		status = show(&s, json);
+		status = show(&s, json, all);
 	session_close(&s);
 	return status;
 }

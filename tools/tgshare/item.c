@@ -67,8 +67,16 @@ static void take_sent(struct item *item, size_t message, uint64_t now_s,
 	m->taken_back = false;
 }
 
-static void take_ack(struct item *item, unsigned index, uint8_t state)
+static void take_end(struct item *item, uint8_t end, uint64_t now_s)
 {
+	item->end = end;
+	item->news_s = now_s;
+}
+
+static void take_ack(struct item *item, unsigned index, uint8_t state,
+		     uint64_t now_s)
+{
+	item->news_s = now_s;
 	if (index == 0) {
 		/* that it was received says less than that it was opened */
 		if (state > item->recipient_state)
@@ -83,17 +91,18 @@ static void take_ack(struct item *item, unsigned index, uint8_t state)
 static void take_line(struct item *item, const char *line)
 {
 	char ref[TRANSPORT_REF_MAX + 1] = "";
-	uint64_t now_s;
+	uint64_t now_s = 0;
 	size_t message;
 	unsigned index, state;
 
 	if (sscanf(line, "sent %zu %" SCNu64 " %128s", &message, &now_s, ref) >=
 	    2)
 		take_sent(item, message, now_s, ref);
-	else if (sscanf(line, "ack %u %u", &index, &state) == 2)
-		take_ack(item, index, (uint8_t)state);
-	else if (sscanf(line, "end %u", &state) == 1)
-		item->end = (uint8_t)state;
+	else if (sscanf(line, "ack %u %u %" SCNu64, &index, &state, &now_s) >=
+		 2)
+		take_ack(item, index, (uint8_t)state, now_s);
+	else if (sscanf(line, "end %u %" SCNu64, &state, &now_s) >= 1)
+		take_end(item, (uint8_t)state, now_s);
 	else if (sscanf(line, "back %zu", &message) == 1 &&
 		 message < item->message_count)
 		item->messages[message].taken_back = true;
@@ -332,7 +341,7 @@ int item_note_ack(int outbox, struct item *item, unsigned index, uint8_t state,
 	snprintf(line, sizeof line, "ack %u %u %" PRIu64, index, state, now_s);
 	err = write_line(outbox, item, line);
 	if (!err)
-		take_ack(item, index, state);
+		take_ack(item, index, state, now_s);
 	return err;
 }
 
@@ -366,7 +375,7 @@ int item_note_end(int outbox, struct item *item, enum item_end end,
 	snprintf(line, sizeof line, "end %u %" PRIu64, (unsigned)end, now_s);
 	err = write_line(outbox, item, line);
 	if (!err)
-		item->end = (uint8_t)end;
+		take_end(item, (uint8_t)end, now_s);
 	return err;
 }
 

@@ -93,6 +93,7 @@ struct item {
 	/* from the journal */
 	bool logged;
 	uint8_t end;		 /* enum item_end */
+	uint64_t news_s;	 /* when it ended, or somebody acknowledged */
 	uint8_t recipient_state; /* enum ack_state or 0 */
 	uint8_t share_state[SLIP39_SHARES_MAX];
 	/* not stored: what nobody acknowledged is due now, not only when its
