@@ -60,8 +60,10 @@ case ${1:-} in
 esac
 
 work=$(mktemp -d)
+server=
 clean_up() {
 	cd /
+	[ -z "$server" ] || kill "$server" 2>/dev/null || true
 	for person in Secure alice bob carol; do
 		"$frondfs" umount "$work/$person" 2>/dev/null || true
 	done
@@ -102,14 +104,33 @@ if grep -rq Copyright .secure; then
 fi
 echo "no plaintext in .secure"
 
-say "6. Alice, Bob and Carol each have a vault, and know each other's cards"
-mkdir post
+say "6. Alice, Bob and Carol each have a vault and a bot, and know each other's cards"
+# Instead of Telegram, a server on this machine that answers as it does.
+mkdir telegram
+/usr/bin/python3 "$here/tests/botapi/server.py" --no-limits telegram >port &
+server=$!
+while [ ! -s port ]; do
+	kill -0 "$server"
+	sleep 0.1
+done
+api=http://127.0.0.1:$(cat port)
+botfather() { # USERNAME: make a bot; its token
+	/usr/bin/python3 - "$api" "$1" <<-'EOF'
+		import json, sys, urllib.request
+		query = {"do": "add_bot", "username": sys.argv[2], "bot_to_bot": True}
+		request = urllib.request.Request(sys.argv[1] + "/control", json.dumps(query).encode())
+		print(json.load(urllib.request.urlopen(request))["token"])
+	EOF
+}
 for person in alice bob carol; do
 	"$frondfs" init --passfile passphrase --kdf-mem 8 --kdf-ops 1 ".$person" >/dev/null
 	mkdir "$person"
 	"$frondfs" mount --passfile passphrase ".$person" "$person"
-	"$tgshare" setup --vault "$person" --name "$person" --transport "dir:$work/post" >/dev/null
+	botfather "${person}_bot" >token
+	"$tgshare" setup --vault "$person" --name "$person" --bot-token-file token \
+		--api-base "$api" >/dev/null
 done
+rm token
 know() {
 	"$tgshare" card --vault "$2" | "$tgshare" contact add "$2" - --vault "$1" >/dev/null
 }

@@ -2,6 +2,9 @@
 
 A JSON object with "do" and what that takes; the answer is a JSON object.
 """
+import base64
+import os
+
 from methods import start_payload_ok
 from world import Message
 
@@ -46,6 +49,29 @@ def say(world, q):
         to.started.add(user.id)
     message = world.post(Message(user, world.now(), text=q["text"]), to)
     return {"message_id": message.ids[user.id][1]}
+
+
+def give(world, q):
+    """Attach a file."""
+    user = account(world, q["user"])
+    to = world.groups.get(q["to"]) or account(world, q["to"])
+    if getattr(to, "is_bot", False):
+        to.started.add(user.id)
+    document = world.store_file(base64.b64decode(q["data"]), q["name"],
+                                "application/octet-stream")
+    world.post(Message(user, world.now(), document=document, caption=q.get("caption")), to)
+    return {}
+
+
+def edit(world, q):
+    """Change what one wrote to a bot."""
+    user, bot = account(world, q["user"]), account(world, q["bot"])
+    message = world.find(user, bot.id, q["message_id"])
+    if message is None or message.sender is not user:
+        return {"error": "no such message of yours"}
+    message.text, message.edited = q["text"], world.now()
+    world.push(bot, "edited_message", message.as_seen_by(bot))
+    return {}
 
 
 def inbox(world, q):
@@ -111,11 +137,19 @@ def deliver(world, q):
     return {}
 
 
+def forget_files(world, _q):
+    """Make room: what was uploaded so far cannot be fetched any more."""
+    for document in world.files.values():
+        os.unlink(os.path.join(world.directory, document.path))
+    world.files.clear()
+    return {}
+
+
 def advance(world, q):
     world.advance(q["seconds"])
     return {}
 
 
 ACTIONS = {f.__name__: f for f in (
-    add_bot, add_user, add_group, start, say, inbox, forward, press, block,
-    set_bot_to_bot, revoke_token, set_limits, deliver, advance)}
+    add_bot, add_user, add_group, start, say, give, edit, inbox, forward, press, block,
+    set_bot_to_bot, revoke_token, set_limits, deliver, forget_files, advance)}

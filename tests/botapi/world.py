@@ -147,6 +147,7 @@ class World:
         self.lock = threading.Condition()
         self.offset_s = 0.0
         self.accounts, self.groups, self.files = {}, {}, {}
+        self.next_file = itertools.count()
         self.messages = []
         # ids do not fit 32 bits
         self.next_id = itertools.count(5_000_000_000 + random.randrange(10**9))
@@ -271,7 +272,7 @@ class World:
         return None
 
     def store_file(self, data, name, mime):
-        path = f"documents/file_{len(self.files)}{os.path.splitext(name)[1]}"
+        path = f"documents/file_{next(self.next_file)}{os.path.splitext(name)[1]}"
         full = os.path.join(self.directory, path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         with open(full, "wb") as f:

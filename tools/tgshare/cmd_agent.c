@@ -21,7 +21,7 @@ const char cmd_agent_help[] =
 
 enum {
 	COLLECT_MS = 1000,
-	RETRY_FIRST_S = 30,
+	RETRY_FIRST_S = 2,
 	RETRY_MAX_S = 900,
 	/* not only when there is news: clocks are set, cards expire */
 	WORK_EVERY_S = 3600,

@@ -353,6 +353,24 @@ static const struct action *find_action(const char *name)
 	return NULL;
 }
 
+/* The number of a group looks like an option: it goes to the end, where
+ * getopt does not see it. Returns how many arguments are left for it. */
+static int put_group_last(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		char *number = argv[i];
+
+		if (number[0] != '-' || !number[1] ||
+		    number[1 + strspn(number + 1, "0123456789")])
+			continue;
+		memmove(argv + i, argv + i + 1,
+			(size_t)(argc - i - 1) * sizeof *argv);
+		argv[argc - 1] = number;
+		return argc - 1;
+	}
+	return argc;
+}
+
 static int parse(int argc, char **argv, struct contact_args *args, bool *help)
 {
 	static const struct option options[] = {
@@ -362,8 +380,9 @@ static int parse(int argc, char **argv, struct contact_args *args, bool *help)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	int c;
+	int c, all = argc;
 
+	argc = put_group_last(argc, argv);
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (c == 'v')
 			args->vault = optarg;
@@ -377,7 +396,7 @@ static int parse(int argc, char **argv, struct contact_args *args, bool *help)
 			return report_bad_option("contact", c, argv);
 	}
 	args->argv = argv + optind;
-	args->argc = argc - optind;
+	args->argc = all - optind;
 	return CMD_OK;
 }
 
