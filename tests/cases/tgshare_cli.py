@@ -74,6 +74,18 @@ def what_is_no_command_or_option_is_status_2():
 
 
 @check(plain=False)
+def a_wrong_option_is_called_by_its_name():
+    for argv, says in ((["send", "x", "--to"], "option --to wants a value"),
+                       (["combine", "-o"], "option -o wants a value"),
+                       (["card", "--vault"], "option --vault wants a value"),
+                       (["grant", "x", "--note", "hello"], "grant has no option --note;"),
+                       (["send", "x", "-o", "y"], "send has no option -o;"),
+                       (["card", "--qr=x"], "option --qr takes no value"),
+                       (["card", "--colour=red"], "card has no option --colour;")):
+        tg(*argv, status=USAGE, says=says)
+
+
+@check(plain=False)
 def a_place_that_is_no_vault_is_status_3():
     plain = fresh("plain")
     os.mkdir(plain)
@@ -96,7 +108,10 @@ def the_vault_is_found_from_the_file_the_option_the_environment():
     eq(tg("card", "--vault", a, env={"TGSHARE_VAULT": b})[0].strip(), alice.card)
     os.mkdir(alice.path("sub"))
     eq(tg("card", "--vault", alice.path("sub"))[0].strip(), alice.card)
-    tg("card", status=NO_VAULT, says="vaults are mounted")
+    says = tg("card", status=NO_VAULT, says="vaults are mounted")[1]
+    assert f"'{a}'" in says and f"'{b}'" in says, says
+    eq(tg("card", cwd=alice.path("sub"))[0].strip(), alice.card)
+    eq(tg("card", cwd=a, env={"TGSHARE_VAULT": b})[0].strip(), bob.card)
     put(alice.path("found"), b"x")
     put(bob.path("found"), b"x")
     tg("send", alice.path("found"), bob.path("found"), "--to", "bob",
@@ -554,7 +569,14 @@ def splitting_a_key_for_paper_and_combining_it():
     keyfile = fresh("key")
     eq(tg("combine", "-o", keyfile, *files[:3])[0], "")
     eq((get(keyfile).decode(), stat.S_IMODE(os.stat(keyfile).st_mode)), (key, 0o600))
-    tg("combine", "-o", keyfile, *files[:3], status=FAILED, says="exists")
+    tg("combine", "-o", keyfile, *files[:3], status=FAILED,
+       says="exists already; name a new file")
+    words = get(files[0]).decode().split()
+    for text, says in ((words[:-1], "it has 32 words, such a share has 33"),
+                       (words[:1], "it has 1 word, such a share has 33"),
+                       (words[:4] + ["sh\033elf"] + words[5:],
+                        "word 5 of the share in standard input, 'sh?elf', is not")):
+        tg("combine", stdin=" ".join(text).encode(), status=FAILED, says=says)
     opens_with(alice.mount.backing(path), key, blob(10000))
     drawn = tg("split", path, "--shares", "2", "--threshold", "1", "--qr")[0]
     assert drawn.count("▀") > 100, drawn
@@ -720,6 +742,13 @@ def the_log_is_shown_and_checked():
                                          for r in records}, records
     lines = alice.tg("log").splitlines()
     eq(len(lines), len(records))
+    # who has read enough
+    alice.tg("contact", "list")
+    p = subprocess.Popen([TGSHARE, "log", "--json", "--vault", alice.mount.path],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.close()
+    eq((p.wait(20), p.stderr.read()), (0, b""))
+    p.stderr.close()
     alice.tg("log", "--verify", says=f"whole: {len(records)} entries")
     eq(json.loads(alice.tg("status", "--json")).keys(), {"given", "came"})
 

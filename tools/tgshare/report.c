@@ -2,7 +2,9 @@
 
 #include <getopt.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
 						      va_list ap)
@@ -45,17 +47,24 @@ int report_usage(const char *command, const char *fmt, ...)
 
 int report_bad_option(const char *command, int c, char **argv)
 {
-	if (c == ':' && optopt && optopt < 128)
+	const char *given = argv[optind - 1];
+	/* a letter may be of several that are written together */
+	bool is_long = strncmp(given, "--", 2) == 0;
+	int len = (int)strcspn(given, "=");
+
+	if (c == ':' && !is_long)
 		return report_usage(command, "option -%c wants a value",
 				    optopt);
 	if (c == ':')
-		return report_usage(command, "option %s wants a value",
-				    argv[optind - 1]);
-	if (optopt && optopt < 128)
+		return report_usage(command, "option %s wants a value", given);
+	if (is_long && optopt)
+		return report_usage(command, "option %.*s takes no value", len,
+				    given);
+	if (!is_long && optopt)
 		return report_usage(command, "%s has no option -%c", command,
 				    optopt);
-	return report_usage(command, "%s has no option %s", command,
-			    argv[optind - 1]);
+	return report_usage(command, "%s has no option %.*s", command, len,
+			    given);
 }
 
 int report_help(const char *text)

@@ -18,7 +18,8 @@ static int append_names(char **names, const char *more)
 	return CMD_OK;
 }
 
-static int take_option(struct request *r, int c, char **argv,
+/* name: the long option's, "" of a letter */
+static int take_option(struct request *r, int c, const char *name, char **argv,
 		       const char *allowed)
 {
 	if (c == 'h') {
@@ -26,8 +27,8 @@ static int take_option(struct request *r, int c, char **argv,
 		return CMD_OK;
 	}
 	if (c != 'v' && c != '?' && c != ':' && !strchr(allowed, c))
-		return report_usage(r->command, "%s has no option %s",
-				    r->command, argv[optind - 1]);
+		return report_usage(r->command, "%s has no option %s%s",
+				    r->command, name[0] ? "--" : "-o", name);
 	switch (c) {
 	case 'v':
 		r->vault = optarg;
@@ -74,12 +75,15 @@ int request_parse(struct request *r, int argc, char **argv, const char *allowed)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	int c, status = CMD_OK;
+	int c, status = CMD_OK, place = -1;
 
 	r->command = argv[0];
 	while (!status &&
-	       (c = getopt_long(argc, argv, ":ho:", options, NULL)) != -1)
-		status = take_option(r, c, argv, allowed);
+	       (c = getopt_long(argc, argv, ":ho:", options, &place)) != -1) {
+		status = take_option(r, c, place < 0 ? "" : options[place].name,
+				     argv, allowed);
+		place = -1;
+	}
 	r->files = argv + optind;
 	r->file_count = argc - optind;
 	return status;
