@@ -10,6 +10,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+enum { POINTS_TEXT_MAX = 1024 };
+
 int mounted_ask(int fd, unsigned long request, void *arg)
 {
 	int n;
@@ -123,6 +125,12 @@ static void unescape(char *text)
 	*out = '\0';
 }
 
+/* Where vaults are mounted, in words. */
+struct points {
+	char text[POINTS_TEXT_MAX];
+	size_t len, count;
+};
+
 /* The mount point in a line of mountinfo if it is a vault's; else NULL. */
 static char *vault_of_line(char *line)
 {
@@ -143,8 +151,21 @@ static char *vault_of_line(char *line)
 	return point;
 }
 
-/* Tries every mounted vault that answers; *count tells how many do. */
-static int find_only(struct mounted *m, size_t *count)
+/* Whole, or not at all: "'/a', '/b'" */
+static void add_point(struct points *p, const char *point)
+{
+	size_t room = sizeof p->text - p->len;
+	int n = snprintf(p->text + p->len, room, "%s'%s'", p->len ? ", " : "",
+			 point);
+
+	if (n > 0 && (size_t)n < room)
+		p->len += (size_t)n;
+	else
+		p->text[p->len] = '\0';
+}
+
+/* Tries every mounted vault that answers; points->count tells how many do. */
+static int find_only(struct mounted *m, struct points *points)
 {
 	FILE *info = fopen("/proc/self/mountinfo", "re");
 	CLEANUP_FREE char *line = NULL;
@@ -152,37 +173,40 @@ static int find_only(struct mounted *m, size_t *count)
 
 	if (!info)
 		return -errno;
-	*count = 0;
 	while (getline(&line, &size, info) > 0) {
 		const char *point = vault_of_line(line);
 		struct mounted found;
 
 		if (!point || mounted_of_path(point, &found))
 			continue;
-		if ((*count)++)
+		add_point(points, point);
+		if (points->count++)
 			mounted_close(&found);
 		else
 			*m = found;
 	}
 	fclose(info);
-	return *count ? 0 : -ENOENT;
+	return points->count ? 0 : -ENOENT;
 }
 
 static int use_only(struct mounted *m)
 {
-	size_t count = 0;
+	struct points points = {0};
 
-	if (find_only(m, &count))
+	/* where one works is where one means */
+	if (mounted_of_path(".", m) == 0)
+		return CMD_OK;
+	if (find_only(m, &points))
 		return report_as(CMD_NO_VAULT,
 				 "no vault is mounted here; mount yours with "
 				 "'frondfs mount'");
-	if (count == 1)
+	if (points.count == 1)
 		return CMD_OK;
 	mounted_close(m);
 	return report_as(CMD_NO_VAULT,
-			 "%zu vaults are mounted; say which one with --vault "
-			 "MOUNT or TGSHARE_VAULT",
-			 count);
+			 "%zu vaults are mounted: %s; say which one with "
+			 "--vault MOUNT or TGSHARE_VAULT, or work in it",
+			 points.count, points.text);
 }
 
 static bool same_vault(const struct mounted *a, const struct mounted *b)

@@ -21,8 +21,8 @@ MUST_CHECK int mounted_of_path(const char *path, struct mounted *m);
 
 /*
  * The vault of the paths (count may be 0), else of --vault (option, NULL
- * without), else of TGSHARE_VAULT, else the only one that is mounted. Returns
- * an exit status, having said what is wrong.
+ * without), else of TGSHARE_VAULT, else of the current directory, else the
+ * only one that is mounted. Returns an exit status, having said what is wrong.
  */
 MUST_CHECK int mounted_find(char *const *paths, int count, const char *option,
 			    struct mounted *m);
