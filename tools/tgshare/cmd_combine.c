@@ -24,6 +24,7 @@ const char cmd_combine_help[] =
 
 enum {
 	INPUT_MAX = 65536,
+	SHOWN_MAX = 24,
 	KEY_TEXT_MAX = BASE64URL_PADDED_LEN(SLIP39_SECRET_LEN) + 2,
 };
 
@@ -36,21 +37,80 @@ struct combining {
 	char *key;
 };
 
-static int report_words(int err, unsigned bad_word, const char *from)
+static bool is_blank(const char *text, size_t len)
 {
-	if (bad_word)
-		return report_as(CMD_FAILED,
-				 "word %u of the share in %s is not on the "
-				 "SLIP-39 list; look at it again",
-				 bad_word, from);
+	for (size_t i = 0; i < len; i++)
+		if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r' &&
+		    text[i] != '\n')
+			return false;
+	return true;
+}
+
+/* The n-th word, from 1; *len 0: there are less. */
+static const char *word_at(const char *text, size_t size, unsigned n,
+			   size_t *len)
+{
+	size_t begin = 0, end = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		begin = end;
+		while (begin < size && is_blank(text + begin, 1))
+			begin++;
+		end = begin;
+		while (end < size && !is_blank(text + end, 1))
+			end++;
+	}
+	*len = end - begin;
+	return text + begin;
+}
+
+static unsigned count_words(const char *text, size_t size)
+{
+	unsigned n = 0;
+	size_t len;
+
+	do
+		word_at(text, size, ++n, &len);
+	while (len > 0);
+	return n - 1;
+}
+
+/* What is on no list is no secret; and it may be anything. */
+static int report_bad_word(const char *text, size_t size, unsigned n,
+			   const char *from)
+{
+	char shown[SHOWN_MAX + 1];
+	size_t len;
+	const char *word = word_at(text, size, n, &len);
+
+	len = len < SHOWN_MAX ? len : SHOWN_MAX;
+	for (size_t i = 0; i < len; i++)
+		shown[i] = word[i] > ' ' && word[i] < 0x7f ? word[i] : '?';
+	shown[len] = '\0';
+	return report_as(CMD_FAILED,
+			 "word %u of the share in %s, '%s', is not on the "
+			 "SLIP-39 list; look at it again",
+			 n, from, shown);
+}
+
+static int report_words(int err, const char *text, size_t size,
+			const char *from)
+{
+	unsigned n = count_words(text, size);
+
 	if (err == -EBADMSG)
 		return report_as(CMD_FAILED,
 				 "the checksum of the share in %s is wrong: a "
 				 "word is another, or in another place",
 				 from);
+	if (n != SLIP39_WORDS)
+		return report_as(CMD_FAILED,
+				 "what is in %s is not a share of a key: it "
+				 "has %u word%s, such a share has %d",
+				 from, n, n == 1 ? "" : "s", SLIP39_WORDS);
 	return report_as(CMD_FAILED,
-			 "what is in %s is not a share: it has a wrong number "
-			 "of words",
+			 "what is in %s is not a share of a key, though its "
+			 "words are on the list",
 			 from);
 }
 
@@ -89,16 +149,9 @@ static int take_words(struct combining *c, const char *text, size_t len,
 	if (!share)
 		return report_as(CMD_FAILED, "memory is short");
 	err = slip39_from_words(text, len, share, &bad_word);
-	return err ? report_words(err, bad_word, from) : take_share(c, share);
-}
-
-static bool is_blank(const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r' &&
-		    text[i] != '\n')
-			return false;
-	return true;
+	if (bad_word)
+		return report_bad_word(text, len, bad_word, from);
+	return err ? report_words(err, text, len, from) : take_share(c, share);
 }
 
 static bool is_share(const char *text, size_t len)
@@ -236,6 +289,10 @@ static int write_key(const struct combining *c, const char *output)
 	if (output) {
 		fd = open(output, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 			  0600);
+		if (fd < 0 && errno == EEXIST)
+			return report_as(CMD_FAILED,
+					 "'%s' exists already; name a new file",
+					 output);
 		if (fd < 0)
 			return report_as(CMD_FAILED,
 					 "cannot make the key file '%s': %s",
