@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -119,6 +121,14 @@ static int start_crypto(void)
 	return CMD_OK;
 }
 
+/* Who has read enough, as head(1), goes away. */
+static bool reader_left(void)
+{
+	struct pollfd out = {.fd = STDOUT_FILENO};
+
+	return poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
 	int status = start_crypto();
@@ -129,7 +139,7 @@ static int run(const struct command *command, int argc, char **argv)
 	/* a reader that goes away is an error of write(2) */
 	signal(SIGPIPE, SIG_IGN);
 	status = command->run(argc, argv);
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	if ((fflush(stdout) == 0 && !ferror(stdout)) || reader_left())
 		return status;
 	report("cannot write to standard output: %s", strerror(errno));
 	return status ? status : CMD_FAILED;
