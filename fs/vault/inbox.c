@@ -170,12 +170,13 @@ static int introduce_all(struct inbox *in)
 
 	if (err)
 		return err;
+	err = inbox_refuse_for_(in, &fresh);
+	if (err) {
+		contacts_fini(&fresh);
+		return err;
+	}
 	contacts_fini(&in->contacts);
 	in->contacts = fresh;
-	free(in->refusals);
-	in->refusals = calloc(fresh.count + 1, sizeof *in->refusals);
-	if (!in->refusals)
-		return -ENOMEM;
 	for (struct parcel *p = in->parcels; p && !err; p = p->next)
 		err = introduce(in, p);
 	return err;
@@ -287,7 +288,6 @@ static int work(struct inbox *in)
 		return err;
 	in->swept = true;
 	in->vain_hunts = 0;
-	in->anonymous = 0;
 	take_err = inbox_take_all_(in);
 	if (take_err == -EINTR)
 		return take_err;

@@ -101,9 +101,16 @@ static bool is_file_of(int fd, const uint8_t *file_id)
 static int open_leaf(int dirfd, const char *entry, const uint8_t *file_id,
 		     int *fd)
 {
-	CLEANUP_FD int opened = openat(
-		dirfd, entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	CLEANUP_FD int opened = -1;
+	struct stat st;
 
+	/* somebody else's directory: opening a device may do things */
+	if (fstatat(dirfd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -ENOENT;
+	opened = openat(dirfd, entry,
+			O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (opened < 0)
 		return -errno;
 	if (!is_file_of(opened, file_id))

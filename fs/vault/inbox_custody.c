@@ -4,15 +4,20 @@
 #include <errno.h>
 #include <string.h>
 
-/* Needs the lock. */
+/*
+ * Needs the lock. The oldest, should two senders use one set id: what comes
+ * between release and released is not taken for it.
+ */
 static struct parcel *find_kept(const struct inbox *in, const uint8_t *set_id,
 				unsigned index)
 {
+	struct parcel *oldest = NULL;
+
 	for (struct parcel *p = in->parcels; p; p = p->next)
 		if (p->custody && p->custody == index && !p->released &&
 		    p->held_count && memcmp(p->set_id, set_id, SET_ID_LEN) == 0)
-			return p;
-	return NULL;
+			oldest = p;
+	return oldest;
 }
 
 static int copy_inner(const struct envelope *e, uint8_t **inner, size_t *len,
@@ -68,7 +73,7 @@ int inbox_released(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
 {
 	struct vlog_record r = {.event = VLOG_RELEASED,
 				.index = (uint8_t)index};
-	uint8_t hash[SPOOL_HASH_LEN];
+	uint8_t hash[SPOOL_HASH_LEN], key[PARCEL_KEY_LEN];
 	struct parcel *p;
 	int err;
 
@@ -76,6 +81,7 @@ int inbox_released(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
 	p = find_kept(in, set_id, index);
 	if (p) {
 		memcpy(hash, p->held[0].hash, sizeof hash);
+		memcpy(key, p->key, sizeof key);
 		r.peer = p->sender;
 		memcpy(r.text, p->for_whom->name, sizeof p->for_whom->name);
 	}
@@ -89,7 +95,8 @@ int inbox_released(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
 	/* A scan drops it from the list. */
 	inbox_spool_remove_(in, hash, ".env");
 	inbox_write_begin_(in);
-	p = find_kept(in, set_id, index);
+	/* by its key: a scan may have dropped it meanwhile */
+	p = inbox_find_(in, key);
 	if (p)
 		p->released = true;
 	inbox_write_end_(in);

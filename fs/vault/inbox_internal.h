@@ -98,6 +98,13 @@ struct declined {
 	uint32_t entry;
 };
 
+/* Refusals of one contact, or of all who are none. */
+struct refusals {
+	unsigned logged; /* with records of their own, lately */
+	unsigned more;	 /* beyond, and not told yet */
+	uint64_t told_s; /* when such were */
+};
+
 struct log_index;
 struct place_table;
 
@@ -120,8 +127,8 @@ struct inbox {
 	size_t envelope_count;
 	uint64_t spool_bytes;
 	unsigned generation; /* how often the records were read */
-	unsigned anonymous;  /* refusals of this scan, of no contact */
-	unsigned *refusals;  /* of this scan, by place in contacts.list */
+	struct refusals anonymous, *refusals; /* by place in contacts.list */
+	uint64_t refusals_since_s;
 	unsigned vain_hunts; /* of this scan */
 	bool looked;	     /* places were compared with the tree */
 	const atomic_bool *stop;
@@ -229,12 +236,15 @@ bool inbox_was_sent_(const struct inbox *in, const uint8_t *set_id,
 		     const struct identity_public *to);
 bool inbox_was_sent_to_any_(const struct inbox *in, const uint8_t *set_id);
 /* Something bad came. Without an envelope it is anonymous. Only the first ones
- * of a scan have records of their own: those of a contact, and those of all
+ * in a while have records of their own: those of a contact, and those of all
  * others together. A log that cannot be written fails the scan. */
 MUST_CHECK int inbox_refuse_(struct inbox *in, const struct envelope *e,
 			     const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 MUST_CHECK int inbox_refuse_rest_(struct inbox *in);
+/* The contacts are new ones: their refusals go with them. */
+MUST_CHECK int inbox_refuse_for_(struct inbox *in,
+				 const struct contacts *fresh);
 MUST_CHECK int inbox_refuse_of_(struct inbox *in, const struct parcel *p,
 				unsigned index, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

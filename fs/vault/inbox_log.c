@@ -9,9 +9,11 @@
 
 enum {
 	MARK_LEN = 16,
-	/* of a scan */
+	/* refusals with records of their own within REFUSALS_S */
 	ANONYMOUS_MAX = 32,
-	REFUSALS_MAX = 128, /* of one contact */
+	OF_CONTACT_MAX = 128,
+	REFUSALS_S = 600,
+	TELL_REST_S = 60,
 };
 
 static const uint8_t no_set[SET_ID_LEN];
@@ -274,15 +276,37 @@ int inbox_log_once_(struct inbox *in, const struct log_line *l)
 	return err ? err : remember(in->logged, &f);
 }
 
-/* How many refusals of this sender there were in this scan, and may be. */
-static unsigned *refusals_of(struct inbox *in,
-			     const struct identity_public *peer, unsigned *max)
+static struct refusals *refusals_of(struct inbox *in,
+				    const struct identity_public *peer)
 {
 	const struct contact *c = contacts_find(&in->contacts, peer);
 
-	*max = c && in->refusals ? REFUSALS_MAX : ANONYMOUS_MAX;
 	return c && in->refusals ? &in->refusals[c - in->contacts.list]
 				 : &in->anonymous;
+}
+
+int inbox_refuse_for_(struct inbox *in, const struct contacts *fresh)
+{
+	struct refusals *list = calloc(fresh->count + 1, sizeof *list);
+	uint64_t now = inbox_now_();
+	bool anew = now < in->refusals_since_s ||
+		    now - in->refusals_since_s >= REFUSALS_S;
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < fresh->count; i++) {
+		if (contacts_find(&in->contacts, &fresh->list[i].pub))
+			list[i] = *refusals_of(in, &fresh->list[i].pub);
+		if (anew)
+			list[i].logged = 0;
+	}
+	if (anew) {
+		in->refusals_since_s = now;
+		in->anonymous.logged = 0;
+	}
+	free(in->refusals);
+	in->refusals = list;
+	return 0;
 }
 
 /* Whoever fills the spool with rubbish does not fill the log. */
@@ -290,10 +314,14 @@ __attribute__((format(printf, 3, 0))) static int
 refuse(struct inbox *in, struct log_line *l, const char *fmt, va_list args)
 {
 	char text[2 * VLOG_TEXT_MAX];
-	unsigned max, *count = refusals_of(in, l->peer, &max);
+	struct refusals *r = refusals_of(in, l->peer);
 
-	if (++*count > max)
+	if (r->logged >=
+	    (r == &in->anonymous ? ANONYMOUS_MAX : OF_CONTACT_MAX)) {
+		r->more++;
 		return 0;
+	}
+	r->logged++;
 	vsnprintf(text, sizeof text, fmt, args);
 	l->event = VLOG_REFUSED;
 	l->text = text;
@@ -319,13 +347,16 @@ static int log_rest(struct inbox *in, const struct identity_public *peer)
 {
 	struct log_line l = {
 		.event = VLOG_REFUSED, .set_id = no_set, .peer = peer};
-	unsigned max, *count = refusals_of(in, peer, &max), all = *count;
+	struct refusals *r = refusals_of(in, peer);
+	uint64_t now = inbox_now_();
 	char text[64];
 
-	*count = 0;
-	if (all <= max)
+	/* a flood makes many scans: not a record for each of them */
+	if (r->more == 0 || (now >= r->told_s && now - r->told_s < TELL_REST_S))
 		return 0;
-	snprintf(text, sizeof text, "%u more of the kind", all - max);
+	snprintf(text, sizeof text, "%u more of the kind", r->more);
+	r->more = 0;
+	r->told_s = now;
 	l.text = text;
 	return append(in, &l);
 }
