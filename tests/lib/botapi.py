@@ -1,11 +1,18 @@
 """Starting the Bot API server of tests/botapi and talking to its /control."""
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import urllib.request
 
 SERVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                       "botapi", "server.py")
+
+
+def end_with_parent():
+    """A server must not outlive the test that started it."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class BotApi:
@@ -15,7 +22,7 @@ class BotApi:
         os.makedirs(directory, exist_ok=True)
         self.process = subprocess.Popen(
             ["/usr/bin/python3", SERVER, *options, directory],
-            stdout=subprocess.PIPE, text=True)
+            stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent)
         port = int(self.process.stdout.readline())
         self.root = f"http://127.0.0.1:{port}"
 
