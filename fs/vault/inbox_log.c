@@ -388,11 +388,15 @@ int inbox_refuse_of_(struct inbox *in, const struct parcel *p, unsigned index,
 int inbox_log_of_(struct inbox *in, const struct parcel *p, uint8_t event,
 		  unsigned index)
 {
+	/* where it is: under another name if that one was taken */
+	bool placed = event == VLOG_OPENED && p->base &&
+		      strlen(p->base) <= VLOG_TEXT_MAX;
+	const char *name = p->m ? p->m->name : "";
 	const struct log_line l = {.event = event,
 				   .index = (uint8_t)index,
 				   .set_id = p->set_id,
 				   .peer = &p->sender,
-				   .text = p->m ? p->m->name : ""};
+				   .text = placed ? p->base : name};
 
 	return inbox_log_once_(in, &l);
 }

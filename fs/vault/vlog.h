@@ -49,8 +49,9 @@ struct vlog_record {
 	uint64_t time_s; /* set by vlog_append */
 	uint8_t event, index, detail;
 	uint8_t set_id[SET_ID_LEN];
-	struct identity_public peer;  /* zeros: nobody */
-	char text[VLOG_TEXT_MAX + 1]; /* file name, or what was wrong */
+	struct identity_public peer; /* zeros: nobody */
+	/* file name, what was wrong, or of what opened its path */
+	char text[VLOG_TEXT_MAX + 1];
 };
 
 struct vlog;

@@ -110,6 +110,36 @@ def the_story():
 
 
 @check(plain=False)
+def a_name_that_is_taken_becomes_another_and_is_told():
+    with crowd("alice", "bob") as (alice, bob):
+        for i in 1, 2:
+            file = put(alice.path("report.pdf"), b"%d" % i)
+            (set_id, *_), = alice.send("send", file, "--to", "bob")
+            said = bob.receive()
+        assert "(2).pdf is open, from alice: Shared/alice/report (2).pdf\n" in said, said
+        eq(bob.log("opened")[-1]["text"], "Shared/alice/report (2).pdf")
+        assert "report (2).pdf from alice, in Shared/alice/report (2).pdf\n" in \
+            bob.tg("status"), bob.tg("status")
+        eq(get(bob.shared("alice/report (2).pdf")), b"2")
+
+
+@check(plain=False)
+def a_grant_is_open_when_it_can_be_read():
+    with crowd("alice", "bob") as (alice, bob):
+        file = put(alice.path("plan"), b"plan")
+        (set_id, *_), = alice.send("grant", file, "--to", "bob")
+        said = bob.receive()
+        assert "is open" not in said and "'frondfs attach" in said, said
+        alice.receive()
+        eq(alice.given(set_id)["state"], "received")
+        bob.attach(alice)
+        readable(bob.shared("alice/plan"), b"plan")
+        bob.receive()
+        alice.receive()
+        eq(alice.given(set_id)["state"], "opened")
+
+
+@check(plain=False)
 def who_is_unknown_waits_until_the_card_is_there():
     with crowd("alice", "bob") as (alice, bob):
         bob.tg("contact", "remove", "alice")

@@ -288,6 +288,8 @@ static int ack_sets(struct session *s)
 		if (sets[i].state == INBOX_CUSTODY) {
 			ack.state = ACK_CUSTODY;
 			ack.index = sets[i].index;
+		} else if (sets[i].state == INBOX_GRANTED) {
+			ack.state = ACK_OPENED;
 		} else if (sets[i].ack_due) {
 			ack.state = ACK_RECEIVED;
 		} else {
@@ -304,6 +306,8 @@ static int ack_sets(struct session *s)
 struct taking {
 	struct session *s;
 	const struct outbox *outbox;
+	const struct inbox_set *sets;
+	size_t set_count;
 	struct vlog_record r;
 	size_t *events;
 };
@@ -362,11 +366,36 @@ static void tell_acknowledged(const struct taking *t, const char *who)
 	putchar('\n');
 }
 
+/* The state of the set, 0: the inbox has done with it. */
+static uint8_t in_inbox(const struct taking *t)
+{
+	for (size_t i = 0; i < t->set_count; i++)
+		if (memcmp(t->sets[i].set_id, t->r.set_id, SET_ID_LEN) == 0 &&
+		    people_same_keys(&t->sets[i].sender, &t->r.peer))
+			return t->sets[i].state;
+	return 0;
+}
+
+static void tell_opened(const struct taking *t, const char *who)
+{
+	const char *path = t->r.text, *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+
+	if (t->s->notify)
+		notify_opened(name, who);
+	put_name(name);
+	printf(" is open, from %s", who);
+	if (slash) {
+		fputs(": ", stdout);
+		json_put_plain(stdout, path);
+	}
+	putchar('\n');
+}
+
 /* Only what somebody else did: our own doing was told when we did it. */
 static void tell(const struct taking *t)
 {
 	static const char *const words[VLOG_EVENTS] = {
-		[VLOG_OPENED] = "is open, from",
 		[VLOG_REFUSED] = "refused, from",
 		[VLOG_WITHDRAWN] = "was withdrawn by",
 		[VLOG_KEY_REVOKED] = "was revoked by",
@@ -379,9 +408,12 @@ static void tell(const struct taking *t)
 			? "nobody knows whom"
 			: people_label(&t->s->people, &r->peer, label);
 
-	if (r->event == VLOG_OPENED && t->s->notify)
-		notify_opened(r->text, who);
-	if (r->event == VLOG_ACKNOWLEDGED) {
+	if (r->event == VLOG_OPENED) {
+		/* of one that cannot be read yet, its line tells what to do */
+		if (in_inbox(t) == INBOX_NOT_ATTACHED)
+			return;
+		tell_opened(t, who);
+	} else if (r->event == VLOG_ACKNOWLEDGED) {
 		tell_acknowledged(t, who);
 	} else if (r->event < VLOG_EVENTS && words[r->event]) {
 		put_name(r->text);
@@ -403,6 +435,9 @@ static int take(const struct taking *t)
 	case VLOG_ACKNOWLEDGED:
 		return take_acknowledged(t);
 	case VLOG_OPENED:
+		/* what the inbox goes on to show is acknowledged with that */
+		if (in_inbox(t))
+			return 0;
 		ack.state = ACK_OPENED;
 		return queue_ack(t->s, &ack);
 	case VLOG_RELEASED:
@@ -432,7 +467,9 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 		for (; r.seq < to; r.seq++) {
 			if (mounted_ask(s->m.fd, CONTROL_LOG_READ, &r) == 0 &&
 			    (r.event == VLOG_RECEIVED ||
-			     r.event == VLOG_CUSTODY) &&
+			     r.event == VLOG_CUSTODY ||
+			     (r.event == VLOG_OPENED &&
+			      sets[i].state == INBOX_NOT_ATTACHED)) &&
 			    memcmp(r.set_id, sets[i].set_id, SET_ID_LEN) == 0 &&
 			    sets[i].state != INBOX_OPEN)
 				break;
@@ -447,9 +484,14 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 
 static int take_all(struct session *s, const struct outbox *o, size_t *events)
 {
+	CLEANUP_FREE struct inbox_set *sets = NULL;
 	struct taking t = {.s = s, .outbox = o, .events = events};
 	uint64_t first = 0, seq;
 	int err = load_cursor(s, &first);
+
+	if (!err)
+		err = intake_sets(s, &sets, &t.set_count);
+	t.sets = sets;
 
 	for (seq = first; !err; seq += !err) {
 		t.r.seq = seq;
