@@ -214,6 +214,12 @@ def contacts_are_added_shown_and_removed():
         alice.tg("contact", "remove", "carol")
         alice.tg("contact", "add", "carol", "-", stdin=card.encode())
         alice.tg("contact", "remove", "carol")
+        # as mail wraps and quotes it
+        wrapped = "Hello,\n" + "".join(f"> {card[i:i + 60]}\n" for i in
+                                       range(0, len(card), 60)) + "\nBye\n"
+        alice.tg("contact", "add", "carol", "-", stdin=wrapped.encode())
+        assert card.strip() in alice.tg("contact", "show", "carol")
+        alice.tg("contact", "remove", "carol")
 
 
 @check(plain=False)
@@ -244,6 +250,8 @@ def verifying_compares_and_records():
     alice.tg("contact", "verify", "bob", "--fingerprint", "12345" * 8, status=FAILED,
              says="differ")
     assert re.search(r"verified: +no", alice.tg("contact", "show", "bob"))
+    alice.tg("contact", "verify", "bob", "--fingerprint", theirs[:5], status=USAGE,
+             says="has 5 digits, a fingerprint has 40")
     eq(len(alice.log("verified")), 0)
     alice.tg("contact", "verify", "bob", "--fingerprint", theirs.replace(" ", ""))
     assert re.search(r"verified: +2\d{3}-", alice.tg("contact", "show", "bob"))

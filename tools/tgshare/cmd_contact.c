@@ -3,6 +3,7 @@
 #include "json.h"
 #include "report.h"
 #include "session.h"
+#include "text.h"
 #include "when.h"
 
 #include <errno.h>
@@ -77,11 +78,28 @@ static int report_card(int err, const char *from)
 			 from, strlen(from) > 40 ? "..." : "");
 }
 
+/* On one line, without the line ends and quoting marks that mail puts in. */
+static int cut_card(const char *begin, const struct card *card, char *text)
+{
+	size_t bytes = 2 + strlen(card->name) + strlen(card->address) +
+		       IDENTITY_PUBLIC_LEN + IDENTITY_SIGNATURE_LEN;
+	size_t n = strlen(CARD_TEXT_PREFIX), whole = n + BASE64URL_LEN(bytes);
+	struct card same;
+
+	memcpy(text, begin, n);
+	for (const char *in = begin + n; *in && n < whole; in++)
+		if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			   "abcdefghijklmnopqrstuvwxyz0123456789-_",
+			   *in))
+			text[n++] = *in;
+	text[n] = '\0';
+	return card_parse(text, n, &same);
+}
+
 static int read_card(const char *from, struct card *card, char *text)
 {
 	CLEANUP_FREE char *raw = malloc(CARD_FILE_MAX + 1);
-	const char *begin;
-	size_t len = 0, n;
+	size_t len = 0;
 	int err = raw ? read_text(from, raw, &len) : -ENOMEM;
 
 	if (err)
@@ -92,16 +110,10 @@ static int read_card(const char *from, struct card *card, char *text)
 	err = card_parse(raw, len, card);
 	if (err)
 		return report_card(err, from);
-	begin = memmem(raw, len, CARD_TEXT_PREFIX, strlen(CARD_TEXT_PREFIX));
-	n = begin ? strspn(begin, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				  "abcdefghijklmnopqrstuvwxyz0123456789-_.")
-		  : 0;
-	if (n == 0 || n >= CARD_TEXT_MAX)
-		return report_card(-EBADMSG, from);
-	memcpy(text, begin, n);
-	text[n] = '\0';
-	/* what was cut out has to be the same card */
-	return card_parse(text, n, card) ? report_card(-EBADMSG, from) : CMD_OK;
+	for (const char *at = raw; (at = strstr(at, CARD_TEXT_PREFIX)); at++)
+		if (cut_card(at, card, text) == 0)
+			return CMD_OK;
+	return report_card(-EBADMSG, from);
 }
 
 static int check_new(const struct session *s, const char *name,
@@ -236,6 +248,15 @@ static bool same_digits(const char *a, const char *b)
 	}
 }
 
+static size_t count_digits(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += *text >= '0' && *text <= '9';
+	return n;
+}
+
 static int ask_same(const char *name, bool *same)
 {
 	FILE *tty = fopen("/dev/tty", "r+e");
@@ -298,6 +319,13 @@ static int verify(struct session *s, const struct contact_args *args)
 		return status;
 	if (same)
 		return record_verified(s, p);
+	if (args->fingerprint &&
+	    count_digits(args->fingerprint) != count_digits(p->fingerprint))
+		return report_as(CMD_USAGE,
+				 "--fingerprint has %zu digits, a fingerprint "
+				 "has %zu; quote all of them as one word",
+				 count_digits(args->fingerprint),
+				 count_digits(p->fingerprint));
 	return report_as(CMD_FAILED,
 			 "the fingerprints differ, or you did not say yes: "
 			 "nothing is recorded; if they differ, share nothing "
