@@ -490,8 +490,9 @@ static int import(struct session *s, const char *path)
 	if (err)
 		return report_bundle(path, err);
 	if (!status && isatty(STDOUT_FILENO))
-		printf("%zu messages and %zu parts were taken in.\n",
-		       b.envelopes, b.parts);
+		printf("%zu message%s and %zu part%s were taken in.\n",
+		       b.envelopes, b.envelopes == 1 ? "" : "s", b.parts,
+		       b.parts == 1 ? "" : "s");
 	return status;
 }
 
