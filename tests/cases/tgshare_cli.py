@@ -678,9 +678,11 @@ def no_content_leaves_the_content_to_another_way():
     alice, bob = pair()
     data = blob(200000, 5)
     path = put(alice.path("keys only"), data)
-    (set_id, *_), = alice.send("send", path, "--to", "bob", "--no-content", "--note",
-                               "See you\non Monday")
-    assert '"See you\\012on Monday"' in bob.receive()
+    (set_id, *_), = alice.send("send", path, "--to", "bob", "--no-content", "--expires",
+                               "2099-01-31", "--note", "See you\non Monday")
+    said = bob.receive()
+    assert '          "See you\n           on Monday"\n' in said, said
+    assert "; expires 2099-0" in said, said
     frond.raises(frond.errno.ENOKEY, get, bob.shared("alice/keys only"))
     eq(bob.came(set_id)["state"], "waiting for content")
     bundle = fresh("bundle")

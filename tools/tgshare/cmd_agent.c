@@ -118,7 +118,7 @@ static int work(struct agent *a)
 		status = round_work(a->s, &result);
 	session_rest(a->s);
 	a->work_s = now + WORK_EVERY_S;
-	if (result.delivered.failed || status == CMD_FAILED) {
+	if (result.delivered.failed || status) {
 		retry_later(&a->delivery);
 		a->work_s = now + a->delivery.wait_s;
 	} else {

@@ -36,7 +36,7 @@ int intake_scan(struct session *s)
 	if (!err)
 		err = scan.err;
 	if (err == -ENOSPC || err == -EDQUOT)
-		return report_as(CMD_FAILED,
+		return report_as(CMD_QUEUED,
 				 "there is no room in the vault on '%s' for "
 				 "what came; it waits, make room and 'tgshare "
 				 "receive' again",
@@ -151,9 +151,28 @@ static void print_state(const struct inbox_set *set)
 	}
 }
 
+/* In quotes; each of its lines on one of its own. */
+static void print_note(const char *note)
+{
+	char line[MANIFEST_NOTE_MAX + 1];
+
+	printf("\n          \"");
+	for (;;) {
+		size_t len = strcspn(note, "\n");
+
+		snprintf(line, sizeof line, "%.*s", (int)len, note);
+		json_put_plain(stdout, line);
+		note += len;
+		if (!*note++)
+			break;
+		printf("\n           ");
+	}
+	putchar('"');
+}
+
 void intake_print_set(const struct inbox_set *set)
 {
-	char hex[2 * SET_ID_LEN + 1];
+	char hex[2 * SET_ID_LEN + 1], when[WHEN_TEXT_MAX];
 
 	hex_encode(set->set_id, SET_ID_LEN, hex);
 	printf("%.8s  ", hex);
@@ -165,11 +184,10 @@ void intake_print_set(const struct inbox_set *set)
 	print_state(set);
 	if (set->code[0] && set->state != INBOX_CUSTODY)
 		printf("; verification code %s", set->code);
-	if (set->note[0]) {
-		printf("\n          \"");
-		json_put_plain(stdout, set->note);
-		putchar('"');
-	}
+	if (set->expires_s && set->state != INBOX_EXPIRED)
+		printf("; expires %s", when_text(set->expires_s, when));
+	if (set->note[0])
+		print_note(set->note);
 	putchar('\n');
 }
 
