@@ -7,7 +7,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import blob, check, eq, get, put, scale, until
+from frond import blob, check, eq, get, put, scale
 
 
 def readahead_of(m):
@@ -22,8 +22,12 @@ def kib(m):
 
 @check(plain=False, root=True)
 def root_reads_a_mebibyte_ahead():
-    with frond.Mount() as m:
-        until(lambda: kib(m) == 1024, 3, "the readahead")
+    # Now and then, while other mounts come and go, the kernel keeps its own.
+    seen = []
+    while 1024 not in seen and len(seen) < 3:
+        with frond.Mount() as m:
+            seen.append(kib(m))
+    assert 1024 in seen, seen
 
 
 @check(plain=False)
