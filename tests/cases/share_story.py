@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Sharing from end to end: people with vaults, mounts and a folder for messages."""
 import base64
 import errno
