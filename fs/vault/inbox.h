@@ -137,7 +137,7 @@ struct inbox_entry {
 	bool granted; /* a granted file, else a locked one */
 	int error;    /* why it cannot be read: -ENOKEY, -EKEYREVOKED,
 			 -EKEYEXPIRED, -EKEYREJECTED (not what was committed
-			 to), -ENOENT (not attached); 0 */
+			 to), -ENOMEDIUM (not attached); 0 */
 	uint8_t set_id[SET_ID_LEN];
 	uint8_t key[16]; /* the inbox's own: set and sender */
 	uint32_t entry;	 /* index in the manifest; UINT32_MAX: all of it */

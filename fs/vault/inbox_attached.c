@@ -45,7 +45,7 @@ static int copy_target(struct parcel *p, uint32_t entry, struct target *t)
 	const struct place *place = &p->places[entry];
 
 	if (!e->backing_path || !p->attached)
-		return -ENOENT;
+		return -ENOMEDIUM;
 	t->entry = *e;
 	t->secret = secret_alloc(FERNET_KEY_LEN);
 	t->backing_path = strdup(e->backing_path);
@@ -71,7 +71,7 @@ static int open_attached(const char *path, const uint8_t *vault_id, int *fd)
 		return -ENOMEM;
 	if (vault_probe(path, ini, &fault) ||
 	    memcmp(ini->id, vault_id, MANIFEST_VAULT_ID_LEN) != 0)
-		return -ENOENT;
+		return -ENOMEDIUM;
 	opened = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (opened < 0)
 		return -errno;

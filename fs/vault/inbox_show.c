@@ -14,7 +14,7 @@ int inbox_error_(const struct parcel *p, uint32_t entry)
 	if (inbox_expired_(p))
 		return -EKEYEXPIRED;
 	if (p->granted)
-		return p->attached_now ? 0 : -ENOENT;
+		return p->attached_now ? 0 : -ENOMEDIUM;
 	if (p->damaged || (entry != PLACE_WHOLE && p->places[entry].damaged))
 		return -EKEYREJECTED;
 	return -ENOKEY;

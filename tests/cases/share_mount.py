@@ -303,7 +303,7 @@ def a_grant_waits_for_its_shares_and_for_the_attached_directory():
         eq(os.path.getsize(path), 5)
         g.set.post_share(2)
         control.scan(g.b.path)
-        raises(errno.ENOENT, get, path)
+        raises(errno.ENOMEDIUM, get, path)
         assert attribute(path)
         attach(g.b, "alice", g.a.vault)
         until(lambda: get(path) == b"first" if os.access(path, os.R_OK) else False, 3)

@@ -165,8 +165,8 @@ static void test_grant__opens_with_the_last_share(void **state)
 	assert_int_equal(ix_state(ix, s), INBOX_NOT_ATTACHED);
 	assert_int_equal(entry_at(w, PLAN, &e), 0);
 	assert_true(e.granted);
-	assert_int_equal(e.error, -ENOENT);
-	assert_int_equal(read_granted(w, PLAN, text), -ENOENT);
+	assert_int_equal(e.error, -ENOMEDIUM);
+	assert_int_equal(read_granted(w, PLAN, text), -ENOMEDIUM);
 	assert_int_equal(ix_spooled(ix, ".env"), 0);
 	assert_int_equal(ix_spooled(ix, ".set"), 0);
 	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 1);
@@ -198,13 +198,13 @@ static void test_grant__needs_the_right_vault(void **state)
 	attach(w, w->ix->fx->path);
 	ix_scan(w->ix);
 	assert_int_equal(ix_state(w->ix, s), INBOX_NOT_ATTACHED);
-	assert_int_equal(read_granted(w, PLAN, text), -ENOENT);
+	assert_int_equal(read_granted(w, PLAN, text), -ENOMEDIUM);
 	attach(w, "/nonexistent");
 	ix_scan(w->ix);
-	assert_int_equal(read_granted(w, PLAN, text), -ENOENT);
+	assert_int_equal(read_granted(w, PLAN, text), -ENOMEDIUM);
 	attach(w, "relative/path");
 	ix_scan(w->ix);
-	assert_int_equal(read_granted(w, PLAN, text), -ENOENT);
+	assert_int_equal(read_granted(w, PLAN, text), -ENOMEDIUM);
 	ix_free(s);
 }
 
