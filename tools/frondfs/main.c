@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "dumps.h"
 #include "fernet.h"
 #include "report.h"
 #include "suggest.h"
@@ -8,8 +9,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 static const struct command {
@@ -67,25 +66,6 @@ static int report_no_command(const char *name)
 	else
 		report("there is no command '%s'; see 'frondfs --help'", name);
 	return CMD_USAGE;
-}
-
-/*
- * Keys must not reach a core file or a debugger of the same user.
- * LeakSanitizer is such a debugger.
- */
-static void refuse_dumps(void)
-{
-	struct rlimit none = {0, 0};
-
-	setrlimit(RLIMIT_CORE, &none);
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define KEEP_DUMPABLE 1
-#endif
-#endif
-#if !defined(__SANITIZE_ADDRESS__) && !defined(KEEP_DUMPABLE)
-	prctl(PR_SET_DUMPABLE, 0);
-#endif
 }
 
 static int start_crypto(void)
@@ -180,7 +160,7 @@ int main(int argc, char **argv)
 {
 	int status;
 
-	refuse_dumps();
+	dumps_refuse();
 	status = dispatch(argc, argv);
 	/* whatever was printed on the way: this is where it is lost or not */
 	errno = 0;

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "dumps.h"
 #include "fernet.h"
 #include "report.h"
 #include "suggest.h"
@@ -11,8 +12,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 static const struct command {
 	const char *name, *help;
@@ -86,25 +85,6 @@ static int report_no_command(const char *name)
 	return CMD_USAGE;
 }
 
-/*
- * Keys must not reach a core file or a debugger of the same user.
- * LeakSanitizer is such a debugger.
- */
-static void refuse_dumps(void)
-{
-	struct rlimit none = {0, 0};
-
-	setrlimit(RLIMIT_CORE, &none);
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define KEEP_DUMPABLE 1
-#endif
-#endif
-#if !defined(__SANITIZE_ADDRESS__) && !defined(KEEP_DUMPABLE)
-	prctl(PR_SET_DUMPABLE, 0);
-#endif
-}
-
 static int start_crypto(void)
 {
 	int err;
@@ -158,7 +138,7 @@ int main(int argc, char **argv)
 {
 	const struct command *command;
 
-	refuse_dumps();
+	dumps_refuse();
 	if (argc < 2) {
 		fputs(help_text, stderr);
 		return CMD_USAGE;
