@@ -253,6 +253,7 @@ def a_revoked_token_is_told_apart():
         alice.kill()
         alice.start()
         assert alice.hello[1] == str(EKEYREVOKED), alice.hello
+        assert alice.process.wait(30) == 1
 
 
 @check
