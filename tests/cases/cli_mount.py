@@ -302,19 +302,4 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
         pass
 
 
-@check
-def idle_unmounts_by_itself():
-    if frond.SCALE < 1:
-        raise frond.Skip("takes two minutes")
-    vault, point = new_vault(), directory()
-    m = mounted(vault, point, "-o", "idle=1")
-    with m:
-        for _ in range(8):      # in use: it must not go
-            time.sleep(10)
-            put(f"{point}/busy", b"x")
-        assert os.path.ismount(point)
-        until(lambda: not os.path.exists(f"/proc/{m.pid}"), 150, "unmounting")
-        assert not os.path.ismount(point)
-
-
 command.main()
