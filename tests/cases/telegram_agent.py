@@ -240,6 +240,8 @@ def no_dump_no_trace_no_key_log_has_the_token():
         put(os.path.join(home, ".curlrc"), b"verbose\ntrace-ascii = curl.trace\n")
         env = dict(os.environ, TGSHARE_VAULT=alice.mount.path, SSLKEYLOGFILE=keys, HOME=home,
                    CURL_HOME=home, CURL_DEBUG="all", CURL_VERBOSE="1")
+        # a leak checker cannot look into what is traced already
+        env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
         # everything but what goes to the bot's server, where it has to be, and
         # the reading and writing of the vault, where it is kept
         argv = ["strace", "-f", "-s", "4096", "-o", trace, "-e",
@@ -248,8 +250,6 @@ def no_dump_no_trace_no_key_log_has_the_token():
         for more in (["send", name, "--to", "bob"], ["receive"], ["status"], ["contact", "list"]):
             p = subprocess.run([*argv, *more], env=env, cwd=home, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, timeout=100)
-            if p.returncode and "asan" in frond.BUILD:
-                return  # its leak checker cannot be traced
             eq(p.returncode, 0, p.stdout)
             assert secret not in p.stdout
             assert b"exited with 0" in get(trace) and secret not in get(trace)
