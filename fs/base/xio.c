@@ -63,6 +63,22 @@ int xio_write(int fd, const void *buf, size_t len)
 	return 0;
 }
 
+int xio_list(int dirfd, DIR **out)
+{
+	CLEANUP_FD int fd =
+		openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir;
+
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir)
+		return -errno;
+	fd = -1;
+	*out = dir;
+	return 0;
+}
+
 int xio_read_file(int dirfd, const char *name, void *buf, size_t max,
 		  size_t *len_out)
 {

@@ -17,6 +17,12 @@ MUST_CHECK int xio_pwrite(int fd, const void *buf, size_t len, off_t offset);
 MUST_CHECK int xio_write(int fd, const void *buf, size_t len);
 
 /*
+ * A stream of the directory behind dirfd (O_PATH will do), which stays open
+ * and where it is.
+ */
+MUST_CHECK int xio_list(int dirfd, DIR **out);
+
+/*
  * Read a whole small file below dirfd, never through a symbolic link.
  * -EFBIG when it is longer than max; *len_out is its length.
  */

@@ -1,4 +1,5 @@
 #include "inbox_internal.h"
+#include "xio.h"
 
 #include "log.h"
 #include "text.h"
@@ -75,18 +76,12 @@ static int load_record(struct inbox *in, const char *name)
 
 static int load_records(struct inbox *in, const char *suffix)
 {
-	CLEANUP_FD int fd =
-		openat(in->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *e;
-	int err;
+	int err = xio_list(in->dir_fd, &dir);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	fd = -1;
+	if (err)
+		return err;
 	for (errno = 0; (e = readdir(dir)); errno = 0) {
 		if (!is_record(e->d_name, suffix))
 			continue;

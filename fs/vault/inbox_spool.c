@@ -225,18 +225,12 @@ static int list_entry(struct inbox *in, struct listing *l, const char *name,
 
 static int list_all(struct inbox *in, struct listing *l, bool first)
 {
-	CLEANUP_FD int fd =
-		openat(in->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *e;
-	int err;
+	int err = xio_list(in->dir_fd, &dir);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	fd = -1;
+	if (err)
+		return err;
 	for (errno = 0; (e = readdir(dir)); errno = 0) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;

@@ -171,17 +171,12 @@ void vault_close(struct vault *vault)
 /* Delete the files that a crash left unlinked but not gone. */
 static int clear_orphans(int orphans_fd)
 {
-	CLEANUP_FD int fd =
-		openat(orphans_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *e;
+	int err = xio_list(orphans_fd, &dir);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	fd = -1;
+	if (err)
+		return err;
 	for (errno = 0; (e = readdir(dir)); errno = 0) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;

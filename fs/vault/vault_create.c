@@ -24,20 +24,16 @@ struct building {
 
 static int check_unused(int root_fd)
 {
-	CLEANUP_FD int fd =
-		openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *e;
 	struct stat st;
+	int err;
 
-	if (fd < 0)
-		return -errno;
-	if (fstatat(fd, NAME_VAULT_DIR, &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (fstatat(root_fd, NAME_VAULT_DIR, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return -EEXIST;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	fd = -1;
+	err = xio_list(root_fd, &dir);
+	if (err)
+		return err;
 	for (errno = 0; (e = readdir(dir)); errno = 0)
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			return -ENOTEMPTY;

@@ -35,23 +35,6 @@ void vdir_restore(int fd, mode_t old_mode)
 		log_error("the mode of a directory could not be restored");
 }
 
-/* A stream of the directory behind fd, which stays open. */
-static int open_stream(int fd, DIR **out)
-{
-	CLEANUP_FD int list =
-		openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir;
-
-	if (list < 0)
-		return -errno;
-	dir = fdopendir(list);
-	if (!dir)
-		return -errno;
-	list = -1;
-	*out = dir;
-	return 0;
-}
-
 /* The next entry but "." and ".."; NULL at the end or with *err set. */
 static const char *next_entry(DIR *dir, int *err)
 {
@@ -107,7 +90,7 @@ static int check_entries(int fd, unsigned depth)
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	const char *entry;
-	int err = open_stream(fd, &dir);
+	int err = xio_list(fd, &dir);
 
 	while (!err && (entry = next_entry(dir, &err)))
 		err = is_disposable(entry) ? check_disposable(fd, entry, depth)
@@ -155,7 +138,7 @@ static int purge(int fd, unsigned depth)
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	const char *entry;
-	int err = open_stream(fd, &dir);
+	int err = xio_list(fd, &dir);
 
 	while (!err && (entry = next_entry(dir, &err))) {
 		if (strcmp(entry, NAME_DIRID_FILE) == 0)

@@ -205,17 +205,10 @@ static int is_needed(int dirfd, const char *companion, bool *needed)
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *d;
-	int err = 0,
-	    fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = xio_list(dirfd, &dir);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		err = -errno;
-		close(fd);
+	if (err)
 		return err;
-	}
 	*needed = false;
 	while (!err && !*needed) {
 		errno = 0;

@@ -215,19 +215,13 @@ int vtree_list(struct vault *vault, const struct vtree_dir *dir,
 	       int (*fn)(void *arg, const char *name, unsigned char type),
 	       void *arg)
 {
-	CLEANUP_FD int fd =
-		openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_DIR DIR *stream = NULL;
 	char plain[NAME_PLAIN_MAX + 1];
 	const struct dirent *e;
-	int err;
+	int err = xio_list(dir->fd, &stream);
 
-	if (fd < 0)
-		return -errno;
-	stream = fdopendir(fd);
-	if (!stream)
-		return -errno;
-	fd = -1;
+	if (err)
+		return err;
 	for (errno = 0; (e = readdir(stream)); errno = 0) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;

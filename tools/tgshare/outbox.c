@@ -2,6 +2,7 @@
 #include "report.h"
 #include "text.h"
 #include "when.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,22 +36,6 @@ static int add(struct outbox *o, struct item *item)
 	return 0;
 }
 
-static int open_listing(int at, DIR **out)
-{
-	int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir) {
-		int err = -errno;
-
-		if (fd >= 0)
-			close(fd);
-		return err;
-	}
-	*out = dir;
-	return 0;
-}
-
 static bool has_suffix(const char *name, const char *suffix)
 {
 	size_t len = strlen(name), n = strlen(suffix);
@@ -62,7 +47,7 @@ int outbox_load(const struct session *s, struct outbox *o)
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *entry;
-	int err = open_listing(s->outbox_fd, &dir);
+	int err = xio_list(s->outbox_fd, &dir);
 
 	memset(o, 0, sizeof *o);
 	while (!err && (entry = readdir(dir))) {
@@ -132,7 +117,7 @@ static int remove_beginnings(const struct session *s)
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *entry;
-	int err = open_listing(s->outbox_fd, &dir);
+	int err = xio_list(s->outbox_fd, &dir);
 
 	while (!err && (entry = readdir(dir))) {
 		if (strncmp(entry->d_name, ".tmp-", 5) != 0)
@@ -157,7 +142,7 @@ static int remove_copies(const struct session *s, const struct outbox *o,
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *entry;
-	int err = open_listing(s->copies_fd, &dir);
+	int err = xio_list(s->copies_fd, &dir);
 
 	while (!err && (entry = readdir(dir))) {
 		const char *name = entry->d_name;
