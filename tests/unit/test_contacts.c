@@ -44,6 +44,7 @@ static void test_identity__is_made_once_and_stays(void **state)
 	struct fixture *fx = *state;
 	struct identity *a = NULL, *b = NULL;
 	struct stat st;
+	uint8_t byte;
 	int fd;
 
 	assert_int_equal(vault_identity(fx->vault, false, &a), -ENOENT);
@@ -55,8 +56,10 @@ static void test_identity__is_made_once_and_stays(void **state)
 	assert_int_equal(fstatat(fx->vault->meta_fd, "identity", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(fx_count_temps(fx->vault->meta_fd), 0);
-	fd = openat(fx->vault->meta_fd, "identity", O_WRONLY);
-	assert_int_equal(pwrite(fd, "x", 1, 40), 1);
+	fd = openat(fx->vault->meta_fd, "identity", O_RDWR);
+	assert_int_equal(pread(fd, &byte, 1, 40), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, 40), 1);
 	close(fd);
 	/* damaged: never silently replaced by another */
 	assert_int_equal(vault_identity(fx->vault, true, &b), -EBADMSG);
