@@ -23,7 +23,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
 jobs=${JOBS:-$(nproc)}
 pattern=
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 ahead=
 export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 
 while getopts k:h opt; do
@@ -54,8 +54,8 @@ mkdir -p "$logs"
 
 cleanup() {
 	local job point
-	for job in $(jobs -p); do
-		kill "$job" 2>/dev/null
+	for job in $(jobs -p) ${ahead:+-"$ahead"}; do
+		kill -- "$job" 2>/dev/null
 	done
 	wait
 	# What a test that was killed left mounted.
@@ -78,16 +78,44 @@ fail() {
 	failed=$((failed + 1))
 }
 
-# build PRESET [CMAKE-ARGUMENT...]: configure and build quietly.
-build() {
-	local dir=build/$1 log=$logs/build-$1.log fresh=()
+# The arguments of cmake for a preset.
+preset_arguments() {
+	case $1 in
+	dev | asan | tsan) echo -DCMAKE_C_COMPILER=gcc ;;
+	fuzz) echo "-DFROND_FUZZ_SECONDS=${FROND_FUZZ_SECONDS:-5}" ;;
+	esac
+}
+
+# compile PRESET AT-ONCE: configure and build quietly.
+compile() {
+	local dir=build/$1 fresh=() arguments
 	# A tree that was copied here has another place in its cache.
 	if [ -e "$dir/CMakeCache.txt" ] &&
 		! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$dir/CMakeCache.txt"; then
 		fresh=(--fresh)
 	fi
-	if cmake "${fresh[@]}" --preset "$@" >"$log" 2>&1 &&
-		cmake --build "$dir" -j "$jobs" >>"$log" 2>&1; then
+	read -ra arguments < <(preset_arguments "$1")
+	cmake "${fresh[@]}" --preset "$1" "${arguments[@]}" &&
+		cmake --build "$dir" -j "$2"
+}
+
+# Build what the later stages need while cases wait for something.
+build_ahead() {
+	local preset
+	exec 9>"$tmp/building" && flock 9
+	renice -n 19 -p "$BASHPID" >/dev/null
+	for preset in clang asan tsan fuzz release; do
+		[[ " $stages " == *" ${preset/release/install} "* ]] || continue
+		compile "$preset" 1 >"$logs/ahead-$preset.log" 2>&1 9>&-
+	done
+}
+
+build() {
+	local log=$logs/build-$1.log
+	if (
+		exec 9>"$tmp/building" && flock 9
+		compile "$1" "$jobs" 9>&-
+	) >"$log" 2>&1; then
 		passed=$((passed + 1))
 		return 0
 	fi
@@ -243,13 +271,18 @@ stage_packages() {
 }
 
 stage_dev() {
-	build dev -DCMAKE_C_COMPILER=gcc || return 0
+	build dev || return 0
 	units dev build/dev
 }
 
 stage_cases() {
-	[ -x build/dev/tools/frondfs/frondfs ] || build dev -DCMAKE_C_COMPILER=gcc ||
+	[ -x build/dev/tools/frondfs/frondfs ] || build dev ||
 		return 0
+	set -m # a process group of its own, to end it as a whole
+	build_ahead &
+	ahead=$!
+	disown "$ahead"
+	set +m
 	cases cases build/dev "${FROND_SCALE:-1}" .
 }
 
@@ -300,7 +333,7 @@ stage_asan() {
 	local reports=$tmp/asan
 	mkdir -m 1777 "$reports"
 	local common="log_path='$reports/report':exitcode=99"
-	build asan -DCMAKE_C_COMPILER=gcc || return 0
+	build asan || return 0
 	export ASAN_OPTIONS="$common:detect_leaks=1"
 	export UBSAN_OPTIONS="$common:print_stacktrace=1"
 	units asan build/asan
@@ -314,7 +347,7 @@ stage_asan() {
 stage_tsan() {
 	local reports=$tmp/tsan
 	mkdir -m 1777 "$reports"
-	build tsan -DCMAKE_C_COMPILER=gcc || return 0
+	build tsan || return 0
 	export TSAN_OPTIONS="log_path='$reports/report':exitcode=99:second_deadlock_stack=1"
 	units tsan build/tsan
 	cases tsan build/tsan "${FROND_SCALE:-0.1}" \
@@ -325,7 +358,7 @@ stage_tsan() {
 }
 
 stage_fuzz() {
-	build fuzz "-DFROND_FUZZ_SECONDS=${FROND_FUZZ_SECONDS:-5}" || return 0
+	build fuzz || return 0
 	units fuzz build/fuzz -L fuzz
 }
 
