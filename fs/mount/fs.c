@@ -222,10 +222,13 @@ int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
 	n->dir = inode_of(fs->inodes, parent);
 	err = inode_dirid(fs->inodes, n->dir, n->dirid);
 	if (!err)
-		err = name_encode(fs->vault->names, n->dirid, name,
-				  strlen(name), &n->backing);
-	if (!err)
 		err = inode_dirfd_get(fs->inodes, n->dir, &n->dirfd);
+	if (err)
+		return err;
+	err = vdir_backing_name(fs->vault, n->dirfd, n->dirid, name,
+				&n->backing);
+	if (err)
+		inode_dirfd_put(fs->inodes, n->dir);
 	return err;
 }
 

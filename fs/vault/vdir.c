@@ -175,18 +175,23 @@ int vdir_plain_name(const struct vault *vault, int dirfd,
 		    const uint8_t dirid[static DIRID_LEN], const char *entry,
 		    char plain[static NAME_PLAIN_MAX + 1])
 {
+	int err;
+
 	switch (name_classify(entry)) {
 	case NAME_KIND_INTERNAL:
 		return -ENOENT;
 	case NAME_KIND_LONG:
 		return long_plain_name(vault, dirfd, dirid, entry, plain);
 	case NAME_KIND_ENTRY:
-		return name_decode(vault->names, dirid, entry, strlen(entry),
-				   plain, NULL);
+		err = name_decode(vault->names, dirid, entry, strlen(entry),
+				  plain, NULL);
+		if (err != -EBADMSG)
+			return err;
+		break;
 	case NAME_KIND_FOREIGN:
 		break;
 	}
-	return -EBADMSG;
+	return vdir_copy_name(vault, dirfd, dirid, entry, plain);
 }
 
 int vdir_chmod(int fd, mode_t mode)

@@ -53,6 +53,17 @@ MUST_CHECK int vdir_plain_name(const struct vault *vault, int dirfd,
 			       char plain[static NAME_PLAIN_MAX + 1]);
 
 /*
+ * Where the plain name lies in a directory, or would: its encoding, unless
+ * nothing lies there and there is a copy that vdir_plain_name() shows under
+ * this name. What synchronising services add to the name of a copy
+ * (conflict.h) is shown behind the plain name; a copy of a long name that
+ * would be too long so, or whose long name is lost, as it is called.
+ */
+MUST_CHECK int vdir_backing_name(const struct vault *vault, int dirfd,
+				 const uint8_t dirid[static DIRID_LEN],
+				 const char *plain, struct backing_name *out);
+
+/*
  * Atomic renames within the vault: flags as renameat2(2) takes them
  * (0, RENAME_NOREPLACE, RENAME_EXCHANGE). Takes care of long names' and long
  * links' companions, and of replacing an empty directory. moved_is_link and
@@ -69,6 +80,13 @@ struct vdir_rename {
 MUST_CHECK int vdir_rename(const struct vdir_rename *r);
 
 /* The rest serves this layer only. */
+
+/* vdir_plain_name() of an entry that may be such a copy. -EBADMSG: it is not,
+ * or looking its name up would lead elsewhere. */
+MUST_CHECK int vdir_copy_name(const struct vault *vault, int dirfd,
+			      const uint8_t dirid[static DIRID_LEN],
+			      const char *entry,
+			      char plain[static NAME_PLAIN_MAX + 1]);
 
 /* Give a new directory its durable .dirid. */
 MUST_CHECK int vdir_write_id(int dirfd, const uint8_t dirid[static DIRID_LEN],
