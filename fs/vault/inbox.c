@@ -229,6 +229,7 @@ void inbox_close(struct inbox *in)
 	inbox_log_free_(in);
 	contacts_fini(&in->contacts);
 	free(in->parts);
+	free(in->done);
 	free(in->envelopes);
 	free(in->refusals);
 	free(in->declines);

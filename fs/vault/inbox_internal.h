@@ -90,6 +90,7 @@ struct part {
 	uint64_t size;
 	int64_t mtime_s;
 	unsigned claims; /* sets of contacts that need it */
+	bool named;	 /* by any set's manifest */
 	bool gone;
 };
 
@@ -126,6 +127,10 @@ struct inbox {
 	uint8_t (*envelopes)[SPOOL_HASH_LEN]; /* of the last listing */
 	size_t envelope_count;
 	uint64_t spool_bytes;
+	/* parts of sets that are over, the oldest overwritten: they may come
+	 * again */
+	uint8_t (*done)[SPOOL_HASH_LEN];
+	size_t done_count, done_room, done_next;
 	unsigned generation; /* how often the records were read */
 	struct refusals anonymous, *refusals; /* by place in contacts.list */
 	uint64_t refusals_since_s;
@@ -279,8 +284,10 @@ MUST_CHECK int inbox_check_part_(struct inbox *in, const struct part *part,
 /* inbox_parts.c */
 bool inbox_entry_is_here_(const struct inbox *in,
 			  const struct manifest_entry *e);
-/* Count claims and what is there; drop what is too much. */
+/* Count claims and what is there; drop what is too much, or not needed. */
 MUST_CHECK int inbox_claim_parts_(struct inbox *in);
+/* The set is over: its parts, and those that come once more, may go. */
+void inbox_parts_done_(struct inbox *in, const struct manifest *m);
 
 /* inbox_take.c: what came goes to its set */
 MUST_CHECK int inbox_take_all_(struct inbox *in);

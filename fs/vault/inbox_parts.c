@@ -7,17 +7,49 @@
 
 enum {
 	UNCLAIMED_COUNT_MAX = 65536,
+	/* whose manifest did not come in that time: senders have given up */
+	UNCLAIMED_AGE_MAX_S = 30 * 86400,
+	DONE_MAX = 65536,
 	READ_LEN = 1 << 16,
 };
 
-static void claim_entry(struct inbox *in, const struct manifest_entry *e)
+static void claim_entry(struct inbox *in, const struct manifest_entry *e,
+			bool known)
 {
 	for (size_t i = 0; i < e->part_count; i++) {
 		struct part *part = inbox_part_(in, e->parts[i].hash);
 
-		if (part)
-			part->claims++;
+		if (!part)
+			continue;
+		part->named = true;
+		part->claims += known;
 	}
+}
+
+/* Without memory for it, it goes when it is too old. */
+static void remember_done(struct inbox *in, const uint8_t *hash)
+{
+	if (in->done_count == in->done_room && in->done_room < DONE_MAX) {
+		size_t room = in->done_room ? 2 * in->done_room : 64;
+		void *list = reallocarray(in->done, room, SPOOL_HASH_LEN);
+
+		if (!list)
+			return;
+		in->done = list;
+		in->done_room = room;
+	}
+	if (in->done_count < in->done_room) {
+		memcpy(in->done[in->done_count++], hash, SPOOL_HASH_LEN);
+		return;
+	}
+	memcpy(in->done[in->done_next++ % DONE_MAX], hash, SPOOL_HASH_LEN);
+}
+
+void inbox_parts_done_(struct inbox *in, const struct manifest *m)
+{
+	for (size_t i = 0; i < m->entry_count; i++)
+		for (size_t k = 0; k < m->entries[i].part_count; k++)
+			remember_done(in, m->entries[i].parts[k].hash);
 }
 
 int inbox_check_part_(struct inbox *in, const struct part *part, bool *same)
@@ -165,6 +197,37 @@ static int refuse_part(struct inbox *in, struct part *part, const char *why)
 	return err;
 }
 
+/*
+ * A part that comes again after its set opened (an answer got lost on the way,
+ * so it was sent twice) belongs to nothing any more; nor does one whose
+ * manifest never came.
+ */
+static int drop_needless(struct inbox *in)
+{
+	int64_t now = (int64_t)inbox_now_();
+
+	for (size_t i = 0; i < in->done_count; i++) {
+		struct part *part = inbox_part_(in, in->done[i]);
+
+		if (part && !part->named)
+			inbox_part_remove_(in, part);
+	}
+	for (size_t i = 0; i < in->part_count; i++) {
+		struct part *part = &in->parts[i];
+		int err;
+
+		if (part->gone || part->named ||
+		    now - part->mtime_s < UNCLAIMED_AGE_MAX_S)
+			continue;
+		err = refuse_part(in, part,
+				  "a part that nobody announced: it has waited "
+				  "too long");
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 static int enforce_quotas(struct inbox *in)
 {
 	CLEANUP_FREE struct part **list =
@@ -204,15 +267,18 @@ int inbox_claim_parts_(struct inbox *in)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < in->part_count; i++)
+	for (size_t i = 0; i < in->part_count; i++) {
 		in->parts[i].claims = 0;
+		in->parts[i].named = false;
+	}
 	/* what strangers announce must not hurt what contacts do */
 	for (struct parcel *p = in->parcels; p; p = p->next)
-		if (p->m && inbox_known_(p))
-			for (size_t i = 0; i < p->m->entry_count; i++)
-				claim_entry(in, &p->m->entries[i]);
+		for (size_t i = 0; p->m && i < p->m->entry_count; i++)
+			claim_entry(in, &p->m->entries[i], inbox_known_(p));
 	for (struct parcel *p = in->parcels; p && !err; p = p->next)
 		if (p->m && p->m->kind == MANIFEST_SEND && inbox_known_(p))
 			err = count_content(in, p);
+	if (!err)
+		err = drop_needless(in);
 	return err ? err : enforce_quotas(in);
 }

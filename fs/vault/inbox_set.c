@@ -51,6 +51,8 @@ static void clean_spool(struct inbox *in, struct parcel *p)
 
 void inbox_finish_(struct inbox *in, struct parcel *p)
 {
+	if (p->m)
+		inbox_parts_done_(in, p->m);
 	clean_spool(in, p);
 	inbox_record_remove_(in, p);
 	inbox_drop_(in, p);

@@ -116,6 +116,33 @@ static bool is_leftover(const struct parcel *p, const struct envelope *e)
 	return p->revoked && e->st.kind != STATEMENT_MANIFEST;
 }
 
+/* Delivered anew after a crash: what it names has no use any more, either. */
+static int forget_parts_of(struct inbox *in, const struct envelope *e)
+{
+	struct manifest *m = NULL;
+	int err = manifest_parse(e->payload, e->payload_len, &m);
+
+	if (err)
+		return err == -ENOMEM ? err : 0;
+	inbox_parts_done_(in, m);
+	manifest_free(m);
+	return 0;
+}
+
+static int refuse_finished(struct inbox *in, const struct envelope *e,
+			   bool *keep)
+{
+	int err = 0;
+
+	if (e->st.kind == STATEMENT_MANIFEST)
+		err = forget_parts_of(in, e);
+	return err ? err
+		   : refuse(in, e, keep,
+			    e->st.kind == STATEMENT_REVOKE
+				    ? "too late: of a set that is over"
+				    : "of a set that is over: played again");
+}
+
 /*
  * The set that an envelope is of, made when it is new. NULL in *out: refused
  * and logged.
@@ -153,10 +180,7 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 	name_sender(in, p);
 	if (inbox_is_finished_(in, p)) {
 		inbox_parcel_free_(p);
-		return refuse(in, e, keep,
-			      e->st.kind == STATEMENT_REVOKE
-				      ? "too late: of a set that is over"
-				      : "of a set that is over: played again");
+		return refuse_finished(in, e, keep);
 	}
 	err = has_room(in, e) ? 0 : make_room(in, e);
 	if (err) {

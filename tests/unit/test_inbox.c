@@ -535,7 +535,8 @@ static void test_scan__bounds_the_messages_of_a_set(void **state)
 static void test_scan__drops_the_oldest_parts_that_nobody_named(void **state)
 {
 	struct ix *ix = *state;
-	const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	const struct timespec older = {.tv_sec = time(NULL) - 1000},
+			      old[2] = {older, older};
 	struct ix_set *s = ix_make(ix, &report);
 	uint8_t hash[ENVELOPE_HASH_LEN];
 	char name[80];

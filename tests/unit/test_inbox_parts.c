@@ -1,0 +1,133 @@
+/* Parts that nothing needs, or nothing needs any more, do not stay. */
+#include "inbox_fixture.h"
+
+#define REPORT "Shared/alice/report.pdf"
+
+static const struct ix_spec report = {
+	.name = "report.pdf", .size = 90000, .k = 2, .n = 3};
+
+static void expect_open(struct ix *ix)
+{
+	assert_true(ix_holds(ix->fx->vault, REPORT, 0, report.size));
+	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 1);
+	assert_int_equal(ix_spooled(ix, ".env"), 0);
+}
+
+/* Sent twice, because an answer got lost on the way. */
+static void test_parts__go_when_they_come_after_opening(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_set *s = ix_make(ix, &report), *other = ix_make(ix, &report);
+
+	ix_deliver_all(ix, s);
+	ix_scan(ix);
+	expect_open(ix);
+	ix_deliver_parts(ix, other);
+	ix_deliver_parts(ix, s);
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".part"), (int)other->part_count);
+	/* after a crash that came before what was collected was confirmed */
+	ix_reopen(ix);
+	ix_deliver_all(ix, s);
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".part"), (int)other->part_count);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "nobody announced"), 0);
+	ix_deliver_all(ix, other);
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".part"), 0);
+	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 2);
+	ix_free(s);
+	ix_free(other);
+}
+
+/* Parts that two sets name stay until neither needs them. */
+static void test_parts__stay_while_another_set_needs_them(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_set *s = ix_make(ix, &report), *other = ix_make(ix, &report);
+	struct manifest_entry *e = &other->m.entries[0];
+
+	/* the same sealed copy under another set id */
+	memcpy(other->secret, s->secret, sizeof s->secret);
+	memcpy(e->file_id, s->m.entries[0].file_id, FILE_ID_LEN);
+	memcpy(e->parts, s->m.entries[0].parts,
+	       e->part_count * sizeof *e->parts);
+	free(other->manifest.bytes);
+	for (unsigned i = 1; i <= other->m.n; i++)
+		free(other->share[i].bytes);
+	ix_split(other, &report);
+	ix_wrap(ix, other, ix->alice);
+	ix_deliver(ix, &other->manifest, ".env");
+	ix_deliver_all(ix, s);
+	ix_scan(ix);
+	assert_true(ix_holds(ix->fx->vault, REPORT, 0, report.size) ||
+		    ix_holds(ix->fx->vault, "Shared/alice/report (2).pdf", 0,
+			     report.size));
+	ix_deliver_parts(ix, s);
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".part"), (int)s->part_count);
+	for (unsigned i = 1; i <= other->m.n; i++)
+		ix_deliver(ix, &other->share[i], ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 2);
+	assert_int_equal(ix_spooled(ix, ".part"), 0);
+	ix_free(s);
+	ix_free(other);
+}
+
+static void make_older(const struct ix *ix, const struct ix_set *s, time_t by)
+{
+	const struct timespec then = {.tv_sec = time(NULL) - by},
+			      times[2] = {then, then};
+	uint8_t hash[ENVELOPE_HASH_LEN];
+	char name[80];
+
+	for (size_t i = 0; i < s->part_count; i++) {
+		envelope_hash(s->parts[i].bytes, s->parts[i].len, hash);
+		hex_encode(hash, sizeof hash, name);
+		strcat(name, ".part");
+		assert_int_equal(utimensat(ix->spool, name, times, 0), 0);
+	}
+}
+
+static void test_parts__go_when_they_waited_too_long(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_set *s = ix_make(ix, &report), *shown = ix_make(ix, &report),
+		      *strange;
+	struct ix_spec spec = report;
+	int count = (int)s->part_count;
+
+	spec.from = ix->carol;
+	strange = ix_make(ix, &spec);
+	ix_deliver_parts(ix, s);
+	ix_deliver_parts(ix, shown);
+	ix_deliver_parts(ix, strange);
+	ix_deliver(ix, &shown->manifest, ".env");
+	ix_deliver(ix, &strange->manifest, ".env");
+	make_older(ix, shown, 100 * 86400);
+	make_older(ix, strange, 100 * 86400);
+	make_older(ix, s, 29 * 86400);
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".part"), 3 * count);
+	make_older(ix, s, 31 * 86400);
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".part"), 2 * count);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "waited too long"), count);
+	ix_free(s);
+	ix_free(shown);
+	ix_free(strange);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, ix_setup, ix_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_parts__go_when_they_come_after_opening),
+		TEST(test_parts__stay_while_another_set_needs_them),
+		TEST(test_parts__go_when_they_waited_too_long),
+	};
+
+	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}
