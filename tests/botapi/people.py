@@ -116,6 +116,12 @@ def block(world, q):
     return {}
 
 
+def flood(world, q):
+    """The bot has written too much to a chat, and is to wait for so long."""
+    account(world, q["bot"]).flooded[account(world, q["chat"]).id] = world.now() + q["seconds"]
+    return {}
+
+
 def set_bot_to_bot(world, q):
     account(world, q["bot"]).bot_to_bot = q["on"]
     return {}
@@ -151,5 +157,5 @@ def advance(world, q):
 
 
 ACTIONS = {f.__name__: f for f in (
-    add_bot, add_user, add_group, start, say, give, edit, inbox, forward, press, block,
+    add_bot, add_user, add_group, start, say, give, edit, inbox, forward, press, block, flood,
     set_bot_to_bot, revoke_token, set_limits, deliver, forget_files, advance)}

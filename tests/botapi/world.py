@@ -83,6 +83,7 @@ class Bot(Account):
         self.webhook = ""
         self.overall = Bucket(30, 30)
         self.per_chat = {}
+        self.flooded = {}  # chat -> until when it is to be left alone
         self.allowed = None
         self.token = f"{id_}:{secrets.token_urlsafe(26)[:35]}"
 
@@ -229,20 +230,25 @@ class World:
             raise ApiError(403, "Forbidden: bot can't initiate conversation with a user")
 
     def check_limits(self, bot, target):
+        now = self.now()
+        quiet = bot.flooded.get(target.id, 0) - now
+        if quiet > 0:
+            self.too_many(int(quiet) + 1)
         if not self.limits:
             return
-        now = self.now()
         if target.id not in bot.per_chat:
             bot.per_chat[target.id] = (Bucket(20 / 60, 20) if isinstance(target, Group)
                                        else Bucket(1, 4))
         buckets = (bot.overall, bot.per_chat[target.id])
         wait = max(b.wait_s(now) for b in buckets)
         if wait > 0:
-            seconds = int(wait) + 1
-            raise ApiError(429, f"Too Many Requests: retry after {seconds}",
-                           retry_after=seconds)
+            self.too_many(int(wait) + 1)
         for bucket in buckets:
             bucket.take()
+
+    @staticmethod
+    def too_many(seconds):
+        raise ApiError(429, f"Too Many Requests: retry after {seconds}", retry_after=seconds)
 
     # messages
 

@@ -223,6 +223,31 @@ def limits_are_kept_and_one_slow_chat_delays_no_other():
 
 
 @check
+def a_chat_that_is_to_be_left_alone_for_long_is_put_off_and_no_other():
+    with server("--no-limits") as api:
+        alice, bob = pair(api)
+        carol = Person(api, "carol_bot")
+        api.do("flood", bot="alice_bot", chat="bob_bot", seconds=600)
+        for n in range(3):
+            alice.tell("text", f"bob{n}", bob.username, "hello")
+            alice.tell("text", f"carol{n}", carol.username, f"frond {n}")
+        done = alice.flush()  # not after ten minutes
+        for n in range(3):
+            err, _, reason = done[f"bob{n}"]
+            assert err == EAGAIN and "asks not to write to @bob_bot for" in reason, reason
+            assert done[f"carol{n}"][0] == 0, done
+        assert set(carol.texts(3)) == {f"frond {n}" for n in range(3)}
+        # until then the server is not even asked
+        before = api.do("counts")["requests"]["sendMessage"]
+        assert alice.send(bob.username, "again")[0] == EAGAIN
+        assert api.do("counts")["requests"]["sendMessage"] == before
+        # a moment is waited for
+        api.do("flood", bot="alice_bot", chat="carol_bot", seconds=2)
+        assert alice.send(carol.username, "later")[0] == 0
+        assert carol.texts(1) == ["later"]
+
+
+@check
 def refusals_say_what_to_press():
     with server("--no-limits") as api:
         alice, bob = pair(api)

@@ -178,6 +178,53 @@ def who_was_away_too_long_gets_it_again():
         eq(alice.given(set_id)["state"], "opened")
 
 
+def send_long_ago(person, name, to, *argv):
+    """A day and a half ago, by the sender's clock; the set."""
+    path = put(person.path(name), name.encode())
+    out = subprocess.run(["faketime", "-f", f"-{DAY_AND_A_HALF_S}s", TGSHARE, "send", path,
+                          "--to", to, *argv], check=True, stdout=subprocess.PIPE, timeout=100,
+                         env=dict(os.environ, TGSHARE_VAULT=person.mount.path)).stdout
+    return out.decode().split("\t")[0]
+
+
+@check(plain=False)
+def what_has_expired_is_not_sent_again_and_says_so():
+    frond.tool("faketime")
+    with town("alice", "bob") as (api, alice, bob):
+        gone = send_long_ago(alice, "gone", "bob", "--expires", "1d")
+        good = send_long_ago(alice, "good", "bob", "--expires", "7d")
+        api.do("advance", seconds=DAY_AND_A_HALF_S)
+        eq(bob.receive(), "")
+        alice.receive()
+        bob.receive()
+        eq(os.listdir(bob.shared("alice")), ["good"])
+        readable(bob.shared("alice/good"), b"good")
+        alice.receive()
+        eq([alice.given(s)["state"] for s in (gone, good)], ["expired", "opened"])
+        # one that did arrive in time
+        late = send_long_ago(alice, "late", "bob", "--expires", "1d")
+        bob.receive()
+        raises(errno.EKEYEXPIRED, get, bob.shared("alice/late"))
+        eq(bob.came(late)["state"], "expired")
+
+
+@check(plain=False)
+def who_is_to_be_left_alone_for_long_keeps_no_other_waiting():
+    with town("alice", "bob", "carol") as (api, alice, bob, carol):
+        api.do("flood", bot="alice_bot", chat="bob_bot", seconds=3600)
+        path = put(alice.path("news"), b"news")
+        alice.tg("send", path, "--to", "bob,carol", status=QUEUED,
+                 says="asks not to write to @bob_bot for")
+        carol.receive()
+        readable(carol.shared("alice/news"), b"news")
+        eq(bob.receive(), "")
+        alice.tg("receive", status=QUEUED, says="asks not to write to @bob_bot for")
+        api.do("advance", seconds=3601)
+        alice.receive()
+        bob.receive()
+        readable(bob.shared("alice/news"), b"news")
+
+
 @check(plain=False)
 def two_senders_at_once():
     with town("alice", "carol", "bob") as (_, alice, carol, bob):
