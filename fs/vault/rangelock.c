@@ -31,31 +31,23 @@ static bool must_wait(const struct range *r)
 	return false;
 }
 
-void rangelock_acquire(struct rangelock *rl, struct range *r, uint64_t first,
-		       uint64_t last, bool exclusive)
+/* Put r in line. Needs the lock. */
+static void enqueue(struct rangelock *rl, struct range *r, uint64_t first,
+		    uint64_t last, bool exclusive)
 {
-	r->first = first;
-	r->last = last;
-	r->exclusive = exclusive;
-	pthread_mutex_lock(&rl->lock);
-	r->next = NULL;
-	r->prev = rl->tail;
+	*r = (struct range){.first = first,
+			    .last = last,
+			    .exclusive = exclusive,
+			    .prev = rl->tail};
 	if (rl->tail)
 		rl->tail->next = r;
 	else
 		rl->head = r;
 	rl->tail = r;
-	while (must_wait(r)) {
-		rl->waiters++;
-		pthread_cond_wait(&rl->changed, &rl->lock);
-		rl->waiters--;
-	}
-	pthread_mutex_unlock(&rl->lock);
 }
 
-void rangelock_release(struct rangelock *rl, struct range *r)
+static void dequeue(struct rangelock *rl, struct range *r)
 {
-	pthread_mutex_lock(&rl->lock);
 	if (r->prev)
 		r->prev->next = r->next;
 	else
@@ -64,6 +56,39 @@ void rangelock_release(struct rangelock *rl, struct range *r)
 		r->next->prev = r->prev;
 	else
 		rl->tail = r->prev;
+}
+
+void rangelock_acquire(struct rangelock *rl, struct range *r, uint64_t first,
+		       uint64_t last, bool exclusive)
+{
+	pthread_mutex_lock(&rl->lock);
+	enqueue(rl, r, first, last, exclusive);
+	while (must_wait(r)) {
+		rl->waiters++;
+		pthread_cond_wait(&rl->changed, &rl->lock);
+		rl->waiters--;
+	}
+	pthread_mutex_unlock(&rl->lock);
+}
+
+bool rangelock_try(struct rangelock *rl, struct range *r, uint64_t first,
+		   uint64_t last, bool exclusive)
+{
+	bool got;
+
+	pthread_mutex_lock(&rl->lock);
+	enqueue(rl, r, first, last, exclusive);
+	got = !must_wait(r);
+	if (!got)
+		dequeue(rl, r);
+	pthread_mutex_unlock(&rl->lock);
+	return got;
+}
+
+void rangelock_release(struct rangelock *rl, struct range *r)
+{
+	pthread_mutex_lock(&rl->lock);
+	dequeue(rl, r);
 	if (rl->waiters)
 		pthread_cond_broadcast(&rl->changed);
 	pthread_mutex_unlock(&rl->lock);

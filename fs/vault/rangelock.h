@@ -30,6 +30,9 @@ void rangelock_fini(struct rangelock *rl);
 /* Fills *r and waits until no conflicting range came earlier. */
 void rangelock_acquire(struct rangelock *rl, struct range *r, uint64_t first,
 		       uint64_t last, bool exclusive);
+/* The same if it need not wait; else false. */
+bool rangelock_try(struct rangelock *rl, struct range *r, uint64_t first,
+		   uint64_t last, bool exclusive);
 void rangelock_release(struct rangelock *rl, struct range *r);
 
 #endif

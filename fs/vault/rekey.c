@@ -302,7 +302,13 @@ int vfile_rekey(struct vfile *f, struct workspace *ws, const char *backing_path)
 		return -ENOMEM;
 	err = vfile_begin_(f, &r, 0, RANGE_END, true);
 	if (!err) {
-		err = rekey_locked(&k, backing_path);
+		/* No record may be left that needs the old key. */
+		err = vfile_settle_locked_(f, ws);
+		if (!err)
+			err = journal_flush(f->vault);
+		if (!err)
+			err = rekey_locked(&k, backing_path);
+		f->made = false;
 		vfile_end_(f, &r);
 	}
 	vfile_close(k.redo);

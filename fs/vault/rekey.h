@@ -40,6 +40,9 @@ struct rekey_record {
 /* -ENOENT: there is none, and make is not set. */
 MUST_CHECK int rekey_open_journal(struct vault *vault, bool make, int *fd);
 
+/* A file of the vault for reading and writing, whatever its mode. */
+MUST_CHECK int rekey_open_both(int dirfd, const char *entry, int *out);
+
 /* -EAGAIN: somebody is at work on it. */
 MUST_CHECK int rekey_lock(int fd);
 

@@ -13,8 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A file of the vault for reading and writing, whatever its mode. */
-static int open_both(int dirfd, const char *entry, int *out)
+int rekey_open_both(int dirfd, const char *entry, int *out)
 {
 	const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 	CLEANUP_FD int path_fd = -1;
@@ -88,7 +87,7 @@ static int find_by_path(int dirfd, const char *path,
 	}
 	if (len == 0 || len >= sizeof name)
 		return -ENOENT;
-	err = open_both(dir, path, &fd);
+	err = rekey_open_both(dir, path, &fd);
 	if (err)
 		return err;
 	if (!has_id(fd, r->file_id))
@@ -128,7 +127,7 @@ static int find_by_id(int dirfd, const char *entry,
 		found = openat(fd, e->d_name,
 			       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (found >= 0 && has_id(found, r->file_id))
-			return open_both(fd, e->d_name, out);
+			return rekey_open_both(fd, e->d_name, out);
 	}
 	return -ENOENT;
 }

@@ -25,6 +25,8 @@ struct vault_keys {
 	uint8_t master[KDF_MASTER_LEN];
 };
 
+struct journal;
+
 struct vault {
 	char *path;	/* absolute path of the backing directory */
 	int root_fd;	/* O_PATH, the backing directory */
@@ -37,6 +39,7 @@ struct vault {
 	struct vault_keys *keys;
 	struct siv *names;	       /* subkey 2 */
 	struct secret_pool *file_keys; /* slots of struct fernet_key */
+	struct journal *journal;       /* NULL: none (journal.h) */
 };
 
 /* More about a failure, for whoever words it. */

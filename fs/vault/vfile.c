@@ -48,6 +48,7 @@ void vfile_close(struct vfile *f)
 {
 	if (!f)
 		return;
+	vfile_journal_close_(f);
 	if (f->fd >= 0)
 		close(f->fd);
 	secret_pool_put(f->vault->file_keys, f->key);
@@ -93,21 +94,25 @@ static void unlock_backing(struct vfile *f)
 /* Length and header; in a shared vault the lock is held. */
 static int read_start(struct vfile *f)
 {
-	uint8_t start[EMPTY_LEN], plain[CHUNK_SIZE];
+	uint8_t start[HEADER_LEN], plain[CHUNK_SIZE];
 	struct workspace *ws;
 	struct header h;
 	struct stat st;
 	uint64_t size;
-	int err;
+	int err = 0;
 
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EBADMSG;
-	err = chunk_shown_len((uint64_t)st.st_size, &size);
+	vfile_journal_open_(f, &st);
+	if (f->jf)
+		size = f->jf->size;
+	else
+		err = chunk_shown_len((uint64_t)st.st_size, &size);
 	if (err)
 		return err;
-	err = xio_pread(f->fd, start, sizeof start, 0);
+	err = xio_pread(f->fd, start, HEADER_LEN, 0);
 	if (err)
 		return err == -ENODATA ? -EBADMSG : err;
 	err = header_parse(start, &f->vault->keys->file_keys, &h);
@@ -115,6 +120,8 @@ static int read_start(struct vfile *f)
 		return err;
 	adopt_header(f, start, &h);
 	f->size = size;
+	if (f->journal && st.st_ctim.tv_sec < f->journal->start_s)
+		f->floor = size;
 	if (size > 0)
 		return 0;
 	/* Nothing of an empty file is ever read, so a cut to this length has
@@ -147,6 +154,7 @@ int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 		return err;
 	f->fd = fd;
 	f->writable = writable;
+	f->journal = vault->journal;
 	do {
 		err = read_start_locked(f);
 		if (!err) {
@@ -272,6 +280,8 @@ int vfile_create_as(struct vault *vault, int dirfd,
 	vdir_long_name_keep(dirfd, name);
 	f->writable = true;
 	f->holes_known = true;
+	f->journal = vault->journal;
+	f->made = f->dirty = true;
 	*out = f;
 	return 0;
 }
@@ -315,8 +325,10 @@ uint64_t vfile_size(const struct vfile *f)
 int vfile_key(struct vfile *f, uint8_t key[static FERNET_KEY_LEN])
 {
 	struct range r;
-	int err = vfile_begin_(f, &r, 0, RANGE_END, false);
+	int err = vfile_drain(f); /* for whoever is given the key */
 
+	if (!err)
+		err = vfile_begin_(f, &r, 0, RANGE_END, false);
 	if (err)
 		return err;
 	memcpy(key, f->key->key, FERNET_KEY_LEN);
@@ -331,8 +343,11 @@ void vfile_header_digest(const struct vfile *f, uint8_t digest[static 32])
 
 int vfile_sync(struct vfile *f, bool data_only)
 {
-	int ret = data_only ? fdatasync(f->fd) : fsync(f->fd);
+	int ret;
 
+	if (f->journal)
+		return vfile_sync_journaled_(f, data_only);
+	ret = data_only ? fdatasync(f->fd) : fsync(f->fd);
 	return ret < 0 ? -errno : 0;
 }
 

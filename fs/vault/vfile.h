@@ -72,6 +72,17 @@ MUST_CHECK int vfile_create_as(struct vault *vault, int dirfd,
 /* Closes the descriptor and wipes the key; NULL is fine. */
 void vfile_close(struct vfile *f);
 
+/*
+ * While a file grows its end may stand without a mark (frondfs-format(5), "The
+ * journal"). Whoever may open it anew before vfile_close() has returned calls
+ * vfile_settle() first, with nobody else using it; whoever has a choice closes
+ * others.
+ */
+bool vfile_in_flux(const struct vfile *f);
+void vfile_settle(struct vfile *f);
+/* Bring everything into the backing file, for other readers of it. */
+MUST_CHECK int vfile_drain(struct vfile *f);
+
 bool vfile_writable(const struct vfile *f);
 /*
  * Replace a descriptor open for reading by one open for both, which it takes.

@@ -3,6 +3,7 @@
 #define FROND_VFILE_INTERNAL_H
 
 #include "gaps.h"
+#include "journal_internal.h"
 #include "rangelock.h"
 #include "vfile.h"
 
@@ -31,6 +32,24 @@ struct vfile {
 	bool holes_known;	    /* the last chunk has been looked at */
 	bool holes;		    /* its holes mark */
 	struct gaps gaps;
+	/* Only this process writes it, and through the journal; or NULL, and
+	 * none of the following matters. */
+	struct journal *journal;
+	_Atomic(struct journal_file *) jf; /* NULL until it has records */
+	/* Its last chunk is in place without its mark. Changed by holders of
+	 * a range that reaches RANGE_END. */
+	atomic_bool flux;
+	/* Made by this vfile: while it is empty its chunk holds nothing. Range
+	 * to RANGE_END, and the next two with it. */
+	bool made;
+	uint64_t journaled; /* bytes it grew by through the journal lately */
+	_Atomic uint64_t floor; /* this much is known to be durable; changed
+				   under marks_lock, as is the next */
+	_Atomic unsigned cuts;	/* how often it was made shorter */
+	atomic_bool dirty;	/* written in place since it was synced */
+	_Atomic int64_t grown_ms;
+	bool listed; /* journal->flux_lock, and the next two */
+	struct vfile *flux_prev, *flux_next;
 };
 
 /* The end of every file: whoever may move it holds a range up to here. */
@@ -91,6 +110,13 @@ MUST_CHECK int vfile_zero_slots_(struct vfile *f, struct workspace *ws,
 				 uint64_t first, uint64_t last);
 
 /*
+ * Stored bytes of chunks first..first+count-1, len in all, wherever the newest
+ * are. -ENODATA: there are not so many.
+ */
+MUST_CHECK int vfile_read_stored_(struct vfile *f, uint8_t *buf, uint64_t first,
+				  size_t count, size_t len);
+
+/*
  * Seal chunk index of len bytes as the last one and write it into its place.
  * The backing file's length is not cut.
  */
@@ -131,6 +157,35 @@ MUST_CHECK int vfile_extend_(struct vfile *f, struct workspace *ws,
 			     uint64_t *bad_chunk);
 
 /*
+ * Stage the chunks of data from slot on, the first one merged with what is
+ * there (or with zeros), the last one marked if mark is set; ws->tail holds
+ * the former last chunk.
+ */
+struct vfile_staging {
+	size_t slot;
+	const uint8_t *data;
+	size_t len;
+	uint64_t offset;
+	bool holes, mark;
+};
+MUST_CHECK int vfile_stage_extension_(struct vfile *f, struct workspace *ws,
+				      const struct vfile_staging *s,
+				      uint64_t *bad_chunk);
+
+/*
+ * Chunks first..last are being filled, and made..made_last (none if made is
+ * larger) become holes: will the file have holes then?
+ */
+bool vfile_update_gaps_(struct vfile *f, uint64_t first, uint64_t last,
+			uint64_t made, uint64_t made_last);
+/* Will there be holes once chunk last is the last one? */
+bool vfile_cut_gaps_(struct vfile *f, uint64_t last);
+/* What shrinking needs to know: the chunk that becomes the last, and marks. */
+MUST_CHECK int vfile_load_new_last_(struct vfile *f, struct workspace *ws,
+				    uint64_t size, bool *had,
+				    uint64_t *bad_chunk);
+
+/*
  * vfile_write without its lock: the caller's range covers all it may touch.
  * -EAGAIN as above, with nothing written.
  */
@@ -148,5 +203,33 @@ MUST_CHECK int vfile_mark_holes_(struct vfile *f, struct workspace *ws,
  * say so in the last chunk. In a shared vault nobody knows.
  */
 void vfile_clear_holes_(struct vfile *f, struct workspace *ws);
+
+/* vfile_journal.c: the same with a journal. */
+
+/* What the journal knows of the file, when it has just been opened. */
+void vfile_journal_open_(struct vfile *f, const struct stat *st);
+/* Before vfile_close() closes the descriptor. */
+void vfile_journal_close_(struct vfile *f);
+/* count tokens of ws->tokens become chunks first and following. */
+MUST_CHECK int vfile_record_(struct vfile *f, const struct workspace *ws,
+			     uint64_t first, size_t count, size_t stored_len);
+MUST_CHECK int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
+				       const uint8_t *data, size_t len,
+				       uint64_t offset, uint64_t *bad_chunk);
+MUST_CHECK int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
+				       uint64_t size, uint64_t *bad_chunk);
+/* Zero the places of chunks first..last-1, which may be holes. */
+MUST_CHECK int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
+				      uint64_t first, uint64_t last);
+/* Truncation to the present length. */
+MUST_CHECK int vfile_touch_journaled_(struct vfile *f);
+/* Mark the end, if it is in flux. The range reaches RANGE_END. */
+MUST_CHECK int vfile_settle_locked_(struct vfile *f, struct workspace *ws);
+MUST_CHECK int vfile_sync_journaled_(struct vfile *f, bool data_only);
+/*
+ * There was no room: empty the journal, whose segments and unlinked files take
+ * some. 0, once: it is worth another try.
+ */
+MUST_CHECK int vfile_make_room_(struct vfile *f, bool *tried, int err);
 
 #endif

@@ -22,20 +22,32 @@ static void note_holes(struct vfile *f, bool holes)
 static int check_opened(struct vfile *f, const struct slot *s,
 			const struct fernet_open_job *job)
 {
-	bool holes = false;
+	bool holes = false, marked;
 	int err;
 
 	if (job->status)
 		return job->status;
 	if (job->plaintext_len != CHUNK_TAG_LEN + s->plain_len)
 		return -EBADMSG;
-	err = chunk_tag_check(be64_load(job->plaintext), s->index, s->last,
+	/* In flux, the last one has no mark, and holes are known. */
+	marked = s->last && !f->flux;
+	err = chunk_tag_check(be64_load(job->plaintext), s->index, marked,
 			      &holes);
 	if (err)
 		return err;
-	if (s->last)
+	if (marked)
 		note_holes(f, holes);
 	return 0;
+}
+
+int vfile_read_stored_(struct vfile *f, uint8_t *buf, uint64_t first,
+		       size_t count, size_t len)
+{
+	struct journal_file *jf = f->jf;
+
+	if (jf && jf->count > 0)
+		return journal_read_(jf, f->fd, buf, first, count, len);
+	return xio_pread(f->fd, buf, len, (off_t)chunk_offset(first));
 }
 
 static bool holes_if_known(struct vfile *f, bool *holes)
@@ -64,8 +76,7 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 		memset(plain, 0, CHUNK_SIZE);
 		return 0;
 	}
-	err = xio_pread(f->fd, stored, s.stored_len,
-			(off_t)chunk_offset(index));
+	err = vfile_read_stored_(f, stored, index, 1, s.stored_len);
 	if (err)
 		return err == -ENODATA ? -EBADMSG : err;
 	if (!s.last && bytes_all_zero(stored, s.stored_len)) {
@@ -151,8 +162,7 @@ int vfile_open_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 	struct slot end = slot_of(first + count - 1, size);
 	size_t stored_len = (count - 1) * CHUNK_TOKEN_LEN + end.stored_len;
 	ssize_t jobs;
-	int err = xio_pread(f->fd, ws->tokens, stored_len,
-			    (off_t)chunk_offset(first));
+	int err = vfile_read_stored_(f, ws->tokens, first, count, stored_len);
 
 	if (err == -ENODATA) {
 		*bad_chunk = end.index;

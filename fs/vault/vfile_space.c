@@ -78,6 +78,8 @@ static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 	pthread_mutex_lock(&f->marks_lock);
 	gaps_add(&f->gaps, first, last - 1);
 	pthread_mutex_unlock(&f->marks_lock);
+	if (f->journal)
+		return vfile_punch_journaled_(f, ws, first, last);
 	return vfile_zero_slots_(f, ws, first, last);
 }
 
@@ -130,10 +132,10 @@ static int allocate_locked(struct vfile *f, struct workspace *ws, int mode,
 int vfile_allocate(struct vfile *f, struct workspace *ws, int mode,
 		   uint64_t offset, uint64_t len, uint64_t *bad_chunk)
 {
+	bool tried = false;
 	struct range r;
 	int err;
 
-	*bad_chunk = VFILE_NO_CHUNK;
 	switch (mode) {
 	case 0:
 	case FALLOC_FL_KEEP_SIZE:
@@ -148,11 +150,14 @@ int vfile_allocate(struct vfile *f, struct workspace *ws, int mode,
 		return -EINVAL;
 	if (len > CHUNK_MAX_PLAIN_LEN || offset > CHUNK_MAX_PLAIN_LEN - len)
 		return -EFBIG;
-	err = vfile_begin_(f, &r, 0, RANGE_END, true);
-	if (err)
-		return err;
-	err = allocate_locked(f, ws, mode, offset, len, bad_chunk);
-	vfile_end_(f, &r);
+	do {
+		*bad_chunk = VFILE_NO_CHUNK;
+		err = vfile_begin_(f, &r, 0, RANGE_END, true);
+		if (err)
+			return err;
+		err = allocate_locked(f, ws, mode, offset, len, bad_chunk);
+		vfile_end_(f, &r);
+	} while (err && !vfile_make_room_(f, &tried, err));
 	/* Parts of a hole are zeroed by writing the rest of its chunk, too. */
 	if (!err)
 		vfile_clear_holes_(f, ws);
@@ -168,10 +173,12 @@ static int find_chunk(struct vfile *f, struct workspace *ws, uint64_t index,
 		      bool want_data, uint64_t *found)
 {
 	uint64_t last = chunk_last_index(f->size);
+	struct journal_file *jf = f->jf;
 
 	while (index < last) {
 		uint64_t count = VFILE_IO_MAX / CHUNK_SIZE;
-		off_t data = want_data
+		/* what is data now may still be a hole in place */
+		off_t data = want_data && !(jf && jf->count > 0)
 				     ? lseek(f->fd, (off_t)chunk_offset(index),
 					     SEEK_DATA)
 				     : -1;
@@ -184,8 +191,8 @@ static int find_chunk(struct vfile *f, struct workspace *ws, uint64_t index,
 			count = last - index;
 		if (count == 0)
 			break;
-		err = xio_pread(f->fd, ws->tokens, count * CHUNK_TOKEN_LEN,
-				(off_t)chunk_offset(index));
+		err = vfile_read_stored_(f, ws->tokens, index, (size_t)count,
+					 (size_t)count * CHUNK_TOKEN_LEN);
 		if (err)
 			return err == -ENODATA ? -EBADMSG : err;
 		for (uint64_t i = 0; i < count; i++, index++) {

@@ -4,8 +4,7 @@
 
 #include <errno.h>
 
-/* What shrinking needs to know: the chunk that becomes the last, and marks. */
-static int load_new_last(struct vfile *f, struct workspace *ws, uint64_t size,
+int vfile_load_new_last_(struct vfile *f, struct workspace *ws, uint64_t size,
 			 bool *had, uint64_t *bad_chunk)
 {
 	uint64_t bad = chunk_last_index(f->size);
@@ -31,8 +30,7 @@ static int load_new_last(struct vfile *f, struct workspace *ws, uint64_t size,
 	return err;
 }
 
-/* Will there be holes once chunk last is the last one? */
-static bool cut_gaps(struct vfile *f, uint64_t last)
+bool vfile_cut_gaps_(struct vfile *f, uint64_t last)
 {
 	bool any;
 
@@ -84,14 +82,14 @@ static int shrink(struct vfile *f, struct workspace *ws, uint64_t size,
 	uint64_t last = chunk_last_index(size);
 	uint8_t next[SPILL_LEN] = {0};
 	bool had = false, holes;
-	int err = load_new_last(f, ws, size, &had, bad_chunk);
+	int err = vfile_load_new_last_(f, ws, size, &had, bad_chunk);
 
 	if (!err && last < chunk_last_index(f->size))
 		err = xio_pread(f->fd, next, sizeof next,
 				(off_t)chunk_offset(last + 1));
 	if (err)
 		return err;
-	holes = cut_gaps(f, last);
+	holes = vfile_cut_gaps_(f, last);
 	err = vfile_store_last_(f, ws, last, ws->tail, chunk_last_len(size),
 				holes);
 	if (!err)
@@ -115,9 +113,12 @@ int vfile_resize_locked_(struct vfile *f, struct workspace *ws, uint64_t size,
 
 	/* Moves the modification time, as truncate(2) must. */
 	if (size == f->size)
-		return vfile_cut_backing_(f, size);
+		return f->journal ? vfile_touch_journaled_(f)
+				  : vfile_cut_backing_(f, size);
 	if (size < f->size)
-		return shrink(f, ws, size, bad_chunk);
+		return f->journal
+			       ? vfile_shrink_journaled_(f, ws, size, bad_chunk)
+			       : shrink(f, ws, size, bad_chunk);
 	/* Growing is writing zeros into what becomes the last chunk. */
 	if (from < f->size)
 		from = f->size;
@@ -125,28 +126,41 @@ int vfile_resize_locked_(struct vfile *f, struct workspace *ws, uint64_t size,
 			     from, bad_chunk);
 }
 
+/* Take the range that a new length needs. */
+static int begin_truncate(struct vfile *f, struct range *r, uint64_t size)
+{
+	for (;;) {
+		uint64_t first = chunk_last_index(f->size);
+		int err;
+
+		if (chunk_last_index(size) < first)
+			first = chunk_last_index(size);
+		err = vfile_begin_(f, r, first, RANGE_END, true);
+		if (err)
+			return err;
+		if (r->first <= chunk_last_index(f->size))
+			return 0;
+		vfile_end_(f, r);
+	}
+}
+
 int vfile_truncate(struct vfile *f, struct workspace *ws, uint64_t size,
 		   uint64_t *bad_chunk)
 {
+	bool tried = false;
 	struct range r;
 	int err;
 
 	*bad_chunk = VFILE_NO_CHUNK;
 	if (size > CHUNK_MAX_PLAIN_LEN)
 		return -EFBIG;
-	for (;;) {
-		uint64_t first = chunk_last_index(f->size);
-
-		if (chunk_last_index(size) < first)
-			first = chunk_last_index(size);
-		err = vfile_begin_(f, &r, first, RANGE_END, true);
+	do {
+		*bad_chunk = VFILE_NO_CHUNK;
+		err = begin_truncate(f, &r, size);
 		if (err)
 			return err;
-		if (r.first <= chunk_last_index(f->size))
-			break;
+		err = vfile_resize_locked_(f, ws, size, bad_chunk);
 		vfile_end_(f, &r);
-	}
-	err = vfile_resize_locked_(f, ws, size, bad_chunk);
-	vfile_end_(f, &r);
+	} while (err && !vfile_make_room_(f, &tried, err));
 	return err;
 }

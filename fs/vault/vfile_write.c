@@ -14,6 +14,8 @@ int vfile_store_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 
 	if (err)
 		return err;
+	if (f->journal)
+		return vfile_record_(f, ws, first, count, stored_len);
 	return xio_pwrite(f->fd, ws->tokens, stored_len,
 			  (off_t)chunk_offset(first));
 }
@@ -85,8 +87,14 @@ int vfile_mark_holes_(struct vfile *f, struct workspace *ws, bool holes,
 		      uint64_t *bad_chunk)
 {
 	uint64_t last = chunk_last_index(f->size);
-	int err = vfile_load_chunk_(f, ws, last, ws->tail);
+	int err;
 
+	/* It gets its mark when it is settled. */
+	if (f->flux) {
+		vfile_set_holes_(f, holes);
+		return 0;
+	}
+	err = vfile_load_chunk_(f, ws, last, ws->tail);
 	if (err) {
 		*bad_chunk = last;
 		return err;
@@ -98,11 +106,7 @@ int vfile_mark_holes_(struct vfile *f, struct workspace *ws, bool holes,
 	return err;
 }
 
-/*
- * Chunks first..last are being filled, and made..made_last (none if made is
- * larger) become holes: will the file have holes then?
- */
-static bool update_gaps(struct vfile *f, uint64_t first, uint64_t last,
+bool vfile_update_gaps_(struct vfile *f, uint64_t first, uint64_t last,
 			uint64_t made, uint64_t made_last)
 {
 	bool any;
@@ -172,10 +176,10 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	if (err)
 		return err;
 	err = vfile_store_run_(f, ws, first, end - first + 1, end == last);
-	if (err)
+	if (err && !f->journal)
 		mend_holes(f, ws, first, end);
-	else
-		(void)update_gaps(f, first, end, 1, 0);
+	if (!err)
+		(void)vfile_update_gaps_(f, first, end, 1, 0);
 	return err;
 }
 
@@ -210,21 +214,17 @@ static int store_extension(struct vfile *f, struct workspace *ws,
 	return vfile_store_run_(f, ws, old_last, 1, false);
 }
 
-/*
- * Stage the chunks of data whose first one is merged with what is there (or
- * with zeros); ws->tail holds the former last chunk. Returns how many.
- */
-static int stage_extension(struct vfile *f, struct workspace *ws, size_t slot,
-			   const uint8_t *data, size_t len, uint64_t offset,
-			   bool holes, uint64_t *bad_chunk)
+int vfile_stage_extension_(struct vfile *f, struct workspace *ws,
+			   const struct vfile_staging *s, uint64_t *bad_chunk)
 {
-	uint64_t first = offset / CHUNK_SIZE;
-	uint64_t end = (offset + len - 1) / CHUNK_SIZE;
+	uint64_t first = s->offset / CHUNK_SIZE;
+	uint64_t end = (s->offset + s->len - 1) / CHUNK_SIZE;
 	uint64_t old_last = chunk_last_index(f->size);
+	size_t slot = s->slot;
 	int err;
 
 	for (uint64_t i = first; i <= end; i++) {
-		struct part p = part_of(i, offset, data, len);
+		struct part p = part_of(i, s->offset, s->data, s->len);
 		const uint8_t *plain = p.data;
 
 		if (p.from > 0) {
@@ -242,7 +242,8 @@ static int stage_extension(struct vfile *f, struct workspace *ws, size_t slot,
 			memcpy(ws->head + p.from, p.data, p.to - p.from);
 			plain = ws->head;
 		}
-		workspace_stage(ws, slot++, chunk_tag(i, i == end, holes),
+		workspace_stage(ws, slot++,
+				chunk_tag(i, i == end && s->mark, s->holes),
 				plain, p.to);
 	}
 	return 0;
@@ -256,9 +257,18 @@ int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	uint64_t end = (offset + len - 1) / CHUNK_SIZE;
 	bool hole = first > old_last + 1;
 	size_t lead = first == old_last + 1; /* former last, in the same run */
+	struct vfile_staging staging = {.slot = lead,
+					.data = data,
+					.len = len,
+					.offset = offset,
+					.mark = true};
 	bool had, holes;
-	int err = vfile_load_chunk_(f, ws, old_last, ws->tail);
+	int err;
 
+	if (f->journal)
+		return vfile_extend_journaled_(f, ws, data, len, offset,
+					       bad_chunk);
+	err = vfile_load_chunk_(f, ws, old_last, ws->tail);
 	if (!err)
 		err = vfile_load_holes_(f, ws, &had);
 	if (err) {
@@ -266,12 +276,13 @@ int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 			*bad_chunk = old_last;
 		return err;
 	}
-	holes = update_gaps(f, first, end, hole ? old_last + 1 : 1,
+	holes = vfile_update_gaps_(f, first, end, hole ? old_last + 1 : 1,
 			    hole ? first - 1 : 0);
 	if (lead)
 		workspace_stage(ws, 0, chunk_tag(old_last, false, false),
 				ws->tail, CHUNK_SIZE);
-	err = stage_extension(f, ws, lead, data, len, offset, holes, bad_chunk);
+	staging.holes = holes;
+	err = vfile_stage_extension_(f, ws, &staging, bad_chunk);
 	if (!err) {
 		err = store_extension(f, ws, first - lead,
 				      end - first + 1 + lead, hole);
@@ -378,6 +389,7 @@ static int write_knowing_holes(struct vfile *f, struct workspace *ws,
 int vfile_write(struct vfile *f, struct workspace *ws,
 		const struct vfile_write *w, uint64_t *bad_chunk)
 {
+	bool made_room = false;
 	struct range r;
 	unsigned tries = 0;
 	uint64_t offset;
@@ -398,8 +410,12 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		vfile_end_(f, &r);
 		if (!err)
 			break;
-		err = err == -EAGAIN ? vfile_learn_holes_(f, ws, bad_chunk)
-				     : vfile_again_(f, &tries, err);
+		if (err == -EAGAIN)
+			err = vfile_learn_holes_(f, ws, bad_chunk);
+		else if (err == -ENOSPC)
+			err = vfile_make_room_(f, &made_room, err);
+		else
+			err = vfile_again_(f, &tries, err);
 		if (err)
 			return err;
 		*bad_chunk = VFILE_NO_CHUNK;

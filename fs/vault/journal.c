@@ -1,0 +1,194 @@
+/* A session from its beginning to its end. */
+#include "journal_internal.h"
+
+#include "log.h"
+#include "rekey.h"
+#include "secret.h"
+#include "vtree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { FILES_MIN = 16, FILES_MAX = 1024 };
+
+static void journal_free(struct journal *j)
+{
+	if (!j)
+		return;
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		if (j->seg[n].fd >= 0)
+			close(j->seg[n].fd);
+	if (j->dir_fd >= 0)
+		close(j->dir_fd);
+	secret_free(j->key);
+	pthread_mutex_destroy(&j->append_lock);
+	pthread_cond_destroy(&j->room);
+	pthread_mutex_destroy(&j->commit_lock);
+	pthread_mutex_destroy(&j->retire_lock);
+	pthread_mutex_destroy(&j->times_lock);
+	pthread_mutex_destroy(&j->files_lock);
+	pthread_mutex_destroy(&j->flux_lock);
+	pthread_mutex_destroy(&j->wake_lock);
+	pthread_cond_destroy(&j->wake);
+	free(j);
+}
+
+static struct journal *journal_new(struct vault *vault)
+{
+	struct journal *j = calloc(1, sizeof *j);
+	struct rlimit limit;
+	pthread_condattr_t attr;
+
+	if (!j)
+		return NULL;
+	j->vault = vault;
+	j->dir_fd = -1;
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		j->seg[n].fd = -1;
+	j->file_max = FILES_MAX;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	    limit.rlim_cur / 8 < FILES_MAX)
+		j->file_max = limit.rlim_cur / 8;
+	if (j->file_max < FILES_MIN)
+		j->file_max = FILES_MIN;
+	pthread_mutex_init(&j->append_lock, NULL);
+	pthread_cond_init(&j->room, NULL);
+	pthread_mutex_init(&j->commit_lock, NULL);
+	pthread_mutex_init(&j->retire_lock, NULL);
+	pthread_mutex_init(&j->times_lock, NULL);
+	pthread_mutex_init(&j->files_lock, NULL);
+	pthread_mutex_init(&j->flux_lock, NULL);
+	pthread_mutex_init(&j->wake_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&j->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	j->key = journal_key_(vault);
+	if (!j->key) {
+		journal_free(j);
+		return NULL;
+	}
+	return j;
+}
+
+static int create_segments(struct journal *j)
+{
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
+		struct segment *s = &j->seg[n];
+		int err;
+
+		journal_segment_name_(j->session, n, s->name);
+		s->fd = openat(j->dir_fd, s->name,
+			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (s->fd < 0)
+			return -errno;
+		err = vtree_own(j->vault, s->fd);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int begin(struct journal *j)
+{
+	struct journal_session s;
+	int err = rekey_open_journal(j->vault, true, &j->dir_fd);
+
+	if (err)
+		return err;
+	if (faccessat(j->dir_fd, JOURNAL_SESSION_FILE, F_OK,
+		      AT_SYMLINK_NOFOLLOW) == 0)
+		return -EEXIST; /* one that has not been recovered */
+	/* of a session that ended; unless nobody could tell */
+	if (faccessat(j->dir_fd, JOURNAL_SESSION_FILE ".damaged", F_OK,
+		      AT_SYMLINK_NOFOLLOW) != 0)
+		err = journal_remove_segments_(j->dir_fd, NULL);
+	if (!err)
+		err = journal_session_init_(j->dir_fd, &s);
+	if (err)
+		return err;
+	memcpy(j->session, s.id, sizeof j->session);
+	j->start_s = (int64_t)s.start_s;
+	err = create_segments(j);
+	/* last: it makes all entries of the directory durable */
+	if (!err)
+		err = journal_session_write_(j->vault, j->dir_fd, &s);
+	if (!err)
+		err = journal_thread_start_(j);
+	if (err) {
+		unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0);
+		for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+			if (j->seg[n].fd >= 0)
+				unlinkat(j->dir_fd, j->seg[n].name, 0);
+	}
+	return err;
+}
+
+int journal_start(struct vault *vault)
+{
+	struct journal *j;
+	int err;
+
+	if (vault->journal || !vault->exclusive)
+		return -EINVAL;
+	j = journal_new(vault);
+	if (!j)
+		return -ENOMEM;
+	err = begin(j);
+	if (err) {
+		journal_free(j);
+		return err;
+	}
+	vault->journal = j;
+	return 0;
+}
+
+/* Everything is durable: the session's marks may go. */
+static int end_session(struct journal *j)
+{
+	if (syncfs(j->dir_fd) < 0 ||
+	    unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0) < 0 ||
+	    fsync(j->dir_fd) < 0)
+		return -errno;
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		if (unlinkat(j->dir_fd, j->seg[n].name, 0) < 0)
+			return -errno;
+	return fsync(j->dir_fd) < 0 ? -errno : 0;
+}
+
+int journal_stop(struct vault *vault)
+{
+	struct journal *j = vault->journal;
+	int err;
+
+	if (!j)
+		return 0;
+	journal_thread_stop_(j);
+	err = journal_flush(vault);
+	vault->journal = NULL;
+	journal_sweep_(j, true);
+	if (!err)
+		err = end_session(j);
+	if (err)
+		log_error("%s: the journal is kept (%s); the next mount goes "
+			  "on from it",
+			  vault->path, strerror(-err));
+	journal_free(j);
+	return err;
+}
+
+void journal_counters(struct vault *vault, struct journal_counters *out)
+{
+	struct journal *j = vault->journal;
+
+	*out = (struct journal_counters){0};
+	if (!j)
+		return;
+	out->records = j->records;
+	out->bytes = j->bytes;
+	out->commits = j->commits;
+	out->applied = j->applied;
+	out->pending = j->pending;
+}

@@ -1,0 +1,446 @@
+/*
+ * Chunks go to their place: once their records are durable, at most half a
+ * second after they were written. Once that is durable, too, the records have
+ * served.
+ */
+#include "journal_internal.h"
+
+#include "chunk.h"
+#include "log.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+enum {
+	TICK_MS = 250,
+	IDLE_MS = 2000,
+	BATCH_BYTES = 1 << 20,
+	BATCH_RUNS = 64,
+};
+
+int64_t journal_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+void journal_touch_(struct journal_file *jf)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+					  {.tv_nsec = UTIME_NOW}};
+	struct timespec now;
+	int64_t ns;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+	if (atomic_exchange(&jf->touched, ns) == ns)
+		return;
+	pthread_mutex_lock(&jf->journal->times_lock);
+	(void)!futimens(jf->fd, times);
+	pthread_mutex_unlock(&jf->journal->times_lock);
+}
+
+void journal_times_lock(struct vault *vault)
+{
+	if (vault->journal)
+		pthread_mutex_lock(&vault->journal->times_lock);
+}
+
+void journal_times_unlock(struct vault *vault)
+{
+	if (vault->journal)
+		pthread_mutex_unlock(&vault->journal->times_lock);
+}
+
+/* What is to be brought in place, as it was at one instant. */
+struct snapshot {
+	struct journal_entry *entries; /* by chunk */
+	size_t count;
+	uint64_t size, tail, position;
+	uint8_t *buf; /* BATCH_BYTES and a long last token */
+};
+
+static int by_chunk(const void *a, const void *b)
+{
+	uint64_t x = ((const struct journal_entry *)a)->chunk;
+	uint64_t y = ((const struct journal_entry *)b)->chunk;
+
+	return x < y ? -1 : x > y;
+}
+
+static int take_snapshot(struct journal_file *jf, struct snapshot *s)
+{
+	int err = 0;
+
+	pthread_rwlock_rdlock(&jf->lock);
+	s->entries = malloc((jf->count + 1) * sizeof *s->entries);
+	if (!s->entries)
+		err = -ENOMEM;
+	for (size_t i = 0; !err && i < jf->room; i++)
+		if (jf->slots[i].chunk != UINT64_MAX)
+			s->entries[s->count++] = jf->slots[i];
+	s->size = jf->size;
+	s->tail = jf->tail;
+	s->position = jf->position;
+	pthread_rwlock_unlock(&jf->lock);
+	if (s->count > 1)
+		qsort(s->entries, s->count, sizeof *s->entries, by_chunk);
+	return err;
+}
+
+/* Read entries of neighbouring chunks: *used of them, *len bytes. */
+static int read_run(const struct journal *j, const struct journal_entry *e,
+		    size_t count, uint8_t *buf, size_t room, size_t *used,
+		    size_t *len)
+{
+	size_t n = 0, at = 0;
+
+	while (n < count && e[n].chunk == e[0].chunk + n &&
+	       at + e[n].len <= room) {
+		size_t m = n + 1, bytes = e[n].len;
+		int err;
+
+		while (m < count && e[m].chunk == e[0].chunk + m &&
+		       e[m].segment == e[n].segment &&
+		       e[m].offset == e[n].offset + bytes &&
+		       at + bytes + e[m].len <= room) {
+			bytes += e[m].len;
+			m++;
+		}
+		err = xio_pread(j->seg[e[n].segment].fd, buf + at, bytes,
+				(off_t)e[n].offset);
+		if (err)
+			return err;
+		at += bytes;
+		n = m;
+	}
+	*used = n;
+	*len = at;
+	return 0;
+}
+
+/* Some runs, the modification time as it was. */
+static int write_batch(struct journal_file *jf, const struct snapshot *s,
+		       size_t *done)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	size_t total = 0, n, len;
+	struct stat st;
+	int err = 0;
+
+	pthread_mutex_lock(&jf->journal->times_lock);
+	if (fstat(jf->fd, &st) < 0) {
+		err = -errno;
+		pthread_mutex_unlock(&jf->journal->times_lock);
+		return err;
+	}
+	for (int runs = 0; !err && runs < BATCH_RUNS && *done < s->count &&
+			   total < BATCH_BYTES;
+	     runs++) {
+		const struct journal_entry *e = &s->entries[*done];
+
+		err = read_run(jf->journal, e, s->count - *done, s->buf,
+			       BATCH_BYTES + CHUNK_LAST_MAX, &n, &len);
+		if (!err)
+			err = xio_pwrite(jf->fd, s->buf, len,
+					 (off_t)chunk_offset(e->chunk));
+		if (err)
+			break;
+		*done += n;
+		total += len;
+	}
+	if (!err && *done == s->count && s->tail) {
+		off_t end = (off_t)chunk_backing_len(s->size);
+
+		if (st.st_size > end)
+			jf->cut = true;
+		if (ftruncate(jf->fd, end) < 0)
+			err = -errno;
+	}
+	times[1] = st.st_mtim;
+	(void)!futimens(jf->fd, times); /* its owner may */
+	pthread_mutex_unlock(&jf->journal->times_lock);
+	return err;
+}
+
+static int write_in_place(struct journal_file *jf, struct snapshot *s)
+{
+	size_t done = 0;
+	int err;
+
+	s->buf = malloc(BATCH_BYTES + CHUNK_LAST_MAX);
+	if (!s->buf)
+		return -ENOMEM;
+	jf->unsynced = true;
+	do {
+		err = write_batch(jf, s, &done);
+	} while (!err && done < s->count);
+	return err;
+}
+
+/* Reads find it in place from now on, save for what is newer. */
+static void forget_entries(struct journal_file *jf, const struct snapshot *s)
+{
+	pthread_rwlock_wrlock(&jf->lock);
+	for (size_t i = 0; i < s->count; i++) {
+		const struct journal_entry *was = &s->entries[i];
+		const struct journal_entry *is =
+			journal_entry_(jf, was->chunk);
+
+		if (is && is->segment == was->segment &&
+		    is->offset == was->offset)
+			journal_drop_(jf, was->chunk);
+	}
+	if (jf->tail == s->tail)
+		jf->tail = 0;
+	pthread_rwlock_unlock(&jf->lock);
+	jf->journal->applied += s->count;
+}
+
+int journal_drain_(struct journal_file *jf)
+{
+	struct snapshot s = {0};
+	int err = 0;
+
+	if (jf->count == 0 && !jf->tail)
+		return 0;
+	pthread_mutex_lock(&jf->applying);
+	err = take_snapshot(jf, &s);
+	if (!err && (s.count > 0 || s.tail)) {
+		err = journal_commit_(jf->journal, s.position);
+		if (!err)
+			err = write_in_place(jf, &s);
+		if (!err)
+			forget_entries(jf, &s);
+	}
+	jf->error = err;
+	pthread_mutex_unlock(&jf->applying);
+	free(s.buf);
+	free(s.entries);
+	return err;
+}
+
+/* Writers that wait for room are told why there is none. */
+static void set_stuck(struct journal *j, int err)
+{
+	bool news;
+
+	pthread_mutex_lock(&j->append_lock);
+	news = err && j->stuck != err;
+	j->stuck = err;
+	if (err)
+		pthread_cond_broadcast(&j->room);
+	pthread_mutex_unlock(&j->append_lock);
+	if (news)
+		log_error("%s: chunks cannot be brought from the journal to "
+			  "their place: %s; they are kept there, and it is "
+			  "tried again",
+			  j->vault->path, strerror(-err));
+}
+
+static int for_all(struct journal *j, int (*fn)(struct journal_file *jf))
+{
+	struct journal_file **all = journal_all_(j);
+	int err = all ? 0 : -ENOMEM;
+
+	for (size_t i = 0; all && all[i]; i++) {
+		int e = fn(all[i]);
+
+		if (!err)
+			err = e;
+		journal_put_back_(all[i]);
+	}
+	free(all);
+	return err;
+}
+
+/*
+ * A file whose end has no mark in place, and whose record saying why is about
+ * to be forgotten: say how much of it is durable.
+ */
+static int note_floor(struct journal_file *jf, uint64_t size)
+{
+	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
+				    .ino = jf->ino,
+				    .size = size,
+				    .before = size,
+				    .floor = size};
+	const struct journal_put put = {
+		.head = &head, .quiet = true, .hurry = true};
+
+	memcpy(head.file_id, jf->id, sizeof head.file_id);
+	return journal_append_(jf, &put);
+}
+
+int journal_sync_file_(struct journal_file *jf)
+{
+	bool cut = atomic_exchange(&jf->cut, false);
+
+	jf->unsynced = false;
+	if (fdatasync(jf->fd) == 0)
+		return 0;
+	jf->unsynced = true;
+	if (cut)
+		jf->cut = true;
+	return -errno;
+}
+
+static int finish_file(struct journal_file *jf)
+{
+	bool flux = jf->flux;
+	uint64_t size = jf->size;
+	int err = journal_drain_(jf);
+
+	if (!err && (jf->unsynced || flux))
+		err = journal_sync_file_(jf);
+	if (err)
+		return err;
+	return flux ? note_floor(jf, size) : 0;
+}
+
+/* Nothing is appended to it any more. Needs the retire_lock. */
+static int retire(struct journal *j, unsigned segment)
+{
+	int err = for_all(j, finish_file);
+
+	if (!err)
+		err = journal_commit_(j, j->appended);
+	return err ? err : journal_void_(j, segment);
+}
+
+/* The segment to be emptied next, or -1: the full one, else, with all, the
+ * active one, which is none from now on. */
+static int next_to_retire(struct journal *j, bool all)
+{
+	unsigned other;
+	int found = -1;
+
+	pthread_mutex_lock(&j->append_lock);
+	other = 1 - j->active;
+	if (j->seg[other].end > 0) {
+		found = (int)other;
+	} else if (all && j->seg[j->active].end > 0) {
+		found = (int)j->active;
+		j->active = other;
+	}
+	pthread_mutex_unlock(&j->append_lock);
+	return found;
+}
+
+static int retire_some(struct journal *j, bool all)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&j->retire_lock);
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS && !err; n++) {
+		int segment = next_to_retire(j, all);
+
+		if (segment < 0)
+			break;
+		err = retire(j, (unsigned)segment);
+	}
+	pthread_mutex_unlock(&j->retire_lock);
+	set_stuck(j, err);
+	return err;
+}
+
+int journal_flush(struct vault *vault)
+{
+	return vault->journal ? retire_some(vault->journal, true) : 0;
+}
+
+/* Is there anything to come back for? */
+static bool look_around(struct journal *j)
+{
+	int64_t now = journal_now_ms();
+	bool flux = vfile_settle_old_(j, now - JOURNAL_SETTLE_MS);
+	bool idle = now - j->last_append_ms >= IDLE_MS;
+	bool empty, left;
+	int err = for_all(j, journal_drain_);
+
+	if (err)
+		set_stuck(j, err);
+	else
+		(void)retire_some(j, idle);
+	left = journal_sweep_(j, false);
+	pthread_mutex_lock(&j->append_lock);
+	empty = j->seg[0].end == 0 && j->seg[1].end == 0;
+	pthread_mutex_unlock(&j->append_lock);
+	return flux || !empty || left;
+}
+
+void journal_wake_(struct journal *j, bool at_once)
+{
+	if (j->working && !at_once)
+		return;
+	pthread_mutex_lock(&j->wake_lock);
+	j->working = true;
+	if (at_once)
+		j->at_once = true;
+	pthread_cond_signal(&j->wake);
+	pthread_mutex_unlock(&j->wake_lock);
+}
+
+/* Sleep until it is time, or until there is something. Needs wake_lock. */
+static void rest(struct journal *j)
+{
+	struct timespec until;
+
+	if (!j->working && !j->stop)
+		pthread_cond_wait(&j->wake, &j->wake_lock);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += TICK_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_nsec -= 1000000000L;
+		until.tv_sec++;
+	}
+	while (!j->at_once && !j->stop &&
+	       pthread_cond_timedwait(&j->wake, &j->wake_lock, &until) == 0)
+		;
+	j->at_once = false;
+}
+
+static void *work(void *arg)
+{
+	struct journal *j = arg;
+	bool more;
+
+	pthread_mutex_lock(&j->wake_lock);
+	while (!j->stop) {
+		rest(j);
+		/* what comes from now on wakes it again */
+		j->working = false;
+		pthread_mutex_unlock(&j->wake_lock);
+		more = look_around(j);
+		pthread_mutex_lock(&j->wake_lock);
+		if (more)
+			j->working = true;
+	}
+	pthread_mutex_unlock(&j->wake_lock);
+	return NULL;
+}
+
+int journal_thread_start_(struct journal *j)
+{
+	sigset_t all, before;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	err = pthread_create(&j->thread, NULL, work, j);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -err;
+}
+
+void journal_thread_stop_(struct journal *j)
+{
+	pthread_mutex_lock(&j->wake_lock);
+	j->stop = true;
+	pthread_cond_signal(&j->wake);
+	pthread_mutex_unlock(&j->wake_lock);
+	pthread_join(j->thread, NULL);
+}

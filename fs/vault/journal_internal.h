@@ -1,0 +1,310 @@
+/* What the journal*.c and vfile*.c files share; nobody else includes this. */
+#ifndef FROND_JOURNAL_INTERNAL_H
+#define FROND_JOURNAL_INTERNAL_H
+
+#include "journal.h"
+#include "workspace.h"
+
+#include <pthread.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define JOURNAL_SESSION_FILE "session"
+
+enum {
+	JOURNAL_ID_LEN = 16,
+	JOURNAL_MAC_LEN = 32,
+	JOURNAL_SEGMENTS = 2,
+	JOURNAL_SEGMENT_MAX = 32 << 20,
+	JOURNAL_NAME_LEN = 2 * JOURNAL_ID_LEN + 2, /* hex and ".0" */
+	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
+	JOURNAL_RECORD_HEAD_LEN = 120,
+	/* of one record: the longest run, and what follows a last token */
+	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
+			     CHUNK_LAST_MAX - CHUNK_TOKEN_LEN,
+	JOURNAL_BUCKETS = 512,
+	JOURNAL_SETTLE_MS = 500, /* in flux no longer than this */
+};
+
+/* A segment and all within is bound to these. */
+struct journal_ids {
+	uint8_t vault_id[VAULT_ID_LEN];
+	uint8_t session[JOURNAL_ID_LEN];
+	uint64_t number; /* the segment's, one more for each that is begun */
+	const uint8_t *key; /* JOURNAL_MAC_LEN bytes */
+};
+
+enum journal_kind {
+	JOURNAL_KIND_TOKENS = 1,
+	JOURNAL_KIND_HOLES = 2,
+};
+
+/* A record but for its tokens (frondfs-format(5)). */
+struct journal_head {
+	enum journal_kind kind;
+	uint64_t ino;
+	uint8_t file_id[FILE_ID_LEN];
+	uint64_t size;	 /* the file's, from now on */
+	uint64_t before; /* what it was */
+	uint64_t floor;	 /* this much was durable */
+	uint64_t first, count;
+	uint32_t len; /* of the tokens */
+};
+
+/* Pure: bytes and structs (journal_record.c). */
+void journal_head_build(const struct journal_ids *ids,
+			uint8_t out[static JOURNAL_HEAD_LEN]);
+/* Takes number from it. -EBADMSG: not of this session. */
+MUST_CHECK int journal_head_parse(const uint8_t in[static JOURNAL_HEAD_LEN],
+				  struct journal_ids *ids);
+/* offset: where the record begins in its segment. */
+void journal_record_build(const struct journal_ids *ids,
+			  const struct journal_head *h, uint64_t offset,
+			  const uint8_t *tokens,
+			  uint8_t out[static JOURNAL_RECORD_HEAD_LEN]);
+/*
+ * The record at bytes, of which there are len up to the segment's end.
+ * -EBADMSG: it is not whole. What it says makes sense then: kind, ranges, and
+ * a length that fits them. The tokens' own MACs have not been looked at.
+ */
+MUST_CHECK int journal_record_parse(const struct journal_ids *ids,
+				    uint64_t offset, const uint8_t *bytes,
+				    size_t len, struct journal_head *h);
+
+/* How many bytes follow a record's head, if it is to be believed. */
+uint64_t journal_record_tokens_(const uint8_t *head);
+
+/* A chunk that is not in its place yet. */
+struct journal_entry {
+	uint64_t chunk; /* UINT64_MAX: a free slot */
+	uint32_t offset;
+	uint16_t len;
+	uint8_t segment;
+};
+
+/*
+ * A file that the journal has records of; from its first one until all of it
+ * is in place and durable, and as long as a vfile uses it. Its descriptor is
+ * its own, so that its inode number stays its own.
+ */
+struct journal_file {
+	struct journal *journal;
+	struct journal_file *next; /* journal->files_lock */
+	unsigned refs;		   /* journal->files_lock */
+	dev_t dev;
+	ino_t ino;
+	uint8_t id[FILE_ID_LEN];
+	int fd;
+	pthread_mutex_t applying; /* held by who brings chunks in place */
+	pthread_rwlock_t lock;	  /* guards the next four */
+	struct journal_entry *slots;
+	size_t room;		/* a power of two, or 0 */
+	uint64_t position;	/* of its newest record */
+	_Atomic uint64_t tail;	/* not 0: the end in place is an old one; a
+				   number for each change of it */
+	_Atomic size_t count;	/* entries; changed under lock */
+	_Atomic uint64_t size;	/* plaintext */
+	atomic_bool flux;	/* its end is in place, and unmarked */
+	atomic_bool unsynced;	/* changed in place since fdatasync */
+	atomic_bool cut;	/* made shorter in place since then */
+	_Atomic int error;	/* of the last try to bring it in place */
+	_Atomic int64_t touched; /* the coarse clock at the last touch, ns */
+	int64_t used_ms;	/* the thread's: when it was last of use */
+};
+
+struct segment {
+	int fd;
+	char name[JOURNAL_NAME_LEN + 1];
+	uint64_t number; /* append_lock */
+	uint64_t end;	 /* append_lock; 0: empty */
+	bool uncommitted; /* append_lock */
+};
+
+struct vfile;
+
+struct journal {
+	struct vault *vault;
+	int dir_fd;
+	uint8_t session[JOURNAL_ID_LEN];
+	int64_t start_s; /* since the epoch */
+	uint8_t *key; /* locked memory: of the MACs */
+
+	pthread_mutex_t append_lock;
+	pthread_cond_t room;
+	struct segment seg[JOURNAL_SEGMENTS]; /* append_lock */
+	unsigned active;		      /* append_lock */
+	uint64_t number;		      /* append_lock: the last one */
+	int stuck; /* append_lock: why nothing gets into its place */
+	_Atomic uint64_t appended; /* bytes, ever; changed under append_lock */
+	_Atomic uint64_t committed;
+	_Atomic int failed; /* a segment's fdatasync has failed */
+
+	pthread_mutex_t commit_lock;
+	pthread_mutex_t retire_lock; /* one at a time empties segments */
+	pthread_mutex_t times_lock;
+
+	pthread_mutex_t files_lock;
+	struct journal_file *files[JOURNAL_BUCKETS]; /* files_lock */
+	size_t file_count;			     /* files_lock */
+	size_t file_max;
+	_Atomic size_t known; /* file_count, without the lock */
+
+	pthread_mutex_t flux_lock;
+	struct vfile *flux; /* flux_lock: those whose end has no mark */
+
+	pthread_mutex_t wake_lock;
+	pthread_cond_t wake;
+	atomic_bool working; /* set under wake_lock: the thread looks around */
+	bool at_once, stop;  /* wake_lock */
+	pthread_t thread;
+	_Atomic int64_t last_append_ms;
+
+	_Atomic uint64_t records, bytes, commits, applied, pending;
+};
+
+int64_t journal_now_ms(void);
+/* There is something to do for the thread, soon or at once. */
+void journal_wake_(struct journal *j, bool at_once);
+
+/* journal_segment.c */
+/*
+ * Append a record and make it what readers of the file see. With hurry the
+ * segments' bound does not count (the thread that empties them must not wait
+ * for itself). Needs an exclusive range of the file's chunks in question.
+ */
+struct journal_put {
+	const struct journal_head *head;
+	const uint8_t *tokens;
+	bool tail;  /* the file's end changes */
+	bool quiet; /* nothing that programs could see changes */
+	bool hurry;
+};
+MUST_CHECK int journal_append_(struct journal_file *jf,
+			       const struct journal_put *put);
+/* Everything that was appended up to here is durable then. */
+MUST_CHECK int journal_commit_(struct journal *j, uint64_t position);
+/* Forget what the segment holds. */
+MUST_CHECK int journal_void_(struct journal *j, unsigned segment);
+
+/* journal_overlay.c */
+/* The file's, if the journal knows it: to be put back. */
+struct journal_file *journal_find_(struct journal *j, dev_t dev, ino_t ino);
+/* The same, made where needed; fd is duplicated. */
+MUST_CHECK int journal_get_(struct journal *j, int fd,
+			    const uint8_t id[static FILE_ID_LEN], uint64_t size,
+			    struct journal_file **out);
+void journal_put_back_(struct journal_file *jf);
+/* All files, each referenced; NULL-terminated, to be freed. */
+struct journal_file **journal_all_(struct journal *j);
+/* Let go of files that are of no use any more; all of them, or those that
+ * have not been of any for a while. True: there will be more to let go. */
+bool journal_sweep_(struct journal *j, bool all);
+
+/* The entry of a chunk, or NULL. Needs the lock. */
+struct journal_entry *journal_entry_(struct journal_file *jf, uint64_t chunk);
+/* Room for so many more; needs the lock. */
+MUST_CHECK int journal_reserve_(struct journal_file *jf, size_t more);
+/* Needs the lock and room. */
+void journal_enter_(struct journal_file *jf, const struct journal_entry *e);
+void journal_drop_(struct journal_file *jf, uint64_t chunk);
+void journal_drop_range_(struct journal_file *jf, uint64_t first,
+			 uint64_t last);
+/* The same for one, by a caller without the lock. */
+void journal_forget_(struct journal_file *jf, uint64_t chunk);
+
+/*
+ * Stored bytes of chunks first..first+count-1 (the last one's may be fewer or
+ * more than a full token: len is all of them), from wherever the newest are.
+ * -ENODATA: there are not so many.
+ */
+MUST_CHECK int journal_read_(struct journal_file *jf, int fd, uint8_t *buf,
+			     uint64_t first, size_t count, size_t len);
+
+/* journal_apply.c */
+/* Make durable and bring in place what the file has. */
+MUST_CHECK int journal_drain_(struct journal_file *jf);
+/* What was brought in place is durable then. */
+MUST_CHECK int journal_sync_file_(struct journal_file *jf);
+/* Move the modification time to now, unless that was just done. */
+void journal_touch_(struct journal_file *jf);
+MUST_CHECK int journal_thread_start_(struct journal *j);
+void journal_thread_stop_(struct journal *j);
+
+/* vfile_journal.c: mark the ends of files in flux for so long. Called by the
+ * thread. True: some are left. */
+bool vfile_settle_old_(struct journal *j, int64_t before_ms);
+
+/*
+ * journal_reader.c: what a segment's file descriptor yields, verified. *end
+ * is where the next record would begin.
+ */
+struct journal_found {
+	struct journal_head head;
+	unsigned segment; /* the number in its name */
+	uint64_t offset;  /* of the record */
+};
+struct journal_reader {
+	struct vault *vault;
+	struct journal_session *session;
+	int dir_fd;
+	uint8_t *key;
+	uint8_t *buf; /* a record */
+	struct journal_segment_file {
+		int fd;
+		unsigned n; /* in its name */
+		struct journal_ids ids;
+	} segment[10];
+	unsigned count; /* of segments, oldest first */
+	unsigned at;
+	uint64_t offset;
+};
+MUST_CHECK int journal_reader_next_(struct journal_reader *r,
+				    struct journal_found *out);
+
+/* journal_mend.c */
+/* A file that the session changed, or may have. */
+struct journal_patient {
+	struct vault *vault;
+	struct workspace *ws;
+	int fd;
+	const char *path;
+	uint8_t file_id[FILE_ID_LEN];
+	struct fernet_key *key;
+	bool made;    /* in the session */
+	bool records; /* the journal has some of it */
+	bool wholly;  /* data may be missing anywhere */
+	uint64_t floor, before;
+};
+enum journal_state {
+	JOURNAL_SOUND,	/* or nothing to be done about it */
+	JOURNAL_TORN,	/* it is to end at *size */
+	JOURNAL_STRANGE /* what it lacks no crash takes */
+};
+/* Look at its end, or all of it; *holes: whether it may have some then. */
+MUST_CHECK int journal_examine_(struct journal_patient *p,
+				enum journal_state *state, uint64_t *size,
+				bool *holes);
+
+/* journal_session.c */
+struct journal_session {
+	uint8_t id[JOURNAL_ID_LEN], boot_id[16];
+	uint64_t start_s; /* since the epoch */
+	uint64_t dev, ino, mount_id; /* of .frondfs/journal, to know it again */
+};
+/* -ENOENT: there is none. */
+MUST_CHECK int journal_session_read_(struct vault *vault, int dir_fd,
+				     struct journal_session *s);
+MUST_CHECK int journal_session_write_(struct vault *vault, int dir_fd,
+				      const struct journal_session *s);
+/* What one that begins now says. */
+MUST_CHECK int journal_session_init_(int dir_fd, struct journal_session *s);
+/* Remove whatever segments there are but those of session keep (NULL: all) */
+MUST_CHECK int journal_remove_segments_(int dir_fd, const uint8_t *keep);
+void journal_segment_name_(const uint8_t session[static JOURNAL_ID_LEN],
+			   unsigned n, char name[static JOURNAL_NAME_LEN + 1]);
+/* Locked memory: the key of the MACs. */
+uint8_t *journal_key_(struct vault *vault);
+
+#endif

@@ -1,0 +1,317 @@
+/*
+ * What a crash has left of a file whose end was moving. Its chunks are looked
+ * at from what was durable on: the first that is not whole is where the file
+ * ends now. A last chunk that is whole has been the end, whatever lies behind.
+ */
+#include "journal_internal.h"
+
+#include "bytes.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	BATCH = WORKSPACE_IO_MAX / CHUNK_SIZE,
+	/* what one write can have torn, with a process alone dying */
+	TORN_CHUNKS = 2 * WORKSPACE_CHUNKS,
+};
+
+enum kind {
+	KIND_FULL, /* a chunk that is not the last */
+	KIND_ZERO, /* zeros up to the next, or to the end */
+	KIND_LAST, /* marked */
+	KIND_TORN,
+};
+
+struct look {
+	enum kind kind;
+	size_t plain_len; /* of KIND_LAST */
+	bool holes;
+};
+
+/* Is it a whole last chunk of whatever length? */
+static bool is_last(const struct journal_patient *p, uint64_t index,
+		    const uint8_t *stored, size_t avail, struct look *out)
+{
+	uint8_t opened[WORKSPACE_PLAIN_STRIDE];
+
+	if (avail > FERNET_TOKEN_LEN(CHUNK_TAG_LEN + CHUNK_SIZE))
+		avail = FERNET_TOKEN_LEN(CHUNK_TAG_LEN + CHUNK_SIZE);
+	for (size_t len = FERNET_TOKEN_LEN(CHUNK_TAG_LEN); len <= avail;
+	     len += 16) {
+		struct fernet_open_job job = {.token = stored,
+					      .token_len = len,
+					      .plaintext = opened};
+		bool good;
+
+		if (fernet_open(p->ws->fernet, p->key, &job, 1) != 0)
+			continue;
+		good = job.plaintext_len >= CHUNK_TAG_LEN &&
+		       chunk_tag_check(be64_load(opened), index, true,
+				       &out->holes) == 0;
+		if (good)
+			out->plain_len = job.plaintext_len - CHUNK_TAG_LEN;
+		sodium_memzero(opened, sizeof opened);
+		return good && (out->plain_len > 0 || index == 0);
+	}
+	return false;
+}
+
+static void look_closely(const struct journal_patient *p, uint64_t index,
+			 const uint8_t *stored, size_t avail, struct look *out)
+{
+	size_t slot = avail < CHUNK_TOKEN_LEN ? avail : CHUNK_TOKEN_LEN;
+
+	*out = (struct look){.kind = KIND_TORN};
+	if (bytes_all_zero(stored, slot))
+		out->kind = KIND_ZERO;
+	else if (is_last(p, index, stored, avail, out))
+		out->kind = KIND_LAST;
+}
+
+/* Which of these slots are whole chunks but for the last one of a file? */
+static void look_at_run(const struct journal_patient *p, uint64_t first,
+			size_t count, bool *full)
+{
+	struct workspace *ws = p->ws;
+
+	for (size_t i = 0; i < count; i++)
+		ws->open[i] = (struct fernet_open_job){
+			.token = ws->tokens + i * CHUNK_TOKEN_LEN,
+			.token_len = CHUNK_TOKEN_LEN,
+			.plaintext = ws->plain + i * WORKSPACE_PLAIN_STRIDE};
+	workspace_count_opened(count);
+	(void)!fernet_open(ws->fernet, p->key, ws->open, count);
+	for (size_t i = 0; i < count; i++) {
+		const struct fernet_open_job *job = &ws->open[i];
+		bool holes;
+
+		full[i] = job->status == 0 &&
+			  job->plaintext_len == CHUNK_TAG_LEN + CHUNK_SIZE &&
+			  chunk_tag_check(be64_load(job->plaintext), first + i,
+					  false, &holes) == 0;
+	}
+}
+
+/* What going through the chunks has found. */
+struct course {
+	uint64_t body;	 /* bytes behind the header */
+	uint64_t next;	 /* slot to look at */
+	bool any;	 /* a full chunk; the last one is... */
+	uint64_t full;
+	bool zero;	 /* there were zeros; the first are at... */
+	uint64_t zeros;
+	bool zero_inside; /* in front of a full chunk */
+	bool ended;	  /* the end is known, or what ends it is */
+	struct look end;
+	uint64_t end_index;
+};
+
+static void take(struct course *c, uint64_t index, const struct look *l)
+{
+	switch (l->kind) {
+	case KIND_FULL:
+		c->any = true;
+		c->full = index;
+		c->zero_inside = c->zero_inside || c->zero;
+		break;
+	case KIND_ZERO:
+		if (!c->zero)
+			c->zeros = index;
+		c->zero = true;
+		break;
+	default:
+		c->ended = true;
+		c->end = *l;
+		c->end_index = index;
+	}
+}
+
+static int go_on(const struct journal_patient *p, struct course *c)
+{
+	uint64_t at = c->next * CHUNK_TOKEN_LEN, left = c->body - at;
+	size_t len = BATCH * CHUNK_TOKEN_LEN + CHUNK_LAST_MAX -
+		     CHUNK_TOKEN_LEN;
+	bool full[BATCH];
+	size_t whole, count;
+	int err;
+
+	if (len > left)
+		len = (size_t)left;
+	err = xio_pread(p->fd, p->ws->tokens, len,
+			(off_t)chunk_offset(c->next));
+	if (err)
+		return err == -ENODATA ? -EAGAIN : err;
+	whole = len / CHUNK_TOKEN_LEN;
+	if (whole > BATCH)
+		whole = BATCH;
+	look_at_run(p, c->next, whole, full);
+	count = whole < BATCH && len % CHUNK_TOKEN_LEN ? whole + 1 : whole;
+	for (size_t i = 0; i < count && !c->ended; i++) {
+		struct look l = {.kind = KIND_FULL};
+
+		if (i >= whole || !full[i])
+			look_closely(p, c->next + i,
+				     p->ws->tokens + i * CHUNK_TOKEN_LEN,
+				     len - i * CHUNK_TOKEN_LEN, &l);
+		take(c, c->next + i, &l);
+	}
+	c->next += count;
+	return 0;
+}
+
+static int run_course(const struct journal_patient *p, uint64_t body,
+		      uint64_t start, struct course *c)
+{
+	int err = 0;
+
+	*c = (struct course){.body = body, .next = start};
+	while (!err && !c->ended && c->next * CHUNK_TOKEN_LEN < body)
+		err = go_on(p, c);
+	return err;
+}
+
+static uint64_t end_of(uint64_t index, size_t plain_len)
+{
+	return index * CHUNK_SIZE + plain_len;
+}
+
+/*
+ * Where growing went no further than sealing the former end anew, zeros that
+ * fill its chunk are not the file's.
+ */
+static int trim(const struct journal_patient *p, uint64_t *size)
+{
+	struct fernet_open_job job = {.token = p->ws->tokens,
+				      .token_len = CHUNK_TOKEN_LEN,
+				      .plaintext = p->ws->plain};
+	size_t keep = chunk_last_len(p->before);
+	uint64_t last = chunk_last_index(p->before);
+	int err;
+
+	if (p->before == 0 || p->before >= *size ||
+	    last != chunk_last_index(*size))
+		return 0;
+	err = xio_pread(p->fd, p->ws->tokens, CHUNK_TOKEN_LEN,
+			(off_t)chunk_offset(last));
+	if (err)
+		return err;
+	if (fernet_open(p->ws->fernet, p->key, &job, 1) == 0 &&
+	    bytes_all_zero(p->ws->plain + CHUNK_TAG_LEN + keep,
+			   CHUNK_SIZE - keep))
+		*size = p->before;
+	return 0;
+}
+
+/* The file is to end behind the last chunk that is whole. */
+static int cut_short(const struct journal_patient *p, const struct course *c,
+		     uint64_t start, enum journal_state *state, uint64_t *size,
+		     bool *holes)
+{
+	bool stop_at_zeros = p->wholly && c->zero_inside;
+	uint64_t end = 0;
+	bool any = c->any;
+
+	if (!p->made && !p->records) {
+		*state = JOURNAL_STRANGE;
+		return 0;
+	}
+	if (any)
+		end = c->full + 1;
+	if (stop_at_zeros) {
+		any = c->zeros > start;
+		end = c->zeros;
+	}
+	if (!any)
+		end = start;
+	if (p->floor > 0 && end <= chunk_last_index(p->floor)) {
+		*state = JOURNAL_STRANGE;
+		return 0;
+	}
+	*state = JOURNAL_TORN;
+	*size = end * CHUNK_SIZE;
+	*holes = c->zero_inside && !stop_at_zeros;
+	return end > 0 ? trim(p, size) : 0;
+}
+
+/* A marked chunk ends it: is that as it should be? */
+static int end_there(const struct journal_patient *p, const struct course *c,
+		     uint64_t start, enum journal_state *state, uint64_t *size,
+		     bool *holes)
+{
+	uint64_t end = end_of(c->end_index, c->end.plain_len);
+
+	if (c->zero && !c->end.holes) {
+		struct course front = *c;
+
+		/* zeros in front of it are chunks that got lost */
+		front.zero_inside = true;
+		return cut_short(p, &front, start, state, size, holes);
+	}
+	if (chunk_backing_len(end) == CHUNK_AREA_OFFSET + c->body) {
+		*state = JOURNAL_SOUND;
+		return 0;
+	}
+	*state = JOURNAL_TORN;
+	*size = end;
+	*holes = c->end.holes;
+	return 0;
+}
+
+/* Alone the end, of a file of so many bytes. */
+static int end_is_sound(const struct journal_patient *p, uint64_t backing_len,
+			bool *sound)
+{
+	uint64_t size, last;
+	struct look l;
+	size_t len;
+	int err;
+
+	*sound = false;
+	if (chunk_plain_len(backing_len, &size) != 0)
+		return 0;
+	last = chunk_last_index(size);
+	len = chunk_last_len(size) + CHUNK_LAST_EXTRA;
+	err = xio_pread(p->fd, p->ws->tokens, len, (off_t)chunk_offset(last));
+	if (err)
+		return err;
+	*sound = is_last(p, last, p->ws->tokens, len, &l) &&
+		 l.plain_len == chunk_last_len(size);
+	return 0;
+}
+
+int journal_examine_(struct journal_patient *p, enum journal_state *state,
+		     uint64_t *size, bool *holes)
+{
+	uint64_t start = p->floor ? chunk_last_index(p->floor) : 0, body, slots;
+	uint64_t begin = start;
+	struct course c;
+	struct stat st;
+	bool sound;
+	int err;
+
+	if (fstat(p->fd, &st) < 0)
+		return -errno;
+	if (!p->wholly) {
+		err = end_is_sound(p, (uint64_t)st.st_size, &sound);
+		if (err || sound) {
+			*state = JOURNAL_SOUND;
+			return err;
+		}
+	}
+	body = st.st_size > CHUNK_AREA_OFFSET
+		       ? (uint64_t)st.st_size - CHUNK_AREA_OFFSET
+		       : 0;
+	slots = body / CHUNK_TOKEN_LEN;
+	if (!p->wholly && slots > TORN_CHUNKS && slots - TORN_CHUNKS > start)
+		begin = slots - TORN_CHUNKS;
+	err = run_course(p, body, begin, &c);
+	if (!err && begin > start && !c.any)
+		err = run_course(p, body, begin = start, &c);
+	if (err)
+		return err;
+	if (c.ended && c.end.kind == KIND_LAST)
+		return end_there(p, &c, begin, state, size, holes);
+	return cut_short(p, &c, begin, state, size, holes);
+}

@@ -1,0 +1,436 @@
+/* What the journal holds of each file, and where. */
+#include "journal_internal.h"
+
+#include "chunk.h"
+#include "log.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define NO_CHUNK UINT64_MAX
+
+enum { ROOM_MIN = 64, LINGER_MS = 2000 };
+
+static size_t bucket_of(dev_t dev, ino_t ino)
+{
+	uint64_t h = ((uint64_t)ino ^ (uint64_t)dev << 32) *
+		     UINT64_C(0x9e3779b97f4a7c15);
+
+	return (size_t)(h >> 40) % JOURNAL_BUCKETS;
+}
+
+static struct journal_file *find_locked(struct journal *j, dev_t dev, ino_t ino)
+{
+	struct journal_file *jf = j->files[bucket_of(dev, ino)];
+
+	while (jf && (jf->ino != ino || jf->dev != dev))
+		jf = jf->next;
+	return jf;
+}
+
+struct journal_file *journal_find_(struct journal *j, dev_t dev, ino_t ino)
+{
+	struct journal_file *jf;
+
+	if (j->known == 0)
+		return NULL;
+	pthread_mutex_lock(&j->files_lock);
+	jf = find_locked(j, dev, ino);
+	if (jf)
+		jf->refs++;
+	pthread_mutex_unlock(&j->files_lock);
+	return jf;
+}
+
+static void file_free(struct journal_file *jf)
+{
+	if (!jf)
+		return;
+	if (jf->fd >= 0)
+		close(jf->fd);
+	pthread_mutex_destroy(&jf->applying);
+	pthread_rwlock_destroy(&jf->lock);
+	free(jf->slots);
+	free(jf);
+}
+
+static struct journal_file *file_new(struct journal *j, int fd,
+				     const uint8_t *id, uint64_t size)
+{
+	struct journal_file *jf = calloc(1, sizeof *jf);
+	pthread_rwlockattr_t attr;
+
+	if (!jf)
+		return NULL;
+	jf->journal = j;
+	jf->fd = fd;
+	jf->refs = 1;
+	jf->size = size;
+	memcpy(jf->id, id, sizeof jf->id);
+	pthread_mutex_init(&jf->applying, NULL);
+	pthread_rwlockattr_init(&attr);
+	/* readers that follow one another must not keep writers out */
+	pthread_rwlockattr_setkind_np(
+		&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&jf->lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	return jf;
+}
+
+/* Descriptors are few: empty the journal, and let go of what it had. */
+static void make_room(struct journal *j)
+{
+	if (j->known < j->file_max)
+		return;
+	if (journal_flush(j->vault) == 0)
+		journal_sweep_(j, true);
+}
+
+static int dup_spare(struct journal *j, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy >= 0 || errno != EMFILE)
+		return copy;
+	if (journal_flush(j->vault) == 0)
+		journal_sweep_(j, true);
+	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+int journal_get_(struct journal *j, int fd,
+		 const uint8_t id[static FILE_ID_LEN], uint64_t size,
+		 struct journal_file **out)
+{
+	struct journal_file *jf, *have;
+	struct stat st;
+	int copy;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	have = journal_find_(j, st.st_dev, st.st_ino);
+	if (have) {
+		*out = have;
+		return 0;
+	}
+	make_room(j);
+	copy = dup_spare(j, fd);
+	if (copy < 0)
+		return -errno;
+	jf = file_new(j, copy, id, size);
+	if (!jf) {
+		close(copy);
+		return -ENOMEM;
+	}
+	jf->dev = st.st_dev;
+	jf->ino = st.st_ino;
+	jf->used_ms = journal_now_ms();
+	pthread_mutex_lock(&j->files_lock);
+	have = find_locked(j, st.st_dev, st.st_ino);
+	if (have) {
+		have->refs++;
+	} else {
+		struct journal_file **head =
+			&j->files[bucket_of(st.st_dev, st.st_ino)];
+
+		jf->next = *head;
+		*head = jf;
+		j->known = ++j->file_count;
+	}
+	pthread_mutex_unlock(&j->files_lock);
+	if (have)
+		file_free(jf);
+	*out = have ? have : jf;
+	return 0;
+}
+
+void journal_put_back_(struct journal_file *jf)
+{
+	struct journal *j;
+	bool last;
+
+	if (!jf)
+		return;
+	j = jf->journal;
+	pthread_mutex_lock(&j->files_lock);
+	last = --jf->refs == 0;
+	pthread_mutex_unlock(&j->files_lock);
+	if (last)
+		journal_wake_(j, false);
+}
+
+struct journal_file **journal_all_(struct journal *j)
+{
+	struct journal_file **all;
+	size_t n = 0;
+
+	pthread_mutex_lock(&j->files_lock);
+	all = calloc(j->file_count + 1, sizeof(struct journal_file *));
+	for (size_t b = 0; all && b < JOURNAL_BUCKETS; b++)
+		for (struct journal_file *jf = j->files[b]; jf; jf = jf->next) {
+			jf->refs++;
+			all[n++] = jf;
+		}
+	pthread_mutex_unlock(&j->files_lock);
+	return all;
+}
+
+/*
+ * Whoever has just asked for the length in place may ask next what the journal
+ * says, and must not find it gone: it lingers a little.
+ */
+static bool is_of_use(struct journal_file *jf, bool all, int64_t now)
+{
+	if (jf->refs > 0 || jf->count > 0 || jf->tail || jf->unsynced) {
+		jf->used_ms = now;
+		return true;
+	}
+	return !all && now - jf->used_ms < LINGER_MS;
+}
+
+bool journal_sweep_(struct journal *j, bool all)
+{
+	struct journal_file *gone = NULL, *jf;
+	bool left = false;
+	int64_t now = journal_now_ms();
+
+	if (j->known == 0)
+		return false;
+	pthread_mutex_lock(&j->files_lock);
+	for (size_t b = 0; b < JOURNAL_BUCKETS; b++) {
+		struct journal_file **link = &j->files[b];
+
+		while ((jf = *link)) {
+			if (is_of_use(jf, all, now)) {
+				left = left || jf->refs == 0 || jf->unsynced;
+				link = &jf->next;
+				continue;
+			}
+			*link = jf->next;
+			jf->next = gone;
+			gone = jf;
+			j->known = --j->file_count;
+		}
+	}
+	pthread_mutex_unlock(&j->files_lock);
+	while ((jf = gone)) {
+		gone = jf->next;
+		file_free(jf);
+	}
+	return left;
+}
+
+static size_t slot_of_chunk(const struct journal_file *jf, uint64_t chunk)
+{
+	return (size_t)(chunk * UINT64_C(0x9e3779b97f4a7c15) >> 32) &
+	       (jf->room - 1);
+}
+
+struct journal_entry *journal_entry_(struct journal_file *jf, uint64_t chunk)
+{
+	if (jf->count == 0)
+		return NULL;
+	for (size_t i = slot_of_chunk(jf, chunk);; i = (i + 1) & (jf->room - 1)) {
+		if (jf->slots[i].chunk == chunk)
+			return &jf->slots[i];
+		if (jf->slots[i].chunk == NO_CHUNK)
+			return NULL;
+	}
+}
+
+/* There is a free slot. */
+static void insert(struct journal_file *jf, const struct journal_entry *e)
+{
+	size_t i = slot_of_chunk(jf, e->chunk);
+
+	while (jf->slots[i].chunk != NO_CHUNK && jf->slots[i].chunk != e->chunk)
+		i = (i + 1) & (jf->room - 1);
+	if (jf->slots[i].chunk == NO_CHUNK) {
+		jf->count++;
+		jf->journal->pending++;
+	}
+	jf->slots[i] = *e;
+}
+
+int journal_reserve_(struct journal_file *jf, size_t more)
+{
+	size_t need = (jf->count + more) * 2, room = jf->room, old = jf->room;
+	struct journal_entry *slots = jf->slots;
+
+	if (need <= room)
+		return 0;
+	if (room == 0)
+		room = ROOM_MIN;
+	while (room < need)
+		room *= 2;
+	jf->slots = malloc(room * sizeof *slots);
+	if (!jf->slots) {
+		jf->slots = slots;
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < room; i++)
+		jf->slots[i].chunk = NO_CHUNK;
+	jf->room = room;
+	jf->journal->pending -= jf->count;
+	jf->count = 0;
+	for (size_t i = 0; i < old; i++)
+		if (slots[i].chunk != NO_CHUNK)
+			insert(jf, &slots[i]);
+	free(slots);
+	return 0;
+}
+
+void journal_enter_(struct journal_file *jf, const struct journal_entry *e)
+{
+	insert(jf, e);
+}
+
+/* Linear probing without tombstones: those behind may have to move up. */
+void journal_drop_(struct journal_file *jf, uint64_t chunk)
+{
+	struct journal_entry *e = journal_entry_(jf, chunk);
+	size_t mask = jf->room - 1, hole, i;
+
+	if (!e)
+		return;
+	hole = i = (size_t)(e - jf->slots);
+	for (;;) {
+		size_t home;
+
+		i = (i + 1) & mask;
+		if (jf->slots[i].chunk == NO_CHUNK)
+			break;
+		home = slot_of_chunk(jf, jf->slots[i].chunk);
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			jf->slots[hole] = jf->slots[i];
+			hole = i;
+		}
+	}
+	jf->slots[hole].chunk = NO_CHUNK;
+	jf->count--;
+	jf->journal->pending--;
+}
+
+void journal_drop_range_(struct journal_file *jf, uint64_t first,
+			 uint64_t last)
+{
+	for (size_t i = 0; jf->count > 0 && i < jf->room;) {
+		uint64_t chunk = jf->slots[i].chunk;
+
+		if (chunk != NO_CHUNK && chunk >= first && chunk <= last) {
+			/* and another may have moved here */
+			journal_drop_(jf, chunk);
+		} else {
+			i++;
+		}
+	}
+}
+
+void journal_forget_(struct journal_file *jf, uint64_t chunk)
+{
+	pthread_rwlock_wrlock(&jf->lock);
+	journal_drop_(jf, chunk);
+	pthread_rwlock_unlock(&jf->lock);
+}
+
+/* Like pread until the end of the file; what is missing is zeros. */
+static int read_some(int fd, uint8_t *buf, size_t len, off_t offset,
+		     size_t *have)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(fd, buf + done, len - done,
+				  offset + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	memset(buf + done, 0, len - done);
+	*have = done;
+	return 0;
+}
+
+/* How many chunks from i on lie one after the other in the same segment. */
+static size_t run_len(struct journal_file *jf, const struct journal_entry *e,
+		      uint64_t chunk, size_t max, size_t *bytes)
+{
+	size_t n = 1;
+
+	*bytes = e->len;
+	while (n < max) {
+		const struct journal_entry *next =
+			journal_entry_(jf, chunk + n);
+
+		if (!next || next->segment != e->segment ||
+		    next->offset != e->offset + *bytes)
+			break;
+		*bytes += next->len;
+		n++;
+	}
+	return n;
+}
+
+/* Needs the lock. */
+static int read_chunks(struct journal_file *jf, uint8_t *buf, uint64_t first,
+		       size_t count, size_t len, size_t have)
+{
+	const struct journal *j = jf->journal;
+	size_t n;
+
+	for (size_t i = 0; i < count; i += n) {
+		const struct journal_entry *e = journal_entry_(jf, first + i);
+		size_t at = i * CHUNK_TOKEN_LEN, bytes;
+		int err;
+
+		n = 1;
+		if (!e) {
+			size_t end = i + 1 == count ? len
+						    : at + CHUNK_TOKEN_LEN;
+
+			if (end > have)
+				return -ENODATA;
+			continue;
+		}
+		n = run_len(jf, e, first + i, count - i, &bytes);
+		if (at + bytes > len)
+			bytes = len - at;
+		err = xio_pread(j->seg[e->segment].fd, buf + at, bytes,
+				(off_t)e->offset);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int journal_read_(struct journal_file *jf, int fd, uint8_t *buf, uint64_t first,
+		  size_t count, size_t len)
+{
+	size_t have = 0;
+	int err;
+
+	pthread_rwlock_rdlock(&jf->lock);
+	err = read_some(fd, buf, len, (off_t)chunk_offset(first), &have);
+	if (!err)
+		err = read_chunks(jf, buf, first, count, len, have);
+	pthread_rwlock_unlock(&jf->lock);
+	return err;
+}
+
+bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size)
+{
+	struct journal *j = vault->journal;
+	struct journal_file *jf = j ? journal_find_(j, dev, ino) : NULL;
+
+	if (!jf)
+		return false;
+	*size = jf->size;
+	journal_put_back_(jf);
+	return true;
+}

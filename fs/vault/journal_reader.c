@@ -1,0 +1,174 @@
+/* What a session that did not end has left, read without changing it. */
+#include "journal_internal.h"
+
+#include "rekey.h"
+#include "secret.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+enum { SEGMENT_NAMES = 10 };
+
+void journal_reader_close(struct journal_reader *r)
+{
+	if (!r)
+		return;
+	for (unsigned n = 0; n < r->count; n++)
+		close(r->segment[n].fd);
+	if (r->dir_fd >= 0)
+		close(r->dir_fd);
+	secret_free(r->key);
+	free(r->session);
+	free(r->buf);
+	free(r);
+}
+
+/* A segment without a good head holds nothing yet. */
+static int add_segment(struct journal_reader *r, unsigned n)
+{
+	uint8_t head[JOURNAL_HEAD_LEN];
+	struct journal_ids ids = {.key = r->key};
+	char name[JOURNAL_NAME_LEN + 1];
+	CLEANUP_FD int fd = -1;
+	unsigned at;
+	int err;
+
+	journal_segment_name_(r->session->id, n, name);
+	fd = openat(r->dir_fd, name,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	err = xio_pread(fd, head, sizeof head, 0);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
+	memcpy(ids.session, r->session->id, sizeof ids.session);
+	if (journal_head_parse(head, &ids) != 0)
+		return 0;
+	for (at = r->count; at > 0; at--) {
+		if (r->segment[at - 1].ids.number < ids.number)
+			break;
+		r->segment[at] = r->segment[at - 1];
+	}
+	r->segment[at].fd = TAKE_FD(fd);
+	r->segment[at].n = n;
+	r->segment[at].ids = ids;
+	r->count++;
+	return 0;
+}
+
+static int open_reader(struct journal_reader *r)
+{
+	int err = rekey_open_journal(r->vault, false, &r->dir_fd);
+
+	if (!err)
+		err = journal_session_read_(r->vault, r->dir_fd, r->session);
+	for (unsigned n = 0; n < SEGMENT_NAMES && !err; n++)
+		err = add_segment(r, n);
+	return err;
+}
+
+int journal_reader_open(struct vault *vault, struct journal_reader **out)
+{
+	struct journal_reader *r = calloc(1, sizeof *r);
+	int err;
+
+	if (!r)
+		return -ENOMEM;
+	r->vault = vault;
+	r->dir_fd = -1;
+	r->offset = JOURNAL_HEAD_LEN;
+	r->session = calloc(1, sizeof *r->session);
+	r->key = journal_key_(vault);
+	r->buf = malloc(JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX);
+	err = r->session && r->key && r->buf ? open_reader(r) : -ENOMEM;
+	if (err) {
+		journal_reader_close(r);
+		return err;
+	}
+	*out = r;
+	return 0;
+}
+
+/* Like pread until the end of the file. */
+static int read_more(int fd, uint8_t *buf, size_t want, off_t offset,
+		     size_t *have)
+{
+	while (*have < want) {
+		ssize_t n = pread(fd, buf + *have, want - *have,
+				  offset + (off_t)*have);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		*have += (size_t)n;
+	}
+	return 0;
+}
+
+/* As much of a record as there is; *len of it. */
+static int read_record(const struct journal_segment_file *s, uint64_t offset,
+		       uint8_t *buf, size_t *len)
+{
+	uint64_t tokens;
+	int err;
+
+	*len = 0;
+	err = read_more(s->fd, buf, JOURNAL_RECORD_HEAD_LEN, (off_t)offset,
+			len);
+	if (err || *len < JOURNAL_RECORD_HEAD_LEN)
+		return err;
+	tokens = journal_record_tokens_(buf);
+	if (tokens > JOURNAL_TOKENS_MAX)
+		return 0;
+	return read_more(s->fd, buf, JOURNAL_RECORD_HEAD_LEN + (size_t)tokens,
+			 (off_t)offset, len);
+}
+
+int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
+{
+	while (r->at < r->count) {
+		const struct journal_segment_file *s = &r->segment[r->at];
+		size_t len;
+		int err = read_record(s, r->offset, r->buf, &len);
+
+		if (err)
+			return err;
+		if (journal_record_parse(&s->ids, r->offset, r->buf, len,
+					 &out->head) == 0) {
+			out->segment = r->at;
+			out->offset = r->offset;
+			r->offset += JOURNAL_RECORD_HEAD_LEN + out->head.len;
+			return 1;
+		}
+		r->at++;
+		r->offset = JOURNAL_HEAD_LEN;
+	}
+	return 0;
+}
+
+int journal_reader_next(struct journal_reader *r, struct journal_record *out)
+{
+	struct journal_found found;
+	int got = journal_reader_next_(r, &found);
+	const struct journal_head *h = &found.head;
+
+	if (got <= 0)
+		return got;
+	*out = (struct journal_record){
+		.ino = h->ino,
+		.size = h->size,
+		.holes = h->kind == JOURNAL_KIND_HOLES,
+		.first = h->first,
+		.count = h->count,
+		.fd = r->segment[found.segment].fd,
+		.offset = (off_t)(found.offset + JOURNAL_RECORD_HEAD_LEN),
+		.len = h->len};
+	memcpy(out->file_id, h->file_id, FILE_ID_LEN);
+	return 1;
+}

@@ -1,0 +1,172 @@
+/* Segments and records as bytes. No I/O. */
+#include "journal_internal.h"
+
+#include "bytes.h"
+#include "chunk.h"
+
+#include <errno.h>
+
+static const uint8_t segment_magic[8] = "FRONDJR1";
+static const uint8_t record_magic[4] = "FRJR";
+
+enum {
+	HEAD_MAC_OFFSET = JOURNAL_HEAD_LEN - JOURNAL_MAC_LEN,
+	RECORD_MAC_OFFSET = JOURNAL_RECORD_HEAD_LEN - JOURNAL_MAC_LEN,
+	END_LEN = 32, /* of each token, covered by the record's MAC */
+};
+
+static void mac_begin(const struct journal_ids *ids, const char *what,
+		      crypto_generichash_state *st)
+{
+	crypto_generichash_init(st, ids->key, JOURNAL_MAC_LEN, JOURNAL_MAC_LEN);
+	crypto_generichash_update(st, (const uint8_t *)what, 8);
+}
+
+static void head_mac(const struct journal_ids *ids, const uint8_t *head,
+		     uint8_t mac[static JOURNAL_MAC_LEN])
+{
+	crypto_generichash_state st;
+
+	mac_begin(ids, "segment ", &st);
+	crypto_generichash_update(&st, head, HEAD_MAC_OFFSET);
+	crypto_generichash_final(&st, mac, JOURNAL_MAC_LEN);
+}
+
+void journal_head_build(const struct journal_ids *ids,
+			uint8_t out[static JOURNAL_HEAD_LEN])
+{
+	memcpy(out, segment_magic, sizeof segment_magic);
+	memcpy(out + 8, ids->vault_id, VAULT_ID_LEN);
+	memcpy(out + 24, ids->session, JOURNAL_ID_LEN);
+	be64_store(out + 40, ids->number);
+	head_mac(ids, out, out + HEAD_MAC_OFFSET);
+}
+
+int journal_head_parse(const uint8_t in[static JOURNAL_HEAD_LEN],
+		       struct journal_ids *ids)
+{
+	uint8_t mac[JOURNAL_MAC_LEN];
+
+	if (memcmp(in, segment_magic, sizeof segment_magic) != 0 ||
+	    memcmp(in + 8, ids->vault_id, VAULT_ID_LEN) != 0 ||
+	    memcmp(in + 24, ids->session, JOURNAL_ID_LEN) != 0)
+		return -EBADMSG;
+	head_mac(ids, in, mac);
+	if (sodium_memcmp(mac, in + HEAD_MAC_OFFSET, sizeof mac) != 0)
+		return -EBADMSG;
+	ids->number = be64_load(in + 40);
+	return 0;
+}
+
+/*
+ * The tokens have MACs of their own, under a key that the whole file hangs
+ * on; what has to be said here is which they are, and their ends do.
+ */
+static void record_mac(const struct journal_ids *ids, const uint8_t *head,
+		       uint64_t offset, const uint8_t *tokens, uint32_t len,
+		       uint8_t mac[static JOURNAL_MAC_LEN])
+{
+	uint8_t place[JOURNAL_ID_LEN + 16];
+	crypto_generichash_state st;
+
+	memcpy(place, ids->session, JOURNAL_ID_LEN);
+	be64_store(place + JOURNAL_ID_LEN, ids->number);
+	be64_store(place + JOURNAL_ID_LEN + 8, offset);
+	mac_begin(ids, "record  ", &st);
+	crypto_generichash_update(&st, place, sizeof place);
+	crypto_generichash_update(&st, head, RECORD_MAC_OFFSET);
+	while (len > CHUNK_LAST_MAX) {
+		crypto_generichash_update(
+			&st, tokens + CHUNK_TOKEN_LEN - END_LEN, END_LEN);
+		tokens += CHUNK_TOKEN_LEN;
+		len -= CHUNK_TOKEN_LEN;
+	}
+	if (len > 0)
+		crypto_generichash_update(
+			&st, len > END_LEN ? tokens + len - END_LEN : tokens,
+			len > END_LEN ? END_LEN : len);
+	crypto_generichash_final(&st, mac, JOURNAL_MAC_LEN);
+}
+
+void journal_record_build(const struct journal_ids *ids,
+			  const struct journal_head *h, uint64_t offset,
+			  const uint8_t *tokens,
+			  uint8_t out[static JOURNAL_RECORD_HEAD_LEN])
+{
+	memcpy(out, record_magic, sizeof record_magic);
+	be64_store(out + 4, 0);
+	out[4] = (uint8_t)h->kind;
+	be64_store(out + 8, h->ino);
+	memcpy(out + 16, h->file_id, FILE_ID_LEN);
+	be64_store(out + 32, h->size);
+	be64_store(out + 40, h->before);
+	be64_store(out + 48, h->floor);
+	be64_store(out + 56, h->first);
+	be64_store(out + 64, h->count);
+	be64_store(out + 72, h->len);
+	be64_store(out + 80, 0);
+	record_mac(ids, out, offset, tokens, h->len, out + RECORD_MAC_OFFSET);
+}
+
+/* How long the tokens of a record must be. */
+static uint64_t tokens_len(const struct journal_head *h)
+{
+	uint64_t end = h->first + h->count;
+
+	if (h->kind == JOURNAL_KIND_HOLES || h->count == 0)
+		return 0;
+	if (end - 1 == chunk_last_index(h->size))
+		return chunk_backing_len(h->size) - chunk_offset(h->first);
+	return h->count * CHUNK_TOKEN_LEN;
+}
+
+static bool makes_sense(const struct journal_head *h)
+{
+	const uint64_t max = CHUNK_MAX_PLAIN_LEN;
+	uint64_t chunks;
+
+	if (h->kind != JOURNAL_KIND_TOKENS && h->kind != JOURNAL_KIND_HOLES)
+		return false;
+	if (h->size > max || h->before > max || h->floor > max)
+		return false;
+	chunks = chunk_last_index(h->size) + 1;
+	if (h->first > chunks || h->count > chunks - h->first)
+		return false;
+	return h->len <= JOURNAL_TOKENS_MAX && h->len == tokens_len(h);
+}
+
+uint64_t journal_record_tokens_(const uint8_t *head)
+{
+	return be64_load(head + 72);
+}
+
+int journal_record_parse(const struct journal_ids *ids, uint64_t offset,
+			 const uint8_t *bytes, size_t len,
+			 struct journal_head *out)
+{
+	struct journal_head h;
+	uint8_t mac[JOURNAL_MAC_LEN];
+
+	if (len < JOURNAL_RECORD_HEAD_LEN ||
+	    memcmp(bytes, record_magic, sizeof record_magic) != 0 ||
+	    !bytes_all_zero(bytes + 5, 3) || be64_load(bytes + 80) != 0 ||
+	    be64_load(bytes + 72) > JOURNAL_TOKENS_MAX)
+		return -EBADMSG;
+	h.kind = bytes[4];
+	h.ino = be64_load(bytes + 8);
+	memcpy(h.file_id, bytes + 16, FILE_ID_LEN);
+	h.size = be64_load(bytes + 32);
+	h.before = be64_load(bytes + 40);
+	h.floor = be64_load(bytes + 48);
+	h.first = be64_load(bytes + 56);
+	h.count = be64_load(bytes + 64);
+	h.len = (uint32_t)be64_load(bytes + 72);
+	if (h.len > len - JOURNAL_RECORD_HEAD_LEN || !makes_sense(&h))
+		return -EBADMSG;
+	record_mac(ids, bytes, offset, bytes + JOURNAL_RECORD_HEAD_LEN, h.len,
+		   mac);
+	if (sodium_memcmp(mac, bytes + RECORD_MAC_OFFSET, sizeof mac) != 0)
+		return -EBADMSG;
+	*out = h;
+	return 0;
+}

@@ -1,0 +1,424 @@
+/* One file of a session that did not end: redone, looked at, mended. */
+#include "journal_recover.h"
+
+#include "bytes.h"
+#include "name.h"
+#include "vdir.h"
+#include "vfile_slot.h"
+#include "vtree.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA, MEND_SEGMENT = 2 };
+
+/* Are the tokens in ws->tokens chunks of this file, all of them? */
+static bool tokens_are_good(const struct journal_patient *p,
+			    const struct journal_head *h)
+{
+	struct workspace *ws = p->ws;
+	size_t count = (size_t)h->count;
+
+	for (size_t i = 0; i < count; i++) {
+		struct slot s = slot_of(h->first + i, h->size);
+
+		ws->open[i] = (struct fernet_open_job){
+			.token = ws->tokens + i * CHUNK_TOKEN_LEN,
+			.token_len = s.token_len,
+			.plaintext = ws->plain + i * WORKSPACE_PLAIN_STRIDE};
+	}
+	workspace_count_opened(count);
+	if (fernet_open(ws->fernet, p->key, ws->open, count) != 0)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		struct slot s = slot_of(h->first + i, h->size);
+		const struct fernet_open_job *job = &ws->open[i];
+		bool holes;
+
+		if (job->plaintext_len != CHUNK_TAG_LEN + s.plain_len ||
+		    chunk_tag_check(be64_load(job->plaintext), s.index, s.last,
+				    &holes) != 0 ||
+		    (s.last &&
+		     !slot_padding_is_zero(
+			     &s, ws->tokens + i * CHUNK_TOKEN_LEN)))
+			return false;
+	}
+	return true;
+}
+
+static int punch(const struct journal_patient *p, const struct journal_head *h)
+{
+	uint64_t from = chunk_offset(h->first);
+	uint64_t to = chunk_offset(h->first + h->count);
+
+	if (fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)from, (off_t)(to - from)) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != ENOSYS)
+		return -errno;
+	memset(p->ws->tokens, 0, WORKSPACE_IO_MAX);
+	while (from < to) {
+		size_t part = to - from < WORKSPACE_IO_MAX ? (size_t)(to - from)
+							 : WORKSPACE_IO_MAX;
+		int err = xio_pwrite(p->fd, p->ws->tokens, part, (off_t)from);
+
+		if (err)
+			return err;
+		from += part;
+	}
+	return 0;
+}
+
+/* *good: it was as it should be, and is in place. */
+static int redo_record(struct recovery *rec, const struct journal_patient *p,
+		       const struct journal_found *found, bool *good)
+{
+	const struct journal_head *h = &found->head;
+	int err;
+
+	*good = true;
+	if (h->count == 0)
+		return 0;
+	if (h->kind == JOURNAL_KIND_HOLES)
+		return punch(p, h);
+	err = xio_pread(rec->reader->segment[found->segment].fd,
+			p->ws->tokens, h->len,
+			(off_t)(found->offset + JOURNAL_RECORD_HEAD_LEN));
+	if (err)
+		return err;
+	*good = tokens_are_good(p, h);
+	if (!*good)
+		return 0;
+	return xio_pwrite(p->fd, p->ws->tokens, h->len,
+			  (off_t)chunk_offset(h->first));
+}
+
+/* Does the file end with what this record holds? */
+static bool is_tail(const struct journal_head *h)
+{
+	return h->kind == JOURNAL_KIND_TOKENS && h->count > 0 &&
+	       h->first + h->count - 1 == chunk_last_index(h->size);
+}
+
+/*
+ * Whole records in order; one whose tokens are not was never durable, and
+ * neither is what follows it. *size: where the journal says that it ends, if
+ * *ends.
+ */
+static int redo(struct recovery *rec, struct journal_patient *p,
+		struct logged *log, size_t count, uint64_t *size, bool *ends)
+{
+	bool good = true;
+	int err = 0;
+
+	*ends = false;
+	for (size_t i = 0; i < count; i++)
+		log[i].done = true;
+	for (size_t i = 0; i < count && !err && good; i++) {
+		const struct journal_head *h = &log[i].found.head;
+
+		if (!rec->out->look_only)
+			err = redo_record(rec, p, &log[i].found, &good);
+		if (err || !good)
+			break;
+		if (h->floor > p->floor)
+			p->floor = h->floor;
+		if (h->size < p->floor)
+			p->floor = h->size;
+		if (is_tail(h))
+			*ends = true;
+		else if (h->size != h->before)
+			*ends = false;
+		if (h->size > h->before)
+			p->before = h->before;
+		*size = h->size;
+	}
+	if (!err && *ends && !rec->out->look_only &&
+	    ftruncate(p->fd, (off_t)chunk_backing_len(*size)) < 0)
+		err = -errno;
+	return err;
+}
+
+/* Where mending writes first; what an earlier recovery wrote there stays. */
+static int open_mend(struct recovery *rec)
+{
+	struct journal_reader *r = rec->reader;
+	char name[JOURNAL_NAME_LEN + 1];
+	uint8_t head[JOURNAL_HEAD_LEN];
+	CLEANUP_FD int fd = -1;
+	uint64_t number = 0;
+	unsigned n = MEND_SEGMENT;
+	int err;
+
+	for (unsigned i = 0; i < r->count; i++) {
+		if (r->segment[i].ids.number > number)
+			number = r->segment[i].ids.number;
+		if (r->segment[i].n >= n)
+			n = r->segment[i].n + 1;
+	}
+	if (n > 9)
+		return -EMFILE;
+	journal_segment_name_(r->session->id, n, name);
+	(void)!unlinkat(r->dir_fd, name, 0);
+	fd = openat(r->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		    0600);
+	if (fd < 0)
+		return -errno;
+	err = vtree_own(rec->vault, fd);
+	rec->mend_ids = (struct journal_ids){.number = number + 1,
+					     .key = r->key};
+	memcpy(rec->mend_ids.vault_id, rec->vault->id, VAULT_ID_LEN);
+	memcpy(rec->mend_ids.session, r->session->id, JOURNAL_ID_LEN);
+	journal_head_build(&rec->mend_ids, head);
+	if (!err)
+		err = xio_pwrite(fd, head, sizeof head, 0);
+	if (!err && fsync(r->dir_fd) < 0)
+		err = -errno;
+	if (err)
+		return err;
+	rec->mend_fd = TAKE_FD(fd);
+	rec->mend_end = JOURNAL_HEAD_LEN;
+	return 0;
+}
+
+/* The new end, durable elsewhere before it is put over what was there. */
+static int log_end(struct recovery *rec, const struct journal_patient *p,
+		   uint64_t size, size_t len)
+{
+	struct journal_head h = {.kind = JOURNAL_KIND_TOKENS,
+				 .size = size,
+				 .before = size,
+				 .first = chunk_last_index(size),
+				 .count = 1,
+				 .len = (uint32_t)len};
+	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
+	struct stat st;
+	int err = rec->mend_fd < 0 ? open_mend(rec) : 0;
+
+	if (!err && fstat(p->fd, &st) < 0)
+		err = -errno;
+	if (err)
+		return err;
+	h.ino = st.st_ino;
+	memcpy(h.file_id, p->file_id, sizeof h.file_id);
+	journal_record_build(&rec->mend_ids, &h, rec->mend_end, p->ws->tokens,
+			     head);
+	err = xio_pwrite(rec->mend_fd, head, sizeof head,
+			 (off_t)rec->mend_end);
+	if (!err)
+		err = xio_pwrite(rec->mend_fd, p->ws->tokens, len,
+				 (off_t)(rec->mend_end + sizeof head));
+	if (!err && fdatasync(rec->mend_fd) < 0)
+		err = -errno;
+	if (!err)
+		rec->mend_end += sizeof head + len;
+	return err;
+}
+
+/* The chunk that is the last now, in ws->tail. */
+static int load_last(const struct journal_patient *p, uint64_t index)
+{
+	struct workspace *ws = p->ws;
+	struct fernet_open_job job;
+	size_t len = CHUNK_TOKEN_LEN;
+	struct stat st;
+	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
+
+	if (!err && (uint64_t)st.st_size - chunk_offset(index) < len)
+		len = (size_t)((uint64_t)st.st_size - chunk_offset(index));
+	if (!err)
+		err = xio_pread(p->fd, ws->tokens, len,
+				(off_t)chunk_offset(index));
+	if (err)
+		return err;
+	/* of any length: a former end that is one again */
+	for (; len >= FERNET_TOKEN_LEN(CHUNK_TAG_LEN); len -= len > 16 ? 1 : 0) {
+		if ((len - FERNET_OVERHEAD) % 16)
+			continue;
+		job = (struct fernet_open_job){.token = ws->tokens,
+					       .token_len = len,
+					       .plaintext = ws->plain};
+		if (fernet_open(ws->fernet, p->key, &job, 1) == 0) {
+			memset(ws->tail, 0, CHUNK_SIZE);
+			memcpy(ws->tail, ws->plain + CHUNK_TAG_LEN,
+			       job.plaintext_len - CHUNK_TAG_LEN);
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
+
+/* Times stay: nothing was written that a program has not written. */
+static int put_end(struct recovery *rec, const struct journal_patient *p,
+		   uint64_t size, bool holes)
+{
+	struct workspace *ws = p->ws;
+	uint64_t last = chunk_last_index(size);
+	size_t len;
+	int err = 0;
+
+	if (size > 0)
+		err = load_last(p, last);
+	if (err)
+		return err;
+	workspace_stage(ws, 0, chunk_tag(last, true, holes && last > 0),
+			ws->tail, chunk_last_len(size));
+	err = workspace_seal(ws, p->key, 1, true, &len);
+	if (!err)
+		err = log_end(rec, p, size, len);
+	if (!err)
+		err = xio_pwrite(p->fd, ws->tokens, len,
+				 (off_t)chunk_offset(last));
+	if (!err && ftruncate(p->fd, (off_t)chunk_backing_len(size)) < 0)
+		err = -errno;
+	return err;
+}
+
+static int mend(struct recovery *rec, struct journal_patient *p)
+{
+	enum journal_state state = JOURNAL_SOUND;
+	uint64_t size = 0;
+	bool holes = false;
+	int err = journal_examine_(p, &state, &size, &holes);
+
+	if (err || state == JOURNAL_SOUND)
+		return err;
+	if (state == JOURNAL_STRANGE) {
+		journal_tell_(rec, p, JOURNAL_BEYOND, 0);
+		return 0;
+	}
+	if (!rec->out->look_only)
+		err = put_end(rec, p, size, holes);
+	if (!err)
+		journal_tell_(rec, p, JOURNAL_MENDED, size);
+	return err;
+}
+
+/* Its name is one that we make, in its directory. */
+static bool is_named_by_us(struct recovery *rec, int dirfd, const char *entry,
+			   uint8_t dirid[static DIRID_LEN])
+{
+	char plain[NAME_PLAIN_MAX + 1];
+
+	return vdir_read_id(dirfd, dirid) == 0 &&
+	       vdir_plain_name(rec->vault, dirfd, dirid, entry, plain) == 0;
+}
+
+/*
+ * A file that had a name before it had any bytes. Header and empty chunk lie
+ * within one sector.
+ */
+static int make_empty(struct recovery *rec, struct journal_patient *p,
+		      const uint8_t dirid[static DIRID_LEN])
+{
+	uint8_t start[EMPTY_LEN] = {0}, tag[CHUNK_TAG_LEN];
+	struct fernet_seal_job job = {.head = tag,
+				      .head_len = sizeof tag,
+				      .body = tag,
+				      .token = start + HEADER_LEN};
+	struct header h;
+	int err;
+
+	randombytes_buf(h.file_id, sizeof h.file_id);
+	randombytes_buf(h.file_key, sizeof h.file_key);
+	memcpy(h.dirid, dirid, sizeof h.dirid);
+	be64_store(tag, chunk_tag(0, true, false));
+	fernet_key_init(p->key, h.file_key);
+	err = header_build(&h, &rec->vault->keys->file_keys, start);
+	memcpy(p->file_id, h.file_id, sizeof p->file_id);
+	sodium_memzero(&h, sizeof h);
+	if (!err)
+		err = fernet_seal(p->ws->fernet, p->key,
+				  (uint64_t)rec->start_s, &job, 1);
+	if (!err)
+		err = xio_pwrite(p->fd, start, sizeof start, 0);
+	if (!err && ftruncate(p->fd, EMPTY_LEN) < 0)
+		err = -errno;
+	return err;
+}
+
+static int treat_nothing(struct recovery *rec, struct journal_patient *p,
+			 int dirfd, const char *entry, const struct stat *st)
+{
+	uint8_t start[EMPTY_LEN], dirid[DIRID_LEN];
+	size_t len = st->st_size < EMPTY_LEN ? (size_t)st->st_size : EMPTY_LEN;
+	int err;
+
+	if (st->st_ctim.tv_sec < rec->since_s && !rec->moved)
+		return 0;
+	err = xio_pread(p->fd, start, len, 0);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	if (!bytes_all_zero(start, len) && st->st_size > EMPTY_LEN)
+		return 0;
+	if (!is_named_by_us(rec, dirfd, entry, dirid))
+		return 0;
+	if (!rec->out->look_only)
+		err = make_empty(rec, p, dirid);
+	if (!err && !rec->out->look_only && fsync(p->fd) < 0)
+		err = -errno;
+	if (!err)
+		journal_tell_(rec, p, JOURNAL_EMPTIED, 0);
+	return err;
+}
+
+static int treat(struct recovery *rec, struct journal_patient *p)
+{
+	const struct timespec omit = {.tv_nsec = UTIME_OMIT};
+	size_t count;
+	struct logged *log = journal_log_of_(rec, p->file_id, &count);
+	struct timespec times[2] = {omit, omit};
+	uint64_t size = 0;
+	bool ends = false;
+	struct stat st;
+	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
+
+	times[1] = st.st_mtim;
+	p->records = count > 0;
+	if (!err && count > 0)
+		err = redo(rec, p, log, count, &size, &ends);
+	if (!err && count > 0)
+		journal_tell_(rec, p, JOURNAL_REDONE, size);
+	if (!err && (p->wholly || !ends) && !(count && rec->out->look_only))
+		err = mend(rec, p);
+	if (err || rec->out->look_only)
+		return err;
+	(void)!futimens(p->fd, times);
+	return fsync(p->fd) < 0 ? -errno : 0;
+}
+
+int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
+		   const char *path, int fd)
+{
+	struct journal_patient p = {.vault = rec->vault,
+				    .ws = rec->ws,
+				    .fd = fd,
+				    .path = path,
+				    .key = rec->key,
+				    .wholly = rec->wholly};
+	uint8_t bytes[HEADER_LEN];
+	struct header h;
+	struct stat st;
+	int err;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	err = xio_pread(fd, bytes, sizeof bytes, 0);
+	if (!err)
+		err = header_parse(bytes, &rec->vault->keys->file_keys, &h);
+	if (err == -EBADMSG || err == -ENODATA)
+		return treat_nothing(rec, &p, dirfd, entry, &st);
+	if (err)
+		return err == -ENOKEY ? 0 : err;
+	memcpy(p.file_id, h.file_id, sizeof p.file_id);
+	fernet_key_init(p.key, h.file_key);
+	sodium_memzero(&h, sizeof h);
+	p.made = (int64_t)fernet_timestamp(bytes + 40) >= rec->since_s;
+	err = treat(rec, &p);
+	sodium_memzero(p.key, sizeof *p.key);
+	return err;
+}

@@ -1,0 +1,251 @@
+/* Appending to the segments, and making them durable. */
+#include "journal_internal.h"
+
+#include "chunk.h"
+#include "log.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+
+static struct journal_ids ids_of(const struct journal *j, uint64_t number)
+{
+	struct journal_ids ids = {.number = number, .key = j->key};
+
+	memcpy(ids.vault_id, j->vault->id, sizeof ids.vault_id);
+	memcpy(ids.session, j->session, sizeof ids.session);
+	return ids;
+}
+
+/* Both parts, whole. */
+static int write_both(int fd, const uint8_t *head, size_t head_len,
+		      const uint8_t *tokens, size_t len, off_t offset)
+{
+	struct iovec iov[2] = {{(void *)(uintptr_t)head, head_len},
+			       {(void *)(uintptr_t)tokens, len}};
+	ssize_t n;
+
+	do {
+		n = pwritev(fd, iov, len ? 2 : 1, offset);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if ((size_t)n < head_len) {
+		int err = xio_pwrite(fd, head + n, head_len - (size_t)n,
+				     offset + n);
+
+		if (err)
+			return err;
+		n = (ssize_t)head_len;
+	}
+	if ((size_t)n == head_len + len)
+		return 0;
+	return xio_pwrite(fd, tokens + ((size_t)n - head_len),
+			  head_len + len - (size_t)n, offset + n);
+}
+
+/* Begin an empty segment. Needs the append_lock. */
+static int begin_segment(struct journal *j, struct segment *s)
+{
+	uint8_t head[JOURNAL_HEAD_LEN];
+	struct journal_ids ids = ids_of(j, j->number + 1);
+	int err;
+
+	journal_head_build(&ids, head);
+	err = xio_pwrite(s->fd, head, sizeof head, 0);
+	if (err)
+		return err;
+	s->number = ++j->number;
+	s->end = sizeof head;
+	return 0;
+}
+
+/*
+ * The segment to append len bytes to. Waits while both are full, unless in a
+ * hurry. Needs the append_lock.
+ */
+static int find_room(struct journal *j, size_t len, bool hurry,
+		     struct segment **out)
+{
+	for (;;) {
+		struct segment *s = &j->seg[j->active];
+		struct segment *other = &j->seg[1 - j->active];
+		int err = j->failed;
+
+		if (err)
+			return err;
+		if (s->end + len <= JOURNAL_SEGMENT_MAX || hurry) {
+			err = s->end == 0 ? begin_segment(j, s) : 0;
+			*out = s;
+			return err;
+		}
+		if (other->end == 0) {
+			j->active = 1 - j->active;
+		} else {
+			if (j->stuck)
+				return j->stuck;
+			journal_wake_(j, true);
+			pthread_cond_wait(&j->room, &j->append_lock);
+		}
+	}
+}
+
+/* The record's tokens are the newest now. Needs lock and room. */
+static void enter_tokens(struct journal_file *jf, const struct journal_put *put,
+			 unsigned segment, uint64_t offset)
+{
+	const struct journal_head *h = put->head;
+	uint64_t last = chunk_last_index(h->size);
+
+	if (h->size < h->before)
+		journal_drop_range_(jf, last + 1, UINT64_MAX - 1);
+	for (uint64_t i = 0; i < h->count; i++) {
+		struct journal_entry e = {
+			.chunk = h->first + i,
+			.segment = (uint8_t)segment,
+			.offset = (uint32_t)(offset + i * CHUNK_TOKEN_LEN),
+			.len = CHUNK_TOKEN_LEN};
+
+		if (e.chunk == last)
+			e.len = (uint16_t)(h->len - i * CHUNK_TOKEN_LEN);
+		journal_enter_(jf, &e);
+	}
+}
+
+/* Needs the append_lock, so that later records come later here, too. */
+static void take_effect(struct journal_file *jf, const struct journal_put *put,
+			unsigned segment, uint64_t offset, uint64_t position)
+{
+	const struct journal_head *h = put->head;
+
+	if (h->kind == JOURNAL_KIND_HOLES)
+		journal_drop_range_(jf, h->first, h->first + h->count - 1);
+	else
+		enter_tokens(jf, put, segment, offset);
+	jf->position = position;
+	if (h->kind == JOURNAL_KIND_TOKENS && h->count > 0)
+		jf->size = h->size;
+	if (put->tail)
+		jf->tail = position;
+}
+
+static int append(struct journal_file *jf, const struct journal_put *put)
+{
+	struct journal *j = jf->journal;
+	const struct journal_head *h = put->head;
+	size_t len = JOURNAL_RECORD_HEAD_LEN + h->len;
+	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
+	struct journal_ids ids;
+	struct segment *s;
+	int err = find_room(j, len, put->hurry, &s);
+
+	if (err)
+		return err;
+	ids = ids_of(j, s->number);
+	journal_record_build(&ids, h, s->end, put->tokens, head);
+	err = write_both(s->fd, head, sizeof head, put->tokens, h->len,
+			 (off_t)s->end);
+	pthread_rwlock_wrlock(&jf->lock);
+	if (!err && h->kind == JOURNAL_KIND_TOKENS)
+		err = journal_reserve_(jf, h->count);
+	if (!err)
+		take_effect(jf, put, (unsigned)(s - j->seg),
+			    s->end + sizeof head, j->appended + len);
+	pthread_rwlock_unlock(&jf->lock);
+	if (err) {
+		/* what is whole there must not be taken for written */
+		(void)!ftruncate(s->fd, (off_t)s->end);
+		return err;
+	}
+	s->end += len;
+	s->uncommitted = true;
+	j->appended += len;
+	j->records++;
+	j->bytes += len;
+	j->last_append_ms = journal_now_ms();
+	return 0;
+}
+
+int journal_append_(struct journal_file *jf, const struct journal_put *put)
+{
+	struct journal *j = jf->journal;
+	int err;
+
+	pthread_mutex_lock(&j->append_lock);
+	err = append(jf, put);
+	pthread_mutex_unlock(&j->append_lock);
+	if (err)
+		return err;
+	if (!put->quiet)
+		journal_touch_(jf);
+	journal_wake_(j, false);
+	return 0;
+}
+
+/* Older segments first: without their records the newer ones' mean nothing. */
+static int sync_segments(struct journal *j, uint64_t *reached)
+{
+	bool dirty[JOURNAL_SEGMENTS];
+	unsigned older;
+
+	pthread_mutex_lock(&j->append_lock);
+	*reached = j->appended;
+	older = 1 - j->active;
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
+		dirty[n] = j->seg[n].uncommitted;
+		j->seg[n].uncommitted = false;
+	}
+	pthread_mutex_unlock(&j->append_lock);
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
+		unsigned which = n == 0 ? older : 1 - older;
+
+		if (dirty[which] && fdatasync(j->seg[which].fd) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int journal_commit_(struct journal *j, uint64_t position)
+{
+	uint64_t reached;
+	int err = 0;
+
+	if (j->committed >= position)
+		return j->failed;
+	pthread_mutex_lock(&j->commit_lock);
+	if (j->failed) {
+		err = j->failed;
+	} else if (j->committed < position) {
+		err = sync_segments(j, &reached);
+		if (err) {
+			/* The kernel may have dropped what it could not write,
+			 * and would say next time that all is well. */
+			log_error("%s: the journal cannot be written (%s); "
+				  "nothing more is until the next mount",
+				  j->vault->path, strerror(-err));
+			j->failed = err;
+		} else {
+			j->committed = reached;
+			j->commits++;
+		}
+	}
+	pthread_mutex_unlock(&j->commit_lock);
+	return err;
+}
+
+int journal_void_(struct journal *j, unsigned segment)
+{
+	struct segment *s = &j->seg[segment];
+
+	/* Durable, or what it holds could come back and be older than what
+	 * later ones had brought in place. */
+	if (ftruncate(s->fd, 0) < 0 || fdatasync(s->fd) < 0)
+		return -errno;
+	pthread_mutex_lock(&j->append_lock);
+	s->end = 0;
+	s->uncommitted = false;
+	pthread_cond_broadcast(&j->room);
+	pthread_mutex_unlock(&j->append_lock);
+	return 0;
+}

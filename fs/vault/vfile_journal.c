@@ -1,0 +1,602 @@
+/* Files that are written through the journal. */
+#include "vfile_internal.h"
+
+#include "log.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	/* Growth by no more than this goes through the journal as a whole... */
+	SMALL_CHUNKS = 16,
+	/* ...until it has done so for this much. */
+	SMALL_TOTAL = 256 << 10,
+};
+
+void vfile_journal_open_(struct vfile *f, const struct stat *st)
+{
+	if (f->journal && !f->jf)
+		f->jf = journal_find_(f->journal, st->st_dev, st->st_ino);
+}
+
+/* The journal's side of the file; made when it is first needed. */
+static int get_jf(struct vfile *f, struct journal_file **out)
+{
+	struct journal_file *jf = f->jf, *none = NULL;
+	int err;
+
+	if (!jf) {
+		err = journal_get_(f->journal, f->fd, f->id, f->size, &jf);
+		if (err)
+			return err;
+		if (atomic_compare_exchange_strong(&f->jf, &none, jf)) {
+			jf->flux = f->flux;
+		} else {
+			journal_put_back_(jf);
+			jf = none;
+		}
+	}
+	*out = jf;
+	return 0;
+}
+
+static void enter_flux(struct vfile *f)
+{
+	struct journal *j = f->journal;
+	struct journal_file *jf = f->jf;
+
+	f->grown_ms = journal_now_ms();
+	if (f->flux)
+		return;
+	f->flux = true;
+	if (jf)
+		jf->flux = true;
+	pthread_mutex_lock(&j->flux_lock);
+	if (!f->listed) {
+		f->flux_prev = NULL;
+		f->flux_next = j->flux;
+		if (j->flux)
+			j->flux->flux_prev = f;
+		j->flux = f;
+		f->listed = true;
+	}
+	pthread_mutex_unlock(&j->flux_lock);
+	journal_wake_(j, false);
+}
+
+/* Needs the flux_lock. */
+static void unlist(struct vfile *f)
+{
+	if (!f->listed)
+		return;
+	if (f->flux_prev)
+		f->flux_prev->flux_next = f->flux_next;
+	else
+		f->journal->flux = f->flux_next;
+	if (f->flux_next)
+		f->flux_next->flux_prev = f->flux_prev;
+	f->listed = false;
+}
+
+/* It stays on the list, from which the thread takes it. */
+static void leave_flux(struct vfile *f)
+{
+	struct journal_file *jf = f->jf;
+
+	if (!f->flux)
+		return;
+	f->flux = false;
+	if (jf)
+		jf->flux = false;
+}
+
+enum { QUIET = 1, HURRY = 2 };
+
+/* Tokens become chunks of a file that is to be size long from now on. */
+static int record(struct vfile *f, const uint8_t *tokens, uint64_t first,
+		  size_t count, size_t len, uint64_t size, int flags)
+{
+	bool tail = first + count - 1 == chunk_last_index(size);
+	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
+				    .size = size,
+				    .before = f->size,
+				    .floor = f->floor,
+				    .first = first,
+				    .count = count,
+				    .len = (uint32_t)len};
+	const struct journal_put put = {.head = &head,
+					.tokens = tokens,
+					.tail = tail,
+					.quiet = flags & QUIET,
+					.hurry = flags & HURRY};
+	struct journal_file *jf;
+	int err = get_jf(f, &jf);
+
+	if (err)
+		return err;
+	head.ino = jf->ino;
+	memcpy(head.file_id, f->id, sizeof head.file_id);
+	err = journal_append_(jf, &put);
+	if (!err && tail)
+		leave_flux(f);
+	return err;
+}
+
+int vfile_record_(struct vfile *f, const struct workspace *ws, uint64_t first,
+		  size_t count, size_t stored_len)
+{
+	return record(f, ws->tokens, first, count, stored_len, f->size, 0);
+}
+
+/* Growth as it has been staged and sealed. */
+struct growth {
+	uint64_t old_last, first, end; /* chunks; first: of the data */
+	size_t lead;		       /* tokens that the former end needs */
+	size_t count, stored_len;      /* tokens, and bytes of all */
+	uint64_t size;
+	bool hole, fresh, whole, mark;
+};
+
+static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
+{
+	struct growth g = {.old_last = chunk_last_index(f->size),
+			   .first = offset / CHUNK_SIZE,
+			   .end = (offset + len - 1) / CHUNK_SIZE,
+			   .size = offset + len};
+
+	g.hole = g.first > g.old_last + 1;
+	/* What follows a record is never written without one. */
+	g.fresh = f->made && f->size == 0 && !f->jf;
+	g.lead = !f->flux;
+	g.count = (size_t)(g.end - g.first + 1) +
+		  (g.lead && g.first > g.old_last);
+	if (g.lead && !g.fresh && !g.hole)
+		g.whole = g.end == g.old_last ||
+			  (g.count <= SMALL_CHUNKS + 1 &&
+			   f->journaled + len <= SMALL_TOTAL);
+	/* in flux only at the end of a chunk */
+	g.mark = g.whole || g.size % CHUNK_SIZE != 0;
+	return g;
+}
+
+static int write_at(struct vfile *f, const uint8_t *tokens, size_t len,
+		    uint64_t chunk)
+{
+	return xio_pwrite(f->fd, tokens, len, (off_t)chunk_offset(chunk));
+}
+
+/* Behind an end in flux, or over the nothing of a new file. */
+static int grow_in_place(struct vfile *f, const struct workspace *ws,
+			 const struct growth *g)
+{
+	int err;
+
+	if (!g->lead || !g->hole)
+		return write_at(f, ws->tokens, g->stored_len,
+				g->lead ? g->old_last : g->first);
+	err = write_at(f, ws->tokens + CHUNK_TOKEN_LEN,
+		       g->stored_len - CHUNK_TOKEN_LEN, g->first);
+	return err ? err : write_at(f, ws->tokens, CHUNK_TOKEN_LEN, g->old_last);
+}
+
+/*
+ * The former end loses its mark in the journal, what is behind it goes to its
+ * place. If that fails, the record must not get there: so nobody applies any
+ * meanwhile, and so nobody waits for room.
+ */
+static int grow_behind(struct vfile *f, const struct workspace *ws,
+		       const struct growth *g)
+{
+	uint64_t behind = g->hole ? g->first : g->old_last + 1;
+	struct journal_file *jf;
+	int err = get_jf(f, &jf);
+
+	if (!err && jf->tail)
+		err = journal_drain_(jf);
+	/* What was cut off could come back, and look like the new data. */
+	if (!err && jf->cut)
+		err = journal_sync_file_(jf);
+	if (err)
+		return err;
+	pthread_mutex_lock(&jf->applying);
+	err = record(f, ws->tokens, g->old_last, 1, CHUNK_TOKEN_LEN, g->size,
+		     HURRY);
+	if (!err) {
+		err = write_at(f, ws->tokens + CHUNK_TOKEN_LEN,
+			       g->stored_len - CHUNK_TOKEN_LEN, behind);
+		if (err) {
+			journal_forget_(jf, g->old_last);
+			jf->size = f->size;
+		}
+	}
+	pthread_mutex_unlock(&jf->applying);
+	return err;
+}
+
+/* A failed growth in place must leave the file as long and whole as it was. */
+static void undo_growth(struct vfile *f, struct workspace *ws,
+			const struct growth *g)
+{
+	static const uint8_t zeros[CHUNK_LAST_MAX - CHUNK_TOKEN_LEN];
+	size_t len;
+
+	if (g->fresh) {
+		workspace_stage(ws, 0, chunk_tag(0, true, false), ws->tail, 0);
+		if (workspace_seal(ws, f->key, 1, true, &len) == 0)
+			(void)!write_at(f, ws->tokens, len, 0);
+	} else if (f->flux) {
+		(void)!write_at(f, zeros, sizeof zeros, g->old_last + 1);
+	}
+	(void)!vfile_cut_backing_(f, f->size);
+}
+
+static int store_growth(struct vfile *f, struct workspace *ws,
+			const struct growth *g)
+{
+	int err;
+
+	if (g->whole)
+		return record(f, ws->tokens, g->old_last, g->count,
+			      g->stored_len, g->size, 0);
+	err = g->fresh || f->flux ? grow_in_place(f, ws, g)
+				  : grow_behind(f, ws, g);
+	if (err)
+		undo_growth(f, ws, g);
+	else
+		f->dirty = true;
+	return err;
+}
+
+/* Nothing is known of holes behind the end that stays the end. */
+static void forget_growth(struct vfile *f)
+{
+	if (!f->flux) {
+		vfile_forget_holes_(f);
+		return;
+	}
+	pthread_mutex_lock(&f->marks_lock);
+	gaps_fill(&f->gaps, chunk_last_index(f->size), UINT64_MAX);
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
+static void adopt_growth(struct vfile *f, const struct growth *g, bool holes)
+{
+	struct journal_file *jf = f->jf;
+
+	f->journaled = g->whole ? f->journaled + (g->size - f->size) : 0;
+	f->size = g->size;
+	if (jf) {
+		jf->size = g->size;
+		if (!g->whole)
+			journal_touch_(jf);
+	}
+	vfile_set_holes_(f, holes);
+	if (g->mark)
+		leave_flux(f);
+	else
+		enter_flux(f);
+}
+
+/* What becomes of the former end where data does not reach into it. */
+static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
+			struct vfile_staging *staging, uint64_t *bad_chunk)
+{
+	int err;
+
+	if (g->lead && g->first > g->old_last) {
+		workspace_stage(ws, 0, chunk_tag(g->old_last, false, false),
+				ws->tail, CHUNK_SIZE);
+		staging->slot = 1;
+	}
+	staging->mark = g->mark;
+	err = vfile_stage_extension_(f, ws, staging, bad_chunk);
+	return err ? err
+		   : workspace_seal(ws, f->key, g->count, true,
+				    &g->stored_len);
+}
+
+int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
+			    const uint8_t *data, size_t len, uint64_t offset,
+			    uint64_t *bad_chunk)
+{
+	struct vfile_staging staging = {
+		.data = data, .len = len, .offset = offset};
+	struct growth g = plan(f, offset, len);
+	bool had;
+	int err = 0;
+
+	if (g.lead)
+		err = vfile_load_chunk_(f, ws, g.old_last, ws->tail);
+	if (!err)
+		err = vfile_load_holes_(f, ws, &had);
+	if (err) {
+		if (err == -EBADMSG)
+			*bad_chunk = g.old_last;
+		return err;
+	}
+	staging.holes = vfile_update_gaps_(f, g.first, g.end,
+					   g.hole ? g.old_last + 1 : 1,
+					   g.hole ? g.first - 1 : 0);
+	err = stage_growth(f, ws, &g, &staging, bad_chunk);
+	if (!err)
+		err = store_growth(f, ws, &g);
+	if (err)
+		forget_growth(f);
+	else
+		adopt_growth(f, &g, staging.holes);
+	return err;
+}
+
+int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
+			    uint64_t size, uint64_t *bad_chunk)
+{
+	uint64_t last = chunk_last_index(size);
+	size_t stored_len;
+	bool had = false, holes;
+	int err = vfile_settle_locked_(f, ws);
+
+	if (!err)
+		err = vfile_load_new_last_(f, ws, size, &had, bad_chunk);
+	if (err)
+		return err;
+	holes = vfile_cut_gaps_(f, last);
+	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
+			chunk_last_len(size));
+	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	if (!err)
+		err = record(f, ws->tokens, last, 1, stored_len, size, 0);
+	if (err) {
+		vfile_forget_holes_(f);
+		return err;
+	}
+	f->size = size;
+	pthread_mutex_lock(&f->marks_lock);
+	f->cuts++;
+	if (f->floor > size)
+		f->floor = size;
+	pthread_mutex_unlock(&f->marks_lock);
+	vfile_set_holes_(f, holes);
+	return 0;
+}
+
+int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
+			   uint64_t first, uint64_t last)
+{
+	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
+				    .size = f->size,
+				    .before = f->size,
+				    .floor = f->floor,
+				    .first = first,
+				    .count = last - first};
+	const struct journal_put put = {.head = &head};
+	struct journal_file *jf;
+	int err = get_jf(f, &jf);
+
+	if (err)
+		return err;
+	head.ino = jf->ino;
+	memcpy(head.file_id, f->id, sizeof head.file_id);
+	err = journal_append_(jf, &put);
+	if (!err)
+		err = journal_commit_(f->journal, jf->position);
+	if (err)
+		return err;
+	/* older tokens may be on their way there */
+	pthread_mutex_lock(&jf->applying);
+	jf->unsynced = true;
+	err = vfile_zero_slots_(f, ws, first, last);
+	f->dirty = true;
+	pthread_mutex_unlock(&jf->applying);
+	return err;
+}
+
+int vfile_touch_journaled_(struct vfile *f)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+					  {.tv_nsec = UTIME_NOW}};
+
+	return futimens(f->fd, times) < 0 ? -errno : 0;
+}
+
+static int settle(struct vfile *f, struct workspace *ws, int flags)
+{
+	uint64_t last = chunk_last_index(f->size);
+	size_t stored_len;
+	bool holes;
+	int err;
+
+	if (!f->flux)
+		return 0;
+	err = vfile_load_chunk_(f, ws, last, ws->tail);
+	if (!err)
+		err = vfile_load_holes_(f, ws, &holes);
+	if (err)
+		return err;
+	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
+			chunk_last_len(f->size));
+	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	return err ? err
+		   : record(f, ws->tokens, last, 1, stored_len, f->size,
+			    flags | QUIET);
+}
+
+int vfile_settle_locked_(struct vfile *f, struct workspace *ws)
+{
+	return settle(f, ws, 0);
+}
+
+bool vfile_in_flux(const struct vfile *f)
+{
+	return f->flux;
+}
+
+/* The journal does not take it: into its place, where it needs no room. */
+static int settle_in_place(struct vfile *f, struct workspace *ws)
+{
+	uint64_t last = chunk_last_index(f->size);
+	size_t stored_len;
+	bool holes;
+	int err = vfile_load_chunk_(f, ws, last, ws->tail);
+
+	if (!err)
+		err = vfile_load_holes_(f, ws, &holes);
+	if (err)
+		return err;
+	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
+			chunk_last_len(f->size));
+	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	if (!err)
+		err = write_at(f, ws->tokens, stored_len, last);
+	if (!err)
+		leave_flux(f);
+	return err;
+}
+
+void vfile_settle(struct vfile *f)
+{
+	struct workspace *ws;
+	struct range r;
+	int err;
+
+	if (!f->flux)
+		return;
+	ws = workspace_get();
+	if (!ws) {
+		log_error("no memory to mark the end of a file");
+		return;
+	}
+	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
+	err = settle(f, ws, 0);
+	if (err && journal_flush(f->vault) == 0)
+		err = settle(f, ws, 0);
+	if (err)
+		err = settle_in_place(f, ws);
+	rangelock_release(&f->ranges, &r);
+	if (err)
+		log_error("the end of a file cannot be marked: %s",
+			  strerror(-err));
+}
+
+void vfile_journal_close_(struct vfile *f)
+{
+	if (!f->journal)
+		return;
+	vfile_settle(f);
+	pthread_mutex_lock(&f->journal->flux_lock);
+	unlist(f);
+	pthread_mutex_unlock(&f->journal->flux_lock);
+	journal_put_back_(f->jf);
+}
+
+bool vfile_settle_old_(struct journal *j, int64_t before_ms)
+{
+	struct workspace *ws = workspace_get();
+	struct vfile *f, *next;
+	bool left = false;
+
+	if (!ws)
+		return true;
+	pthread_mutex_lock(&j->flux_lock);
+	for (f = j->flux; f; f = next) {
+		struct range r;
+
+		next = f->flux_next;
+		/* who waits here for a range could wait for this thread */
+		if (f->grown_ms > before_ms ||
+		    !rangelock_try(&f->ranges, &r, 0, RANGE_END, true)) {
+			left = true;
+			continue;
+		}
+		if (f->flux && settle(f, ws, HURRY) != 0)
+			left = true;
+		else
+			unlist(f);
+		rangelock_release(&f->ranges, &r);
+	}
+	pthread_mutex_unlock(&j->flux_lock);
+	return left;
+}
+
+/* In flux, the end is marked first: only then the length is right. */
+static int settle_for_sync(struct vfile *f)
+{
+	struct workspace *ws = workspace_get();
+	struct range r;
+	int err;
+
+	if (!ws)
+		return -ENOMEM;
+	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
+	err = settle(f, ws, 0);
+	f->journaled = 0;
+	rangelock_release(&f->ranges, &r);
+	return err;
+}
+
+static void raise_floor(struct vfile *f, uint64_t size, unsigned cuts)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	if (f->cuts == cuts && f->floor < size)
+		f->floor = size;
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
+static int sync_once(struct vfile *f, bool data_only)
+{
+	unsigned cuts = f->cuts;
+	int err = f->flux ? settle_for_sync(f) : 0;
+	uint64_t size = f->size;
+	struct journal_file *jf;
+	bool dirty;
+
+	if (err)
+		return err;
+	dirty = atomic_exchange(&f->dirty, false);
+	if ((dirty || !data_only) &&
+	    (data_only ? fdatasync(f->fd) : fsync(f->fd)) < 0) {
+		f->dirty = true;
+		return -errno;
+	}
+	jf = f->jf;
+	if (jf)
+		err = journal_commit_(f->journal, jf->position);
+	if (!err && jf)
+		err = jf->error;
+	if (!err)
+		raise_floor(f, size, cuts);
+	return err;
+}
+
+int vfile_sync_journaled_(struct vfile *f, bool data_only)
+{
+	bool tried = false;
+	int err;
+
+	do {
+		err = sync_once(f, data_only);
+	} while (err && !vfile_make_room_(f, &tried, err));
+	return err;
+}
+
+int vfile_drain(struct vfile *f)
+{
+	struct journal_file *jf;
+	int err;
+
+	if (!f->journal)
+		return 0;
+	err = f->flux ? settle_for_sync(f) : 0;
+	jf = f->jf;
+	return !err && jf ? journal_drain_(jf) : err;
+}
+
+int vfile_make_room_(struct vfile *f, bool *tried, int err)
+{
+	if (err != -ENOSPC || !f->journal || *tried)
+		return err;
+	*tried = true;
+	if (journal_flush(f->vault) == 0)
+		(void)journal_sweep_(f->journal, true);
+	return 0;
+}
