@@ -77,9 +77,10 @@ struct control_set {
 
 /* A custodian's share: the envelope to pass on, and to whom. */
 struct control_release {
-	uint8_t set_id[SET_ID_LEN]; /* in */
-	uint32_t index;		    /* in */
-	uint32_t inner_len;	    /* out */
+	uint8_t set_id[SET_ID_LEN];    /* in */
+	struct identity_public sender; /* in */
+	uint32_t index;		       /* in */
+	uint32_t inner_len;	       /* out */
 	uint8_t inner[CONTROL_INNER_MAX];
 	struct card recipient;
 };
@@ -87,6 +88,7 @@ struct control_release {
 /* It was passed on. */
 struct control_released {
 	uint8_t set_id[SET_ID_LEN];
+	struct identity_public sender;
 	uint32_t index;
 };
 #define CONTROL_RELEASED _IOW('F', 9, struct control_released)

@@ -162,15 +162,31 @@ static int control_set_next(struct control *c, void *data)
 			  &s->cursor_index, &s->set);
 }
 
+/* -ENOENT: there is no share of that number. */
+static int kept_share(const uint8_t *set_id,
+		      const struct identity_public *sender, uint32_t index,
+		      struct inbox_kept *kept)
+{
+	if (index < 1 || index > SLIP39_SHARES_MAX)
+		return -ENOENT;
+	kept->index = (uint8_t)index;
+	kept->sender = *sender;
+	memcpy(kept->set_id, set_id, sizeof kept->set_id);
+	return 0;
+}
+
 static int control_release(struct control *c, void *data)
 {
 	struct control_release *r = data;
 	CLEANUP_FREE uint8_t *inner = NULL;
+	struct inbox_kept kept;
 	struct card recipient;
-	size_t len;
-	int err = inbox_release(sharing_inbox(c->fs->sharing), r->set_id,
-				r->index, &inner, &len, &recipient);
+	size_t len = 0;
+	int err = kept_share(r->set_id, &r->sender, r->index, &kept);
 
+	if (!err)
+		err = inbox_release(sharing_inbox(c->fs->sharing), &kept,
+				    &inner, &len, &recipient);
 	if (err)
 		return err;
 	if (len > CONTROL_INNER_MAX)
@@ -185,9 +201,10 @@ static int control_release(struct control *c, void *data)
 static int control_released(struct control *c, void *data)
 {
 	const struct control_released *r = data;
+	struct inbox_kept kept;
+	int err = kept_share(r->set_id, &r->sender, r->index, &kept);
 
-	return inbox_released(sharing_inbox(c->fs->sharing), r->set_id,
-			      r->index);
+	return err ? err : inbox_released(sharing_inbox(c->fs->sharing), &kept);
 }
 
 static int control_log_append(struct control *c, void *data)

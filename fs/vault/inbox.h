@@ -117,16 +117,20 @@ struct inbox_set {
 MUST_CHECK int inbox_next(struct inbox *in, uint8_t cursor[static SET_ID_LEN],
 			  uint8_t *cursor_index, struct inbox_set *set);
 
+/* A share that we keep: two senders may use one set id. */
+struct inbox_kept {
+	uint8_t set_id[SET_ID_LEN];
+	struct identity_public sender;
+	uint8_t index;
+};
+
 /* A custodian agrees: the inner envelope (malloced) and whom it is for. The
  * caller sends it and then calls inbox_released, which logs and forgets it.
  * -EKEYEXPIRED: too late. */
-MUST_CHECK int inbox_release(struct inbox *in,
-			     const uint8_t set_id[static SET_ID_LEN],
-			     unsigned index, uint8_t **inner, size_t *len,
+MUST_CHECK int inbox_release(struct inbox *in, const struct inbox_kept *kept,
+			     uint8_t **inner, size_t *len,
 			     struct card *recipient);
-MUST_CHECK int inbox_released(struct inbox *in,
-			      const uint8_t set_id[static SET_ID_LEN],
-			      unsigned index);
+MUST_CHECK int inbox_released(struct inbox *in, const struct inbox_kept *kept);
 
 /*
  * What the inbox knows of a file under Shared/, by what statx says of it.

@@ -4,20 +4,16 @@
 #include <errno.h>
 #include <string.h>
 
-/*
- * Needs the lock. The oldest, should two senders use one set id: what comes
- * between release and released is not taken for it.
- */
-static struct parcel *find_kept(const struct inbox *in, const uint8_t *set_id,
-				unsigned index)
+/* Needs the lock. */
+static struct parcel *find_kept(const struct inbox *in,
+				const struct inbox_kept *kept)
 {
-	struct parcel *oldest = NULL;
+	uint8_t key[PARCEL_KEY_LEN];
+	struct parcel *p;
 
-	for (struct parcel *p = in->parcels; p; p = p->next)
-		if (p->custody && p->custody == index && !p->released &&
-		    p->held_count && memcmp(p->set_id, set_id, SET_ID_LEN) == 0)
-			oldest = p;
-	return oldest;
+	inbox_key_(kept->set_id, &kept->sender, kept->index, key);
+	p = inbox_find_(in, key);
+	return p && p->custody && !p->released && p->held_count ? p : NULL;
 }
 
 static int copy_inner(const struct envelope *e, uint8_t **inner, size_t *len,
@@ -39,9 +35,8 @@ static int copy_inner(const struct envelope *e, uint8_t **inner, size_t *len,
 	return 0;
 }
 
-int inbox_release(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
-		  unsigned index, uint8_t **inner, size_t *len,
-		  struct card *recipient)
+int inbox_release(struct inbox *in, const struct inbox_kept *kept,
+		  uint8_t **inner, size_t *len, struct card *recipient)
 {
 	uint8_t hash[SPOOL_HASH_LEN];
 	struct envelope e = {0};
@@ -50,7 +45,7 @@ int inbox_release(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
 	int err;
 
 	pthread_rwlock_rdlock(&in->lock);
-	p = find_kept(in, set_id, index);
+	p = find_kept(in, kept);
 	if (p) {
 		memcpy(hash, p->held[0].hash, sizeof hash);
 		expired = inbox_expired_(p);
@@ -68,35 +63,33 @@ int inbox_release(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
 	return err;
 }
 
-int inbox_released(struct inbox *in, const uint8_t set_id[static SET_ID_LEN],
-		   unsigned index)
+int inbox_released(struct inbox *in, const struct inbox_kept *kept)
 {
 	struct vlog_record r = {.event = VLOG_RELEASED,
-				.index = (uint8_t)index};
-	uint8_t hash[SPOOL_HASH_LEN], key[PARCEL_KEY_LEN];
+				.index = kept->index,
+				.peer = kept->sender};
+	uint8_t hash[SPOOL_HASH_LEN];
 	struct parcel *p;
 	int err;
 
 	pthread_rwlock_rdlock(&in->lock);
-	p = find_kept(in, set_id, index);
+	p = find_kept(in, kept);
 	if (p) {
 		memcpy(hash, p->held[0].hash, sizeof hash);
-		memcpy(key, p->key, sizeof key);
-		r.peer = p->sender;
 		memcpy(r.text, p->for_whom->name, sizeof p->for_whom->name);
 	}
 	pthread_rwlock_unlock(&in->lock);
 	if (!p)
 		return -ENOENT;
-	memcpy(r.set_id, set_id, SET_ID_LEN);
+	memcpy(r.set_id, kept->set_id, SET_ID_LEN);
 	err = vlog_append(in->log, &r);
 	if (err)
 		return err;
 	/* A scan drops it from the list. */
 	inbox_spool_remove_(in, hash, ".env");
 	inbox_write_begin_(in);
-	/* by its key: a scan may have dropped it meanwhile */
-	p = inbox_find_(in, key);
+	/* a scan may have dropped it meanwhile */
+	p = find_kept(in, kept);
 	if (p)
 		p->released = true;
 	inbox_write_end_(in);

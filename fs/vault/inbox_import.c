@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 enum { RECORD_EVERY = 64 }; /* files, while many are imported */
 
@@ -121,6 +122,20 @@ static int finish_file(struct inbox *in, struct vfile *f,
 	return vfile_sync(f, false);
 }
 
+/* What cannot fit must not fill the disk in vain, at every try anew. */
+static int check_room(const struct inbox *in, const struct manifest_entry *e)
+{
+	struct statvfs st;
+
+	if (fstatvfs(in->dir_fd, &st) < 0)
+		return -errno;
+	/* a file system that does not know is asked by writing */
+	if (st.f_blocks == 0 || st.f_frsize == 0)
+		return 0;
+	return chunk_backing_len(e->size) / st.f_frsize > st.f_bfree ? -ENOSPC
+								     : 0;
+}
+
 /* Steps 2 and 3. */
 static int make_new(struct inbox *in, struct parcel *p, uint32_t entry,
 		    const uint8_t *key, const struct spot *s,
@@ -133,6 +148,9 @@ static int make_new(struct inbox *in, struct parcel *p, uint32_t entry,
 	int err;
 
 	unlinkat(in->dir_fd, name->entry, 0);
+	err = check_room(in, e);
+	if (err)
+		return err;
 	err = vfile_create_as(in->vault, in->dir_fd, s->dir.id, name, 0600,
 			      p->places[entry].id, &f);
 	if (err)

@@ -233,7 +233,9 @@ struct log_line {
 	const struct identity_public *peer;
 	const char *text;
 };
-/* Unless such a record (text aside) is in the log already. */
+/* Is such a record (text aside) in the log? */
+bool inbox_has_logged_(const struct inbox *in, const struct log_line *l);
+/* Unless it is. */
 MUST_CHECK int inbox_log_once_(struct inbox *in, const struct log_line *l);
 /* Does the log say that this set was sent to them, or that it was sent at all?
  */

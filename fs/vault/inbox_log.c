@@ -261,13 +261,25 @@ static int append(struct inbox *in, const struct log_line *l)
 	return vlog_append(in->log, &r);
 }
 
+static struct fact fact_of(const struct log_line *l)
+{
+	return (struct fact){.event = l->event,
+			     .index = l->index,
+			     .detail = l->detail,
+			     .set_id = l->set_id,
+			     .peer = l->peer};
+}
+
+bool inbox_has_logged_(const struct inbox *in, const struct log_line *l)
+{
+	const struct fact f = fact_of(l);
+
+	return is_known(in->logged, &f);
+}
+
 int inbox_log_once_(struct inbox *in, const struct log_line *l)
 {
-	struct fact f = {.event = l->event,
-			 .index = l->index,
-			 .detail = l->detail,
-			 .set_id = l->set_id,
-			 .peer = l->peer};
+	struct fact f = fact_of(l);
 	int err;
 
 	if (is_known(in->logged, &f))

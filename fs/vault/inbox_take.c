@@ -129,6 +129,24 @@ static int forget_parts_of(struct inbox *in, const struct envelope *e)
 	return 0;
 }
 
+/* Shares that nobody needed any more are nothing suspicious. */
+static const char *why_finished(const struct inbox *in,
+				const struct envelope *e)
+{
+	const struct log_line before = {.event = e->st.kind == STATEMENT_CUSTODY
+							 ? VLOG_CUSTODY
+							 : VLOG_RECEIVED,
+					.index = e->st.index,
+					.set_id = e->st.set_id,
+					.peer = &e->st.sender};
+
+	if (e->st.kind == STATEMENT_REVOKE)
+		return "too late: of a set that is over";
+	return inbox_has_logged_(in, &before)
+		       ? "of a set that is over: played again"
+		       : "it came after the set had ended";
+}
+
 static int refuse_finished(struct inbox *in, const struct envelope *e,
 			   bool *keep)
 {
@@ -136,11 +154,7 @@ static int refuse_finished(struct inbox *in, const struct envelope *e,
 
 	if (e->st.kind == STATEMENT_MANIFEST)
 		err = forget_parts_of(in, e);
-	return err ? err
-		   : refuse(in, e, keep,
-			    e->st.kind == STATEMENT_REVOKE
-				    ? "too late: of a set that is over"
-				    : "of a set that is over: played again");
+	return err ? err : refuse(in, e, keep, why_finished(in, e));
 }
 
 /*

@@ -87,8 +87,8 @@ def keys_are_for_the_owner_alone():
             for call in ((control.file_key, fd), (control.rekey, fd),
                          (control.identity, fd), (control.scan, fd), (control.sets, fd),
                          (control.sign, fd, 4, nothing, nothing[:32]),
-                         (control.release, fd, nothing[:16], 1),
-                         (control.released, fd, nothing[:16], 1), (control.log, fd),
+                         (control.release, fd, nothing, nothing[:16], 1),
+                         (control.released, fd, nothing, nothing[:16], 1), (control.log, fd),
                          (control.log_append, fd, "sent"), (control.log_verify, fd)):
                 raises(errno.EPERM, *call)
         frond.in_child(ask, STRANGER, STRANGER)
@@ -139,7 +139,7 @@ def a_read_only_mount_changes_nothing():
         eq(control.vault(m.path).read_only, 1)
         eq(len(control.identity(m.path)), 64)
         for call in ((control.scan,), (control.log_append, "sent"),
-                     (control.released, bytes(16), 1)):
+                     (control.released, bytes(64), bytes(16), 1)):
             raises(errno.EROFS, call[0], m.path, *call[1:])
         eq(control.log(m.path), [])
 

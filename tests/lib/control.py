@@ -72,12 +72,12 @@ class Card(ctypes.Structure):
 
 
 class Release(ctypes.Structure):
-    _fields_ = [("set_id", u8 * 16), ("index", u32), ("inner_len", u32),
+    _fields_ = [("set_id", u8 * 16), ("sender", Public), ("index", u32), ("inner_len", u32),
                 ("inner", u8 * 6144), ("recipient", Card)]
 
 
 class Released(ctypes.Structure):
-    _fields_ = [("set_id", u8 * 16), ("index", u32)]
+    _fields_ = [("set_id", u8 * 16), ("sender", Public), ("index", u32)]
 
 
 class Record(ctypes.Structure):
@@ -196,15 +196,15 @@ def sets(where):
         found.append(s.set)
 
 
-def release(where, set_id, index):
-    r = Release(index=index)
+def release(where, sender, set_id, index):
+    r = Release(sender=Public.from_buffer_copy(sender), index=index)
     ctypes.memmove(r.set_id, set_id, 16)
     r = call(where, RELEASE, r)
     return bytes(r.inner[:r.inner_len]), r.recipient
 
 
-def released(where, set_id, index):
-    r = Released(index=index)
+def released(where, sender, set_id, index):
+    r = Released(sender=Public.from_buffer_copy(sender), index=index)
     ctypes.memmove(r.set_id, set_id, 16)
     call(where, RELEASED, r)
 

@@ -168,8 +168,11 @@ static void test_scan__refuses_what_comes_again(void **state)
 		assert_int_equal(ix_state(ix, s), -1);
 		assert_int_equal(ix_spooled(ix, ".env"), 0);
 		assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
+		/* the second share is new, and nobody needs it */
 		assert_int_equal(ix_logged(ix, VLOG_REFUSED, "played again"),
-				 4 * (i + 1));
+				 3 * (i + 1));
+		assert_int_equal(ix_logged(ix, VLOG_REFUSED, "after the set"),
+				 i + 1);
 		ix_reopen(ix);
 	}
 	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 1);
@@ -652,6 +655,17 @@ static void test_scan__takes_a_withdrawal_that_comes_first(void **state)
 	ix_free(s);
 }
 
+/* Until it is called again. */
+static const struct inbox_kept *kept_of(const struct ix *ix,
+					const struct ix_set *s, uint8_t index)
+{
+	static struct inbox_kept kept;
+
+	kept = (struct inbox_kept){.sender = ix->alice->pub, .index = index};
+	memcpy(kept.set_id, s->set_id, sizeof kept.set_id);
+	return &kept;
+}
+
 static void test_custody__is_kept_until_released(void **state)
 {
 	struct ix *ix = *state;
@@ -680,17 +694,17 @@ static void test_custody__is_kept_until_released(void **state)
 	assert_string_equal(set->recipient_name, "carol");
 	assert_true(set->ack_due);
 	assert_int_equal(ix_logged(ix, VLOG_CUSTODY, NULL), 1);
-	assert_int_equal(
-		inbox_release(ix->in, s->set_id, 1, &inner, &inner_len, &to),
-		-ENOENT);
-	assert_int_equal(
-		inbox_release(ix->in, s->set_id, 2, &inner, &inner_len, &to),
-		0);
+	assert_int_equal(inbox_release(ix->in, kept_of(ix, s, 1), &inner,
+				       &inner_len, &to),
+			 -ENOENT);
+	assert_int_equal(inbox_release(ix->in, kept_of(ix, s, 2), &inner,
+				       &inner_len, &to),
+			 0);
 	assert_int_equal(inner_len, s->share[2].len);
 	assert_memory_equal(inner, s->share[2].bytes, inner_len);
 	assert_string_equal(to.name, "carol");
-	assert_int_equal(inbox_released(ix->in, s->set_id, 2), 0);
-	assert_int_equal(inbox_released(ix->in, s->set_id, 2), -ENOENT);
+	assert_int_equal(inbox_released(ix->in, kept_of(ix, s, 2)), 0);
+	assert_int_equal(inbox_released(ix->in, kept_of(ix, s, 2)), -ENOENT);
 	assert_int_equal(ix_state(ix, s), -1);
 	assert_int_equal(ix_spooled(ix, ".env"), 0);
 	ix_scan(ix);
@@ -748,8 +762,9 @@ static void test_custody__ends_with_a_withdrawal(void **state)
 	ix_deliver(ix, &hers, ".env");
 	ix_scan(ix);
 	assert_int_equal(ix_state(ix, s), -1);
-	assert_int_equal(inbox_release(ix->in, s->set_id, 1, &inner, &len, &to),
-			 -ENOENT);
+	assert_int_equal(
+		inbox_release(ix->in, kept_of(ix, s, 1), &inner, &len, &to),
+		-ENOENT);
 	ix_reopen(ix);
 	ix_deliver(ix, &two, ".env");
 	ix_scan(ix);
@@ -778,8 +793,9 @@ static void test_custody__expires(void **state)
 	ix_deliver(ix, &old, ".env");
 	ix_scan(ix);
 	assert_int_equal(ix_state(ix, s), INBOX_EXPIRED);
-	assert_int_equal(inbox_release(ix->in, s->set_id, 2, &inner, &len, &to),
-			 -EKEYEXPIRED);
+	assert_int_equal(
+		inbox_release(ix->in, kept_of(ix, s, 2), &inner, &len, &to),
+		-EKEYEXPIRED);
 	assert_int_equal(ix_spooled(ix, ".env"), 1);
 	assert_int_equal(ix_logged(ix, VLOG_EXPIRED, NULL), 2);
 	free(kept.bytes);

@@ -21,6 +21,7 @@ static const struct command {
 	{"passwd", cmd_passwd_help, cmd_passwd},
 	{"info", cmd_info_help, cmd_info},
 	{"attach", cmd_attach_help, cmd_attach},
+	{"check", cmd_check_help, cmd_check},
 };
 
 static const char help_text[] =
@@ -36,6 +37,7 @@ static const char help_text[] =
 	"  umount MOUNTPOINT         unmount it\n"
 	"  passwd BACKING            change its passphrase\n"
 	"  info PATH                 tell about a vault or a file in a mount\n"
+	"  check BACKING             verify a vault, and repair it\n"
 	"  attach MOUNT NAME DIR     say where a contact's granted files lie\n"
 	"  help COMMAND              tell about a command\n"
 	"\n"

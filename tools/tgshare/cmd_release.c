@@ -50,18 +50,21 @@ static int report_release(const struct inbox_set *set, int err)
 /* The envelope goes to whom the sender's card says. */
 static int queue_share(struct session *s, const struct control_release *got)
 {
-	char id[ITEM_ID_MAX + 1], hex[2 * SET_ID_LEN + 1];
+	char id[ITEM_ID_MAX + 1], hex[2 * SET_ID_LEN + 1],
+		from[PEOPLE_TAG_LEN + 1];
 	struct item_party to = {.pub = got->recipient.pub};
 	struct note note = {.id = id,
 			    .to = &to,
 			    .kind = STATEMENT_SHARE,
-			    .index = (uint8_t)got->index};
+			    .index = (uint8_t)got->index,
+			    .sender = &got->sender};
 
 	strcpy(to.name, got->recipient.name);
 	strcpy(to.address, got->recipient.address);
 	memcpy(note.set_id, got->set_id, SET_ID_LEN);
 	hex_encode(got->set_id, SET_ID_LEN, hex);
-	snprintf(id, sizeof id, "release-%s-%u", hex, got->index);
+	snprintf(id, sizeof id, "release-%s-%u-%s", hex, got->index & 0xff,
+		 people_tag(&got->sender, from));
 	return compose_note(s, &note, got->inner, got->inner_len);
 }
 
@@ -73,6 +76,7 @@ static int release_one(struct session *s, const struct inbox_set *set)
 
 	if (!err) {
 		memcpy(got->set_id, set->set_id, SET_ID_LEN);
+		got->sender = set->sender;
 		got->index = set->index;
 		err = mounted_ask(s->m.fd, CONTROL_RELEASE, got);
 	}

@@ -308,6 +308,8 @@ static int fill_note(struct item *item, const struct note *note)
 	memcpy(item->set_id, note->set_id, SET_ID_LEN);
 	item->parties[0] = *note->to;
 	item->party_count = 1;
+	if (note->sender)
+		item->parties[item->party_count++].pub = *note->sender;
 	m->kind = note->kind;
 	m->index = note->index;
 	return 0;

@@ -42,6 +42,8 @@ struct note {
 	const struct item_party *to;
 	uint8_t kind, index;
 	uint8_t set_id[SET_ID_LEN];
+	/* of a share that is passed on: whose set it is of; or NULL */
+	const struct identity_public *sender;
 };
 MUST_CHECK int compose_note(struct session *s, const struct note *note,
 			    const uint8_t *envelope, size_t len);

@@ -367,7 +367,9 @@ static int take_back_spent(struct session *s, struct item *item)
 static int end_note(struct session *s, struct item *item)
 {
 	const struct item_message *m = &item->messages[0];
-	struct control_released released = {.index = m->index};
+	/* the set's sender */
+	struct control_released released = {.sender = item->parties[1].pub,
+					    .index = m->index};
 	int err = 0;
 
 	if (item->kind != ITEM_NOTE || item->message_count == 0 || !m->sends)

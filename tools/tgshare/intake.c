@@ -227,12 +227,26 @@ struct ack {
 	uint8_t state, index;
 };
 
+enum { ACK_NAME_MAX = 2 * SET_ID_LEN + PEOPLE_TAG_LEN + 16 };
+
+/* Of one sender's set, and none of another's that has its id. */
+static const char *ack_name(const struct ack *ack,
+			    char name[static ACK_NAME_MAX])
+{
+	char hex[2 * SET_ID_LEN + 1], to[PEOPLE_TAG_LEN + 1];
+
+	hex_encode(ack->set_id, SET_ID_LEN, hex);
+	snprintf(name, ACK_NAME_MAX, "%s-%u-%u-%s", hex, ack->index, ack->state,
+		 people_tag(ack->to, to));
+	return name;
+}
+
 /* To whoever is known; others have no address. */
 static int queue_ack(struct session *s, const struct ack *ack)
 {
 	const struct person *p = people_with_keys(&s->people, ack->to);
 	const uint8_t payload[MESSAGE_ACK_LEN] = {ack->state, ack->index};
-	char id[ITEM_ID_MAX + 1], hex[2 * SET_ID_LEN + 1];
+	char id[ITEM_ID_MAX + 1], name[ACK_NAME_MAX];
 	struct item_party to = {.pub = *ack->to};
 	struct note note = {.id = id, .to = &to, .kind = STATEMENT_ACK};
 
@@ -240,8 +254,7 @@ static int queue_ack(struct session *s, const struct ack *ack)
 		return 0;
 	strcpy(to.name, p->name);
 	strcpy(to.address, people_address(p));
-	hex_encode(ack->set_id, SET_ID_LEN, hex);
-	snprintf(id, sizeof id, "ack-%s-%u-%u", hex, ack->index, ack->state);
+	snprintf(id, sizeof id, "ack-%s", ack_name(ack, name));
 	memcpy(note.set_id, ack->set_id, SET_ID_LEN);
 	return compose_note_from(s, &note, payload, sizeof payload);
 }
@@ -250,11 +263,10 @@ static int queue_ack(struct session *s, const struct ack *ack)
  * once: an empty file remembers it. */
 static int ack_once(struct session *s, int dir, const struct ack *ack)
 {
-	char name[80], hex[2 * SET_ID_LEN + 1];
+	char name[ACK_NAME_MAX];
 	int err;
 
-	hex_encode(ack->set_id, SET_ID_LEN, hex);
-	snprintf(name, sizeof name, "%s-%u-%u", hex, ack->index, ack->state);
+	ack_name(ack, name);
 	if (faccessat(dir, name, F_OK, 0) == 0 ||
 	    !people_with_keys(&s->people, ack->to))
 		return 0;

@@ -33,9 +33,9 @@ enum {
 };
 
 /*
- * Somebody that messages of a set go to; the first one is its recipient. Who
- * has no card (keys of zeros) gets what is sealed for the recipient, to be
- * forwarded.
+ * Somebody that messages of a set go to; the first one is its recipient. (Of a
+ * share that is passed on, the second is the set's sender.) Who has no card
+ * (keys of zeros) gets what is sealed for the recipient, to be forwarded.
  */
 struct item_party {
 	char name[CARD_NAME_MAX + 1];

@@ -2,6 +2,7 @@
 #include "report.h"
 #include "settings.h"
 #include "suggest.h"
+#include "text.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -13,6 +14,13 @@
 
 static const char contacts_name[] = "contacts"; /* CONTACTS_DIR */
 static const char chat_suffix[] = ".chat";
+
+const char *people_tag(const struct identity_public *pub,
+		       char text[static PEOPLE_TAG_LEN + 1])
+{
+	hex_encode(pub->sign, PEOPLE_TAG_LEN / 2, text);
+	return text;
+}
 
 bool people_same_keys(const struct identity_public *a,
 		      const struct identity_public *b)

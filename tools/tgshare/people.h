@@ -57,6 +57,11 @@ MUST_CHECK int people_put_verified(const struct mounted *m,
 				   uint64_t time_s);
 MUST_CHECK int people_remove(const struct mounted *m, const char *name);
 
+/* In names of files: digits that tell people apart. */
+enum { PEOPLE_TAG_LEN = 16 };
+const char *people_tag(const struct identity_public *pub,
+		       char text[static PEOPLE_TAG_LEN + 1]);
+
 bool people_same_keys(const struct identity_public *a,
 		      const struct identity_public *b);
 
