@@ -77,11 +77,14 @@ static void ring_remove(struct file_cache *c, struct open_file *of)
 
 /*
  * Take the vfile of one that was not used lately out of the ring: the second
- * chance ("clock") algorithm. NULL when all are in use. Needs the lock.
+ * chance ("clock") algorithm, unless its end is in flux: it must not be
+ * opened anew while it is being closed. NULL when all are in use. Needs the
+ * lock.
  */
 static struct vfile *evict_one(struct file_cache *c)
 {
 	size_t steps = 2 * c->open_count;
+	struct vfile *vf = NULL;
 
 	for (; steps > 0; steps--, c->hand = c->hand->next) {
 		struct open_file *of = c->hand;
@@ -89,14 +92,22 @@ static struct vfile *evict_one(struct file_cache *c)
 
 		if (of->pinned || atomic_exchange(&of->recent, false))
 			continue;
+		/* who comes now waits, and finds it open or not at all */
+		if (pthread_mutex_trylock(&of->opening) != 0)
+			continue;
 		if (atomic_compare_exchange_strong(&of->users, &idle, -1)) {
-			struct vfile *vf = TAKE_PTR(of->vf);
-
-			ring_remove(c, of);
-			return vf;
+			if (vfile_in_flux(of->vf)) {
+				atomic_store(&of->users, 0);
+			} else {
+				vf = TAKE_PTR(of->vf);
+				ring_remove(c, of);
+			}
 		}
+		pthread_mutex_unlock(&of->opening);
+		if (vf)
+			break;
 	}
-	return NULL;
+	return vf;
 }
 
 static bool evict_if(struct file_cache *c, bool at_any_rate)
@@ -353,12 +364,30 @@ static struct open_file *hold(struct fs *fs, struct inode *i)
 	return of;
 }
 
+/*
+ * The last one to use a file settles its end while it still is the only one
+ * that can: from then on others open it anew.
+ */
+static void settle_if_last(struct file_cache *c, struct open_file *of)
+{
+	bool last;
+
+	pthread_mutex_lock(&c->lock);
+	last = of->holders == 1 && of->vf && vfile_in_flux(of->vf);
+	pthread_mutex_unlock(&c->lock);
+	if (last && acquire_if_open(of)) {
+		vfile_settle(of->vf);
+		file_release(of);
+	}
+}
+
 static void let_go(struct fs *fs, struct open_file *of)
 {
 	struct file_cache *c = fs->files;
 	struct inode *i = of->inode;
 	bool last;
 
+	settle_if_last(c, of);
 	pthread_mutex_lock(&c->lock);
 	last = --of->holders == 0;
 	if (last) {

@@ -3,6 +3,7 @@
 #include "granted.h"
 
 #include "chunk.h"
+#include "journal.h"
 #include "vlink.h"
 
 #include <errno.h>
@@ -71,6 +72,7 @@ static void set_file_size(struct fs *fs, struct inode *i, struct stat *st)
 	uint64_t size;
 
 	if (file_size_if_open(fs, i, &size) ||
+	    journal_size(fs->vault, i->dev, i->ino, &size) ||
 	    !chunk_shown_len((uint64_t)st->st_size, &size))
 		st->st_size = (off_t)size;
 }

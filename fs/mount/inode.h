@@ -64,6 +64,7 @@ struct inode {
 	_Atomic unsigned opens;	  /* open handles of the kernel's */
 	_Atomic unsigned writers; /* those of them that may write */
 	_Atomic bool parked;	  /* its only link left is in orphans/ */
+	_Atomic bool attrs_synced; /* durable, but for the modification time */
 	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
 };
 

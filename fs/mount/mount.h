@@ -14,6 +14,7 @@ struct mount_options {
 	bool allow_other;   /* allow_other */
 	bool allow_root;    /* allow_root */
 	bool writeback;	    /* writeback=on|off */
+	bool journal;	    /* journal=on|off */
 	bool shared;	    /* shared: others write the backing directory */
 	bool xattr;	    /* xattr=on|off */
 	bool suid;	    /* suid: honour set-id bits (root only) */

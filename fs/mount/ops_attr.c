@@ -1,5 +1,6 @@
 /* Attributes of inodes: modes, owners, times, lengths. */
 #include "fs.h"
+#include "journal.h"
 #include "vxattr.h"
 
 #include <errno.h>
@@ -144,14 +145,20 @@ static int set_times(const struct subject *s, const struct stat *attr,
 			    FUSE_SET_ATTR_MTIME_NOW, attr->st_mtim),
 	};
 
+	int err;
+
+	journal_times_lock(fs_of(s->req)->vault);
 	/* /proc leads to a symbolic link itself, not through it */
-	return utimensat(AT_FDCWD, s->proc, times, 0) < 0 ? -errno : 0;
+	err = utimensat(AT_FDCWD, s->proc, times, 0) < 0 ? -errno : 0;
+	journal_times_unlock(fs_of(s->req)->vault);
+	return err;
 }
 
 enum {
 	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
 	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
-	SET_TIMES = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | SET_MTIME,
+	SET_ATIME = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW,
+	SET_TIMES = SET_ATIME | SET_MTIME,
 };
 
 /* Times come last: everything else moves them. */
@@ -159,6 +166,9 @@ static int apply(const struct subject *s, const struct stat *attr, int to_set)
 {
 	int err = 0;
 
+	/* The modification time alone follows what was written. */
+	if (to_set & (SET_OWNER | FUSE_SET_ATTR_MODE | SET_ATIME))
+		s->inode->attrs_synced = false;
 	if (to_set & SET_OWNER)
 		err = set_owner(s, attr, to_set);
 	if (!err && (to_set & FUSE_SET_ATTR_MODE))

@@ -317,6 +317,7 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 		err = owner_of(fs, i, fd, owner);
 	if (err)
 		return err;
+	i->attrs_synced = false;
 	forget_bare(i);
 	err = vxattr_set(fs->vault, fd, owner, v->name, v->value, v->size,
 			 v->flags);

@@ -19,6 +19,8 @@ static const struct flag_option {
 	{"allow_root", offsetof(struct mount_options, allow_root), true},
 	{"writeback=on", offsetof(struct mount_options, writeback), true},
 	{"writeback=off", offsetof(struct mount_options, writeback), false},
+	{"journal=on", offsetof(struct mount_options, journal), true},
+	{"journal=off", offsetof(struct mount_options, journal), false},
 	{"shared", offsetof(struct mount_options, shared), true},
 	{"xattr=on", offsetof(struct mount_options, xattr), true},
 	{"xattr=off", offsetof(struct mount_options, xattr), false},
@@ -93,7 +95,8 @@ static const char *const ignored_words[] = {
 
 void mount_options_init(struct mount_options *opt)
 {
-	*opt = (struct mount_options){.xattr = true, .writeback = true};
+	*opt = (struct mount_options){
+		.xattr = true, .writeback = true, .journal = true};
 }
 
 void mount_options_fini(struct mount_options *opt)

@@ -3,6 +3,7 @@
 
 #include "flush.h"
 #include "idle.h"
+#include "journal.h"
 #include "lock.h"
 #include "log.h"
 #include "prefetch.h"
@@ -213,6 +214,27 @@ static int finish_rekeying(struct fs *fs)
 	return err;
 }
 
+/*
+ * What the last session left is finished whether or not this one has a
+ * journal: its records must not come back over what is written from now on.
+ */
+static int begin_journal(struct fs *fs)
+{
+	int err;
+
+	if (!fs->vault->exclusive)
+		return 0;
+	err = journal_recover(fs->vault, NULL);
+	if (err || !fs->opt->journal)
+		return err;
+	err = journal_start(fs->vault);
+	if (err)
+		log_warning("%s: there is no room for a journal (%s): a crash "
+			    "may damage files that are being changed",
+			    fs->vault->path, strerror(-err));
+	return 0;
+}
+
 /* All that can fail before the mount point is touched. */
 static int prepare(struct fs *fs, const char *mountpoint)
 {
@@ -229,6 +251,8 @@ static int prepare(struct fs *fs, const char *mountpoint)
 		err = vault_orphans_open(fs->vault);
 	if (!err && !fs->opt->read_only)
 		err = finish_rekeying(fs);
+	if (!err && !fs->opt->read_only)
+		err = begin_journal(fs);
 	if (!err)
 		err = new_tables(fs);
 	if (!err)
@@ -248,6 +272,8 @@ static void fs_fini(struct fs *fs)
 	dir_cache_free(fs->dirs);
 	if (fs->files)
 		file_cache_free(fs->files);
+	/* all files are closed; what fails has been logged, and is kept */
+	(void)journal_stop(fs->vault);
 	if (fs->inodes)
 		inode_table_free(fs->inodes);
 	free(fs->mountpoint);

@@ -76,11 +76,13 @@ MUST_CHECK int journal_recover(struct vault *vault, struct journal_recovery *r);
  * process), oldest first, as far as they are whole. Changes nothing.
  * -ENOENT: there is none.
  */
+#define JOURNAL_SIZE_KEPT UINT64_MAX
 struct journal_reader;
 struct journal_record {
 	uint8_t file_id[FILE_ID_LEN];
 	uint64_t ino;
-	uint64_t size; /* the file's, from this record on */
+	uint64_t size; /* the file's, from this record on; JOURNAL_SIZE_KEPT:
+			  as it was */
 	bool holes;    /* the chunks became holes: no tokens */
 	uint64_t first;
 	uint64_t count; /* chunks first..first+count-1; 0: only the size */

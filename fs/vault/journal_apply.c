@@ -206,10 +206,10 @@ int journal_drain_(struct journal_file *jf)
 	struct snapshot s = {0};
 	int err = 0;
 
-	if (jf->count == 0 && !jf->tail)
-		return 0;
+	/* whoever is at it has to be done with the segments */
 	pthread_mutex_lock(&jf->applying);
-	err = take_snapshot(jf, &s);
+	if (jf->count > 0 || jf->tail)
+		err = take_snapshot(jf, &s);
 	if (!err && (s.count > 0 || s.tail)) {
 		err = journal_commit_(jf->journal, s.position);
 		if (!err)

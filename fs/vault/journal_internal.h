@@ -46,8 +46,9 @@ struct journal_head {
 	enum journal_kind kind;
 	uint64_t ino;
 	uint8_t file_id[FILE_ID_LEN];
-	uint64_t size;	 /* the file's, from now on */
-	uint64_t before; /* what it was */
+	uint64_t size;	 /* the file's, from now on; or JOURNAL_SIZE_KEPT,
+			    for writers of its middle, who do not know */
+	uint64_t before; /* what it was, unless kept */
 	uint64_t floor;	 /* this much was durable */
 	uint64_t first, count;
 	uint32_t len; /* of the tokens */
@@ -211,8 +212,8 @@ void journal_enter_(struct journal_file *jf, const struct journal_entry *e);
 void journal_drop_(struct journal_file *jf, uint64_t chunk);
 void journal_drop_range_(struct journal_file *jf, uint64_t first,
 			 uint64_t last);
-/* The same for one, by a caller without the lock. */
-void journal_forget_(struct journal_file *jf, uint64_t chunk);
+/* The same by a caller without the lock. */
+void journal_forget_(struct journal_file *jf, uint64_t first, uint64_t last);
 
 /*
  * Stored bytes of chunks first..first+count-1 (the last one's may be fewer or

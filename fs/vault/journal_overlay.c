@@ -327,10 +327,10 @@ void journal_drop_range_(struct journal_file *jf, uint64_t first,
 	}
 }
 
-void journal_forget_(struct journal_file *jf, uint64_t chunk)
+void journal_forget_(struct journal_file *jf, uint64_t first, uint64_t last)
 {
 	pthread_rwlock_wrlock(&jf->lock);
-	journal_drop_(jf, chunk);
+	journal_drop_range_(jf, first, last);
 	pthread_rwlock_unlock(&jf->lock);
 }
 
@@ -394,7 +394,8 @@ static int read_chunks(struct journal_file *jf, uint8_t *buf, uint64_t first,
 			size_t end = i + 1 == count ? len
 						    : at + CHUNK_TOKEN_LEN;
 
-			if (end > have)
+			/* punched where the file does not reach yet */
+			if (end > have && !jf->tail)
 				return -ENODATA;
 			continue;
 		}

@@ -115,7 +115,8 @@ static uint64_t tokens_len(const struct journal_head *h)
 
 	if (h->kind == JOURNAL_KIND_HOLES || h->count == 0)
 		return 0;
-	if (end - 1 == chunk_last_index(h->size))
+	if (h->size != JOURNAL_SIZE_KEPT &&
+	    end - 1 == chunk_last_index(h->size))
 		return chunk_backing_len(h->size) - chunk_offset(h->first);
 	return h->count * CHUNK_TOKEN_LEN;
 }
@@ -127,9 +128,10 @@ static bool makes_sense(const struct journal_head *h)
 
 	if (h->kind != JOURNAL_KIND_TOKENS && h->kind != JOURNAL_KIND_HOLES)
 		return false;
-	if (h->size > max || h->before > max || h->floor > max)
+	if ((h->size > max && h->size != JOURNAL_SIZE_KEPT) ||
+	    h->before > max || h->floor > max)
 		return false;
-	chunks = chunk_last_index(h->size) + 1;
+	chunks = chunk_last_index(h->size > max ? max : h->size) + 1;
 	if (h->first > chunks || h->count > chunks - h->first)
 		return false;
 	return h->len <= JOURNAL_TOKENS_MAX && h->len == tokens_len(h);

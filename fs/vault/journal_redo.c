@@ -18,11 +18,14 @@ enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA, MEND_SEGMENT = 2 };
 static bool tokens_are_good(const struct journal_patient *p,
 			    const struct journal_head *h)
 {
+	/* where the size is kept, none of them is the last */
+	uint64_t size = h->size == JOURNAL_SIZE_KEPT ? CHUNK_MAX_PLAIN_LEN
+						     : h->size;
 	struct workspace *ws = p->ws;
 	size_t count = (size_t)h->count;
 
 	for (size_t i = 0; i < count; i++) {
-		struct slot s = slot_of(h->first + i, h->size);
+		struct slot s = slot_of(h->first + i, size);
 
 		ws->open[i] = (struct fernet_open_job){
 			.token = ws->tokens + i * CHUNK_TOKEN_LEN,
@@ -33,7 +36,7 @@ static bool tokens_are_good(const struct journal_patient *p,
 	if (fernet_open(ws->fernet, p->key, ws->open, count) != 0)
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		struct slot s = slot_of(h->first + i, h->size);
+		struct slot s = slot_of(h->first + i, size);
 		const struct fernet_open_job *job = &ws->open[i];
 		bool holes;
 
@@ -99,7 +102,26 @@ static int redo_record(struct recovery *rec, const struct journal_patient *p,
 static bool is_tail(const struct journal_head *h)
 {
 	return h->kind == JOURNAL_KIND_TOKENS && h->count > 0 &&
+	       h->size != JOURNAL_SIZE_KEPT &&
 	       h->first + h->count - 1 == chunk_last_index(h->size);
+}
+
+static void note_size(struct journal_patient *p, const struct journal_head *h,
+		      uint64_t *size, bool *ends)
+{
+	if (h->floor > p->floor)
+		p->floor = h->floor;
+	if (h->size == JOURNAL_SIZE_KEPT)
+		return;
+	if (h->size < p->floor)
+		p->floor = h->size;
+	if (is_tail(h))
+		*ends = true;
+	else if (h->size != h->before)
+		*ends = false;
+	if (h->size > h->before)
+		p->before = h->before;
+	*size = h->size;
 }
 
 /*
@@ -123,17 +145,7 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 			err = redo_record(rec, p, &log[i].found, &good);
 		if (err || !good)
 			break;
-		if (h->floor > p->floor)
-			p->floor = h->floor;
-		if (h->size < p->floor)
-			p->floor = h->size;
-		if (is_tail(h))
-			*ends = true;
-		else if (h->size != h->before)
-			*ends = false;
-		if (h->size > h->before)
-			p->before = h->before;
-		*size = h->size;
+		note_size(p, h, size, ends);
 	}
 	if (!err && *ends && !rec->out->look_only &&
 	    ftruncate(p->fd, (off_t)chunk_backing_len(*size)) < 0)

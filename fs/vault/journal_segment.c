@@ -98,6 +98,7 @@ static void enter_tokens(struct journal_file *jf, const struct journal_put *put,
 	const struct journal_head *h = put->head;
 	uint64_t last = chunk_last_index(h->size);
 
+	/* KEPT is no smaller than any */
 	if (h->size < h->before)
 		journal_drop_range_(jf, last + 1, UINT64_MAX - 1);
 	for (uint64_t i = 0; i < h->count; i++) {
@@ -124,7 +125,7 @@ static void take_effect(struct journal_file *jf, const struct journal_put *put,
 	else
 		enter_tokens(jf, put, segment, offset);
 	jf->position = position;
-	if (h->kind == JOURNAL_KIND_TOKENS && h->count > 0)
+	if (h->size != JOURNAL_SIZE_KEPT && h->count > 0)
 		jf->size = h->size;
 	if (put->tail)
 		jf->tail = position;

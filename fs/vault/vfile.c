@@ -99,17 +99,13 @@ static int read_start(struct vfile *f)
 	struct header h;
 	struct stat st;
 	uint64_t size;
-	int err = 0;
+	int err;
 
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EBADMSG;
-	vfile_journal_open_(f, &st);
-	if (f->jf)
-		size = f->jf->size;
-	else
-		err = chunk_shown_len((uint64_t)st.st_size, &size);
+	err = vfile_journal_open_(f, &st, &size);
 	if (err)
 		return err;
 	err = xio_pread(f->fd, start, HEADER_LEN, 0);
@@ -154,7 +150,7 @@ int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 		return err;
 	f->fd = fd;
 	f->writable = writable;
-	f->journal = vault->journal;
+	f->journal = vault->shared ? NULL : vault->journal;
 	do {
 		err = read_start_locked(f);
 		if (!err) {
@@ -280,7 +276,7 @@ int vfile_create_as(struct vault *vault, int dirfd,
 	vdir_long_name_keep(dirfd, name);
 	f->writable = true;
 	f->holes_known = true;
-	f->journal = vault->journal;
+	f->journal = vault->shared ? NULL : vault->journal;
 	f->made = f->dirty = true;
 	*out = f;
 	return 0;

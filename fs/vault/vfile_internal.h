@@ -206,8 +206,9 @@ void vfile_clear_holes_(struct vfile *f, struct workspace *ws);
 
 /* vfile_journal.c: the same with a journal. */
 
-/* What the journal knows of the file, when it has just been opened. */
-void vfile_journal_open_(struct vfile *f, const struct stat *st);
+/* The length of a file that has just been opened: the journal may know. */
+MUST_CHECK int vfile_journal_open_(struct vfile *f, const struct stat *st,
+				   uint64_t *size);
 /* Before vfile_close() closes the descriptor. */
 void vfile_journal_close_(struct vfile *f);
 /* count tokens of ws->tokens become chunks first and following. */

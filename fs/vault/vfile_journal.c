@@ -14,10 +14,23 @@ enum {
 	SMALL_TOTAL = 256 << 10,
 };
 
-void vfile_journal_open_(struct vfile *f, const struct stat *st)
+int vfile_journal_open_(struct vfile *f, const struct stat *st, uint64_t *size)
 {
-	if (f->journal && !f->jf)
-		f->jf = journal_find_(f->journal, st->st_dev, st->st_ino);
+	struct journal_file *jf = f->jf;
+	struct stat again;
+
+	if (f->journal && !jf)
+		f->jf = jf = journal_find_(f->journal, st->st_dev, st->st_ino);
+	if (!jf)
+		return chunk_shown_len((uint64_t)st->st_size, size);
+	if (jf->tail) {
+		*size = jf->size;
+		return 0;
+	}
+	/* it may have become so just now */
+	if (fstat(f->fd, &again) < 0)
+		return -errno;
+	return chunk_shown_len((uint64_t)again.st_size, size);
 }
 
 /* The journal's side of the file; made when it is first needed. */
@@ -26,6 +39,8 @@ static int get_jf(struct vfile *f, struct journal_file **out)
 	struct journal_file *jf = f->jf, *none = NULL;
 	int err;
 
+	if (!f->writable)
+		return -EBADF;
 	if (!jf) {
 		err = journal_get_(f->journal, f->fd, f->id, f->size, &jf);
 		if (err)
@@ -47,11 +62,11 @@ static void enter_flux(struct vfile *f)
 	struct journal_file *jf = f->jf;
 
 	f->grown_ms = journal_now_ms();
+	if (jf)
+		jf->flux = true;
 	if (f->flux)
 		return;
 	f->flux = true;
-	if (jf)
-		jf->flux = true;
 	pthread_mutex_lock(&j->flux_lock);
 	if (!f->listed) {
 		f->flux_prev = NULL;
@@ -91,16 +106,18 @@ static void leave_flux(struct vfile *f)
 		jf->flux = false;
 }
 
-enum { QUIET = 1, HURRY = 2 };
+/* KEEP: others may be moving the end, behind these chunks. */
+enum { QUIET = 1, HURRY = 2, KEEP = 4 };
 
 /* Tokens become chunks of a file that is to be size long from now on. */
 static int record(struct vfile *f, const uint8_t *tokens, uint64_t first,
 		  size_t count, size_t len, uint64_t size, int flags)
 {
 	bool tail = first + count - 1 == chunk_last_index(size);
+	bool kept = !tail && (flags & KEEP);
 	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
-				    .size = size,
-				    .before = f->size,
+				    .size = kept ? JOURNAL_SIZE_KEPT : size,
+				    .before = kept ? 0 : f->size,
 				    .floor = f->floor,
 				    .first = first,
 				    .count = count,
@@ -126,15 +143,17 @@ static int record(struct vfile *f, const uint8_t *tokens, uint64_t first,
 int vfile_record_(struct vfile *f, const struct workspace *ws, uint64_t first,
 		  size_t count, size_t stored_len)
 {
-	return record(f, ws->tokens, first, count, stored_len, f->size, 0);
+	return record(f, ws->tokens, first, count, stored_len, f->size, KEEP);
 }
 
-/* Growth as it has been staged and sealed. */
+/* Growth as it has been staged and sealed: tokens of chunks base and on. */
 struct growth {
 	uint64_t old_last, first, end; /* chunks; first: of the data */
-	size_t lead;		       /* tokens that the former end needs */
-	size_t count, stored_len;      /* tokens, and bytes of all */
+	uint64_t base;
+	size_t over; /* tokens in front that replace others */
+	size_t count, stored_len; /* tokens, and bytes of all */
 	uint64_t size;
+	bool lead; /* the first is the former end, which data does not reach */
 	bool hole, fresh, whole, mark;
 };
 
@@ -148,12 +167,14 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 	g.hole = g.first > g.old_last + 1;
 	/* What follows a record is never written without one. */
 	g.fresh = f->made && f->size == 0 && !f->jf;
-	g.lead = !f->flux;
-	g.count = (size_t)(g.end - g.first + 1) +
-		  (g.lead && g.first > g.old_last);
-	if (g.lead && !g.fresh && !g.hole)
+	g.lead = !f->flux && g.first > g.old_last;
+	g.base = g.lead ? g.old_last : g.first;
+	if (g.base <= g.old_last && !g.fresh)
+		g.over = (size_t)(g.old_last - g.base + 1);
+	g.count = (size_t)(g.end - g.first + 1) + g.lead;
+	if (g.over > 0 && !g.hole)
 		g.whole = g.end == g.old_last ||
-			  (g.count <= SMALL_CHUNKS + 1 &&
+			  (!f->flux && g.count <= SMALL_CHUNKS + 1 &&
 			   f->journaled + len <= SMALL_TOTAL);
 	/* in flux only at the end of a chunk */
 	g.mark = g.whole || g.size % CHUNK_SIZE != 0;
@@ -173,8 +194,7 @@ static int grow_in_place(struct vfile *f, const struct workspace *ws,
 	int err;
 
 	if (!g->lead || !g->hole)
-		return write_at(f, ws->tokens, g->stored_len,
-				g->lead ? g->old_last : g->first);
+		return write_at(f, ws->tokens, g->stored_len, g->base);
 	err = write_at(f, ws->tokens + CHUNK_TOKEN_LEN,
 		       g->stored_len - CHUNK_TOKEN_LEN, g->first);
 	return err ? err : write_at(f, ws->tokens, CHUNK_TOKEN_LEN, g->old_last);
@@ -188,11 +208,13 @@ static int grow_in_place(struct vfile *f, const struct workspace *ws,
 static int grow_behind(struct vfile *f, const struct workspace *ws,
 		       const struct growth *g)
 {
+	size_t over_len = g->over * CHUNK_TOKEN_LEN;
 	uint64_t behind = g->hole ? g->first : g->old_last + 1;
 	struct journal_file *jf;
 	int err = get_jf(f, &jf);
 
-	if (!err && jf->tail)
+	/* nor may there be older ones, which it would take along */
+	if (!err && (jf->tail || (g->over > 1 && jf->count > 0)))
 		err = journal_drain_(jf);
 	/* What was cut off could come back, and look like the new data. */
 	if (!err && jf->cut)
@@ -200,13 +222,12 @@ static int grow_behind(struct vfile *f, const struct workspace *ws,
 	if (err)
 		return err;
 	pthread_mutex_lock(&jf->applying);
-	err = record(f, ws->tokens, g->old_last, 1, CHUNK_TOKEN_LEN, g->size,
-		     HURRY);
+	err = record(f, ws->tokens, g->base, g->over, over_len, g->size, HURRY);
 	if (!err) {
-		err = write_at(f, ws->tokens + CHUNK_TOKEN_LEN,
-			       g->stored_len - CHUNK_TOKEN_LEN, behind);
+		err = write_at(f, ws->tokens + over_len,
+			       g->stored_len - over_len, behind);
 		if (err) {
-			journal_forget_(jf, g->old_last);
+			journal_forget_(jf, g->base, g->old_last);
 			jf->size = f->size;
 		}
 	}
@@ -237,10 +258,9 @@ static int store_growth(struct vfile *f, struct workspace *ws,
 	int err;
 
 	if (g->whole)
-		return record(f, ws->tokens, g->old_last, g->count,
-			      g->stored_len, g->size, 0);
-	err = g->fresh || f->flux ? grow_in_place(f, ws, g)
-				  : grow_behind(f, ws, g);
+		return record(f, ws->tokens, g->base, g->count, g->stored_len,
+			      g->size, 0);
+	err = g->over == 0 ? grow_in_place(f, ws, g) : grow_behind(f, ws, g);
 	if (err)
 		undo_growth(f, ws, g);
 	else
@@ -284,7 +304,7 @@ static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
 {
 	int err;
 
-	if (g->lead && g->first > g->old_last) {
+	if (g->lead) {
 		workspace_stage(ws, 0, chunk_tag(g->old_last, false, false),
 				ws->tail, CHUNK_SIZE);
 		staging->slot = 1;
@@ -306,7 +326,7 @@ int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
 	bool had;
 	int err = 0;
 
-	if (g.lead)
+	if (!f->flux || g.first <= g.old_last)
 		err = vfile_load_chunk_(f, ws, g.old_last, ws->tail);
 	if (!err)
 		err = vfile_load_holes_(f, ws, &had);
@@ -364,8 +384,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 			   uint64_t first, uint64_t last)
 {
 	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
-				    .size = f->size,
-				    .before = f->size,
+				    .size = JOURNAL_SIZE_KEPT,
 				    .floor = f->floor,
 				    .first = first,
 				    .count = last - first};

@@ -181,6 +181,7 @@ static void reopen(struct model *m)
 {
 	vfile_close(m->f);
 	m->f = vf_open(m->fx, m->fx->vault, "model");
+	assert_int_equal(vfile_drain(m->f), 0);
 	m->all_seen = !vf_mark_on_disk(m->fx, vfile_fd(m->f));
 }
 
@@ -192,6 +193,7 @@ static void check(struct model *m)
 	bool mark;
 
 	vf_expect(m->f, m->bytes, m->size);
+	assert_int_equal(vfile_drain(m->f), 0);
 	assert_int_equal(fstat(vfile_fd(m->f), &st), 0);
 	assert_int_equal(chunk_plain_len((uint64_t)st.st_size, &len), 0);
 	assert_int_equal(len, m->size);
@@ -287,6 +289,7 @@ static void test_vfile__out_of_order_fill_leaves_no_mark(void **state)
 			assert_int_equal(vf_put(f, bytes + at, len, at), 0);
 		}
 		vf_expect(f, bytes, sizeof bytes);
+		assert_int_equal(vfile_drain(f), 0);
 		assert_false(vf_mark_on_disk(fx, vfile_fd(f)));
 		vfile_close(f);
 		assert_int_equal(
@@ -310,6 +313,7 @@ static void test_vfile__many_gaps_keep_the_mark(void **state)
 		memset(bytes + at, 'x', CHUNK_SIZE);
 		assert_int_equal(vf_put(f, bytes + at, CHUNK_SIZE, at), 0);
 	}
+	assert_int_equal(vfile_drain(f), 0);
 	assert_true(vf_mark_on_disk(fx, vfile_fd(f)));
 	for (size_t i = 0; i + 1 < GAPS; i++) {
 		size_t at = (2 * i + 1) * CHUNK_SIZE;
@@ -317,10 +321,12 @@ static void test_vfile__many_gaps_keep_the_mark(void **state)
 		memset(bytes + at, 'y', CHUNK_SIZE);
 		assert_int_equal(vf_put(f, bytes + at, CHUNK_SIZE, at), 0);
 	}
+	assert_int_equal(vfile_drain(f), 0);
 	assert_true(vf_mark_on_disk(fx, vfile_fd(f)));
 	vf_expect(f, bytes, sizeof bytes);
 	/* A file of one chunk is known to have none. */
 	assert_int_equal(vf_truncate(f, 5), 0);
+	assert_int_equal(vfile_drain(f), 0);
 	assert_false(vf_mark_on_disk(fx, vfile_fd(f)));
 	vfile_close(f);
 }

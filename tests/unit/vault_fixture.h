@@ -3,6 +3,7 @@
 #define FROND_VAULT_FIXTURE_H
 
 #include "fernet.h"
+#include "journal.h"
 #include "vault.h"
 #include "vdir.h"
 
@@ -66,6 +67,10 @@ static inline int fx_setup(void **state)
 	if (chmod(fx->top, 0755) < 0 || vault_create(fx->path, &opt) ||
 	    fx_open(fx) || vdir_read_id(fx->vault->root_fd, fx->root_id))
 		return -1;
+	/* the same tests, through the journal */
+	if (getenv("FROND_TEST_JOURNAL") &&
+	    (vault_lock(fx->vault, false, false) || journal_start(fx->vault)))
+		return -1;
 	*state = fx;
 	return 0;
 }
@@ -75,6 +80,8 @@ static inline int fx_teardown(void **state)
 	struct fixture *fx = *state;
 
 	umask(022);
+	if (journal_stop(fx->vault))
+		return -1;
 	vault_close(fx->vault);
 	nftw(fx->top, fx_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(fx);
