@@ -31,7 +31,7 @@ bool fs_spare_fd(struct fs *fs, int err)
 	if (err != -EMFILE && err != -ENFILE)
 		return false;
 	return file_cache_evict(fs->files) || dir_cache_evict(fs->dirs, true) ||
-	       inode_dirfd_evict(fs->inodes);
+	       inode_dirfd_evict(fs->inodes) || journal_spare_fds(fs->vault);
 }
 
 static struct timespec time_of(const struct statx_timestamp *t)

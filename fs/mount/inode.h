@@ -60,12 +60,12 @@ struct inode {
 	_Atomic(struct stat *) removed; /* set once: as it was when it went */
 
 	/* regular files: ops_file.c's cache of open files */
-	struct open_file *file;	  /* the file cache's lock */
-	_Atomic unsigned opens;	  /* open handles of the kernel's */
-	_Atomic unsigned writers; /* those of them that may write */
-	_Atomic bool parked;	  /* its only link left is in orphans/ */
+	struct open_file *file;	   /* the file cache's lock */
+	_Atomic unsigned opens;	   /* open handles of the kernel's */
+	_Atomic unsigned writers;  /* those of them that may write */
+	_Atomic bool parked;	   /* its only link left is in orphans/ */
 	_Atomic bool attrs_synced; /* durable, but for the modification time */
-	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
+	_Atomic bool privs_clean;  /* no set-id bits, no capabilities: known */
 };
 
 struct inode_table;

@@ -99,6 +99,10 @@ MUST_CHECK int journal_reader_next(struct journal_reader *r,
 				   struct journal_record *out);
 void journal_reader_close(struct journal_reader *r);
 
+/* Out of descriptors: close what is kept of files no longer open. True: some
+ * were. */
+bool journal_spare_fds(struct vault *vault);
+
 /*
  * The length of a file that is not open, where what lies in the backing
  * directory is older than what the journal holds. False: look there.

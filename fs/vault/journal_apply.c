@@ -28,17 +28,20 @@ int64_t journal_now_ms(void)
 	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 
-void journal_touch_(struct journal_file *jf)
+void journal_touch_(struct journal_file *jf, bool again)
 {
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
 					  {.tv_nsec = UTIME_NOW}};
+	uint64_t set = jf->journal->times_set;
 	struct timespec now;
 	int64_t ns;
 
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-	if (atomic_exchange(&jf->touched, ns) == ns)
+	if (!again && atomic_exchange(&jf->touched, ns) == ns &&
+	    atomic_exchange(&jf->touched_set, set) == set)
 		return;
+	jf->touched_set = set;
 	pthread_mutex_lock(&jf->journal->times_lock);
 	(void)!futimens(jf->fd, times);
 	pthread_mutex_unlock(&jf->journal->times_lock);
@@ -52,8 +55,10 @@ void journal_times_lock(struct vault *vault)
 
 void journal_times_unlock(struct vault *vault)
 {
-	if (vault->journal)
-		pthread_mutex_unlock(&vault->journal->times_lock);
+	if (!vault->journal)
+		return;
+	vault->journal->times_set++;
+	pthread_mutex_unlock(&vault->journal->times_lock);
 }
 
 /* What is to be brought in place, as it was at one instant. */
@@ -188,8 +193,7 @@ static void forget_entries(struct journal_file *jf, const struct snapshot *s)
 	pthread_rwlock_wrlock(&jf->lock);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct journal_entry *was = &s->entries[i];
-		const struct journal_entry *is =
-			journal_entry_(jf, was->chunk);
+		const struct journal_entry *is = journal_entry_(jf, was->chunk);
 
 		if (is && is->segment == was->segment &&
 		    is->offset == was->offset)

@@ -32,7 +32,7 @@ enum {
 struct journal_ids {
 	uint8_t vault_id[VAULT_ID_LEN];
 	uint8_t session[JOURNAL_ID_LEN];
-	uint64_t number; /* the segment's, one more for each that is begun */
+	uint64_t number;    /* the segment's, one more for each that is begun */
 	const uint8_t *key; /* JOURNAL_MAC_LEN bytes */
 };
 
@@ -88,7 +88,8 @@ struct journal_entry {
 /*
  * A file that the journal has records of; from its first one until all of it
  * is in place and durable, and as long as a vfile uses it. Its descriptor is
- * its own, so that its inode number stays its own.
+ * that of the vfile that made it, from whose end on it is its own; so its
+ * inode number stays its own.
  */
 struct journal_file {
 	struct journal *journal;
@@ -98,28 +99,30 @@ struct journal_file {
 	ino_t ino;
 	uint8_t id[FILE_ID_LEN];
 	int fd;
+	bool owns_fd;
 	pthread_mutex_t applying; /* held by who brings chunks in place */
 	pthread_rwlock_t lock;	  /* guards the next four */
 	struct journal_entry *slots;
-	size_t room;		/* a power of two, or 0 */
-	uint64_t position;	/* of its newest record */
-	_Atomic uint64_t tail;	/* not 0: the end in place is an old one; a
-				   number for each change of it */
-	_Atomic size_t count;	/* entries; changed under lock */
-	_Atomic uint64_t size;	/* plaintext */
-	atomic_bool flux;	/* its end is in place, and unmarked */
-	atomic_bool unsynced;	/* changed in place since fdatasync */
-	atomic_bool cut;	/* made shorter in place since then */
-	_Atomic int error;	/* of the last try to bring it in place */
+	size_t room;		 /* a power of two, or 0 */
+	uint64_t position;	 /* of its newest record */
+	_Atomic uint64_t tail;	 /* not 0: the end in place is an old one; a
+				    number for each change of it */
+	_Atomic size_t count;	 /* entries; changed under lock */
+	_Atomic uint64_t size;	 /* plaintext */
+	atomic_bool flux;	 /* its end is in place, and unmarked */
+	atomic_bool unsynced;	 /* changed in place since fdatasync */
+	atomic_bool cut;	 /* made shorter in place since then */
+	_Atomic int error;	 /* of the last try to bring it in place */
 	_Atomic int64_t touched; /* the coarse clock at the last touch, ns */
-	int64_t used_ms;	/* the thread's: when it was last of use */
+	_Atomic uint64_t touched_set; /* journal->times_set then */
+	int64_t used_ms; /* the thread's: when it was last of use */
 };
 
 struct segment {
 	int fd;
 	char name[JOURNAL_NAME_LEN + 1];
-	uint64_t number; /* append_lock */
-	uint64_t end;	 /* append_lock; 0: empty */
+	uint64_t number;  /* append_lock */
+	uint64_t end;	  /* append_lock; 0: empty */
 	bool uncommitted; /* append_lock */
 };
 
@@ -130,7 +133,7 @@ struct journal {
 	int dir_fd;
 	uint8_t session[JOURNAL_ID_LEN];
 	int64_t start_s; /* since the epoch */
-	uint8_t *key; /* locked memory: of the MACs */
+	uint8_t *key;	 /* locked memory: of the MACs */
 
 	pthread_mutex_t append_lock;
 	pthread_cond_t room;
@@ -162,6 +165,7 @@ struct journal {
 	pthread_t thread;
 	_Atomic int64_t last_append_ms;
 
+	_Atomic uint64_t times_set; /* how often somebody set any times */
 	_Atomic uint64_t records, bytes, commits, applied, pending;
 };
 
@@ -192,11 +196,13 @@ MUST_CHECK int journal_void_(struct journal *j, unsigned segment);
 /* journal_overlay.c */
 /* The file's, if the journal knows it: to be put back. */
 struct journal_file *journal_find_(struct journal *j, dev_t dev, ino_t ino);
-/* The same, made where needed; fd is duplicated. */
+/* The same, made where needed, with this descriptor. */
 MUST_CHECK int journal_get_(struct journal *j, int fd,
 			    const uint8_t id[static FILE_ID_LEN], uint64_t size,
 			    struct journal_file **out);
 void journal_put_back_(struct journal_file *jf);
+/* Before a vfile closes this one: true, if that is the file's from now on. */
+bool journal_take_fd_(struct journal_file *jf, int fd);
 /* All files, each referenced; NULL-terminated, to be freed. */
 struct journal_file **journal_all_(struct journal *j);
 /* Let go of files that are of no use any more; all of them, or those that
@@ -228,8 +234,8 @@ MUST_CHECK int journal_read_(struct journal_file *jf, int fd, uint8_t *buf,
 MUST_CHECK int journal_drain_(struct journal_file *jf);
 /* What was brought in place is durable then. */
 MUST_CHECK int journal_sync_file_(struct journal_file *jf);
-/* Move the modification time to now, unless that was just done. */
-void journal_touch_(struct journal_file *jf);
+/* Move the modification time to now; unless that was just done, or again. */
+void journal_touch_(struct journal_file *jf, bool again);
 MUST_CHECK int journal_thread_start_(struct journal *j);
 void journal_thread_stop_(struct journal *j);
 
@@ -291,7 +297,7 @@ MUST_CHECK int journal_examine_(struct journal_patient *p,
 /* journal_session.c */
 struct journal_session {
 	uint8_t id[JOURNAL_ID_LEN], boot_id[16];
-	uint64_t start_s; /* since the epoch */
+	uint64_t start_s;	     /* since the epoch */
 	uint64_t dev, ino, mount_id; /* of .frondfs/journal, to know it again */
 };
 /* -ENOENT: there is none. */

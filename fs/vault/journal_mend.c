@@ -40,9 +40,8 @@ static bool is_last(const struct journal_patient *p, uint64_t index,
 		avail = FERNET_TOKEN_LEN(CHUNK_TAG_LEN + CHUNK_SIZE);
 	for (size_t len = FERNET_TOKEN_LEN(CHUNK_TAG_LEN); len <= avail;
 	     len += 16) {
-		struct fernet_open_job job = {.token = stored,
-					      .token_len = len,
-					      .plaintext = opened};
+		struct fernet_open_job job = {
+			.token = stored, .token_len = len, .plaintext = opened};
 		bool good;
 
 		if (fernet_open(p->ws->fernet, p->key, &job, 1) != 0)
@@ -96,11 +95,11 @@ static void look_at_run(const struct journal_patient *p, uint64_t first,
 
 /* What going through the chunks has found. */
 struct course {
-	uint64_t body;	 /* bytes behind the header */
-	uint64_t next;	 /* slot to look at */
-	bool any;	 /* a full chunk; the last one is... */
+	uint64_t body; /* bytes behind the header */
+	uint64_t next; /* slot to look at */
+	bool any;      /* a full chunk; the last one is... */
 	uint64_t full;
-	bool zero;	 /* there were zeros; the first are at... */
+	bool zero; /* there were zeros; the first are at... */
 	uint64_t zeros;
 	bool zero_inside; /* in front of a full chunk */
 	bool ended;	  /* the end is known, or what ends it is */
@@ -131,8 +130,7 @@ static void take(struct course *c, uint64_t index, const struct look *l)
 static int go_on(const struct journal_patient *p, struct course *c)
 {
 	uint64_t at = c->next * CHUNK_TOKEN_LEN, left = c->body - at;
-	size_t len = BATCH * CHUNK_TOKEN_LEN + CHUNK_LAST_MAX -
-		     CHUNK_TOKEN_LEN;
+	size_t len = BATCH * CHUNK_TOKEN_LEN + CHUNK_LAST_MAX - CHUNK_TOKEN_LEN;
 	bool full[BATCH];
 	size_t whole, count;
 	int err;

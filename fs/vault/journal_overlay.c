@@ -6,7 +6,6 @@
 #include "xio.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #define NO_CHUNK UINT64_MAX
@@ -48,7 +47,7 @@ static void file_free(struct journal_file *jf)
 {
 	if (!jf)
 		return;
-	if (jf->fd >= 0)
+	if (jf->owns_fd)
 		close(jf->fd);
 	pthread_mutex_destroy(&jf->applying);
 	pthread_rwlock_destroy(&jf->lock);
@@ -79,24 +78,17 @@ static struct journal_file *file_new(struct journal *j, int fd,
 	return jf;
 }
 
-/* Descriptors are few: empty the journal, and let go of what it had. */
-static void make_room(struct journal *j)
+bool journal_spare_fds(struct vault *vault)
 {
-	if (j->known < j->file_max)
-		return;
-	if (journal_flush(j->vault) == 0)
-		journal_sweep_(j, true);
-}
+	struct journal *j = vault->journal;
+	size_t before;
 
-static int dup_spare(struct journal *j, int fd)
-{
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-	if (copy >= 0 || errno != EMFILE)
-		return copy;
-	if (journal_flush(j->vault) == 0)
+	if (!j || j->known == 0)
+		return false;
+	before = j->known;
+	if (journal_flush(vault) == 0)
 		journal_sweep_(j, true);
-	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return j->known < before;
 }
 
 int journal_get_(struct journal *j, int fd,
@@ -105,7 +97,6 @@ int journal_get_(struct journal *j, int fd,
 {
 	struct journal_file *jf, *have;
 	struct stat st;
-	int copy;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
@@ -114,15 +105,11 @@ int journal_get_(struct journal *j, int fd,
 		*out = have;
 		return 0;
 	}
-	make_room(j);
-	copy = dup_spare(j, fd);
-	if (copy < 0)
-		return -errno;
-	jf = file_new(j, copy, id, size);
-	if (!jf) {
-		close(copy);
+	if (j->known >= j->file_max)
+		(void)journal_spare_fds(j->vault);
+	jf = file_new(j, fd, id, size);
+	if (!jf)
 		return -ENOMEM;
-	}
 	jf->dev = st.st_dev;
 	jf->ino = st.st_ino;
 	jf->used_ms = journal_now_ms();
@@ -158,6 +145,14 @@ void journal_put_back_(struct journal_file *jf)
 	pthread_mutex_unlock(&j->files_lock);
 	if (last)
 		journal_wake_(j, false);
+}
+
+bool journal_take_fd_(struct journal_file *jf, int fd)
+{
+	if (!jf || jf->fd != fd)
+		return false;
+	jf->owns_fd = true;
+	return true;
 }
 
 struct journal_file **journal_all_(struct journal *j)
@@ -231,7 +226,8 @@ struct journal_entry *journal_entry_(struct journal_file *jf, uint64_t chunk)
 {
 	if (jf->count == 0)
 		return NULL;
-	for (size_t i = slot_of_chunk(jf, chunk);; i = (i + 1) & (jf->room - 1)) {
+	for (size_t i = slot_of_chunk(jf, chunk);;
+	     i = (i + 1) & (jf->room - 1)) {
 		if (jf->slots[i].chunk == chunk)
 			return &jf->slots[i];
 		if (jf->slots[i].chunk == NO_CHUNK)
@@ -312,8 +308,7 @@ void journal_drop_(struct journal_file *jf, uint64_t chunk)
 	jf->journal->pending--;
 }
 
-void journal_drop_range_(struct journal_file *jf, uint64_t first,
-			 uint64_t last)
+void journal_drop_range_(struct journal_file *jf, uint64_t first, uint64_t last)
 {
 	for (size_t i = 0; jf->count > 0 && i < jf->room;) {
 		uint64_t chunk = jf->slots[i].chunk;
@@ -341,8 +336,8 @@ static int read_some(int fd, uint8_t *buf, size_t len, off_t offset,
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = pread(fd, buf + done, len - done,
-				  offset + (off_t)done);
+		ssize_t n =
+			pread(fd, buf + done, len - done, offset + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -391,8 +386,8 @@ static int read_chunks(struct journal_file *jf, uint8_t *buf, uint64_t first,
 
 		n = 1;
 		if (!e) {
-			size_t end = i + 1 == count ? len
-						    : at + CHUNK_TOKEN_LEN;
+			size_t end =
+				i + 1 == count ? len : at + CHUNK_TOKEN_LEN;
 
 			/* punched where the file does not reach yet */
 			if (end > have && !jf->tail)

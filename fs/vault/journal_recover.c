@@ -119,9 +119,9 @@ struct logged *journal_log_of_(const struct recovery *rec,
 		else
 			high = mid;
 	}
-	for (end = low; end < rec->count &&
-			memcmp(rec->log[end].found.head.file_id, id,
-			       FILE_ID_LEN) == 0;
+	for (end = low;
+	     end < rec->count &&
+	     memcmp(rec->log[end].found.head.file_id, id, FILE_ID_LEN) == 0;
 	     end++)
 		;
 	*count = end - low;

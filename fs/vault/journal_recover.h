@@ -19,9 +19,9 @@ struct recovery {
 	struct fernet_key *key; /* locked memory: of the file at hand */
 	struct logged *log;	/* by file, then in order */
 	size_t count;
-	uint64_t *inos; /* of the records, sorted */
-	bool moved;	/* inode numbers mean nothing */
-	bool wholly;	/* data may be missing anywhere */
+	uint64_t *inos;	 /* of the records, sorted */
+	bool moved;	 /* inode numbers mean nothing */
+	bool wholly;	 /* data may be missing anywhere */
 	int64_t start_s; /* the session's */
 	int64_t since_s; /* what has changed since is looked at */
 	/* what mending writes, before it goes to its place */

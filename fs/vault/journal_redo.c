@@ -19,8 +19,8 @@ static bool tokens_are_good(const struct journal_patient *p,
 			    const struct journal_head *h)
 {
 	/* where the size is kept, none of them is the last */
-	uint64_t size = h->size == JOURNAL_SIZE_KEPT ? CHUNK_MAX_PLAIN_LEN
-						     : h->size;
+	uint64_t size =
+		h->size == JOURNAL_SIZE_KEPT ? CHUNK_MAX_PLAIN_LEN : h->size;
 	struct workspace *ws = p->ws;
 	size_t count = (size_t)h->count;
 
@@ -43,9 +43,8 @@ static bool tokens_are_good(const struct journal_patient *p,
 		if (job->plaintext_len != CHUNK_TAG_LEN + s.plain_len ||
 		    chunk_tag_check(be64_load(job->plaintext), s.index, s.last,
 				    &holes) != 0 ||
-		    (s.last &&
-		     !slot_padding_is_zero(
-			     &s, ws->tokens + i * CHUNK_TOKEN_LEN)))
+		    (s.last && !slot_padding_is_zero(
+				       &s, ws->tokens + i * CHUNK_TOKEN_LEN)))
 			return false;
 	}
 	return true;
@@ -64,7 +63,7 @@ static int punch(const struct journal_patient *p, const struct journal_head *h)
 	memset(p->ws->tokens, 0, WORKSPACE_IO_MAX);
 	while (from < to) {
 		size_t part = to - from < WORKSPACE_IO_MAX ? (size_t)(to - from)
-							 : WORKSPACE_IO_MAX;
+							   : WORKSPACE_IO_MAX;
 		int err = xio_pwrite(p->fd, p->ws->tokens, part, (off_t)from);
 
 		if (err)
@@ -86,8 +85,8 @@ static int redo_record(struct recovery *rec, const struct journal_patient *p,
 		return 0;
 	if (h->kind == JOURNAL_KIND_HOLES)
 		return punch(p, h);
-	err = xio_pread(rec->reader->segment[found->segment].fd,
-			p->ws->tokens, h->len,
+	err = xio_pread(rec->reader->segment[found->segment].fd, p->ws->tokens,
+			h->len,
 			(off_t)(found->offset + JOURNAL_RECORD_HEAD_LEN));
 	if (err)
 		return err;
@@ -179,8 +178,8 @@ static int open_mend(struct recovery *rec)
 	if (fd < 0)
 		return -errno;
 	err = vtree_own(rec->vault, fd);
-	rec->mend_ids = (struct journal_ids){.number = number + 1,
-					     .key = r->key};
+	rec->mend_ids =
+		(struct journal_ids){.number = number + 1, .key = r->key};
 	memcpy(rec->mend_ids.vault_id, rec->vault->id, VAULT_ID_LEN);
 	memcpy(rec->mend_ids.session, r->session->id, JOURNAL_ID_LEN);
 	journal_head_build(&rec->mend_ids, head);
@@ -217,8 +216,7 @@ static int log_end(struct recovery *rec, const struct journal_patient *p,
 	memcpy(h.file_id, p->file_id, sizeof h.file_id);
 	journal_record_build(&rec->mend_ids, &h, rec->mend_end, p->ws->tokens,
 			     head);
-	err = xio_pwrite(rec->mend_fd, head, sizeof head,
-			 (off_t)rec->mend_end);
+	err = xio_pwrite(rec->mend_fd, head, sizeof head, (off_t)rec->mend_end);
 	if (!err)
 		err = xio_pwrite(rec->mend_fd, p->ws->tokens, len,
 				 (off_t)(rec->mend_end + sizeof head));
@@ -246,7 +244,8 @@ static int load_last(const struct journal_patient *p, uint64_t index)
 	if (err)
 		return err;
 	/* of any length: a former end that is one again */
-	for (; len >= FERNET_TOKEN_LEN(CHUNK_TAG_LEN); len -= len > 16 ? 1 : 0) {
+	for (; len >= FERNET_TOKEN_LEN(CHUNK_TAG_LEN);
+	     len -= len > 16 ? 1 : 0) {
 		if ((len - FERNET_OVERHEAD) % 16)
 			continue;
 		job = (struct fernet_open_job){.token = ws->tokens,
@@ -342,8 +341,8 @@ static int make_empty(struct recovery *rec, struct journal_patient *p,
 	memcpy(p->file_id, h.file_id, sizeof p->file_id);
 	sodium_memzero(&h, sizeof h);
 	if (!err)
-		err = fernet_seal(p->ws->fernet, p->key,
-				  (uint64_t)rec->start_s, &job, 1);
+		err = fernet_seal(p->ws->fernet, p->key, (uint64_t)rec->start_s,
+				  &job, 1);
 	if (!err)
 		err = xio_pwrite(p->fd, start, sizeof start, 0);
 	if (!err && ftruncate(p->fd, EMPTY_LEN) < 0)

@@ -179,7 +179,7 @@ int journal_append_(struct journal_file *jf, const struct journal_put *put)
 	if (err)
 		return err;
 	if (!put->quiet)
-		journal_touch_(jf);
+		journal_touch_(jf, false);
 	journal_wake_(j, false);
 	return 0;
 }

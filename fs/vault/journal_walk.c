@@ -43,8 +43,7 @@ static int visit_file(struct walk *w, int dirfd, const char *entry,
 	/* somebody else's, that this mount cannot have written */
 	if (err == -EACCES || err == -EPERM || err == -ENOENT)
 		return 0;
-	return err ? err
-		   : journal_treat_(w->rec, dirfd, entry, w->path, fd);
+	return err ? err : journal_treat_(w->rec, dirfd, entry, w->path, fd);
 }
 
 /* A directory whatever its mode, if it is ours. */

@@ -150,7 +150,7 @@ int vfile_record_(struct vfile *f, const struct workspace *ws, uint64_t first,
 struct growth {
 	uint64_t old_last, first, end; /* chunks; first: of the data */
 	uint64_t base;
-	size_t over; /* tokens in front that replace others */
+	size_t over;		  /* tokens in front that replace others */
 	size_t count, stored_len; /* tokens, and bytes of all */
 	uint64_t size;
 	bool lead; /* the first is the former end, which data does not reach */
@@ -197,7 +197,8 @@ static int grow_in_place(struct vfile *f, const struct workspace *ws,
 		return write_at(f, ws->tokens, g->stored_len, g->base);
 	err = write_at(f, ws->tokens + CHUNK_TOKEN_LEN,
 		       g->stored_len - CHUNK_TOKEN_LEN, g->first);
-	return err ? err : write_at(f, ws->tokens, CHUNK_TOKEN_LEN, g->old_last);
+	return err ? err
+		   : write_at(f, ws->tokens, CHUNK_TOKEN_LEN, g->old_last);
 }
 
 /*
@@ -288,8 +289,9 @@ static void adopt_growth(struct vfile *f, const struct growth *g, bool holes)
 	f->size = g->size;
 	if (jf) {
 		jf->size = g->size;
+		/* what goes to its place meanwhile puts older times back */
 		if (!g->whole)
-			journal_touch_(jf);
+			journal_touch_(jf, true);
 	}
 	vfile_set_holes_(f, holes);
 	if (g->mark)
@@ -312,8 +314,7 @@ static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
 	staging->mark = g->mark;
 	err = vfile_stage_extension_(f, ws, staging, bad_chunk);
 	return err ? err
-		   : workspace_seal(ws, f->key, g->count, true,
-				    &g->stored_len);
+		   : workspace_seal(ws, f->key, g->count, true, &g->stored_len);
 }
 
 int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
@@ -505,6 +506,8 @@ void vfile_journal_close_(struct vfile *f)
 	pthread_mutex_lock(&f->journal->flux_lock);
 	unlist(f);
 	pthread_mutex_unlock(&f->journal->flux_lock);
+	if (journal_take_fd_(f->jf, f->fd))
+		f->fd = -1;
 	journal_put_back_(f->jf);
 }
 

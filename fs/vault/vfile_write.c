@@ -277,7 +277,7 @@ int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 		return err;
 	}
 	holes = vfile_update_gaps_(f, first, end, hole ? old_last + 1 : 1,
-			    hole ? first - 1 : 0);
+				   hole ? first - 1 : 0);
 	if (lead)
 		workspace_stage(ws, 0, chunk_tag(old_last, false, false),
 				ws->tail, CHUNK_SIZE);
