@@ -674,6 +674,25 @@ def bundles_carry_what_is_shared_any_other_way():
 
 
 @check(plain=False)
+def bundles_for_several_are_taken_apart():
+    alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
+    data = blob(100000, 9)
+    bundle = fresh("bundle")
+    tg("export", put(alice.path("for two"), data), "-o", bundle, "--to", "bob,carol")
+    for person in carol, bob:
+        out, err = tg("import", bundle, "--vault", person.mount.path)
+        eq((out.splitlines(), err), (["for two is open, from alice: Shared/alice/for two"], ""))
+        eq(get(person.shared("alice/for two")), data)
+        eq(person.log("refused"), [])
+    before = dave.log()
+    dave.tg("import", bundle, status=FAILED, says="nothing in '%s' is for you" % bundle)
+    eq(dave.log(), before)
+    assert not os.path.exists(dave.shared())
+    inbox = os.path.join(dave.mount.vault, ".frondfs/inbox")
+    eq([n for n in os.listdir(inbox) if n.endswith((".env", ".try", ".part", ".tmp"))], [])
+
+
+@check(plain=False)
 def no_content_leaves_the_content_to_another_way():
     alice, bob = pair()
     data = blob(200000, 5)
