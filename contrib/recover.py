@@ -332,7 +332,13 @@ class Vault:
             self.fault(path, e.strerror)
 
     def dirid(self, fd):
-        data = read_small(fd, ".dirid", 32)
+        try:
+            data = read_small(fd, ".dirid", 32)
+        except Damage as missing:
+            try:    # a crash amid a rename over the directory leaves it here
+                data = os.getxattr(fd, "user.frondfs.dirid")
+            except OSError:
+                raise missing from None
         if len(data) != 32 or not any(data[:16]):
             raise Damage("its .dirid is damaged, so no name in it can be read")
         return data[:16]
