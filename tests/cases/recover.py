@@ -409,8 +409,10 @@ def copies_that_services_made_are_read_as_the_mount_shows_them():
     def copies(p):
         for name, added in (("one", " (conflicted copy 2026-11-21)"), ("full", "~"),
                             ("two", ".sync-conflict-20261121-120000-ABCDEFG"),
-                            ("dir/inner", "-DESKTOP-4F1"), ("full", "_conflict-20261121-120000")):
+                            ("full", "-DESKTOP-4F1"), ("full", "_conflict-20261121-120000")):
             shutil.copy(p(name), p(name) + added)
+        inner, = (e.path for e in os.scandir(p("dir")) if e.name != ".dirid")
+        shutil.copy(inner, inner + " 2")
         put(p("one") + " (1", b"foreign")
 
     copy, out = tampered(copies), fresh("out")
