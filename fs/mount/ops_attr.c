@@ -152,6 +152,7 @@ enum {
 	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
 	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
 	SET_TIMES = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | SET_MTIME,
+	ONLY_TIMES = SET_TIMES | FUSE_SET_ATTR_CTIME,
 };
 
 /* Times come last: everything else moves them. */
@@ -203,6 +204,10 @@ static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 	if (!err) {
 		err = apply(&s, attr, to_set);
 		subject_fini(&s);
+	} else if (err == -ESTALE && i->removed && !(to_set & ~ONLY_TIMES)) {
+		/* The kernel hands over times that it kept: of what nobody can
+		 * reach any more. Else the next syncfs would hear of it. */
+		err = 0;
 	}
 	if (err)
 		fs_reply_err(req, err);

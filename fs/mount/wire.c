@@ -58,9 +58,16 @@ static uint32_t field(const uint8_t *request, size_t len, size_t offset)
 	return value;
 }
 
-static bool asks_to_kill(uint32_t opcode, const uint8_t *request, size_t len)
+/*
+ * Should set-id bits and capabilities go? The kernel, which leaves that to us,
+ * says so of everything but fallocate, where only the caller tells.
+ */
+static bool asks_to_kill(const struct fuse_in_header *in,
+			 const uint8_t *request, size_t len)
 {
-	switch (opcode) {
+	switch (in->opcode) {
+	case FUSE_FALLOCATE:
+		return in->uid != 0;
 	case FUSE_WRITE:
 		return field(request, len,
 			     offsetof(struct fuse_write_in, write_flags)) &
@@ -88,7 +95,7 @@ static void look_at_request(struct fs *fs, const uint8_t *request, size_t len)
 
 	memcpy(&in, request, sizeof in);
 	counters_request(&fs->counters, in.opcode);
-	kill_privs = asks_to_kill(in.opcode, request, len);
+	kill_privs = asks_to_kill(&in, request, len);
 	if (is_use(in.opcode))
 		note_use(fs);
 	if (in.opcode == FUSE_INIT) {
