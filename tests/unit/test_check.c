@@ -137,7 +137,7 @@ static void it_stops_when_told(void **state)
 	char name[32];
 
 	for (int i = 0; i < 2000; i++) {
-		snprintf(name, sizeof name, "somebody else's %d", i);
+		snprintf(name, sizeof name, "somebody's%d", i);
 		fx_write(fx->vault->root_fd, name, "x", 1);
 	}
 	assert_int_equal(run_check(fx, &t, 1, &r), -EINTR);

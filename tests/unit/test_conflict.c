@@ -61,7 +61,7 @@ static void ordinary_names_have_none(void **state)
 		"a-b",
 		"a-",
 		"a-A",
-		"a--PC",
+		"a--",
 		"a-PC.txt",
 		"conflict",
 		"a_conflict",
