@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -194,6 +195,17 @@ def others_of_the_same_user_cannot_look_into_the_daemon():
             helper = unmounter_of(m.pid)
             frond.raises((errno.EACCES, errno.EPERM), get, f"/proc/{helper}/environ")
     as_ordinary_user(body)
+
+
+@check(plain=False)
+def tgshare_becomes_no_more_than_it_is_and_dumps_nothing():
+    tgshare = os.path.join(frond.BUILD, "tools/tgshare/tgshare")
+    with subprocess.Popen([tgshare, "combine"], stdin=subprocess.PIPE,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+        status = f"/proc/{p.pid}/status"
+        until(lambda: field(status, "NoNewPrivs") == "1", what="no new privileges")
+        assert re.search(rb"Max core file size +0 +0 ", get(f"/proc/{p.pid}/limits"))
+        p.kill()
 
 
 # The process that unmounts
