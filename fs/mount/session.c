@@ -5,6 +5,7 @@
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
+#include "loop.h"
 #include "prefetch.h"
 #include "privileges.h"
 #include "readahead.h"
@@ -340,21 +341,6 @@ static unsigned worker_count(void)
 	return wanted > THREADS_MAX ? THREADS_MAX : (unsigned)wanted;
 }
 
-static int loop(struct fs *fs)
-{
-	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
-	int err;
-
-	if (!cfg)
-		return -ENOMEM;
-	/* threads stay once there are that many: libfuse's default */
-	fuse_loop_cfg_set_max_threads(cfg, worker_count());
-	fuse_loop_cfg_set_clone_fd(cfg, 1);
-	err = fuse_session_loop_mt(fs->session, cfg);
-	fuse_loop_cfg_destroy(cfg);
-	return err < 0 ? err : 0;
-}
-
 static int serve(struct fs *fs)
 {
 	struct ender ender = {.fs = fs};
@@ -368,7 +354,7 @@ static int serve(struct fs *fs)
 	if (!err)
 		err = sharing_start(fs->sharing);
 	if (!err)
-		err = loop(fs);
+		err = loop_run(fs->session, worker_count());
 	sharing_stop(fs->sharing);
 	ender_stop(&ender);
 	idle_stop(idle);
