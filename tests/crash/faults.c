@@ -10,11 +10,6 @@
 /* The plan after which all that was told must be there. */
 static const struct plan whole = {.kind = PLAN_KILL, .end = 1};
 
-static bool says(const struct stage_fault *f, const char *call)
-{
-	return f->fired && strcmp(f->fired, call) == 0;
-}
-
 /*
  * The step that met the fault was done again, and so everything must be
  * there, now and after the next mount.
@@ -55,15 +50,14 @@ static bool fault_once(const struct stage *stage, const struct story_plot *plot,
 {
 	char path[96], what[VERDICT_ROOM];
 	struct story story = {0};
-	bool good, told;
+	bool good;
 
 	stage_path(stage, "fault", path);
 	stage_fail(stage, plot, seed, path, f, &story);
 	good = look(stage, path, &story, what);
-	told = story.failures || f->mount_error || f->unmount_error;
 	/* whoever asks for durability must hear that there is none */
-	if (good && !told && says(f, "fsync")) {
-		snprintf(what, sizeof what, "nobody was told");
+	if (good && story.untold) {
+		snprintf(what, sizeof what, "fsync did not say so");
 		good = false;
 	}
 	if (!good)

@@ -33,6 +33,8 @@ static struct {
 	unsigned steps;
 } rec = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static _Thread_local bool met;
+
 static struct {
 	atomic_bool armed;
 	enum fault_kind kind;
@@ -295,6 +297,7 @@ bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 		return false;
 	}
 	fault.fired = call;
+	met = true;
 	errno = numbers[fault.kind];
 	return true;
 }
@@ -322,6 +325,14 @@ long fault_disarm(void)
 const char *fault_fired(void)
 {
 	return fault.fired;
+}
+
+bool fault_met(void)
+{
+	bool was = met;
+
+	met = false;
+	return was;
 }
 
 bool fault_is_short(void)

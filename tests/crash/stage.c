@@ -103,14 +103,13 @@ static void must(const char *what, int err)
 }
 
 /* Mount, though one call fails: then again. */
-static int mount_anew(struct vault *v)
+static int mount_anew(struct vault *v, const char *path)
 {
-	char path[96];
 	int err;
 
-	snprintf(path, sizeof path, "%s", v->path);
-	stage_close(v);
 	stage_open(present, path, v);
+	if (present_fault)
+		fault_arm(path, present_fault->kind, present_fault->n);
 	err = story_mount(v);
 	if (!err || !present_fault)
 		return err;
@@ -122,15 +121,16 @@ static int mount_anew(struct vault *v)
 
 static void begin(struct story *s)
 {
+	char path[96];
+
 	vlog_close(s->log);
 	s->log = NULL;
 	must("unmounting", story_unmount(s->vault));
+	snprintf(path, sizeof path, "%s", s->vault->path);
+	stage_close(s->vault);
 	if (present_log)
-		recorder_begin(s->vault->path, present_log);
-	if (present_fault)
-		fault_arm(s->vault->path, present_fault->kind,
-			  present_fault->n);
-	must("mounting", mount_anew(s->vault));
+		recorder_begin(path, present_log);
+	must("mounting", mount_anew(s->vault, path));
 }
 
 /* From an empty vault at path to the end of the story. */

@@ -1,7 +1,7 @@
 #include "story_internal.h"
 
+#include "journal.h"
 #include "random.h"
-#include "vault_lock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -229,13 +229,23 @@ int story_mount(struct vault *vault)
 		err = vault_orphans_open(vault);
 	if (!err)
 		err = vault_rekey_finish(vault);
+#ifdef CRASH_JOURNAL
+	if (!err)
+		err = journal_recover(vault, NULL);
+	if (!err)
+		err = journal_start(vault);
+#endif
 	return err;
 }
 
 int story_unmount(struct vault *vault)
 {
+#ifdef CRASH_JOURNAL
+	return journal_stop(vault);
+#else
 	(void)vault;
 	return 0;
+#endif
 }
 
 static int pause_ms(void *arg)

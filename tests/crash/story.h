@@ -68,6 +68,7 @@ struct story {
 	long pass_step;		 /* -1: none */
 	bool faulty;		 /* steps may fail once */
 	int failures, last_error;
+	bool untold; /* an fsync failed, and its step did not */
 	const uint8_t (*ids)[FILE_ID_LEN]; /* without a vault: the nodes' */
 	/* Called by story_begin(), to unmount, look, and mount again. */
 	void (*begin)(struct story *s);

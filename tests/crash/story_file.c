@@ -119,7 +119,12 @@ static int act_sync(void *arg)
 {
 	struct sizing *z = arg;
 
-	return vfile_sync(z->s->nodes[z->node].f, false);
+	int err;
+
+	(void)fault_met();
+	err = vfile_sync(z->s->nodes[z->node].f, false);
+	z->s->untold |= fault_met() && !err;
+	return err;
 }
 
 void story_sync(struct story *s, unsigned node)

@@ -81,10 +81,14 @@ unsigned story_mkdir(struct story *s, unsigned dir, const char *name)
 	if (!s->vault)
 		return n.node;
 	made = name_in(s, dir, name);
-	err = vdir_open_path(dirfd_of(s, dir), made.entry,
-			     &s->nodes[n.node].dirfd);
-	if (!err)
-		err = vdir_read_id(s->nodes[n.node].dirfd, s->nodes[n.node].id);
+	/* not a step: a fault that is met here is not looked at */
+	do {
+		err = vdir_open_path(dirfd_of(s, dir), made.entry,
+				     &s->nodes[n.node].dirfd);
+		if (!err)
+			err = vdir_read_id(s->nodes[n.node].dirfd,
+					   s->nodes[n.node].id);
+	} while (err && fault_met());
 	if (err)
 		story_broken(s, "a new directory", err);
 	return n.node;

@@ -28,6 +28,14 @@ struct verdict {
 	crypto_generichash_state digest; /* of all that was seen */
 };
 
+/* False; the first thing that is wrong is what counts. */
+__attribute__((format(printf, 2, 3))) bool
+verdict_wrong(struct verdict *v, const char *format, ...);
+
+/* A file of the vault; *f is to be closed. */
+MUST_CHECK int verdict_open(struct verdict *v, int dirfd, const char *entry,
+			    bool writable, struct vfile **f);
+
 /* Look at everything. digest: of what there is. */
 bool verdict_look(struct verdict *v, uint8_t digest[static 32]);
 
