@@ -119,14 +119,18 @@ static ssize_t wire_read(int fd, void *buf, size_t len, void *userdata)
 	return n;
 }
 
-/* Accept what the kernel offered and libfuse did not know. */
+/*
+ * Accept what the kernel offered and libfuse does not know, or forgets to pass
+ * on: 3.14 takes FUSE_CAP_PARALLEL_DIROPS and does not tell the kernel.
+ */
 static void amend_init_reply(const struct iovec *reply)
 {
 	struct fuse_init_out *out = reply->iov_base;
 
 	if (reply->iov_len < offsetof(struct fuse_init_out, unused))
 		return;
-	out->flags |= init_flags & FUSE_HANDLE_KILLPRIV_V2;
+	out->flags |=
+		init_flags & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS);
 	/* files opened with FOPEN_DIRECT_IO may be mapped */
 	if (out->flags & FUSE_INIT_EXT)
 		out->flags2 |= init_flags2 & INIT2_DIRECT_IO_ALLOW_MMAP;
