@@ -326,8 +326,9 @@ static void answer(struct control *c, const struct call *call, const void *in,
 	}
 	if (!err)
 		err = call->answer(c, data);
+	/* as it is: tools tell what is damaged from what cannot be read */
 	if (err)
-		fs_reply_err(c->req, err);
+		fuse_reply_err(c->req, -err);
 	else if (_IOC_DIR(call->cmd) & _IOC_READ)
 		fuse_reply_ioctl(c->req, 0, data, size);
 	else

@@ -308,8 +308,8 @@ static void print_item(const struct sending *w, const struct item *item)
 	print_holders(item);
 	if (item->no_content)
 		printf("  The content is to come another way: 'tgshare export "
-		       "%.8s -o BUNDLE'.\n",
-		       item->id);
+		       "%.8s -o BUNDLE%s'.\n",
+		       item->id, report_vault());
 }
 
 static int log_all(struct sending *w)
@@ -340,8 +340,9 @@ static int send_all(struct sending *w)
 		return CMD_OK;
 	return report_as(CMD_QUEUED,
 			 "%zu message%s not delivered yet; they wait, and "
-			 "'tgshare receive' or 'tgshare agent' sends them",
-			 result.failed, result.failed == 1 ? " is" : "s are");
+			 "'tgshare receive%s' or 'tgshare agent%s' sends them",
+			 result.failed, result.failed == 1 ? " is" : "s are",
+			 report_vault(), report_vault());
 }
 
 /* What was made before a later FILE failed is sent nevertheless. */

@@ -13,7 +13,7 @@
 enum {
 	OPEN_MAX = 256,
 	BUTTON_URL_MAX = CARD_ADDRESS_MAX + 32,
-	REASON_MAX = 512,
+	BUTTON_MAX = CARD_NAME_MAX + 32,
 };
 
 static const char words[] =
@@ -35,7 +35,8 @@ struct sending {
 	char *text;
 	char name[ITEM_MESSAGE_NAME_MAX + 1];
 	char button_url[BUTTON_URL_MAX]; /* "" without */
-	int fd;				 /* of its own, or -1 */
+	char button[BUTTON_MAX];
+	int fd; /* of its own, or -1 */
 	struct sending *next;
 };
 
@@ -53,7 +54,6 @@ struct delivery {
 	struct deliver_result result;
 	int err; /* of the vault's own */
 	char complained[TRANSPORT_ADDRESS_MAX + 1];
-	char reason[REASON_MAX]; /* the last one that was said */
 };
 
 bool deliver_waiting(const struct item *item, uint64_t now_s)
@@ -81,10 +81,10 @@ static void complain(struct delivery *d, const char *address,
 		     const char *reason)
 {
 	if (strcmp(d->complained, address) == 0 ||
-	    strcmp(d->reason, reason) == 0)
+	    strcmp(d->s->told, reason) == 0)
 		return;
 	snprintf(d->complained, sizeof d->complained, "%s", address);
-	snprintf(d->reason, sizeof d->reason, "%s", reason);
+	snprintf(d->s->told, sizeof d->s->told, "%s", reason);
 	progress_end(&d->progress);
 	report("%s", reason);
 }
@@ -196,9 +196,12 @@ static int ask_person(struct sending *sending, const char *bare)
 	const char *me = sending->delivery->s->settings.name;
 	bool bot = to->address[0] == '@';
 
-	if (bot)
+	if (bot) {
 		snprintf(sending->button_url, sizeof sending->button_url,
 			 "https://t.me/%s", to->address + 1);
+		snprintf(sending->button, sizeof sending->button,
+			 "Open the chat with %s's bot", to->name);
+	}
 	return asprintf(&sending->text,
 			"%s%s%s asks you to keep this sealed message for %s. "
 			"When you agree that %s may open it, forward this "
@@ -286,7 +289,7 @@ static int submit(struct delivery *d, struct item *item, size_t message)
 	out.text = (const uint8_t *)sending->text;
 	out.text_len = sending->text ? strlen(sending->text) : 0;
 	if (sending->button_url[0]) {
-		out.button = "Open the bot to forward it to";
+		out.button = sending->button;
 		out.button_url = sending->button_url;
 	}
 	out.offset = m->offset;
