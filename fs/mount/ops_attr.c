@@ -159,6 +159,7 @@ enum {
 	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
 	SET_ATIME = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW,
 	SET_TIMES = SET_ATIME | SET_MTIME,
+	ONLY_TIMES = SET_TIMES | FUSE_SET_ATTR_CTIME,
 };
 
 /* Times come last: everything else moves them. */
@@ -213,6 +214,10 @@ static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 	if (!err) {
 		err = apply(&s, attr, to_set);
 		subject_fini(&s);
+	} else if (err == -ESTALE && i->removed && !(to_set & ~ONLY_TIMES)) {
+		/* The kernel hands over times that it kept: of what nobody can
+		 * reach any more. Else the next syncfs would hear of it. */
+		err = 0;
 	}
 	if (err)
 		fs_reply_err(req, err);

@@ -199,12 +199,12 @@ static int object_init(struct fs *fs, const struct fs_name *n, struct object *o)
 	struct inode *i = inode_peek(fs->inodes, n->dir, n->backing.entry);
 	struct stat st;
 
+	*o = (struct object){0};
 	if (fstatat(n->dirfd, n->backing.entry, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		int err = -errno;
 
 		if (i)
 			inode_unref(fs->inodes, i);
-		*o = (struct object){0};
 		return err == -ENOENT ? 0 : err;
 	}
 	/* others may have put something else there */
@@ -290,6 +290,16 @@ static int link_aside(const struct fs_name *n, int orphans_fd,
 		       : 0;
 }
 
+/*
+ * Somebody may hold what is being removed by an O_PATH descriptor, without
+ * having opened it. False: nobody that is known.
+ */
+static bool describe(struct fs *fs, const struct object *o, struct stat *st)
+{
+	return o->inode && o->last && !S_ISDIR(o->type) && !o->inode->grant &&
+	       !fs_stat(fs, o->inode, st);
+}
+
 static int remove_entry(struct fs *fs, const struct fs_name *n,
 			const struct object *o)
 {
@@ -310,10 +320,13 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 	char companion[VLINK_COMPANION_MAX] = "";
 	struct granted_removal removal;
 	struct object o;
+	struct stat st;
+	bool described;
 	int err = object_init(fs, n, &o);
 
 	if (err)
 		return err;
+	described = describe(fs, &o, &st);
 	granted_before_removal(fs, n->dirfd, n->backing.entry, &removal);
 	if (S_ISLNK(o.type))
 		err = vlink_companion(n->dirfd, n->backing.entry, companion);
@@ -323,6 +336,8 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 		if (!err)
 			inode_link_gone(fs->inodes, n->dir, n->backing.entry,
 					o.last);
+		if (!err && described)
+			inode_keep_stat(o.inode, &st);
 		inode_move_end(fs->inodes);
 	}
 	if (!err) {
@@ -344,9 +359,12 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
  */
 static bool hold_dir(struct fs *fs, struct inode *dir)
 {
+	uint8_t dirid[DIRID_LEN];
 	int fd;
 
+	/* the directory's id binds its attributes, and goes first */
 	return dir && S_ISDIR(dir->type) &&
+	       !inode_dirid(fs->inodes, dir, dirid) &&
 	       !inode_dirfd_get(fs->inodes, dir, &fd);
 }
 
@@ -449,6 +467,8 @@ static int move(struct fs *fs, struct moving *m)
 	struct granted_removal removal = {0};
 	bool survives = m->flags == 0 && must_survive(&m->target);
 	bool held = m->flags == 0 && hold_dir(fs, m->target.inode);
+	struct stat st;
+	bool described = m->flags == 0 && describe(fs, &m->target, &st);
 	bool placed = false;
 	int err = 0;
 
@@ -463,7 +483,9 @@ static int move(struct fs *fs, struct moving *m)
 		err = rename_backing(m);
 		if (!err)
 			follow_rename(fs->inodes, m);
-		else if (survives)
+		if (!err && described)
+			inode_keep_stat(m->target.inode, &st);
+		if (err && survives)
 			inode_unpark(fs->inodes, m->target.inode);
 	}
 	inode_move_end(fs->inodes);

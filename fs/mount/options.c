@@ -31,6 +31,8 @@ static const struct flag_option {
 	{"noexec", offsetof(struct mount_options, noexec), true},
 	{"exec", offsetof(struct mount_options, noexec), false},
 	{"nonempty", offsetof(struct mount_options, nonempty), true},
+	{"confine=on", offsetof(struct mount_options, confine), true},
+	{"confine=off", offsetof(struct mount_options, confine), false},
 };
 
 /* KEY=VALUE options that set a string. */
@@ -96,7 +98,10 @@ static const char *const ignored_words[] = {
 void mount_options_init(struct mount_options *opt)
 {
 	*opt = (struct mount_options){
-		.xattr = true, .writeback = true, .journal = true};
+		.xattr = true,
+		.writeback = true,
+		.journal = true,
+		.confine = true};
 }
 
 void mount_options_fini(struct mount_options *opt)

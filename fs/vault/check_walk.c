@@ -266,6 +266,28 @@ static void check_internal(struct check *c, struct check_dir *dir,
 	}
 }
 
+/* A copy of something, also of what lies beside entries? */
+static bool is_copy(const char *entry)
+{
+	static const char *const endings[] = {
+		NAME_LONG_SUFFIX, NAME_LINK_SUFFIX, NAME_DIRID_FILE};
+	char stem[NAME_BACKING_MAX + 2] = "x";
+	size_t len = strlen(entry);
+
+	for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+		size_t ending = strlen(endings[i]);
+
+		if (len > ending &&
+		    strcmp(entry + len - ending, endings[i]) == 0) {
+			len -= ending;
+			break;
+		}
+	}
+	memcpy(stem + 1, entry, len);
+	stem[len + 1] = '\0';
+	return conflict_cut(stem, 1) > 0;
+}
+
 /* A name that decodes to nothing here. */
 static void check_stranger(struct check *c, struct check_dir *dir,
 			   const char *entry, unsigned char type)
@@ -278,10 +300,9 @@ static void check_stranger(struct check *c, struct check_dir *dir,
 		check_entry_trouble(c, CHECK_LONG_NAME, dir, entry, NULL, 0);
 		break;
 	default:
-		check_entry_trouble(c,
-				    conflict_cut(entry, 1) ? CHECK_HIDDEN
-							   : CHECK_FOREIGN,
-				    dir, entry, NULL, 0);
+		check_entry_trouble(
+			c, is_copy(entry) ? CHECK_HIDDEN : CHECK_FOREIGN, dir,
+			entry, NULL, 0);
 		return;
 	}
 	check_object(c, dir, entry, NULL, type);

@@ -21,7 +21,11 @@ static bool is_ours(const char *stored)
 static ssize_t list_stored(int fd, char *list, size_t size)
 {
 	char path[PATH_LEN];
+	ssize_t n = flistxattr(fd, list, size);
 
+	if (n >= 0 || errno != EBADF)
+		return n;
+	/* O_PATH */
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	return listxattr(path, list, size);
 }

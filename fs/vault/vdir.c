@@ -8,8 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { DIRID_FILE_LEN = 2 * DIRID_LEN };
+#include <sys/xattr.h>
 
 /* What xio_read_file says of a file that is not as we made it. */
 static bool is_damage(int err)
@@ -18,20 +17,62 @@ static bool is_damage(int err)
 	       err == -ENODATA || err == -ENXIO;
 }
 
-int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN])
+/* What stands in the attribute; -EIO: nothing that could be a .dirid. */
+static int read_aside(int dirfd, uint8_t bytes[static VDIR_IDS_LEN])
 {
-	uint8_t bytes[DIRID_FILE_LEN];
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
+	if (getxattr(path, VDIR_ID_XATTR, bytes, VDIR_IDS_LEN) != VDIR_IDS_LEN)
+		return -EIO;
+	return 0;
+}
+
+int vdir_find_id(int dirfd, uint8_t dirid[static DIRID_LEN], bool *aside)
+{
+	uint8_t bytes[VDIR_IDS_LEN];
 	size_t len = 0;
+	bool missing;
 	int err = xio_read_file(dirfd, NAME_DIRID_FILE, bytes, sizeof bytes,
 				&len);
 
-	if (err == -ENOENT || is_damage(err))
+	missing = err == -ENOENT;
+	if (missing) {
+		err = read_aside(dirfd, bytes);
+		len = sizeof bytes;
+	}
+	if (is_damage(err))
 		return -EIO;
 	if (err)
 		return err;
 	if (len != sizeof bytes || sodium_is_zero(bytes, DIRID_LEN))
 		return -EIO;
 	memcpy(dirid, bytes, DIRID_LEN);
+	*aside = missing;
+	return 0;
+}
+
+int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN])
+{
+	bool aside;
+
+	return vdir_find_id(dirfd, dirid, &aside);
+}
+
+int vdir_mend_id(int dirfd)
+{
+	uint8_t bytes[VDIR_IDS_LEN];
+	char path[32];
+	int err = read_aside(dirfd, bytes);
+
+	if (!err)
+		err = vdir_put_beside(dirfd, NAME_DIRID_FILE, bytes,
+				      sizeof bytes);
+	if (err)
+		return err;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
+	/* left where it is, it is not looked at */
+	(void)!removexattr(path, VDIR_ID_XATTR);
 	return 0;
 }
 
@@ -57,7 +98,7 @@ static int write_readable(int dirfd, const char *name, const void *buf,
 int vdir_write_id(int dirfd, const uint8_t dirid[static DIRID_LEN],
 		  const uint8_t parent_id[static DIRID_LEN])
 {
-	uint8_t bytes[DIRID_FILE_LEN];
+	uint8_t bytes[VDIR_IDS_LEN];
 	int err;
 
 	memcpy(bytes, dirid, DIRID_LEN);

@@ -12,8 +12,16 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-/* The id of the directory behind fd. -EIO: its .dirid is missing or damaged */
+/*
+ * The id of the directory behind fd. -EIO: its .dirid is missing or damaged.
+ * A directory that a rename was about to replace when the process died keeps
+ * it in an attribute: *aside then.
+ */
 MUST_CHECK int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN]);
+MUST_CHECK int vdir_find_id(int dirfd, uint8_t dirid[static DIRID_LEN],
+			    bool *aside);
+/* Put the id that lies aside back into a .dirid. */
+MUST_CHECK int vdir_mend_id(int dirfd);
 
 /*
  * Make directory *name in parent: it appears whole, with a durable .dirid.
@@ -81,6 +89,11 @@ MUST_CHECK int vdir_rename(const struct vdir_rename *r);
 
 /* The rest serves this layer only. */
 
+enum { VDIR_IDS_LEN = 2 * DIRID_LEN }; /* its own id, its parent's */
+
+/* Holds what .dirid held while a rename replaces the directory. */
+#define VDIR_ID_XATTR "user.frondfs.dirid"
+
 /* vdir_plain_name() of an entry that may be such a copy. -EBADMSG: it is not,
  * or looking its name up would lead elsewhere. */
 MUST_CHECK int vdir_copy_name(const struct vault *vault, int dirfd,
@@ -112,6 +125,13 @@ void vdir_restore(int fd, mode_t old_mode);
 /* Rename that fails with -EEXIST when to exists. */
 MUST_CHECK int vdir_rename_exclusive(int from_fd, const char *from, int to_fd,
 				     const char *to);
+
+/*
+ * Leave nothing in an empty directory, so that rename(2) can replace it; its
+ * ids are kept in an attribute meanwhile. -EOPNOTSUPP and others: that cannot
+ * be here, and nothing has changed. vdir_mend_id() undoes it.
+ */
+MUST_CHECK int vdir_hollow(int dirfd);
 
 /* vdir_remove() without a long name's companion. */
 MUST_CHECK int vdir_discard(int parent_fd, const char *entry);

@@ -1,10 +1,15 @@
 #!/usr/bin/python3
 """How many requests things take: each is a way to the daemon and back."""
 import array
+import errno
 import fcntl
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
@@ -98,6 +103,73 @@ def attributes_that_were_missed_are_found_once_they_are_there():
                 os.removexattr(path, "user.two")
             if lap == 1:
                 m.remount()
+
+
+def at_once(fn, count):
+    """fn(0), fn(1), ... in as many threads."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(fn, range(count)))
+
+
+@check(plain=False)
+def a_slow_answer_keeps_nobody_else_waiting():
+    delay_s, count = 1, 8
+    root, slow = frond.new_vault(), frond.fresh("slow")
+    os.mkdir(slow)
+    run(frond.helper("slow_fs"), root, slow, "0")
+    try:
+        with frond.Mount(vault=slow) as m:
+            for n in range(count):
+                os.mkdir(m / f"d{n}")
+                put(m / f"d{n}/f", b"x" * n)
+            m.remount()
+            for n in range(count):
+                raises(errno.ENOENT, os.stat, m / f"d{n}/none")
+            os.setxattr(slow, "user.slow_fs.ms", b"%d" % (delay_s * 1000))
+            begin = time.monotonic()
+            sizes = at_once(lambda n: os.stat(m / f"d{n}/f").st_size, count)
+            took = time.monotonic() - begin
+            os.setxattr(slow, "user.slow_fs.ms", b"0")
+            eq(sizes, list(range(count)))
+            # one after the other they would take eight seconds
+            eq(delay_s <= took < count * delay_s / 2, True, f"{took:.1f} s")
+    finally:
+        frond.until(lambda: not subprocess.run(["umount", slow]).returncode,
+                    what="unmounting the slow file system")
+
+
+@check(plain=False, root=True)
+def names_in_one_directory_are_looked_up_at_once():
+    control = frond.fresh("control")
+    os.mkdir(control)
+    if subprocess.run(["mount", "-t", "fusectl", "none", control],
+                      stderr=subprocess.DEVNULL).returncode:
+        raise frond.Skip("no fusectl here")
+    count = 6
+    try:
+        with frond.Mount() as m:
+            os.mkdir(m / "d")
+            for n in range(count):
+                put(m / f"d/f{n}", b"x" * n)
+            m.remount()
+            raises(errno.ENOENT, os.stat, m / "d/none")
+            minor = os.minor(os.stat(m.path).st_dev)
+            waiting = os.path.join(control, str(minor), "waiting")
+            os.kill(m.pid, signal.SIGSTOP)
+            try:
+                with ThreadPoolExecutor(count) as pool:
+                    sizes = pool.map(lambda n: os.stat(m / f"d/f{n}").st_size,
+                                     range(count))
+                    try:
+                        frond.until(lambda: int(get(waiting)) >= count,
+                                    what="all look-ups being on their way")
+                    finally:
+                        os.kill(m.pid, signal.SIGCONT)
+                    eq(list(sizes), list(range(count)))
+            finally:
+                os.kill(m.pid, signal.SIGCONT)
+    finally:
+        run("umount", control)
 
 
 if __name__ == "__main__":

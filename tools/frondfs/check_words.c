@@ -9,12 +9,12 @@
 static const struct words {
 	const char *id, *text;
 } words[CHECK_FAULTS] = {
-	[CHECK_TOKEN] = {"token", "does not verify"},
+	[CHECK_TOKEN] = {"token", "the token does not verify"},
 	[CHECK_MOVED] = {"moved", "another chunk stands there"},
 	[CHECK_MARK] = {"mark", "the mark of the file's end is wrong there"},
-	[CHECK_ZEROED] = {"zeroed", "was zeroed"},
-	[CHECK_PADDING] = {"padding", "something stands behind its token"},
-	[CHECK_CUT] = {"cut", "is whole, but the file was cut behind it"},
+	[CHECK_ZEROED] = {"zeroed", "zeros stand there"},
+	[CHECK_PADDING] = {"padding", "something stands behind the token"},
+	[CHECK_CUT] = {"cut", "it is whole, but the file was cut behind it"},
 	[CHECK_LENGTH] = {"length", "no file has this length: it was cut, or "
 				    "something was added"},
 	[CHECK_HEADER] = {"header", "its header is damaged, so that nothing of "
@@ -60,12 +60,13 @@ static bool has_chunks(const struct check_finding *f)
 static void put_chunks(FILE *out, const struct check_finding *f)
 {
 	if (f->first == f->last)
-		fprintf(out, "chunk %" PRIu64 " (byte %" PRIu64 " on) ",
-			f->first, f->first * CHUNK_SIZE);
+		fprintf(out,
+			"chunk %" PRIu64 " (byte %" PRIu64 " on): ", f->first,
+			f->first * CHUNK_SIZE);
 	else
 		fprintf(out,
 			"chunks %" PRIu64 " to %" PRIu64 " (bytes %" PRIu64
-			" to %" PRIu64 ") ",
+			" to %" PRIu64 "): ",
 			f->first, f->last, f->first * CHUNK_SIZE,
 			(f->last + 1) * CHUNK_SIZE - 1);
 }

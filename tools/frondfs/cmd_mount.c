@@ -11,7 +11,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { NOFILE_WANTED = 65536, KEY_SLOTS_MAX = 4096 };
+enum {
+	NOFILE_WANTED = 65536,
+	KEY_SLOTS_MAX = 4096,
+	/* umount(8) returns before the process behind the mount has ended */
+	ENDING_PATIENCE_MS = 500,
+};
 
 const char cmd_mount_help[] =
 	"Usage: frondfs mount [OPTION...] BACKING MOUNTPOINT\n"
@@ -202,7 +207,7 @@ static int check_request(const struct mount_request *req)
 		return report_mount(point, 0, req->backing, req->mountpoint);
 	/* whether a shared or read-only one may join shows only later */
 	if (!req->opt.shared && !req->opt.read_only &&
-	    vault_wait_unlocked(req->backing, 0) == -EBUSY)
+	    vault_wait_unlocked(req->backing, ENDING_PATIENCE_MS) == -EBUSY)
 		return report_vault(-EBUSY, req->backing, &fault);
 	warn_of_unsafe(&req->opt);
 	return CMD_OK;

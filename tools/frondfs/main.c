@@ -3,6 +3,7 @@
 #include "fernet.h"
 #include "report.h"
 #include "suggest.h"
+#include "unmounter.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -163,6 +164,8 @@ int main(int argc, char **argv)
 	int status;
 
 	dumps_refuse();
+	if (argc == 1 && strcmp(argv[0], UNMOUNTER_NAME) == 0)
+		return unmounter_main();
 	status = dispatch(argc, argv);
 	/* whatever was printed on the way: this is where it is lost or not */
 	errno = 0;

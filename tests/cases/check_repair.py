@@ -1,0 +1,249 @@
+#!/usr/bin/python3
+"""frondfs check --repair puts right what can be, and loses nothing."""
+import hashlib
+import os
+import shutil
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import control
+import frond
+from frond import blob, check, eq, get, put, until
+from vaultcheck import (COPY, HEADER, LONG, contents, dirid, findings, flip, repaired, stored, vault)
+
+
+# ---- repairs
+
+@check(plain=False)
+def a_lost_directory_id_comes_back_from_whatever_mentions_it():
+    """bare: nothing in it; d/e: a file's header; d: only its child and its attributes."""
+    whole = contents(vault()[0])
+    for name, damage in (("bare", os.unlink), ("d/e", lambda p: put(p, get(p)[:5])),
+                         ("d", os.unlink), ("", lambda p: put(p, bytes(32))),
+                         ("d/e/f", lambda p: put(p, b""))):
+        top, where = vault()
+        path = dirid(where.get(name, top))
+        good = get(path)
+        damage(path)
+        eq(findings(top, status=4)[0], [("damaged", "dirid", name)])
+        ruins = [hashlib.sha256(get(path)).hexdigest()] if os.path.exists(path) else []
+        repaired(top, [("repaired", "dirid", name)], lost=ruins)
+        if name != "bare":
+            eq(get(path), good)
+        eq(contents(top), whole, name)
+        eq(os.stat(path).st_mode & 0o777, 0o644)
+
+
+@check(plain=False)
+def a_directory_id_is_proved_by_names_not_believed():
+    """Files that were moved in mention other ids; one that was moved out the right one."""
+    m = frond.Mount()
+    for d in ("a", "b"):
+        os.mkdir(m / d)
+    for n in range(5):
+        put(m / f"a/{n}", b"from a")
+        os.rename(m / f"a/{n}", m / f"b/{n}")
+    put(m / "b/own", b"from b")
+    os.rename(m / "b/own", m / "a/away")
+    b = os.fsdecode(m.backing(m / "b"))
+    m.umount()
+    whole, good = contents(m.vault), get(dirid(b))
+    os.unlink(dirid(b))
+    repaired(m.vault, [("repaired", "dirid", "b")])
+    eq(get(dirid(b)), good)
+    eq(contents(m.vault), whole)
+    # a service kept a copy of it, and that is all there is
+    m.mount()
+    os.unlink(m / "a/away")
+    m.umount()
+    whole = contents(m.vault)
+    shutil.copy(dirid(b), os.path.join(b, ".sync-conflict-20261121-120000-ABCDEFG.dirid"))
+    os.unlink(dirid(b))
+    repaired(m.vault, [("repaired", "dirid", "b")])
+    eq(get(dirid(b))[:16], good[:16])
+    eq(findings(m.vault)[0], [("note", "hidden-copy", None)])
+    eq(contents(m.vault), whole)
+
+
+@check(plain=False)
+def what_has_no_name_any_more_goes_to_lost_and_found():
+    top, where = vault()
+    whole = contents(top)
+    # Nothing mentions this id: its file came from elsewhere.
+    m = frond.Mount(vault=top)
+    with m:
+        os.mkdir(m / "gone")
+        os.rename(m / "small", m / "gone/small")
+        os.mkdir(m / "tree")
+        put(m / "tree/in", b"deep")
+        os.rename(m / "tree", m / "gone/tree")
+        os.symlink("somewhere", m / "gone/link")
+        gone = os.fsdecode(m.backing(m / "gone"))
+    names = {n for n in os.listdir(gone) if n != ".dirid"}
+    os.unlink(dirid(gone))
+    # the tree's .dirid says whose child it was when it was made: the root's
+    repaired(top, [("repaired", "dirid", "gone")] + [("repaired", "name", None)] * 3)
+    now = contents(top)
+    eq(now["gone"], "directory")
+    eq({n for n in now if n.startswith("lost+found/") and n.count("/") == 1},
+       {"lost+found/" + n for n in names})
+    found = {v for n, v in now.items() if n.startswith("lost+found/")}
+    assert found >= {whole["small"], "somewhere", "directory",
+                     hashlib.sha256(b"deep").hexdigest()}, found
+    assert any(n.startswith("lost+found/") and n.endswith("/in") for n in now), now
+
+
+@check(plain=False)
+def an_entry_that_was_put_elsewhere_gets_its_name_there():
+    top, where = vault()
+    whole = contents(top)
+    moved = os.path.join(where["d"], os.path.basename(where["big"]))
+    os.rename(where["big"], moved)
+    other = os.path.join(top, os.path.basename(where["d/e"]))
+    os.rename(where["d/e"], other)
+    eq(findings(top, status=4)[0], [("damaged", "name", None)] * 2)
+    doc = repaired(top, [("repaired", "name", None)] * 2)
+    eq({f["moved_to"] for f in doc["findings"]}, {"d/big", "e"})
+    now = contents(top)
+    eq(now["d/big"], whole["big"])
+    eq(now["e/f/inner"], whole["d/e/f/inner"])
+    # and where that name is taken, lost+found
+    top, where = vault()
+    with frond.Mount(vault=top) as m:
+        put(m / "d/big", b"taken")
+    os.rename(where["big"], os.path.join(where["d"], os.path.basename(where["big"])))
+    doc = repaired(top, [("repaired", "name", None)])
+    eq(doc["findings"][0]["moved_to"], "lost+found/big")
+    now = contents(top)
+    eq((now["lost+found/big"], now["d/big"]),
+       (whole["big"], hashlib.sha256(b"taken").hexdigest()))
+
+
+@check(plain=False)
+def a_lost_long_name_is_proved_by_its_hash():
+    whole = contents(vault()[0])
+    top, where = vault()
+    companion = where[LONG] + ".name"
+    text = get(companion)
+    os.rename(companion, where[LONG] + COPY + ".name")
+    eq([f[:2] for f in findings(top, status=4)[0] if f[0] != "note"],
+       [("damaged", "long-name")])
+    doc = repaired(top, [("repaired", "long-name", None), ("note", "hidden-copy", None)])
+    eq(get(companion), text)
+    eq(contents(top), whole)
+    # another entry's, or none at all: the hash does not fit, the name is lost
+    for change in (os.unlink, lambda p: put(p, get(p)[:-4] + b"AAAA")):
+        top, where = vault()
+        ruin = hashlib.sha256(get(where[LONG] + ".name")).hexdigest()
+        change(where[LONG] + ".name")
+        if os.path.exists(where[LONG] + ".name"):
+            ruin = hashlib.sha256(get(where[LONG] + ".name")).hexdigest()
+        doc = repaired(top, [("repaired", "long-name", None)], lost=[ruin])
+        eq(contents(top)["lost+found/" + os.path.basename(where[LONG])], whole[LONG])
+
+
+@check(plain=False)
+def what_somebody_else_put_there_stays():
+    top, where = vault()
+    names = ("note.txt", "A" * 60, "@" + "A" * 43, ".tmp-mine")
+    for name in names:
+        put(os.path.join(top, name), b"foreign")
+    want = [("damaged", "long-name", None), ("damaged", "name", None),
+            ("damaged", "header", None), ("damaged", "header", None),
+            ("note", "foreign", None), ("note", "leftover", None)]
+    eq(findings(top, status=4)[0], sorted(want, key=lambda f: f[:2]))
+    findings(top, "--repair", status=4)
+    for name in names:
+        eq(get(os.path.join(top, name)), b"foreign")
+
+
+@check(plain=False)
+def what_was_being_made_or_removed_is_finished():
+    top, where = vault()
+    temp = [os.path.join(top, ".tmp-" + c * 24) for c in "012345"]
+    shutil.copy(where["empty"], temp[0])        # a file before it has its name
+    put(temp[1], get(where[LONG] + ".name"))    # a long name
+    shutil.copytree(where["bare"], temp[2])     # a directory
+    put(temp[3], b"")
+    shutil.copy(where["big"], temp[4])          # nobody made that so
+    shutil.copytree(where["d"], temp[5])        # a directory that has something
+    found, _ = findings(top)
+    eq(found, [("note", "leftover", None)] * 6)
+    doc = repaired(top, [("repaired", "leftover", None)] * 6,
+                   lost=[hashlib.sha256(get(p)).hexdigest() for p in
+                         (temp[0], temp[1], temp[3], dirid(temp[2]))])
+    for p in temp:
+        assert not os.path.lexists(p), p
+    now = contents(top)
+    eq(now["lost+found/unfinished-" + "4" * 24], now["big"])
+    eq(now["lost+found/unfinished-" + "5" * 24 + "/linked"], now["small"])
+    orphans = os.path.join(top, ".frondfs/orphans")
+    os.makedirs(orphans, exist_ok=True)
+    shutil.copy(where["big"], orphans)
+    eq([f[:2] for f in findings(top)[0]], [("note", "orphan")])
+    eq([f[:2] for f in findings(top, "--repair", status=1)[0]], [("repaired", "orphan")])
+    eq(os.listdir(orphans), [])
+
+
+@check(plain=False)
+def an_interrupted_change_of_key_is_read_through_and_finished():
+    m = frond.Mount()
+    data = blob(12 << 20, 5)
+    journal = os.path.join(m.vault, ".frondfs/journal")
+    put(m / "f", data)
+    seen = set()
+    for turn in range(frond.scale(10, 4)):
+        fd = os.open(m / "f", os.O_RDWR)
+        os.fsync(fd)
+        t = threading.Thread(target=lambda: _rekey(fd))
+        t.start()
+        until(lambda: not t.is_alive() or any(n.endswith(".rekey") for n in _list(journal)),
+              what="a redo file")
+        threading.Event().wait(0.003 * turn)
+        m.kill9()
+        t.join()
+        frond.close_dead(fd)
+        left = [n for n in _list(journal) if n.endswith(".rekey")]
+        found, _ = findings(m.vault)
+        eq([f[:2] for f in found], [("note", "rekey")] * len(left))
+        seen.add(len(left))
+        if turn % 2:
+            found, _ = findings(m.vault, "--repair", status=1 if left else 0)
+            eq([f[:2] for f in found], [("repaired", "rekey")] * len(left))
+            eq([n for n in _list(journal) if n.endswith(".rekey")], [])
+        m.mount()
+        eq(get(m / "f"), data)
+    assert 1 in seen, "no change of key was interrupted"
+    m.umount()
+
+
+def _list(path):
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
+def _rekey(fd):
+    try:
+        control.rekey(fd)
+    except OSError:
+        pass
+
+
+@check(plain=False)
+def copies_of_synchronising_services_are_listed():
+    top, where = vault()
+    shutil.copy(where["big"], where["big"] + COPY)
+    shutil.copy(where["d/e/leaf"], where["d/e/leaf"] + "~")
+    shutil.copy(dirid(where["d"]), dirid(where["d"]) + " (1)")
+    with frond.Mount(vault=top) as m:
+        put(m / "edge~", b"real")
+    shutil.copy(where["edge"], where["edge"] + "~")
+    want = [("note", "copy", "big" + COPY), ("note", "copy", "d/e/leaf~"),
+            ("note", "hidden-copy", None), ("note", "hidden-copy", None)]
+    eq(findings(top)[0], want)
+    flip(where["big"] + COPY, HEADER + 50)
+    eq([f for f in findings(top, status=4)[0] if f[0] == "damaged"],
+       [("damaged", "token", "big" + COPY)])
+
+
+frond.main()
