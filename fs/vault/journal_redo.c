@@ -78,6 +78,7 @@ static int redo_record(struct recovery *rec, const struct journal_patient *p,
 		       const struct journal_found *found, bool *good)
 {
 	const struct journal_head *h = &found->head;
+	size_t len = h->len;
 	int err;
 
 	*good = true;
@@ -93,8 +94,22 @@ static int redo_record(struct recovery *rec, const struct journal_patient *p,
 	*good = tokens_are_good(p, h);
 	if (!*good)
 		return 0;
-	return xio_pwrite(p->fd, p->ws->tokens, h->len,
+	/* The zeros behind a long last token may be another's place by now. */
+	if (len > h->count * CHUNK_TOKEN_LEN)
+		len = (size_t)h->count * CHUNK_TOKEN_LEN;
+	return xio_pwrite(p->fd, p->ws->tokens, len,
 			  (off_t)chunk_offset(h->first));
+}
+
+/* Where the journal says that it ends, zeros and all. */
+static int put_length(const struct journal_patient *p, uint64_t size)
+{
+	uint64_t end = chunk_backing_len(size);
+	uint64_t slot_end = chunk_offset(chunk_last_index(size) + 1);
+
+	if (end > slot_end && ftruncate(p->fd, (off_t)slot_end) < 0)
+		return -errno;
+	return ftruncate(p->fd, (off_t)end) < 0 ? -errno : 0;
 }
 
 /* Does the file end with what this record holds? */
@@ -146,9 +161,8 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 			break;
 		note_size(p, h, size, ends);
 	}
-	if (!err && *ends && !rec->out->look_only &&
-	    ftruncate(p->fd, (off_t)chunk_backing_len(*size)) < 0)
-		err = -errno;
+	if (!err && *ends && !rec->out->look_only)
+		err = put_length(p, *size);
 	return err;
 }
 

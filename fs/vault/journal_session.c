@@ -167,10 +167,18 @@ int journal_remove_segments_(int dir_fd, const uint8_t *keep)
 		return err;
 	if (keep)
 		hex_encode(keep, JOURNAL_ID_LEN, kept);
-	for (errno = 0; (e = readdir(dir)); errno = 0)
-		if (is_segment(e->d_name) &&
-		    (!keep || strncmp(e->d_name, kept, strlen(kept)) != 0) &&
-		    unlinkat(dir_fd, e->d_name, 0) < 0 && errno != ENOENT)
+	for (errno = 0; (e = readdir(dir)); errno = 0) {
+		bool old = is_segment(e->d_name) &&
+			   (!keep ||
+			    strncmp(e->d_name, kept, strlen(kept)) != 0);
+
+		/* a session that never began */
+		if (strncmp(e->d_name, NAME_TEMP_PREFIX,
+			    sizeof NAME_TEMP_PREFIX - 1) == 0)
+			old = true;
+		if (old && unlinkat(dir_fd, e->d_name, 0) < 0 &&
+		    errno != ENOENT)
 			return -errno;
+	}
 	return -errno;
 }
