@@ -171,7 +171,7 @@ static int import_batch(struct passage *p, const struct sealed_source *from,
 	if (err)
 		return err;
 	stage_batch(p, count);
-	err = vfile_store_run_(to, p->ws, p->next, count, ends_file);
+	err = vfile_store_made_(to, p->ws, p->next, count, ends_file);
 	return err ? err : passage_step(p, count);
 }
 

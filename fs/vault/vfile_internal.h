@@ -131,6 +131,13 @@ MUST_CHECK int vfile_store_last_(struct vfile *f, struct workspace *ws,
 MUST_CHECK int vfile_store_run_(struct vfile *f, struct workspace *ws,
 				uint64_t first, size_t count, bool ends_file);
 
+/*
+ * The same for a file being made that nobody has seen yet, and that is made
+ * anew after a crash: into its place at once.
+ */
+MUST_CHECK int vfile_store_made_(struct vfile *f, struct workspace *ws,
+				 uint64_t first, size_t count, bool ends_file);
+
 /* Cut the backing file to what size plaintext bytes take. */
 MUST_CHECK int vfile_cut_backing_(struct vfile *f, uint64_t size);
 

@@ -20,6 +20,17 @@ int vfile_store_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 			  (off_t)chunk_offset(first));
 }
 
+int vfile_store_made_(struct vfile *f, struct workspace *ws, uint64_t first,
+		      size_t count, bool ends_file)
+{
+	size_t stored_len;
+	int err = workspace_seal(ws, f->key, count, ends_file, &stored_len);
+
+	return err ? err
+		   : xio_pwrite(f->fd, ws->tokens, stored_len,
+				(off_t)chunk_offset(first));
+}
+
 int vfile_store_last_(struct vfile *f, struct workspace *ws, uint64_t index,
 		      const uint8_t *plain, size_t len, bool holes)
 {
