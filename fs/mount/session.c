@@ -278,11 +278,11 @@ static void fs_fini(struct fs *fs)
 	dir_cache_free(fs->dirs);
 	if (fs->files)
 		file_cache_free(fs->files);
-	/* all files are closed; what fails has been logged, and is kept */
-	(void)journal_stop(fs->vault);
 	if (fs->inodes)
 		inode_table_free(fs->inodes);
 	unmounter_free(fs->unmounter);
+	/* last of all, as it unlocks; what fails is logged, and kept */
+	(void)journal_stop(fs->vault);
 	free(fs->mountpoint);
 }
 

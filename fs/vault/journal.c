@@ -93,7 +93,7 @@ static int create_segments(struct journal *j)
 
 static int begin(struct journal *j)
 {
-	struct journal_session s;
+	struct journal_session s, ended;
 	int err = rekey_open_journal(j->vault, true, &j->dir_fd);
 
 	if (err)
@@ -104,11 +104,16 @@ static int begin(struct journal *j)
 	/* of a session that ended; unless nobody could tell */
 	if (faccessat(j->dir_fd, JOURNAL_SESSION_FILE ".damaged", F_OK,
 		      AT_SYMLINK_NOFOLLOW) != 0)
-		err = journal_remove_segments_(j->dir_fd, NULL);
+		err = journal_remove_segments_(j->dir_fd);
 	if (!err)
 		err = journal_session_init_(j->dir_fd, &s);
 	if (err)
 		return err;
+	/* what that one wrote may not be durable yet: look there, too */
+	if (journal_session_read_(j->vault, j->dir_fd, JOURNAL_ENDED_FILE,
+				  &ended) == 0 &&
+	    ended.start_s < s.start_s)
+		s.start_s = ended.start_s;
 	memcpy(j->session, s.id, sizeof j->session);
 	j->start_s = (int64_t)s.start_s;
 	err = create_segments(j);
@@ -117,6 +122,8 @@ static int begin(struct journal *j)
 		err = journal_session_write_(j->vault, j->dir_fd, &s);
 	if (!err)
 		err = journal_thread_start_(j);
+	if (!err)
+		(void)!unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0);
 	if (err) {
 		unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0);
 		for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
@@ -145,16 +152,29 @@ int journal_start(struct vault *vault)
 	return 0;
 }
 
-/* Everything is durable: the session's marks may go. */
+/*
+ * Everything is in its place, if not durable. Making all that was written so
+ * can take as long as the disk is busy, with others' bytes as well: whoever
+ * wants to mount the vault does not have to wait for it.
+ */
 static int end_session(struct journal *j)
 {
-	if (syncfs(j->dir_fd) < 0 ||
-	    unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0) < 0 ||
-	    fsync(j->dir_fd) < 0)
-		return -errno;
+	int err;
+
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
 		if (unlinkat(j->dir_fd, j->seg[n].name, 0) < 0)
 			return -errno;
+	if (renameat(j->dir_fd, JOURNAL_SESSION_FILE, j->dir_fd,
+		     JOURNAL_ENDED_FILE) < 0)
+		return -errno;
+	vault_unlock(j->vault);
+	if (syncfs(j->dir_fd) < 0)
+		return -errno;
+	err = vault_lock(j->vault, false, false);
+	if (err)
+		return err == -EBUSY ? 0 : err;
+	if (unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0) < 0 && errno != ENOENT)
+		return -errno;
 	return fsync(j->dir_fd) < 0 ? -errno : 0;
 }
 

@@ -23,9 +23,11 @@
 MUST_CHECK int journal_start(struct vault *vault);
 
 /*
- * End the session; every file must be closed. All of it in its place and
- * durable, nothing is left in .frondfs/journal. On failure the session stays
- * on disk as if it had crashed: nothing is lost. Without a journal: 0.
+ * End the session; every file must be closed, and nothing else may be done
+ * with the vault: it is unlocked as soon as all is in its place, and locked
+ * again, unless somebody else has it then, once all is durable. Nothing is
+ * left in .frondfs/journal. On failure the session stays on disk as if it had
+ * crashed: nothing is lost. Without a journal: 0.
  */
 int journal_stop(struct vault *vault);
 

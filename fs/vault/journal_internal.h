@@ -12,6 +12,8 @@
 #include <time.h>
 
 #define JOURNAL_SESSION_FILE "session"
+/* One that ended, with its last bytes on their way to the disk. */
+#define JOURNAL_ENDED_FILE "session.ended"
 
 enum {
 	JOURNAL_ID_LEN = 16,
@@ -302,13 +304,17 @@ struct journal_session {
 };
 /* -ENOENT: there is none. */
 MUST_CHECK int journal_session_read_(struct vault *vault, int dir_fd,
+				     const char *name,
 				     struct journal_session *s);
 MUST_CHECK int journal_session_write_(struct vault *vault, int dir_fd,
 				      const struct journal_session *s);
 /* What one that begins now says. */
 MUST_CHECK int journal_session_init_(int dir_fd, struct journal_session *s);
-/* Remove whatever segments there are but those of session keep (NULL: all) */
-MUST_CHECK int journal_remove_segments_(int dir_fd, const uint8_t *keep);
+/* Is what one of them left in the page cache still there for the other? */
+bool journal_session_same_place_(const struct journal_session *a,
+				 const struct journal_session *b);
+/* Remove whatever segments there are. */
+MUST_CHECK int journal_remove_segments_(int dir_fd);
 void journal_segment_name_(const uint8_t session[static JOURNAL_ID_LEN],
 			   unsigned n, char name[static JOURNAL_NAME_LEN + 1]);
 /* Locked memory: the key of the MACs. */

@@ -64,7 +64,8 @@ static int open_reader(struct journal_reader *r)
 	int err = rekey_open_journal(r->vault, false, &r->dir_fd);
 
 	if (!err)
-		err = journal_session_read_(r->vault, r->dir_fd, r->session);
+		err = journal_session_read_(r->vault, r->dir_fd,
+					    JOURNAL_SESSION_FILE, r->session);
 	for (unsigned n = 0; n < SEGMENT_NAMES && !err; n++)
 		err = add_segment(r, n);
 	return err;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The wall clock may have been set back a little meanwhile. */
@@ -151,9 +152,7 @@ static int compare_session(struct recovery *rec)
 	if (err)
 		return err;
 	rec->moved = s->dev != now.dev || s->ino != now.ino;
-	rec->wholly = rec->out->wholly || rec->moved ||
-		      memcmp(s->boot_id, now.boot_id, 16) != 0 ||
-		      s->mount_id != now.mount_id;
+	rec->wholly = rec->out->wholly || !journal_session_same_place_(s, &now);
 	rec->start_s = (int64_t)s->start_s;
 	rec->since_s = rec->start_s < st.st_ctim.tv_sec ? rec->start_s
 							: st.st_ctim.tv_sec;
@@ -185,7 +184,7 @@ static int end_session(struct recovery *rec)
 	if (syncfs(fd) < 0 || unlinkat(fd, JOURNAL_SESSION_FILE, 0) < 0 ||
 	    fsync(fd) < 0)
 		return -errno;
-	err = journal_remove_segments_(fd, NULL);
+	err = journal_remove_segments_(fd);
 	return !err && fsync(fd) < 0 ? -errno : err;
 }
 
@@ -225,6 +224,32 @@ static int set_aside(struct vault *vault)
 	return 0;
 }
 
+/*
+ * A session that ended is forgotten once all is durable; if the machine stopped
+ * before, it is as if it had not ended. journal_start() sees to one whose bytes
+ * are still in the page cache.
+ */
+static int look_at_ended(struct vault *vault)
+{
+	struct journal_session s, now;
+	CLEANUP_FD int fd = -1;
+	int err = rekey_open_journal(vault, false, &fd);
+
+	if (!err)
+		err = journal_session_read_(vault, fd, JOURNAL_ENDED_FILE, &s);
+	if (!err)
+		err = journal_session_init_(fd, &now);
+	if (err)
+		return err == -ENOENT || err == -EBADMSG ? 0 : err;
+	if (journal_session_same_place_(&s, &now))
+		return 0;
+	return renameat2(fd, JOURNAL_ENDED_FILE, fd, JOURNAL_SESSION_FILE,
+			 RENAME_NOREPLACE) < 0 &&
+			       errno != EEXIST
+		       ? -errno
+		       : 0;
+}
+
 int journal_recover(struct vault *vault, struct journal_recovery *r)
 {
 	struct journal_recovery own = {0};
@@ -236,6 +261,9 @@ int journal_recover(struct vault *vault, struct journal_recovery *r)
 	rec.out->lost = rec.out->beyond = 0;
 	if (!vault->exclusive && !rec.out->look_only)
 		return -EINVAL;
+	err = rec.out->look_only ? 0 : look_at_ended(vault);
+	if (err)
+		return err;
 	err = journal_reader_open(vault, &rec.reader);
 	if (err == -ENOENT)
 		return 0;

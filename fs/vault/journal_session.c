@@ -110,7 +110,15 @@ int journal_session_write_(struct vault *vault, int dir_fd,
 	return fd < 0 ? -errno : vtree_own(vault, fd);
 }
 
-int journal_session_read_(struct vault *vault, int dir_fd,
+bool journal_session_same_place_(const struct journal_session *a,
+				 const struct journal_session *b)
+{
+	return memcmp(a->boot_id, b->boot_id, sizeof a->boot_id) == 0 &&
+	       a->dev == b->dev && a->ino == b->ino &&
+	       a->mount_id == b->mount_id;
+}
+
+int journal_session_read_(struct vault *vault, int dir_fd, const char *name,
 			  struct journal_session *s)
 {
 	CLEANUP_SECRET struct fernet_key *key = session_key(vault);
@@ -121,8 +129,7 @@ int journal_session_read_(struct vault *vault, int dir_fd,
 
 	if (!key)
 		return -ENOMEM;
-	err = xio_read_file(dir_fd, JOURNAL_SESSION_FILE, token, sizeof token,
-			    &len);
+	err = xio_read_file(dir_fd, name, token, sizeof token, &len);
 	if (err)
 		return err == -EFBIG || err == -ENODATA ? -EBADMSG : err;
 	if (len != SESSION_TOKEN_LEN ||
@@ -156,21 +163,16 @@ static bool is_segment(const char *name)
 	       name[digits + 1] <= '9' && name[digits + 2] == '\0';
 }
 
-int journal_remove_segments_(int dir_fd, const uint8_t *keep)
+int journal_remove_segments_(int dir_fd)
 {
 	CLEANUP_DIR DIR *dir = NULL;
-	char kept[2 * JOURNAL_ID_LEN + 1] = "";
 	const struct dirent *e;
 	int err = xio_list(dir_fd, &dir);
 
 	if (err)
 		return err;
-	if (keep)
-		hex_encode(keep, JOURNAL_ID_LEN, kept);
 	for (errno = 0; (e = readdir(dir)); errno = 0) {
-		bool old = is_segment(e->d_name) &&
-			   (!keep ||
-			    strncmp(e->d_name, kept, strlen(kept)) != 0);
+		bool old = is_segment(e->d_name);
 
 		/* a session that never began */
 		if (strncmp(e->d_name, NAME_TEMP_PREFIX,

@@ -90,6 +90,9 @@ MUST_CHECK int vault_probe(const char *path, struct vault_ini *ini,
  */
 MUST_CHECK int vault_lock(struct vault *vault, bool shared, bool read_only);
 
+/* Let go of it. */
+void vault_unlock(struct vault *vault);
+
 /*
  * Wait until nobody holds path's lock, at most timeout_ms. -EBUSY: still held.
  */

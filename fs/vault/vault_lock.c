@@ -74,6 +74,13 @@ int vault_lock(struct vault *vault, bool shared, bool read_only)
 	return 0;
 }
 
+void vault_unlock(struct vault *vault)
+{
+	cleanup_fd_(&vault->lock_fd);
+	vault->lock_fd = -1;
+	vault->exclusive = false;
+}
+
 int vault_lock_ini(int meta_fd, int *out)
 {
 	CLEANUP_FD int fd = -1;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
-enum { AT_REST_TIMEOUT_MS = 120000, SHARED_TIMEOUT_MS = 2000 };
+enum { AT_REST_TIMEOUT_MS = 10000, SHARED_TIMEOUT_MS = 2000 };
 
 const char cmd_umount_help[] =
 	"Usage: frondfs umount MOUNTPOINT\n"
