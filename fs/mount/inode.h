@@ -51,6 +51,12 @@ struct inode {
 	 */
 	_Atomic unsigned bare;
 
+	/*
+	 * The kernel has its attributes as they are, as far as we know: it
+	 * was told, and nothing has changed them since.
+	 */
+	_Atomic bool told;
+
 	_Atomic(struct stat *) removed; /* set once: as it was when it went */
 
 	/* directories */

@@ -12,10 +12,12 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 	struct stat st;
 	int err = fs_stat(fs, i, &st);
 
-	if (err)
+	if (err) {
 		fs_reply_err(req, err);
-	else
-		fuse_reply_attr(req, &st, fs_timeout_s(fs, i->grant));
+		return;
+	}
+	i->told = fs->vault->exclusive && !i->grant;
+	fuse_reply_attr(req, &st, fs_timeout_s(fs, i->grant));
 }
 
 static void ops_getattr(fuse_req_t req, fuse_ino_t ino,

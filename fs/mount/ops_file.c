@@ -102,6 +102,7 @@ static int create_at(fuse_req_t req, const struct fs_name *n, mode_t mode,
 
 	if (err && (err != -EEXIST || (fi->flags & O_EXCL)))
 		return err;
+	n->dir->told = false;
 	err = fs_enter(fs, n->dir, n->dirfd, n->backing.entry, e);
 	if (err) {
 		vfile_close(vf);
@@ -237,6 +238,7 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 			err = vfile_write(vf, ws, &w, &bad_chunk);
 		file_release(of);
 	}
+	file_inode(of)->told = false;
 	if (!err)
 		counters_add(&fs->counters.written_bytes, size);
 	if (err)
@@ -278,6 +280,7 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode,
 					     (uint64_t)len, &bad_chunk);
 		file_release(of);
 	}
+	file_inode(of)->told = false;
 	reply_file_err(req, file_inode(of), err, bad_chunk);
 }
 
