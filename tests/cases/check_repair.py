@@ -17,7 +17,7 @@ from vaultcheck import (COPY, HEADER, LONG, SLOT, contents, dirid, findings, fli
 
 @check(plain=False)
 def a_lost_directory_id_comes_back_from_whatever_mentions_it():
-    """bare: nothing in it; d/e: a file's header; d: only its child and its attributes."""
+    """bare: its attributes; d/e: a file's header; d: its child; the root: all of these."""
     whole = contents(vault()[0])
     for name, damage in (("bare", os.unlink), ("d/e", lambda p: put(p, get(p)[:5])),
                          ("d", os.unlink), ("", lambda p: put(p, bytes(32))),
@@ -29,8 +29,7 @@ def a_lost_directory_id_comes_back_from_whatever_mentions_it():
         eq(findings(top, status=4)[0], [("damaged", "dirid", name)])
         ruins = [hashlib.sha256(get(path)).hexdigest()] if os.path.exists(path) else []
         repaired(top, [("repaired", "dirid", name)], lost=ruins)
-        if name != "bare":
-            eq(get(path), good)
+        eq(get(path), good)
         eq(contents(top), whole, name)
         eq(os.stat(path).st_mode & 0o777, 0o644)
 

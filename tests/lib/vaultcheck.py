@@ -53,7 +53,7 @@ def make_tree(m):
     os.symlink("t" * 4000, m / "long link")
     os.link(m / "small", m / "d/linked")
     os.mkfifo(m / "fifo")
-    for path in (m / "small", m / "d", m / "big"):
+    for path in (m / "small", m / "d", m / "big", m / "bare"):
         os.setxattr(path, "user.note", b"value")
         os.setxattr(path, "user." + "n" * 240, b"another")
 
