@@ -222,7 +222,7 @@ def a_mounted_vault_that_is_being_written_is_not_called_damaged():
         m = frond.Mount(options)
         with m:
             with Writers(m):
-                for n in range(frond.scale(5, 1)):
+                for n in range(frond.scale(3, 1)):
                     found, _ = findings((m.vault, m.path)[n % 2])
                     eq([f for f in found if f[1] not in ("busy", "leftover")], [])
         eq(findings(m.vault)[0], [])
