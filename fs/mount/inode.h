@@ -72,6 +72,10 @@ struct inode {
 	_Atomic unsigned writers; /* those of them that may write */
 	_Atomic bool parked;	  /* its only link left is in orphans/ */
 	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
+	/* mtime.h: what the kernel knows, 0 if that is not known; and whether
+	 * its writes have moved it since */
+	_Atomic int64_t known_mtime_ns;
+	_Atomic bool mtime_moved;
 };
 
 struct inode_table;

@@ -1,5 +1,6 @@
 /* Attributes of inodes: modes, owners, times, lengths. */
 #include "fs.h"
+#include "mtime.h"
 #include "vxattr.h"
 
 #include <errno.h>
@@ -126,6 +127,13 @@ static int set_size(fuse_req_t req, struct inode *i, off_t size)
 	return err;
 }
 
+enum {
+	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
+	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
+	SET_TIMES = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | SET_MTIME,
+	ONLY_TIMES = SET_TIMES | FUSE_SET_ATTR_CTIME,
+};
+
 static struct timespec time_to_set(int to_set, int flag, int now_flag,
 				   struct timespec given)
 {
@@ -146,16 +154,11 @@ static int set_times(const struct subject *s, const struct stat *attr,
 			    FUSE_SET_ATTR_MTIME_NOW, attr->st_mtim),
 	};
 
+	if (to_set & SET_MTIME)
+		mtime_told(s->inode, &times[1]);
 	/* /proc leads to a symbolic link itself, not through it */
 	return utimensat(AT_FDCWD, s->proc, times, 0) < 0 ? -errno : 0;
 }
-
-enum {
-	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
-	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
-	SET_TIMES = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | SET_MTIME,
-	ONLY_TIMES = SET_TIMES | FUSE_SET_ATTR_CTIME,
-};
 
 /* Times come last: everything else moves them. */
 static int apply(const struct subject *s, const struct stat *attr, int to_set)
