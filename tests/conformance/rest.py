@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import struct
+import time
 from itertools import product
 
 import calls
@@ -132,6 +133,7 @@ def what_moves_which_times(t):
             if os.path.lexists(name):
                 os.utime(name, ns=(PAST, PAST))
         before = {n: times(n) for n in names}
+        time.sleep(0.02)            # the clock of files ticks slowly
         t(what, change)
         for name in names:
             was, now = before[name], times(name)
