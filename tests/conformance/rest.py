@@ -138,8 +138,8 @@ def what_moves_which_times(t):
         for name in names:
             was, now = before[name], times(name)
             if was and now:
-                t.note(f"{what}: {name}", ("mtime" * (was[0] != now[0]),
-                                           "ctime" * (was[1] != now[1])))
+                t.note(f"{what}: {name} mtime", was[0] != now[0])
+                t.note(f"{what}: {name} ctime", was[1] != now[1])
 
 
 @section
