@@ -294,6 +294,10 @@ class Mount:
                 run(FRONDFS, "umount", self.path, preexec_fn=_become(self.user))
                 break
             except AssertionError:
+                # Another case's private mounts may hold a copy of this one,
+                # and with it the daemon, which reap() waits for.
+                if not os.path.ismount(self.path):
+                    break
                 # Something (an indexer, a dying child) may look for a moment.
                 if time.monotonic() > end:
                     raise
