@@ -11,7 +11,7 @@ function __frondfs_mount_options
     set -l before (commandline -ct | string replace -r '[^,]*$' '')
     for option in ro allow_other allow_root idle= shared writeback=on \
             writeback=off xattr=on xattr=off suid dev noexec nonempty fsname= \
-            passfile= extpass= confine=on confine=off sync dirsync auto_unmount
+            passfile= extpass= accept-old remember=off confine=on confine=off sync dirsync auto_unmount
         echo $before$option
     end
 end

@@ -220,6 +220,7 @@ int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 	found.attr_timeout = found.entry_timeout = fs_timeout_s(fs, look.known);
 	found.ino = inode_id(fs->inodes, i);
 	found.generation = i->btime_ns;
+	i->told = fs->vault->exclusive && !look.known;
 	*e = found;
 	return 0;
 }

@@ -51,6 +51,12 @@ struct inode {
 	 */
 	_Atomic unsigned bare;
 
+	/*
+	 * The kernel has its attributes as they are, as far as we know: it
+	 * was told, and nothing has changed them since.
+	 */
+	_Atomic bool told;
+
 	_Atomic(struct stat *) removed; /* set once: as it was when it went */
 
 	/* directories */
@@ -67,6 +73,10 @@ struct inode {
 	_Atomic bool parked;	   /* its only link left is in orphans/ */
 	_Atomic bool attrs_synced; /* durable, but for the modification time */
 	_Atomic bool privs_clean;  /* no set-id bits, no capabilities: known */
+	/* mtime.h: what the kernel knows, 0 if that is not known; and whether
+	 * its writes have moved it since */
+	_Atomic int64_t known_mtime_ns;
+	_Atomic bool mtime_moved;
 };
 
 struct inode_table;

@@ -21,6 +21,8 @@ struct mount_options {
 	bool dev;	    /* dev: honour device nodes (root only) */
 	bool noexec;	    /* noexec */
 	bool nonempty;	    /* nonempty: the mount point may have entries */
+	bool accept_old;    /* accept-old: vault.ini, once */
+	bool remember;	    /* remember=on|off: which vault.ini was seen */
 	bool confine;	    /* confine=on|off: give up privileges */
 	unsigned idle_min;  /* idle=MIN: unmount after that long without use */
 	char *fsname;	    /* fsname=NAME; NULL: the backing directory */

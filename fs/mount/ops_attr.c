@@ -1,6 +1,7 @@
 /* Attributes of inodes: modes, owners, times, lengths. */
 #include "fs.h"
 #include "journal.h"
+#include "mtime.h"
 #include "vxattr.h"
 
 #include <errno.h>
@@ -13,10 +14,12 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 	struct stat st;
 	int err = fs_stat(fs, i, &st);
 
-	if (err)
+	if (err) {
 		fs_reply_err(req, err);
-	else
-		fuse_reply_attr(req, &st, fs_timeout_s(fs, i->grant));
+		return;
+	}
+	i->told = fs->vault->exclusive && !i->grant;
+	fuse_reply_attr(req, &st, fs_timeout_s(fs, i->grant));
 }
 
 static void ops_getattr(fuse_req_t req, fuse_ino_t ino,
@@ -125,6 +128,14 @@ static int set_size(fuse_req_t req, struct inode *i, off_t size)
 	return err;
 }
 
+enum {
+	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
+	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
+	SET_ATIME = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW,
+	SET_TIMES = SET_ATIME | SET_MTIME,
+	ONLY_TIMES = SET_TIMES | FUSE_SET_ATTR_CTIME,
+};
+
 static struct timespec time_to_set(int to_set, int flag, int now_flag,
 				   struct timespec given)
 {
@@ -144,23 +155,16 @@ static int set_times(const struct subject *s, const struct stat *attr,
 		time_to_set(to_set, FUSE_SET_ATTR_MTIME,
 			    FUSE_SET_ATTR_MTIME_NOW, attr->st_mtim),
 	};
-
 	int err;
 
+	if (to_set & SET_MTIME)
+		mtime_told(s->inode, &times[1]);
 	journal_times_lock(fs_of(s->req)->vault);
 	/* /proc leads to a symbolic link itself, not through it */
 	err = utimensat(AT_FDCWD, s->proc, times, 0) < 0 ? -errno : 0;
 	journal_times_unlock(fs_of(s->req)->vault);
 	return err;
 }
-
-enum {
-	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
-	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
-	SET_ATIME = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW,
-	SET_TIMES = SET_ATIME | SET_MTIME,
-	ONLY_TIMES = SET_TIMES | FUSE_SET_ATTR_CTIME,
-};
 
 /* Times come last: everything else moves them. */
 static int apply(const struct subject *s, const struct stat *attr, int to_set)

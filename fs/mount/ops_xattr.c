@@ -344,6 +344,7 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 	err = vxattr_set(fs->vault, fd, owner, v->name, v->value, v->size,
 			 v->flags);
 	forget_bare(i);
+	i->told = false;
 	forget_privs(i, v->name);
 	if (!err && strcmp(v->name, access_acl) == 0)
 		err = drop_setgid(req, fd);
@@ -373,6 +374,7 @@ static int drop(struct fs *fs, struct inode *i, const char *name)
 	if (err)
 		return err;
 	err = vxattr_remove(fs->vault, fd, name);
+	i->told = false;
 	forget_privs(i, name);
 	return err;
 }

@@ -106,6 +106,8 @@ static int run(struct check *c)
 		pthread_join(counter, NULL);
 	if (err)
 		return err;
+	/* The threads are gone: from here on nobody helps. */
+	c->jobs = 1;
 	return c->opt->repair ? check_repair_all(c) : check_look_again(c);
 }
 

@@ -234,7 +234,7 @@ static void check_object(struct check *c, struct check_dir *dir,
 						    entry, plain, -errno);
 			return;
 		}
-		type = IFTODT(st.st_mode);
+		type = (unsigned char)IFTODT(st.st_mode);
 	}
 	if (type == DT_REG)
 		check_file(c, dir, entry, plain);

@@ -317,7 +317,7 @@ static bool follows(const struct link *link, const struct head *head)
 
 static bool is_last(const struct link *link, const struct head *head)
 {
-	return link->seq + 1 == head->count &&
+	return head->count > 0 && link->seq == head->count - 1 &&
 	       memcmp(link->digest, head->digest, DIGEST_LEN) == 0;
 }
 

@@ -6,8 +6,9 @@
 Sends and receives a file of N MiB (256) in turns with curl, which uploads the
 as many bytes in parts as long to the same server: medians of the rounds.
 "upload" is the transport alone; "send" reads, seals and hashes before. Then N
-(60) small sets, one command for all of them. Limits of the server are off. Fails
-below 0.7 of curl (upload) and 200 sets a minute.
+(60) small sets, one command for all of them; and N that wait until two agents
+carry them, to the last acknowledgement. Limits of the server are off. Fails below
+0.7 of curl (upload) and 200 sets a minute.
 """
 import argparse
 import os
@@ -18,7 +19,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from share import TGSHARE
+from share import QUEUED, TGSHARE
 from telegram import town
 
 PART = 19 << 20
@@ -111,13 +112,40 @@ def small(args):
         return min(rates.values()) >= SETS_A_MINUTE
 
 
+def agent(person):
+    return subprocess.Popen([TGSHARE, "agent"], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL,
+                            env=dict(os.environ, TGSHARE_VAULT=person.mount.path))
+
+
+def by_agents(args):
+    with town("alice", "bob") as (api, alice, bob):
+        files = [frond.put(alice.path(f"note {n}"), frond.blob(2000, n))
+                 for n in range(args.sets)]
+        api.do("flood", bot="alice_bot", chat="bob_bot", seconds=3600)
+        alice.tg("send", *files, "--to", "bob", status=QUEUED)
+        api.do("flood", bot="alice_bot", chat="bob_bot", seconds=0)
+        began, agents = time.monotonic(), [agent(alice), agent(bob)]
+        try:
+            frond.until(lambda: len(alice.log("acknowledged")) >= args.sets, 300, "all of them")
+            rate = args.sets * 60 / (time.monotonic() - began)
+        finally:
+            for process in agents:
+                process.terminate()
+                process.wait(60)
+        frond.eq(sorted(os.listdir(bob.shared("alice"))), sorted(map(os.path.basename, files)))
+        print(f"{rate:.0f} small sets a minute by agents, from start to acknowledgement")
+        return rate >= SETS_A_MINUTE
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sets", type=int, default=60)
     args = parser.parse_args()
-    good = [large(args) if args.rounds else True, small(args) if args.sets else True]
+    good = [large(args) if args.rounds else True]
+    good += [f(args) for f in (small, by_agents) if args.sets]
     return 0 if all(good) else 1
 
 

@@ -222,10 +222,28 @@ def a_mounted_vault_that_is_being_written_is_not_called_damaged():
         m = frond.Mount(options)
         with m:
             with Writers(m):
-                for n in range(frond.scale(5, 1)):
+                for n in range(frond.scale(3, 1)):
                     found, _ = findings((m.vault, m.path)[n % 2])
                     eq([f for f in found if f[1] not in ("busy", "leftover")], [])
         eq(findings(m.vault)[0], [])
+
+
+@check(plain=False)
+def damage_that_goes_away_was_somebody_at_work():
+    """What a check sees in the first moment, and not for long."""
+    top, where = vault()
+    changes = [(where["huge"], lambda d: d[:9000] + b"!" * 9 + d[9009:]),
+               (where["big"], lambda d: b"!" + d[1:]), (where["edge"], lambda d: d[:-700]),
+               (dirid(where["d/e"]), lambda d: b""), (where["holes"], lambda d: d[:500])]
+    with frond.Mount(vault=top) as m:
+        good = [get(path) for path, _ in changes]
+        for (path, change), data in zip(changes, good):
+            put(path, change(data))
+        timer = threading.Timer(1.5, lambda: [put(path, data) for (path, _), data
+                                              in zip(changes, good)])
+        timer.start()
+        eq(findings(m.path)[0], [])
+        timer.join()
 
 
 @check(plain=False)

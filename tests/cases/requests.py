@@ -15,7 +15,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import frond
 from frond import blob, check, eq, get, put, raises, run
 
-GETATTR, SETATTR, READ, WRITE, GETXATTR, FLUSH, CREATE = 3, 4, 15, 16, 22, 25, 35
+LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, READ, WRITE, GETXATTR, FLUSH = \
+    1, 2, 3, 4, 10, 15, 16, 22, 25
+CREATE, BATCH_FORGET = 35, 42
 KINDS = 64
 WORDS = KINDS + 5       # and bytes read, written, chunks opened, sealed, ready
 COUNTERS = 2 << 30 | WORDS * 8 << 16 | ord("F") << 8 | 13
@@ -68,6 +70,47 @@ def a_small_file_takes_six_requests():
         eq(d[WRITE] <= 101, True, "WRITE")
         # now and then the clock ticks between a write and its close
         eq(sum(d[:KINDS]) - d[SETATTR] <= 620, True, sum(d[:KINDS]))
+
+
+@check(plain=False)
+def a_removed_file_takes_three_requests():
+    # the directory's attributes, UNLINK, and what the kernel knew of its times
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        for n in range(100):
+            put(m / f"d/f{n}", b"x" * 1000)
+        d = difference(m, lambda: [os.unlink(m / f"d/f{n}") for n in range(100)])
+        eq((d[UNLINK], d[LOOKUP]), (100, 0))
+        eq(sum(d[:KINDS]) - d[FORGET] - d[BATCH_FORGET] <= 320, True, d[:KINDS])
+
+
+@check(plain=False)
+def a_listing_tells_what_the_kernel_knows_only_once():
+    def look():
+        for name in os.listdir(m / "d"):
+            os.stat(m / f"d/{name}")
+            raises(errno.ENODATA, os.getxattr, m / f"d/{name}",
+                   "system.posix_acl_access")
+
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        for n in range(100):
+            put(m / f"d/f{n}", b"x" * n)
+        m.remount()
+        d = difference(m, look)
+        eq((d[GETXATTR], d[LOOKUP] <= 2), (100, True), d[:KINDS])
+        d = difference(m, look)
+        # listing a directory moves its access time, as the kernel sees it
+        eq((d[GETXATTR], d[LOOKUP], d[GETATTR] <= 1), (0, 0, True), d[:KINDS])
+        eq(sum(d[:KINDS]) <= 10, True, d[:KINDS])
+        # what has changed since is told again, all with the listing
+        for n in range(100):
+            os.truncate(m / f"d/f{n}", 5000 + n)
+            os.setxattr(m / f"d/f{n}", "user.x", b"1")
+        d = difference(m, look)
+        eq((d[LOOKUP], d[GETATTR] <= 1), (0, True), d[:KINDS])
+        eq([os.stat(m / f"d/f{n}").st_size for n in range(100)],
+           list(range(5000, 5100)))
 
 
 @check(plain=False)

@@ -206,25 +206,32 @@ static void apply_prefix(struct building *b, unsigned obj, size_t end)
 	}
 }
 
+/* What is durable; are there calls that are not? */
+static bool apply_durable(struct building *b, unsigned obj)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < b->plan->end; i++) {
+		const struct op *op = &b->log->ops[i];
+
+		if (op->obj != obj || !op_is_content(op))
+			continue;
+		if (i < b->synced[obj])
+			op_apply(b->im, op);
+		else
+			any = true;
+	}
+	return any;
+}
+
 static void apply_content(struct building *b, unsigned obj)
 {
 	static const char *const words[] = {"nothing", "all", "its beginning",
 					    "single sectors"};
 	enum fate fate = (enum fate)random_below(&b->rng, FATE_KINDS);
 	size_t from = b->synced[obj], end = b->plan->end;
-	bool any = false;
 
-	for (size_t i = 0; i < end; i++) {
-		const struct op *op = &b->log->ops[i];
-
-		if (op->obj != obj || !op_is_content(op))
-			continue;
-		if (i < from)
-			op_apply(b->im, op);
-		else
-			any = true;
-	}
-	if (!any)
+	if (!apply_durable(b, obj))
 		return;
 	if (b->explain)
 		fprintf(b->explain, "bytes of #%u since call %zu: %s\n", obj,
@@ -265,24 +272,50 @@ static bool is_pending(const struct building *b, size_t i)
 	return op_is_content(op) && i >= b->synced[op->obj];
 }
 
-/* Every call that is durable, and of the others those in the mask. */
-static void apply_subset(struct building *b)
+/* One of the last calls reaches the disk: with the sectors that it is in. */
+static void take_call(struct sectors *s, const struct op *op, size_t *size)
 {
-	unsigned bit = 0;
+	if (op->kind != OP_WRITE) {
+		*size = s->now->len;
+		forget_extents(s, op);
+		return;
+	}
+	for (size_t k = op->offset / SECTOR;
+	     k <= (op->offset + op->len - 1) / SECTOR; k++)
+		take_sector(s, k);
+	if (op->offset + op->len > *size)
+		*size = op->offset + op->len;
+}
 
-	for (size_t i = 0; i < b->plan->end; i++) {
+/*
+ * Every call that is durable, and of the others those in the mask. *bit: the
+ * mask's next one.
+ */
+static void apply_subset(struct building *b, unsigned obj, unsigned *bit)
+{
+	struct image_object *o = image_at(b->im, obj);
+	struct sectors s = {.now = o};
+	size_t size;
+
+	(void)apply_durable(b, obj);
+	size = o->len;
+	image_write(&s.out, 0, o->bytes, o->len);
+	for (size_t i = b->synced[obj]; i < b->plan->end; i++) {
 		const struct op *op = &b->log->ops[i];
 
-		if (!op_is_content(op))
+		if (op->obj != obj || !op_is_content(op))
 			continue;
-		if (!is_pending(b, i) || bit >= 64 ||
-		    (b->plan->seed >> bit & 1U))
-			op_apply(b->im, op);
+		op_apply(b->im, op);
+		if (*bit >= 64 || (b->plan->seed >> *bit & 1U))
+			take_call(&s, op, &size);
 		else
 			lost(b, i);
-		if (is_pending(b, i))
-			bit++;
+		++*bit;
 	}
+	image_resize(&s.out, size);
+	image_resize(o, 0);
+	image_write(o, 0, s.out.bytes, s.out.len);
+	free(s.out.bytes);
 }
 
 static void kill_at(struct building *b)
@@ -326,6 +359,7 @@ struct image *state_build(const struct oplog *log, const struct plan *p,
 			  FILE *explain)
 {
 	struct building b;
+	unsigned bit = 0;
 
 	building_init(&b, log, p);
 	b.explain = explain;
@@ -338,11 +372,11 @@ struct image *state_build(const struct oplog *log, const struct plan *p,
 		apply_names(&b);
 		for (unsigned o = 0; o < log->objects; o++)
 			apply_attributes(&b, o);
-		if (p->kind == PLAN_SUBSET)
-			apply_subset(&b);
-		for (unsigned o = 0; o < log->objects && p->kind == PLAN_POWER;
-		     o++)
-			apply_content(&b, o);
+		for (unsigned o = 0; o < log->objects; o++)
+			if (p->kind == PLAN_SUBSET)
+				apply_subset(&b, o, &bit);
+			else
+				apply_content(&b, o);
 	}
 	building_fini(&b);
 	return b.im;

@@ -19,6 +19,7 @@ enum cmd_status {
 	CMD_MOUNTED = 8,
 	CMD_NO_FUSE = 9,
 	CMD_NO_PASSPHRASE = 10,
+	CMD_OLD_VAULT = 11,
 };
 
 int cmd_init(int argc, char **argv);

@@ -51,6 +51,7 @@ struct delivery {
 	struct sending *sendings; /* until end_sending() */
 	struct open_copy *copies;
 	size_t open_count;
+	bool once; /* no copy is for several */
 	struct deliver_result result;
 	int err; /* of the vault's own */
 	char complained[TRANSPORT_ADDRESS_MAX + 1];
@@ -101,23 +102,36 @@ static void progressed(void *arg, uint64_t bytes)
 	progress_step(&d->progress, d->moved);
 }
 
+/* What nobody else is to get is not kept in memory: its pages serve those
+ * parts that come. */
+static void forget_part(const struct delivery *d, const struct item *item,
+			const struct item_message *m)
+{
+	const struct open_copy *copy = d->copies;
+
+	while (copy && copy->item != item)
+		copy = copy->next;
+	if (d->once && copy && m->kind == 0)
+		(void)posix_fadvise(copy->fd, (off_t)m->offset, (off_t)m->len,
+				    POSIX_FADV_DONTNEED);
+}
+
 static void finished(void *arg, int err, const char *reason, const char *ref)
 {
 	struct sending *sending = arg;
 	struct delivery *d = sending->delivery;
 	struct item *item = sending->item;
+	const struct item_message *m = &item->messages[sending->message];
 
 	d->under_way--;
-	progressed(sending, item->messages[sending->message].len);
+	progressed(sending, m->len);
 	if (err) {
 		d->result.failed++;
-		complain(d,
-			 address_of(d->s, item,
-				    &item->messages[sending->message]),
-			 reason);
+		complain(d, address_of(d->s, item, m), reason);
 		return;
 	}
 	d->result.sent++;
+	forget_part(d, item, m);
 	err = item_note_sent(d->s->outbox_fd, item, sending->message,
 			     when_now_s(), ref);
 	if (err && !d->err)
@@ -429,6 +443,7 @@ int delivery_new(struct session *s, struct delivery **out)
 void delivery_expect(struct delivery *d, uint64_t bytes)
 {
 	d->expected = bytes;
+	d->once = true;
 }
 
 size_t delivery_under_way(const struct delivery *d)

@@ -24,7 +24,8 @@ MUST_CHECK int deliver_due(struct session *s, struct item **items, size_t count,
 struct delivery;
 MUST_CHECK int delivery_new(struct session *s, struct delivery **out);
 void delivery_free(struct delivery *d);
-/* So many bytes will be added yet: for the bar. */
+/* So many bytes will be added yet: for the bar. And no sealed copy goes to
+ * several. */
 void delivery_expect(struct delivery *d, uint64_t bytes);
 MUST_CHECK int delivery_add(struct delivery *d, struct item *item,
 			    size_t message);

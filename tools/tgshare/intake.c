@@ -230,7 +230,8 @@ struct ack {
 	uint8_t state, index;
 };
 
-enum { ACK_NAME_MAX = 2 * SET_ID_LEN + PEOPLE_TAG_LEN + 16 };
+/* with two numbers of up to three digits, and a NUL */
+enum { ACK_NAME_MAX = 2 * SET_ID_LEN + PEOPLE_TAG_LEN + 10 };
 
 /* Of one sender's set, and none of another's that has its id. */
 static const char *ack_name(const struct ack *ack,
