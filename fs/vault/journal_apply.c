@@ -16,6 +16,9 @@
 enum {
 	TICK_MS = 250,
 	IDLE_MS = 2000,
+	/* so long a file that is gone may keep its room, at most, and... */
+	RETIRE_MS = 5000,
+	CLOSED_MAX = 16, /* ...so many closed ones their descriptors */
 	BATCH_BYTES = 1 << 20,
 	BATCH_RUNS = 64,
 };
@@ -362,15 +365,18 @@ static bool look_around(struct journal *j)
 {
 	int64_t now = journal_now_ms();
 	bool flux = vfile_settle_old_(j, now - JOURNAL_SETTLE_MS);
-	bool idle = now - j->last_append_ms >= IDLE_MS;
+	bool due = now - j->last_append_ms >= IDLE_MS ||
+		   now - j->retired_ms >= RETIRE_MS || j->closed > CLOSED_MAX;
 	bool empty, left;
 	int err = for_all(j, journal_drain_);
 
+	if (due)
+		j->retired_ms = now;
 	if (err)
 		set_stuck(j, err);
 	else
-		(void)retire_some(j, idle);
-	left = journal_sweep_(j, false);
+		(void)retire_some(j, due);
+	left = journal_sweep_(j, j->closed > CLOSED_MAX);
 	pthread_mutex_lock(&j->append_lock);
 	empty = j->seg[0].end == 0 && j->seg[1].end == 0;
 	pthread_mutex_unlock(&j->append_lock);

@@ -164,6 +164,8 @@ struct journal {
 	pthread_cond_t wake;
 	atomic_bool working; /* set under wake_lock: the thread looks around */
 	bool at_once, stop;  /* wake_lock */
+	int64_t retired_ms;  /* the thread's: when it last tried all */
+	_Atomic size_t closed; /* files that no vfile uses, when last counted */
 	pthread_t thread;
 	_Atomic int64_t last_append_ms;
 

@@ -188,6 +188,7 @@ bool journal_sweep_(struct journal *j, bool all)
 {
 	struct journal_file *gone = NULL, *jf;
 	bool left = false;
+	size_t closed = 0;
 	int64_t now = journal_now_ms();
 
 	if (j->known == 0)
@@ -198,6 +199,7 @@ bool journal_sweep_(struct journal *j, bool all)
 
 		while ((jf = *link)) {
 			if (is_of_use(jf, all, now)) {
+				closed += jf->refs == 0;
 				left = left || jf->refs == 0 || jf->unsynced;
 				link = &jf->next;
 				continue;
@@ -208,6 +210,7 @@ bool journal_sweep_(struct journal *j, bool all)
 			j->known = --j->file_count;
 		}
 	}
+	j->closed = closed;
 	pthread_mutex_unlock(&j->files_lock);
 	while ((jf = gone)) {
 		gone = jf->next;
