@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import blob, check, eq, get, put, raises, run
+from frond import blob, check, eq, get, put, raises, run, scale
 
 LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, READ, WRITE, GETXATTR, FLUSH = \
     1, 2, 3, 4, 10, 15, 16, 22, 25
@@ -111,6 +111,33 @@ def a_listing_tells_what_the_kernel_knows_only_once():
         eq((d[LOOKUP], d[GETATTR] <= 1), (0, True), d[:KINDS])
         eq([os.stat(m / f"d/f{n}").st_size for n in range(100)],
            list(range(5000, 5100)))
+
+
+@check(plain=False)
+def mounting_takes_no_more_work_when_there_are_more_files():
+    frond.tool("strace")
+    if frond.SLOW:
+        raise frond.Skip("sanitizers want to be looked into")
+
+    def calls(vault):
+        counts = frond.fresh("calls")
+        with frond.Mount(vault=vault, wrapper=["strace", "-f", "-c", "-S", "calls",
+                                               "-o", counts]):
+            pass
+        rows = [line.split() for line in get(counts).decode().splitlines()]
+        return sum(int(r[3]) for r in rows
+                   if r and r[-1] in ("openat", "statx", "newfstatat", "pread64",
+                                      "getdents64", "readlinkat"))
+
+    vault = frond.new_vault()
+    few = calls(vault)
+    with frond.Mount(vault=vault) as m:
+        for n in range(20):
+            os.mkdir(m / f"d{n}")
+            for k in range(scale(50, 20)):
+                put(m / f"d{n}/f{k}")
+    many = calls(vault)
+    eq(many - few < 40, True, f"{few} calls when empty, {many} now")
 
 
 @check(plain=False)
