@@ -195,6 +195,7 @@ def a_slow_answer_keeps_nobody_else_waiting():
             m.remount()
             for n in range(count):
                 raises(errno.ENOENT, os.stat, m / f"d{n}/none")
+            time.sleep(1.5)     # the kernel remembers slow_fs's names for 1 s
             os.setxattr(slow, "user.slow_fs.ms", b"%d" % (delay_s * 1000))
             begin = time.monotonic()
             sizes = at_once(lambda n: os.stat(m / f"d{n}/f").st_size, count)
