@@ -142,7 +142,7 @@ static void run_dir(struct check *c, void *arg)
 		batch_free(b);
 	if (err == -ENOMEM)
 		check_fail(c, err);
-	else if (err)
+	else if (err && err != -ENOENT) /* it was removed meanwhile */
 		check_entry_trouble(c, CHECK_UNREADABLE, dir, "", NULL, err);
 	check_dir_unref(dir);
 }
