@@ -35,6 +35,18 @@ def a_lost_directory_id_comes_back_from_whatever_mentions_it():
 
 
 @check(plain=False)
+def an_id_that_only_the_attribute_has_is_put_back():
+    top, where = vault()
+    good = get(dirid(where["d/e"]))
+    if "user.frondfs-dirid" not in os.listxattr(where["d/e"]):
+        raise frond.Skip("the file system has no attributes")
+    os.unlink(dirid(where["d/e"]))
+    eq(findings(top)[0], [])
+    eq(findings(top, "--repair", status=1)[0], [("repaired", "dirid", "d/e")])
+    eq(get(dirid(where["d/e"])), good)
+
+
+@check(plain=False)
 def a_directory_id_is_proved_by_names_not_believed():
     """Files that were moved in mention other ids; one that was moved out the right one."""
     m = frond.Mount()
