@@ -209,6 +209,12 @@ def a_slow_answer_keeps_nobody_else_waiting():
                     what="unmounting the slow file system")
 
 
+def is_stopped(pid):
+    """All of its threads: one on another processor goes on for a moment."""
+    tasks = f"/proc/{pid}/task"
+    return all(b"\nState:\tT" in get(f"{tasks}/{t}/status") for t in os.listdir(tasks))
+
+
 @check(plain=False, root=True)
 def names_in_one_directory_are_looked_up_at_once():
     control = frond.fresh("control")
@@ -226,10 +232,13 @@ def names_in_one_directory_are_looked_up_at_once():
             raises(errno.ENOENT, os.stat, m / "d/none")
             minor = os.minor(os.stat(m.path).st_dev)
             waiting = os.path.join(control, str(minor), "waiting")
+            # held, so that nobody's dropping of caches has it looked up as well
+            d = os.open(m / "d", os.O_PATH | os.O_DIRECTORY)
             os.kill(m.pid, signal.SIGSTOP)
             try:
+                frond.until(lambda: is_stopped(m.pid), what="the daemon's stop")
                 with ThreadPoolExecutor(count) as pool:
-                    sizes = pool.map(lambda n: os.stat(m / f"d/f{n}").st_size,
+                    sizes = pool.map(lambda n: os.stat(f"f{n}", dir_fd=d).st_size,
                                      range(count))
                     try:
                         frond.until(lambda: int(get(waiting)) >= count,
@@ -238,6 +247,7 @@ def names_in_one_directory_are_looked_up_at_once():
                         os.kill(m.pid, signal.SIGCONT)
                     eq(list(sizes), list(range(count)))
             finally:
+                os.close(d)
                 os.kill(m.pid, signal.SIGCONT)
     finally:
         run("umount", control)
