@@ -204,15 +204,17 @@ static bool is_alike(const struct worker *w, long a, long b)
 }
 
 /*
- * Does the step only look? Where link(2) or unlink(2) crosses another thread's
+ * May the kernel be wrong? Where link(2) or unlink(2) crosses another thread's
  * look, Linux counts the name twice in what it knows of a FUSE file
- * (fuse_entry_unlinked), so what the file system says to it counts.
+ * (fuse_entry_unlinked); it tells that to stat(2), and what has no name left it
+ * does not link. So what the file system says to it counts.
  */
-static bool only_looks(const struct step *s)
+static bool may_be_asked_anew(const struct step *s, long a)
 {
 	const char *name = operations[s->op].name;
 
-	return strcmp(name, "stat") == 0 || strcmp(name, "fstat") == 0;
+	return strcmp(name, "stat") == 0 || strcmp(name, "fstat") == 0 ||
+	       (strcmp(name, "link") == 0 && a == -ENOENT);
 }
 
 static bool take_step(struct worker *w, unsigned long number)
@@ -223,7 +225,7 @@ static bool take_step(struct worker *w, unsigned long number)
 	decide(w, &s);
 	a = run_step(&w->a, &s);
 	b = run_step(&w->b, &s);
-	if (!is_alike(w, a, b) && only_looks(&s)) {
+	if (!is_alike(w, a, b) && may_be_asked_anew(&s, a)) {
 		w->a.anew = true;
 		a = run_step(&w->a, &s);
 		w->a.anew = false;

@@ -104,6 +104,11 @@ static long op_rename(struct side *side, const struct step *step)
 
 static long op_link(struct side *side, const struct step *step)
 {
+	struct stat st;
+
+	if (side->anew)
+		(void)!side_stat(side, side->root, step->path,
+				 AT_SYMLINK_NOFOLLOW, &st);
 	return result(
 		linkat(side->root, step->path, side->root, step->path2, 0));
 }
