@@ -13,7 +13,6 @@ struct file_cache;
 struct lock_table;
 struct prefetch;
 struct sharing;
-struct unmounter;
 struct wire;
 
 struct fs {
@@ -30,7 +29,6 @@ struct fs {
 	bool collects_writes;	    /* the kernel does: writeback */
 	struct fuse_session *session;
 	struct wire *wire;
-	struct unmounter *unmounter;
 	struct lock_table *locks; /* NULL unless shared */
 	struct sharing *sharing;
 	struct prefetch *prefetch; /* NULL: none */

@@ -220,11 +220,10 @@ enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 }
 
 /* fusermount3's own words go nowhere: the caller has better ones. */
-static int run_fusermount(char *point, bool lazily)
+static int run_fusermount(char *point)
 {
-	char *argv[] = {(char[]){"fusermount3"},
-			lazily ? (char[]){"-uz"} : (char[]){"-u"},
-			(char[]){"--"}, point, NULL};
+	char *argv[] = {(char[]){"fusermount3"}, (char[]){"-u"}, (char[]){"--"},
+			point, NULL};
 	posix_spawn_file_actions_t actions;
 	pid_t pid;
 	int err, status;
@@ -245,7 +244,7 @@ static int run_fusermount(char *point, bool lazily)
 	return status == 0 ? 0 : -EBUSY;
 }
 
-static int give_back(const char *mountpoint, bool lazily)
+int mount_umount(const char *mountpoint)
 {
 	struct mount_entry entry;
 	char real[PATH_MAX];
@@ -258,21 +257,8 @@ static int give_back(const char *mountpoint, bool lazily)
 	if (!entry.ours)
 		return -EINVAL;
 	if (geteuid() == 0)
-		return umount2(real,
-			       UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) < 0
-			       ? -errno
-			       : 0;
+		return umount2(real, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
 	if (entry.owner != getuid())
 		return -EPERM;
-	return run_fusermount(real, lazily);
-}
-
-int mount_umount(const char *mountpoint)
-{
-	return give_back(mountpoint, false);
-}
-
-int mount_detach(const char *mountpoint)
-{
-	return give_back(mountpoint, true);
+	return run_fusermount(real);
 }

@@ -136,9 +136,8 @@ static int check_new(const struct session *s, const char *name,
 				 "this card has other keys than the '%s' you "
 				 "know (%s): someone else may have made it; "
 				 "ask them, and only then 'tgshare contact "
-				 "remove %s%s' and add it",
-				 name, known->fingerprint, name,
-				 report_vault());
+				 "remove %s' and add it",
+				 name, known->fingerprint, name);
 	return CMD_OK;
 }
 
@@ -181,8 +180,8 @@ static int add(struct session *s, const struct contact_args *args)
 	       card.name, card.address[0] ? card.address : "no address",
 	       fingerprint);
 	if (!known || !known->verified_s)
-		printf("Compare it with them: 'tgshare contact verify %s%s'.\n",
-		       name, report_vault());
+		printf("Compare it with them: 'tgshare contact verify %s'.\n",
+		       name);
 	return CMD_OK;
 }
 
@@ -307,8 +306,8 @@ static int verify(struct session *s, const struct contact_args *args)
 		return report_as(CMD_UNKNOWN,
 				 "'%s' has no card, so there is nothing to "
 				 "compare; add it with 'tgshare contact add %s "
-				 "CARD%s'",
-				 p->name, p->name, report_vault());
+				 "CARD'",
+				 p->name, p->name);
 	identity_fingerprint(&s->m.info.pub, mine);
 	printf("yours:    %s\n%-8s  %s\n", mine, "theirs:", p->fingerprint);
 	fflush(stdout);
@@ -345,8 +344,8 @@ static int remove_contact(struct session *s, const struct contact_args *args)
 	if (err)
 		return session_report(s, "remove the contact", err);
 	printf("%s is removed. What you granted them stays granted: see "
-	       "'tgshare status%s' and 'tgshare revoke%s'.\n",
-	       p->name, report_vault(), report_vault());
+	       "'tgshare status' and 'tgshare revoke'.\n",
+	       p->name);
 	return CMD_OK;
 }
 

@@ -39,8 +39,8 @@ int intake_scan(struct session *s)
 		return report_as(CMD_QUEUED,
 				 "there is no room in the vault on '%s' for "
 				 "what came; it waits, make room and 'tgshare "
-				 "receive%s' again",
-				 s->m.info.mountpoint, report_vault());
+				 "receive' again",
+				 s->m.info.mountpoint);
 	return err ? session_report(s, "take in what came", err) : CMD_OK;
 }
 
@@ -104,14 +104,12 @@ static void print_content(const struct inbox_set *set)
 
 static void print_state(const struct inbox_set *set)
 {
-	char when[WHEN_TEXT_MAX], hex[2 * SET_ID_LEN + 1];
+	char when[WHEN_TEXT_MAX];
 
-	hex_encode(set->set_id, SET_ID_LEN, hex);
 	switch (set->state) {
 	case INBOX_WAITING_CARD:
 		printf("locked: from somebody unknown; add their card with "
-		       "'tgshare contact add NAME CARD%s'",
-		       report_vault());
+		       "'tgshare contact add NAME CARD'");
 		break;
 	case INBOX_WAITING_MANIFEST:
 		printf("%u shares, waiting to be told what it is",
@@ -143,11 +141,10 @@ static void print_state(const struct inbox_set *set)
 		break;
 	case INBOX_CUSTODY:
 		printf("share %u of it is with you, for %s; pass it on with "
-		       "'tgshare release %.8s%s'",
+		       "'tgshare release'",
 		       set->index,
 		       set->recipient_name[0] ? set->recipient_name
-					      : "somebody",
-		       hex, report_vault());
+					      : "somebody");
 		break;
 	default:
 		printf("damaged: what came is not what was sent");
@@ -532,14 +529,8 @@ static int take_all(struct session *s, const struct outbox *o, size_t *events)
 		err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &t.r);
 		if (err == -ENODATA)
 			break;
-		if (err == -EBADMSG) {
-			report("entry %" PRIu64 " of the log is damaged; "
-			       "'tgshare log --verify%s' says more",
-			       seq, report_vault());
-			err = 0;
-		} else if (!err) {
-			err = take(&t);
-		}
+		/* a damaged record: 'log --verify' tells about it */
+		err = err == -EBADMSG ? 0 : err ? err : take(&t);
 	}
 	if (err && err != -ENODATA)
 		return err;

@@ -41,9 +41,8 @@ static int open_telegram(struct session *s)
 	err = transport_telegram_open(&cfg, &s->transport);
 	return err ? report_as(CMD_FAILED,
 			       "cannot use Telegram with these settings (%s): "
-			       "run 'tgshare setup --transport telegram%s' "
-			       "again",
-			       strerror(-err), report_vault())
+			       "run 'tgshare setup --transport telegram' again",
+			       strerror(-err))
 		   : CMD_OK;
 }
 
@@ -57,6 +56,6 @@ int transports_open(struct session *s)
 		return open_telegram(s);
 	return report_as(CMD_FAILED,
 			 "the settings name a transport '%s' that this tgshare "
-			 "does not know: run 'tgshare setup%s' again",
-			 setting, report_vault());
+			 "does not know: run 'tgshare setup' again",
+			 setting);
 }
