@@ -47,6 +47,9 @@ BATCH = 64                          # chunks read at a time
 MIB = 1 << 20
 XATTR = "user.frondfs."
 OURS = re.compile(rb"\.dirid|\.frondfs|\.tmp-.*|@[\w-]{43}\.name|@[0-9a-f]{32}\.link", re.S)
+# What synchronising services and editors add to the name of a copy.
+ADDED = re.compile(rb"~| \(.+\)| [0-9]{1,3}| - (?i:copy).*|\.sync-conflict-.*|\.(?i:conflict).*"
+                   rb"|_conflict-.*|-[A-Z0-9][A-Z0-9-]{1,14}", re.S)
 ACLS = "system.posix_acl_access", "system.posix_acl_default"
 SETTINGS = {
     "vault": {"version": "1", "id": "[0-9a-f]{32}",
@@ -58,6 +61,10 @@ SETTINGS = {
 
 class Damage(Exception):
     """Something is not what the vault's owner put there."""
+
+
+class Foreign(Exception):
+    """Something that somebody else put there."""
 
 
 class Locked(Exception):
@@ -332,28 +339,53 @@ class Vault:
             self.fault(path, e.strerror)
 
     def dirid(self, fd):
-        data = read_small(fd, ".dirid", 32)
+        try:
+            data = read_small(fd, ".dirid", 32)
+        except Damage as missing:
+            try:    # what a crash may leave
+                data = os.getxattr(fd, "user.frondfs-dirid")
+            except OSError:
+                raise missing from None
         if len(data) != 32 or not any(data[:16]):
             raise Damage("its .dirid is damaged, so no name in it can be read")
         return data[:16]
 
     def entries(self, directory, fd, dirid):
         """What the directory holds, sorted by plain name."""
-        found, prefix = {}, b"" if directory is self.root else directory.path + b"/"
+        found, others, prefix = {}, [], b"" if directory is self.root else directory.path + b"/"
         for stored in map(os.fsencode, os.listdir(fd)):
             if OURS.fullmatch(stored):
                 continue
-            if not re.fullmatch(rb"@[\w-]{43}|[\w-]{23,255}", stored):
-                self.say(directory.path, f"{show(stored)} is not the vault's; left out")
-                continue
             try:
+                if not re.fullmatch(rb"@[\w-]{43}|[\w-]{23,255}", stored):
+                    raise Foreign("is not the vault's")
                 name = self.plain_name(fd, stored, dirid)
                 if name in found:
                     raise Damage("another entry has the same name")
                 found[name] = Entry(fd, stored, name, prefix + name)
-            except Damage as e:
+            except (Damage, Foreign) as e:
+                others.append((stored, e))
+        for stored, e in others:
+            name = self.copy_name(fd, stored, dirid)
+            if name and name not in found:
+                found[name] = Entry(fd, stored, name, prefix + name)
+            elif name or isinstance(e, Foreign):
+                self.say(directory.path, f"{show(stored)} is not the vault's; left out")
+            else:
                 self.fault(directory.path, f"the entry {show(stored)} is damaged: {e}")
         return [found[name] for name in sorted(found)]
+
+    def copy_name(self, fd, stored, dirid):
+        """The name of a copy that somebody made beside the entry; None: it is none."""
+        for cut in range(23, len(stored)):
+            if ADDED.fullmatch(stored, cut) and re.fullmatch(rb"@[\w-]{43}|[\w-]{23,255}",
+                                                             stored[:cut]):
+                with contextlib.suppress(Damage):
+                    name = self.plain_name(fd, stored[:cut], dirid) + stored[cut:]
+                    return name if len(name) <= 255 else stored
+                if cut == 44 and stored[:1] == b"@":
+                    return stored
+        return None
 
     def plain_name(self, fd, stored, dirid):
         full = stored

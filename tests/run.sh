@@ -82,7 +82,7 @@ fail() {
 preset_arguments() {
 	case $1 in
 	dev | asan | tsan) echo -DCMAKE_C_COMPILER=gcc ;;
-	fuzz) echo "-DFROND_FUZZ_SECONDS=${FROND_FUZZ_SECONDS:-5}" ;;
+	fuzz) echo "-DFROND_FUZZ_SECONDS=${FROND_FUZZ_SECONDS:-3}" ;;
 	esac
 }
 

@@ -20,7 +20,7 @@ _frondfs_mount_options() {
 	mapfile -t COMPREPLY < <(compgen -P "$before" -W "ro allow_other
 		allow_root idle= shared writeback=on writeback=off xattr=on
 		xattr=off suid dev noexec nonempty fsname= passfile= extpass=
-		sync dirsync auto_unmount" -- "$word")
+		accept-old remember=on remember=off confine=on confine=off sync dirsync auto_unmount" -- "$word")
 	compopt -o nospace
 }
 
@@ -38,7 +38,7 @@ _frondfs() {
 		mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 		return
 		;;
-	--kdf-mem | --kdf-ops) return ;;
+	--kdf-mem | --kdf-ops | --jobs) return ;;
 	-o)
 		_frondfs_mount_options
 		return
@@ -46,7 +46,7 @@ _frondfs() {
 	esac
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			"init mount umount passwd info attach help --help --version" \
+			"init mount umount passwd info check attach help --help --version" \
 			-- "$cur")
 		[[ $cur == */* ]] || return
 		command=mount
@@ -55,11 +55,12 @@ _frondfs() {
 	init) options="--passfile --extpass --kdf-mem --kdf-ops --help" ;;
 	passwd) options="--passfile --extpass --new-passfile --help" ;;
 	info) options="--json --help" ;;
+	check) options="--repair --jobs --json --passfile --extpass --help" ;;
 	umount) options="--help" ;;
 	attach) options="--list --remove --help" ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			"init mount umount passwd info attach" -- "$cur")
+			"init mount umount passwd info check attach" -- "$cur")
 		return
 		;;
 	*) options="-f -o --foreground --passfile --extpass --help" ;;

@@ -31,6 +31,7 @@ enum kdf_subkey {
 	KDF_XATTRS = 7,
 	KDF_JOURNAL = 8,
 	KDF_SHARING = 9, /* the inbox's records */
+	KDF_SEEN = 10,	 /* what a machine remembers, outside of the vault */
 };
 
 /* -ENOMEM: the memory is not to be had; -EINVAL: out of the bounds above. */

@@ -75,6 +75,16 @@ struct control_set {
 };
 #define CONTROL_SET_NEXT _IOWR('F', 7, struct control_set)
 
+/*
+ * Is the envelope <hash>.try in the inbox for us? Then it is <hash>.env from
+ * now on; else it is gone. ENOENT: there is none.
+ */
+struct control_sift {
+	uint8_t hash[ENVELOPE_HASH_LEN];
+	uint32_t ours; /* out */
+};
+#define CONTROL_SIFT _IOWR('F', 14, struct control_sift)
+
 /* A custodian's share: the envelope to pass on, and to whom. */
 struct control_release {
 	uint8_t set_id[SET_ID_LEN];    /* in */

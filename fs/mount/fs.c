@@ -121,12 +121,7 @@ static int stat_fd(struct fs *fs, struct inode *i, int fd, struct stat *st)
 static int stat_dir(struct fs *fs, struct inode *dir, struct stat *st)
 {
 	int fd, err = inode_dirfd_get(fs->inodes, dir, &fd);
-	const struct stat *removed = dir->removed;
 
-	if (err == -ESTALE && removed) {
-		*st = *removed;
-		return 0;
-	}
 	if (err)
 		return err;
 	err = stat_fd(fs, dir, fd, st);
@@ -163,14 +158,12 @@ static int stat_granted(struct fs *fs, struct inode *i, struct stat *st)
 	return 0;
 }
 
-int fs_stat(struct fs *fs, struct inode *i, struct stat *st)
+static int stat_existing(struct fs *fs, struct inode *i, struct stat *st)
 {
 	struct stat_request r = {.fs = fs, .inode = i, .st = st};
 	uint64_t size;
 	int err;
 
-	if (i->grant)
-		return stat_granted(fs, i, st);
 	if (S_ISDIR(i->type))
 		return stat_dir(fs, i, st);
 	if (S_ISREG(i->type) && file_size_if_open(fs, i, &size) &&
@@ -181,6 +174,21 @@ int fs_stat(struct fs *fs, struct inode *i, struct stat *st)
 	if (err == -ESTALE && i->opens > 0 && !stat_open_file(fs, i, st))
 		err = 0;
 	return err;
+}
+
+int fs_stat(struct fs *fs, struct inode *i, struct stat *st)
+{
+	const struct stat *removed;
+	int err;
+
+	if (i->grant)
+		return stat_granted(fs, i, st);
+	err = stat_existing(fs, i, st);
+	removed = i->removed;
+	if (err != -ESTALE || !removed)
+		return err;
+	*st = *removed;
+	return 0;
 }
 
 int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
@@ -210,6 +218,7 @@ int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 	found.attr_timeout = found.entry_timeout = fs_timeout_s(fs, look.known);
 	found.ino = inode_id(fs->inodes, i);
 	found.generation = i->btime_ns;
+	i->told = fs->vault->exclusive && !look.known;
 	*e = found;
 	return 0;
 }

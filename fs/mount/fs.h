@@ -13,6 +13,7 @@ struct file_cache;
 struct lock_table;
 struct prefetch;
 struct sharing;
+struct unmounter;
 struct wire;
 
 struct fs {
@@ -29,6 +30,7 @@ struct fs {
 	bool collects_writes;	    /* the kernel does: writeback */
 	struct fuse_session *session;
 	struct wire *wire;
+	struct unmounter *unmounter;
 	struct lock_table *locks; /* NULL unless shared */
 	struct sharing *sharing;
 	struct prefetch *prefetch; /* NULL: none */

@@ -1,6 +1,7 @@
 #include "idle.h"
 
 #include "log.h"
+#include "unmounter.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -56,7 +57,7 @@ static void *watch(void *arg)
 		wake_s = fs->last_use_s + limit_s;
 		if (wake_s > now_s())
 			continue;
-		err = mount_umount(fs->mountpoint);
+		err = unmounter_ask(fs->unmounter, false);
 		if (!err)
 			log_notice("%s: unmounted after %u idle minutes",
 				   fs->mountpoint, fs->opt->idle_min);

@@ -408,6 +408,8 @@ void inode_forget(struct inode_table *t, struct inode *i, uint64_t n)
 {
 	inode_lock_(t);
 	i->nlookup -= n < i->nlookup ? n : i->nlookup;
+	if (i->nlookup == 0)
+		i->told = false;
 	bury_if_unused(t, i);
 	inode_unlock_(t);
 }

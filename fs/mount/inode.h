@@ -51,13 +51,20 @@ struct inode {
 	 */
 	_Atomic unsigned bare;
 
+	/*
+	 * The kernel has its attributes as they are, as far as we know: it
+	 * was told, and nothing has changed them since.
+	 */
+	_Atomic bool told;
+
+	_Atomic(struct stat *) removed; /* set once: as it was when it went */
+
 	/* directories */
 	_Atomic bool has_dirid;
 	uint8_t dirid[DIRID_LEN];	   /* set once, before has_dirid */
 	int fd;				   /* the table's lock; O_PATH, or -1 */
 	unsigned fd_users;		   /* the table's lock */
 	struct inode *lru_prev, *lru_next; /* while fd has no users */
-	_Atomic(struct stat *) removed; /* set once: as it was when it went */
 
 	/* regular files: ops_file.c's cache of open files */
 	struct open_file *file;	  /* the file cache's lock */
@@ -65,6 +72,10 @@ struct inode {
 	_Atomic unsigned writers; /* those of them that may write */
 	_Atomic bool parked;	  /* its only link left is in orphans/ */
 	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
+	/* mtime.h: what the kernel knows, 0 if that is not known; and whether
+	 * its writes have moved it since */
+	_Atomic int64_t known_mtime_ns;
+	_Atomic bool mtime_moved;
 };
 
 struct inode_table;
@@ -144,10 +155,10 @@ MUST_CHECK int inode_park(struct inode_table *t, struct inode *i,
 void inode_unpark(struct inode_table *t, struct inode *i);
 
 /*
- * A removed directory that the kernel still refers to is not reached any more
- * once its descriptor is closed: this is what is told of it then.
+ * What was removed and the kernel still refers to is not reached any more,
+ * a directory once its descriptor is closed: this is what is told of it then.
  */
-void inode_keep_stat(struct inode *dir, const struct stat *st);
+void inode_keep_stat(struct inode *i, const struct stat *st);
 
 /*
  * An O_PATH descriptor of a directory inode, kept open until it is put back.

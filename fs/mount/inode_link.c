@@ -58,7 +58,7 @@ bool inode_is_gone(struct inode_table *t, const struct inode *i)
 	return gone;
 }
 
-void inode_keep_stat(struct inode *dir, const struct stat *st)
+void inode_keep_stat(struct inode *i, const struct stat *st)
 {
 	struct stat *copy = malloc(sizeof *copy), *none = NULL;
 
@@ -66,7 +66,7 @@ void inode_keep_stat(struct inode *dir, const struct stat *st)
 		return;
 	*copy = *st;
 	copy->st_nlink = 0;
-	if (!atomic_compare_exchange_strong(&dir->removed, &none, copy))
+	if (!atomic_compare_exchange_strong(&i->removed, &none, copy))
 		free(copy);
 }
 

@@ -1,6 +1,8 @@
 /* Where inodes lie in the backing directory. */
 #include "inode_internal.h"
 
+#include "log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -149,6 +151,7 @@ int inode_dirid(struct inode_table *t, struct inode *dir,
 {
 	uint8_t id[DIRID_LEN];
 	unsigned tries = 0;
+	bool aside = false;
 	int dirfd, err;
 
 	/* Among others, a number without a birth time may be another's now. */
@@ -160,7 +163,11 @@ int inode_dirid(struct inode_table *t, struct inode *dir,
 		err = inode_dirfd_get(t, dir, &dirfd);
 		if (err)
 			return err;
-		err = vdir_read_id(dirfd, id);
+		err = vdir_find_id(dirfd, id, &aside);
+		/* only mounts that may write have orphans */
+		if (!err && aside && t->vault->orphans_fd >= 0 &&
+		    vdir_mend_id(dirfd))
+			log_warning("a directory stays without its .dirid");
 		inode_dirfd_put(t, dir);
 	} while (inode_spare_fd_(t, err, &tries));
 	if (err)

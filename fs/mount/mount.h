@@ -20,6 +20,9 @@ struct mount_options {
 	bool dev;	    /* dev: honour device nodes (root only) */
 	bool noexec;	    /* noexec */
 	bool nonempty;	    /* nonempty: the mount point may have entries */
+	bool accept_old;    /* accept-old: vault.ini, once */
+	bool remember;	    /* remember=on|off: which vault.ini was seen */
+	bool confine;	    /* confine=on|off: give up privileges */
 	unsigned idle_min;  /* idle=MIN: unmount after that long without use */
 	char *fsname;	    /* fsname=NAME; NULL: the backing directory */
 	char *passfile;	    /* passfile=FILE, for fstab */
@@ -74,5 +77,7 @@ MUST_CHECK int mount_serve(struct vault *vault, const char *mountpoint,
  * -EINVAL: not a mount point of this file system; -EPERM.
  */
 MUST_CHECK int mount_umount(const char *mountpoint);
+/* The same of one that is in use: nobody finds it any more. */
+MUST_CHECK int mount_detach(const char *mountpoint);
 
 #endif

@@ -1,5 +1,6 @@
 /* Attributes of inodes: modes, owners, times, lengths. */
 #include "fs.h"
+#include "mtime.h"
 #include "vxattr.h"
 
 #include <errno.h>
@@ -12,10 +13,12 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 	struct stat st;
 	int err = fs_stat(fs, i, &st);
 
-	if (err)
+	if (err) {
 		fs_reply_err(req, err);
-	else
-		fuse_reply_attr(req, &st, fs_timeout_s(fs, i->grant));
+		return;
+	}
+	i->told = fs->vault->exclusive && !i->grant;
+	fuse_reply_attr(req, &st, fs_timeout_s(fs, i->grant));
 }
 
 static void ops_getattr(fuse_req_t req, fuse_ino_t ino,
@@ -124,6 +127,13 @@ static int set_size(fuse_req_t req, struct inode *i, off_t size)
 	return err;
 }
 
+enum {
+	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
+	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
+	SET_TIMES = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | SET_MTIME,
+	ONLY_TIMES = SET_TIMES | FUSE_SET_ATTR_CTIME,
+};
+
 static struct timespec time_to_set(int to_set, int flag, int now_flag,
 				   struct timespec given)
 {
@@ -144,15 +154,11 @@ static int set_times(const struct subject *s, const struct stat *attr,
 			    FUSE_SET_ATTR_MTIME_NOW, attr->st_mtim),
 	};
 
+	if (to_set & SET_MTIME)
+		mtime_told(s->inode, &times[1]);
 	/* /proc leads to a symbolic link itself, not through it */
 	return utimensat(AT_FDCWD, s->proc, times, 0) < 0 ? -errno : 0;
 }
-
-enum {
-	SET_OWNER = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID,
-	SET_MTIME = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
-	SET_TIMES = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | SET_MTIME,
-};
 
 /* Times come last: everything else moves them. */
 static int apply(const struct subject *s, const struct stat *attr, int to_set)
@@ -203,6 +209,10 @@ static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 	if (!err) {
 		err = apply(&s, attr, to_set);
 		subject_fini(&s);
+	} else if (err == -ESTALE && i->removed && !(to_set & ~ONLY_TIMES)) {
+		/* The kernel hands over times that it kept: of what nobody can
+		 * reach any more. Else the next syncfs would hear of it. */
+		err = 0;
 	}
 	if (err)
 		fs_reply_err(req, err);

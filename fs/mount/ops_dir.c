@@ -146,6 +146,20 @@ static int plain_name(const struct listing *l, const char *entry,
 }
 
 /*
+ * Does the kernel know all that could be said of this entry? Saying it again
+ * would only make it forget the ACLs that it has read.
+ */
+static bool is_told(const struct listing *l, const char *entry)
+{
+	struct inode *i = inode_peek(l->fs->inodes, l->dir, entry);
+	bool told = i && i->told;
+
+	if (i)
+		inode_unref(l->fs->inodes, i);
+	return told;
+}
+
+/*
  * One entry with attributes. What cannot be looked up is listed without
  * them, as readdir would.
  */
@@ -154,11 +168,11 @@ static int add_plus(struct listing *l, const struct dirent64 *d,
 {
 	struct fuse_entry_param e = {0};
 	size_t room = l->size - l->used;
-	bool dots = is_dot(plain) || is_dotdot(plain);
+	bool bare = is_dot(plain) || is_dotdot(plain) || is_told(l, d->d_name);
 
 	if (fuse_add_direntry_plus(l->req, NULL, 0, plain, NULL, 0) > room)
 		return -ENOSPC;
-	if (!dots) {
+	if (!bare) {
 		int err = fs_enter(l->fs, l->dir, l->s->fd, d->d_name, &e);
 
 		if (err == -ENOENT)

@@ -2,6 +2,7 @@
 #include "file_cache.h"
 #include "granted.h"
 #include "lock.h"
+#include "mtime.h"
 #include "prefetch.h"
 
 #include <errno.h>
@@ -102,6 +103,7 @@ static int create_at(fuse_req_t req, const struct fs_name *n, mode_t mode,
 
 	if (err && (err != -EEXIST || (fi->flags & O_EXCL)))
 		return err;
+	n->dir->told = false;
 	err = fs_enter(fs, n->dir, n->dirfd, n->backing.entry, e);
 	if (err) {
 		vfile_close(vf);
@@ -146,6 +148,16 @@ static void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	}
 }
 
+static void set_mtime_back(struct fs *fs, struct open_file *of)
+{
+	struct vfile *vf;
+
+	if (!mtime_is_moved(file_inode(of)) || file_acquire(fs, of, false, &vf))
+		return;
+	mtime_set_back(file_inode(of), vfile_fd(vf));
+	file_release(of);
+}
+
 static void ops_release(fuse_req_t req, fuse_ino_t ino,
 			struct fuse_file_info *fi)
 {
@@ -154,6 +166,7 @@ static void ops_release(fuse_req_t req, fuse_ino_t ino,
 	if (fs->opt->shared)
 		lock_release(fs, inode_of(fs->inodes, ino), fi->lock_owner,
 			     fi->fh);
+	set_mtime_back(fs, file_of(fi));
 	file_close(fs, handle_of(fi));
 	fuse_reply_err(req, 0);
 }
@@ -232,11 +245,16 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 
 	(void)ino;
 	if (!err) {
+		if (fs->collects_writes)
+			mtime_before_write(file_inode(of), vfile_fd(vf));
 		err = file_kill_privs(fs, file_inode(of), vf);
 		if (!err)
 			err = vfile_write(vf, ws, &w, &bad_chunk);
+		if (fs->collects_writes)
+			mtime_after_write(file_inode(of));
 		file_release(of);
 	}
+	file_inode(of)->told = false;
 	if (!err)
 		counters_add(&fs->counters.written_bytes, size);
 	if (err)
@@ -272,12 +290,17 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode,
 
 	(void)ino;
 	if (!err) {
+		if (fs->collects_writes)
+			mtime_before_write(file_inode(of), vfile_fd(vf));
 		err = file_kill_privs(fs, file_inode(of), vf);
 		if (!err)
 			err = vfile_allocate(vf, ws, mode, (uint64_t)offset,
 					     (uint64_t)len, &bad_chunk);
+		if (fs->collects_writes)
+			mtime_after_write(file_inode(of));
 		file_release(of);
 	}
+	file_inode(of)->told = false;
 	reply_file_err(req, file_inode(of), err, bad_chunk);
 }
 

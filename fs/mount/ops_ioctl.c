@@ -162,6 +162,16 @@ static int control_set_next(struct control *c, void *data)
 			  &s->cursor_index, &s->set);
 }
 
+static int control_sift(struct control *c, void *data)
+{
+	struct control_sift *s = data;
+	bool ours = false;
+	int err = inbox_sift(sharing_inbox(c->fs->sharing), s->hash, &ours);
+
+	s->ours = ours;
+	return err;
+}
+
 /* -ENOENT: there is no share of that number. */
 static int kept_share(const uint8_t *set_id,
 		      const struct identity_public *sender, uint32_t index,
@@ -266,6 +276,7 @@ static const struct call {
 	{CONTROL_SIGN, 0, control_sign},
 	{CONTROL_SCAN, OF_INBOX, control_scan},
 	{CONTROL_SET_NEXT, OF_INBOX, control_set_next},
+	{CONTROL_SIFT, OF_INBOX | CHANGES, control_sift},
 	{CONTROL_RELEASE, OF_INBOX, control_release},
 	{CONTROL_RELEASED, OF_INBOX | CHANGES, control_released},
 	{CONTROL_LOG_APPEND, OF_INBOX | CHANGES, control_log_append},
@@ -315,8 +326,9 @@ static void answer(struct control *c, const struct call *call, const void *in,
 	}
 	if (!err)
 		err = call->answer(c, data);
+	/* as it is: tools tell what is damaged from what cannot be read */
 	if (err)
-		fs_reply_err(c->req, err);
+		fuse_reply_err(c->req, -err);
 	else if (_IOC_DIR(call->cmd) & _IOC_READ)
 		fuse_reply_ioctl(c->req, 0, data, size);
 	else

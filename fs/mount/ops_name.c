@@ -15,6 +15,7 @@ static void reply_made(fuse_req_t req, struct fs_name *n, int err)
 	struct fs *fs = fs_of(req);
 	struct fuse_entry_param e = {0};
 
+	n->dir->told = false;
 	if (!err)
 		err = fs_enter(fs, n->dir, n->dirfd, n->backing.entry, &e);
 	fs_name_fini(fs, n);
@@ -188,6 +189,7 @@ struct object {
 	struct inode *inode; /* with a reference of ours; NULL: not known */
 	mode_t type;	     /* 0: there is nothing */
 	bool last;	     /* this is its only name */
+	struct statx stx;    /* if there is something */
 };
 
 /*
@@ -197,29 +199,35 @@ struct object {
 static int object_init(struct fs *fs, const struct fs_name *n, struct object *o)
 {
 	struct inode *i = inode_peek(fs->inodes, n->dir, n->backing.entry);
-	struct stat st;
+	struct statx stx;
 
-	if (fstatat(n->dirfd, n->backing.entry, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+	*o = (struct object){0};
+	if (statx(n->dirfd, n->backing.entry, AT_SYMLINK_NOFOLLOW,
+		  FS_STATX_MASK, &stx) < 0) {
 		int err = -errno;
 
 		if (i)
 			inode_unref(fs->inodes, i);
-		*o = (struct object){0};
 		return err == -ENOENT ? 0 : err;
 	}
 	/* others may have put something else there */
-	if (i && (i->ino != st.st_ino || i->dev != st.st_dev)) {
+	if (i && !inode_is(i, &stx)) {
 		inode_unref(fs->inodes, i);
 		i = NULL;
 	}
-	*o = (struct object){i, st.st_mode & S_IFMT, st.st_nlink <= 1};
+	*o = (struct object){.inode = i,
+			     .type = stx.stx_mode & S_IFMT,
+			     .last = stx.stx_nlink <= 1,
+			     .stx = stx};
 	return 0;
 }
 
 static void object_fini(struct fs *fs, struct object *o)
 {
-	if (o->inode)
-		inode_unref(fs->inodes, o->inode);
+	if (!o->inode)
+		return;
+	o->inode->told = false;
+	inode_unref(fs->inodes, o->inode);
 }
 
 /* Must the file outlive this name, its last, as somebody has it open? */
@@ -290,6 +298,18 @@ static int link_aside(const struct fs_name *n, int orphans_fd,
 		       : 0;
 }
 
+/*
+ * Somebody may hold what is being removed by an O_PATH descriptor, without
+ * having opened it. False: nobody that is known.
+ */
+static bool describe(struct fs *fs, const struct fs_name *n,
+		     const struct object *o, struct stat *st)
+{
+	return o->inode && o->last && !S_ISDIR(o->type) && !o->inode->grant &&
+	       !fs_stat_entry(fs, o->inode, n->dirfd, n->backing.entry, &o->stx,
+			      st);
+}
+
 static int remove_entry(struct fs *fs, const struct fs_name *n,
 			const struct object *o)
 {
@@ -310,10 +330,13 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 	char companion[VLINK_COMPANION_MAX] = "";
 	struct granted_removal removal;
 	struct object o;
+	struct stat st;
+	bool described;
 	int err = object_init(fs, n, &o);
 
 	if (err)
 		return err;
+	described = describe(fs, n, &o, &st);
 	granted_before_removal(fs, n->dirfd, n->backing.entry, &removal);
 	if (S_ISLNK(o.type))
 		err = vlink_companion(n->dirfd, n->backing.entry, companion);
@@ -323,6 +346,8 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
 		if (!err)
 			inode_link_gone(fs->inodes, n->dir, n->backing.entry,
 					o.last);
+		if (!err && described)
+			inode_keep_stat(o.inode, &st);
 		inode_move_end(fs->inodes);
 	}
 	if (!err) {
@@ -344,9 +369,12 @@ static int unlink_name(struct fs *fs, const struct fs_name *n)
  */
 static bool hold_dir(struct fs *fs, struct inode *dir)
 {
+	uint8_t dirid[DIRID_LEN];
 	int fd;
 
+	/* the directory's id binds its attributes, and goes first */
 	return dir && S_ISDIR(dir->type) &&
+	       !inode_dirid(fs->inodes, dir, dirid) &&
 	       !inode_dirfd_get(fs->inodes, dir, &fd);
 }
 
@@ -390,6 +418,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
 		do {
 			err = remove(fs, &n);
 		} while (err && fs_spare_fd(fs, err));
+		n.dir->told = false;
 		fs_name_fini(fs, &n);
 	}
 	fs_reply_err(req, err);
@@ -449,6 +478,8 @@ static int move(struct fs *fs, struct moving *m)
 	struct granted_removal removal = {0};
 	bool survives = m->flags == 0 && must_survive(&m->target);
 	bool held = m->flags == 0 && hold_dir(fs, m->target.inode);
+	struct stat st;
+	bool described = m->flags == 0 && describe(fs, &m->to, &m->target, &st);
 	bool placed = false;
 	int err = 0;
 
@@ -463,7 +494,9 @@ static int move(struct fs *fs, struct moving *m)
 		err = rename_backing(m);
 		if (!err)
 			follow_rename(fs->inodes, m);
-		else if (survives)
+		if (!err && described)
+			inode_keep_stat(m->target.inode, &st);
+		if (err && survives)
 			inode_unpark(fs->inodes, m->target.inode);
 	}
 	inode_move_end(fs->inodes);
@@ -518,6 +551,7 @@ static int rename_request(struct fs *fs, fuse_ino_t parent, const char *name,
 		do {
 			err = rename_names(fs, &m);
 		} while (err && fs_spare_fd(fs, err));
+		m.from.dir->told = m.to.dir->told = false;
 		fs_name_fini(fs, &m.to);
 	}
 	fs_name_fini(fs, &m.from);

@@ -28,6 +28,22 @@ static bool has_prefix(const char *name, const char *prefix)
 	return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
+/*
+ * What the kernel's own file systems answer for names that they do not know
+ * (vfs_setxattr leaves that to them). Of system.* there is what the backing
+ * file system has.
+ */
+static int check_name(const char *name)
+{
+	static const char *const prefixes[] = {"user.", "trusted.", "security.",
+					       "system."};
+
+	for (size_t n = 0; n < sizeof prefixes / sizeof *prefixes; n++)
+		if (has_prefix(name, prefixes[n]))
+			return name[strlen(prefixes[n])] ? 0 : -EINVAL;
+	return -EOPNOTSUPP;
+}
+
 /* These are stored as they are, bound to nobody. */
 static bool is_native(const char *name)
 {
@@ -208,6 +224,10 @@ static ssize_t get_stored(struct fs *fs, struct inode *i, const char *name,
 static ssize_t get(struct fs *fs, struct inode *i, const char *name,
 		   void *value, size_t size)
 {
+	int err = check_name(name);
+
+	if (err)
+		return err;
 	if (strcmp(name, virtual_backing) == 0)
 		return get_backing(fs, i, value, size);
 	if (strcmp(name, virtual_id) == 0)
@@ -306,8 +326,10 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 	struct fs *fs = fs_of(req);
 	CLEANUP_FD int fd = -1;
 	uint8_t owner[FILE_ID_LEN] = {0};
-	int err;
+	int err = check_name(v->name);
 
+	if (err)
+		return err;
 	if (has_prefix(v->name, virtual_prefix))
 		return -EPERM;
 	if (i->grant)
@@ -321,6 +343,7 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 	err = vxattr_set(fs->vault, fd, owner, v->name, v->value, v->size,
 			 v->flags);
 	forget_bare(i);
+	i->told = false;
 	forget_privs(i, v->name);
 	if (!err && strcmp(v->name, access_acl) == 0)
 		err = drop_setgid(req, fd);
@@ -338,8 +361,10 @@ static void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 static int drop(struct fs *fs, struct inode *i, const char *name)
 {
 	CLEANUP_FD int fd = -1;
-	int err;
+	int err = check_name(name);
 
+	if (err)
+		return err;
 	if (has_prefix(name, virtual_prefix))
 		return -EPERM;
 	if (i->grant)
@@ -348,6 +373,7 @@ static int drop(struct fs *fs, struct inode *i, const char *name)
 	if (err)
 		return err;
 	err = vxattr_remove(fs->vault, fd, name);
+	i->told = false;
 	forget_privs(i, name);
 	return err;
 }

@@ -29,6 +29,11 @@ static const struct flag_option {
 	{"noexec", offsetof(struct mount_options, noexec), true},
 	{"exec", offsetof(struct mount_options, noexec), false},
 	{"nonempty", offsetof(struct mount_options, nonempty), true},
+	{"accept-old", offsetof(struct mount_options, accept_old), true},
+	{"remember=on", offsetof(struct mount_options, remember), true},
+	{"remember=off", offsetof(struct mount_options, remember), false},
+	{"confine=on", offsetof(struct mount_options, confine), true},
+	{"confine=off", offsetof(struct mount_options, confine), false},
 };
 
 /* KEY=VALUE options that set a string. */
@@ -93,7 +98,10 @@ static const char *const ignored_words[] = {
 
 void mount_options_init(struct mount_options *opt)
 {
-	*opt = (struct mount_options){.xattr = true, .writeback = true};
+	*opt = (struct mount_options){.xattr = true,
+				      .writeback = true,
+				      .confine = true,
+				      .remember = true};
 }
 
 void mount_options_fini(struct mount_options *opt)

@@ -220,10 +220,11 @@ enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 }
 
 /* fusermount3's own words go nowhere: the caller has better ones. */
-static int run_fusermount(char *point)
+static int run_fusermount(char *point, bool lazily)
 {
-	char *argv[] = {(char[]){"fusermount3"}, (char[]){"-u"}, (char[]){"--"},
-			point, NULL};
+	char *argv[] = {(char[]){"fusermount3"},
+			lazily ? (char[]){"-uz"} : (char[]){"-u"},
+			(char[]){"--"}, point, NULL};
 	posix_spawn_file_actions_t actions;
 	pid_t pid;
 	int err, status;
@@ -244,7 +245,7 @@ static int run_fusermount(char *point)
 	return status == 0 ? 0 : -EBUSY;
 }
 
-int mount_umount(const char *mountpoint)
+static int give_back(const char *mountpoint, bool lazily)
 {
 	struct mount_entry entry;
 	char real[PATH_MAX];
@@ -257,8 +258,21 @@ int mount_umount(const char *mountpoint)
 	if (!entry.ours)
 		return -EINVAL;
 	if (geteuid() == 0)
-		return umount2(real, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+		return umount2(real,
+			       UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) < 0
+			       ? -errno
+			       : 0;
 	if (entry.owner != getuid())
 		return -EPERM;
-	return run_fusermount(real);
+	return run_fusermount(real, lazily);
+}
+
+int mount_umount(const char *mountpoint)
+{
+	return give_back(mountpoint, false);
+}
+
+int mount_detach(const char *mountpoint)
+{
+	return give_back(mountpoint, true);
 }

@@ -5,13 +5,17 @@
 #include "idle.h"
 #include "lock.h"
 #include "log.h"
+#include "loop.h"
 #include "prefetch.h"
+#include "privileges.h"
 #include "readahead.h"
 #include "sharing.h"
+#include "unmounter.h"
 #include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -234,6 +238,8 @@ static int prepare(struct fs *fs, const char *mountpoint)
 	if (!err)
 		err = sharing_new(fs, &fs->sharing);
 	if (!err)
+		err = unmounter_start(fs->mountpoint, &fs->unmounter);
+	if (!err)
 		fs->prefetch = prefetch_new(fs);
 	return err ? err : new_session(fs);
 }
@@ -250,6 +256,7 @@ static void fs_fini(struct fs *fs)
 		file_cache_free(fs->files);
 	if (fs->inodes)
 		inode_table_free(fs->inodes);
+	unmounter_free(fs->unmounter);
 	free(fs->mountpoint);
 }
 
@@ -286,7 +293,7 @@ static void *wait_for_signal(void *arg)
 		log_warning("%s: cannot flush before ending: %s",
 			    e->fs->mountpoint, strerror(-err));
 	/* in good order if possible; the loop then ends by itself */
-	if (mount_umount(e->fs->mountpoint))
+	if (unmounter_ask(e->fs->unmounter, false))
 		end_busy(e);
 	return NULL;
 }
@@ -334,21 +341,6 @@ static unsigned worker_count(void)
 	return wanted > THREADS_MAX ? THREADS_MAX : (unsigned)wanted;
 }
 
-static int loop(struct fs *fs)
-{
-	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
-	int err;
-
-	if (!cfg)
-		return -ENOMEM;
-	/* threads stay once there are that many: libfuse's default */
-	fuse_loop_cfg_set_max_threads(cfg, worker_count());
-	fuse_loop_cfg_set_clone_fd(cfg, 1);
-	err = fuse_session_loop_mt(fs->session, cfg);
-	fuse_loop_cfg_destroy(cfg);
-	return err < 0 ? err : 0;
-}
-
 static int serve(struct fs *fs)
 {
 	struct ender ender = {.fs = fs};
@@ -362,7 +354,7 @@ static int serve(struct fs *fs)
 	if (!err)
 		err = sharing_start(fs->sharing);
 	if (!err)
-		err = loop(fs);
+		err = loop_run(fs->session, worker_count());
 	sharing_stop(fs->sharing);
 	ender_stop(&ender);
 	idle_stop(idle);
@@ -390,6 +382,29 @@ static int fault_errno(enum mount_fault fault)
 	}
 }
 
+/*
+ * libfuse would unmount by itself, for which there are no privileges any more.
+ * It does not where the descriptor says that all is over (POLLERR), as after
+ * an umount(8). A pipe that nobody reads says the same; putting it there
+ * closes /dev/fuse, so that nobody waits for answers meanwhile.
+ */
+static void end_session(struct fs *fs)
+{
+	struct pollfd fuse = {.fd = fuse_session_fd(fs->session)};
+	int fds[2], err;
+
+	if (poll(&fuse, 1, 0) != 1 && pipe2(fds, O_CLOEXEC) == 0) {
+		close(fds[0]);
+		dup3(fds[1], fuse.fd, O_CLOEXEC);
+		close(fds[1]);
+		err = unmounter_ask(fs->unmounter, true);
+		if (err && err != -EINVAL)
+			log_warning("%s: cannot unmount: %s", fs->mountpoint,
+				    strerror(-err));
+	}
+	fuse_session_unmount(fs->session);
+}
+
 static int mount_and_serve(struct fs *fs, enum mount_fault *fault)
 {
 	int err;
@@ -401,9 +416,11 @@ static int mount_and_serve(struct fs *fs, enum mount_fault *fault)
 	fs->dev = seek_device(fs->mountpoint);
 	err = fuse_session_custom_io(fs->session, &wire_io,
 				     fuse_session_fd(fs->session));
+	if (!err && fs->opt->confine)
+		privileges_drop();
 	if (!err)
 		err = serve(fs);
-	fuse_session_unmount(fs->session);
+	end_session(fs);
 	sharing_free(TAKE_PTR(fs->sharing));
 	return err;
 }

@@ -58,9 +58,16 @@ static uint32_t field(const uint8_t *request, size_t len, size_t offset)
 	return value;
 }
 
-static bool asks_to_kill(uint32_t opcode, const uint8_t *request, size_t len)
+/*
+ * Should set-id bits and capabilities go? The kernel, which leaves that to us,
+ * says so of everything but fallocate, where only the caller tells.
+ */
+static bool asks_to_kill(const struct fuse_in_header *in,
+			 const uint8_t *request, size_t len)
 {
-	switch (opcode) {
+	switch (in->opcode) {
+	case FUSE_FALLOCATE:
+		return in->uid != 0;
 	case FUSE_WRITE:
 		return field(request, len,
 			     offsetof(struct fuse_write_in, write_flags)) &
@@ -88,7 +95,7 @@ static void look_at_request(struct fs *fs, const uint8_t *request, size_t len)
 
 	memcpy(&in, request, sizeof in);
 	counters_request(&fs->counters, in.opcode);
-	kill_privs = asks_to_kill(in.opcode, request, len);
+	kill_privs = asks_to_kill(&in, request, len);
 	if (is_use(in.opcode))
 		note_use(fs);
 	if (in.opcode == FUSE_INIT) {
@@ -112,14 +119,18 @@ static ssize_t wire_read(int fd, void *buf, size_t len, void *userdata)
 	return n;
 }
 
-/* Accept what the kernel offered and libfuse did not know. */
+/*
+ * Accept what the kernel offered and libfuse does not know, or forgets to pass
+ * on: 3.14 takes FUSE_CAP_PARALLEL_DIROPS and does not tell the kernel.
+ */
 static void amend_init_reply(const struct iovec *reply)
 {
 	struct fuse_init_out *out = reply->iov_base;
 
 	if (reply->iov_len < offsetof(struct fuse_init_out, unused))
 		return;
-	out->flags |= init_flags & FUSE_HANDLE_KILLPRIV_V2;
+	out->flags |=
+		init_flags & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS);
 	/* files opened with FOPEN_DIRECT_IO may be mapped */
 	if (out->flags & FUSE_INIT_EXT)
 		out->flags2 |= init_flags2 & INIT2_DIRECT_IO_ALLOW_MMAP;

@@ -10,6 +10,8 @@
  *
  *   <64 hex>.part   a part of a sealed copy; likewise
  *
+ *   <64 hex>.try    an envelope that may be for somebody else: inbox_sift()
+ *
  *   ....tmp         being written by the collector
  *
  *   <32 hex>.set    a set's record, tokens under subkey 9: where its files
@@ -78,6 +80,15 @@ void inbox_close(struct inbox *in);
  * work: true ends with -EINTR.
  */
 MUST_CHECK int inbox_scan(struct inbox *in, const atomic_bool *stop);
+
+/*
+ * Is the envelope <hash>.try for us? Then it is <hash>.env from now on; else
+ * it is gone, and nothing of it is logged. -ENOENT: there is none, or no
+ * identity yet.
+ */
+MUST_CHECK int inbox_sift(struct inbox *in,
+			  const uint8_t hash[static ENVELOPE_HASH_LEN],
+			  bool *ours);
 
 enum inbox_state {
 	INBOX_WAITING_CARD = 1, /* unknown sender */

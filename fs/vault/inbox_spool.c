@@ -25,7 +25,9 @@ int inbox_spool_open_(struct inbox *in)
 		return -errno;
 	if (vtree_own(in->vault, fd))
 		log_warning("the inbox stays root's");
+	inbox_write_begin_(in);
 	in->dir_fd = TAKE_FD(fd);
+	inbox_write_end_(in);
 	return 0;
 }
 
@@ -84,9 +86,9 @@ static int read_envelope(struct inbox *in, const char *name, uint8_t **bytes,
 	return 0;
 }
 
-int inbox_spool_envelope_(struct inbox *in,
-			  const uint8_t hash[static SPOOL_HASH_LEN],
-			  struct envelope *e)
+static int open_envelope(struct inbox *in,
+			 const uint8_t hash[static SPOOL_HASH_LEN],
+			 const char *suffix, struct envelope *e)
 {
 	CLEANUP_FREE uint8_t *bytes = NULL;
 	uint8_t found[SPOOL_HASH_LEN];
@@ -94,7 +96,7 @@ int inbox_spool_envelope_(struct inbox *in,
 	size_t len = 0;
 	int err;
 
-	inbox_spool_name_(hash, ".env", name);
+	inbox_spool_name_(hash, suffix, name);
 	err = read_envelope(in, name, &bytes, &len);
 	if (err)
 		return err;
@@ -102,6 +104,45 @@ int inbox_spool_envelope_(struct inbox *in,
 	if (memcmp(found, hash, sizeof found) != 0)
 		return -EBADMSG;
 	return envelope_open(in->me, bytes, len, e);
+}
+
+int inbox_spool_envelope_(struct inbox *in,
+			  const uint8_t hash[static SPOOL_HASH_LEN],
+			  struct envelope *e)
+{
+	return open_envelope(in, hash, ".env", e);
+}
+
+int inbox_sift(struct inbox *in, const uint8_t hash[static ENVELOPE_HASH_LEN],
+	       bool *ours)
+{
+	char from[SPOOL_NAME_MAX], to[SPOOL_NAME_MAX];
+	struct envelope e = {0};
+	bool ready;
+	int err;
+
+	pthread_rwlock_rdlock(&in->lock);
+	ready = in->me && in->dir_fd >= 0;
+	pthread_rwlock_unlock(&in->lock);
+	err = ready ? open_envelope(in, hash, ".try", &e) : -ENOENT;
+	if (err == -EBADMSG) {
+		inbox_spool_remove_(in, hash, ".try");
+		*ours = false;
+		return 0;
+	}
+	if (!err)
+		envelope_fini(&e);
+	else if (err != -EPROTONOSUPPORT) /* the scan says what that is */
+		return err;
+	inbox_spool_name_(hash, ".try", from);
+	inbox_spool_name_(hash, ".env", to);
+	if (renameat(in->dir_fd, from, in->dir_fd, to) < 0)
+		return -errno;
+	err = inbox_sync_dir_(in->dir_fd);
+	if (err)
+		return err;
+	*ours = true;
+	return 0;
 }
 
 /* What a listing gathers. */
@@ -190,7 +231,8 @@ static void drop_leftover(struct inbox *in, const char *name,
 
 	if (first && ours)
 		inbox_drop_stage_(in, name);
-	else if (has_suffix(name, ".tmp") && S_ISREG(st->st_mode) &&
+	else if ((has_suffix(name, ".tmp") || has_suffix(name, ".try")) &&
+		 S_ISREG(st->st_mode) &&
 		 st->st_mtime + TEMP_AGE_MAX_S < (int64_t)inbox_now_())
 		unlinkat(in->dir_fd, name, 0);
 }

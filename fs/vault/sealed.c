@@ -89,23 +89,42 @@ static int write_batch(struct passage *p, const struct sealed_source *from,
 	return err ? err : passage_step(p, count);
 }
 
+static int write_header(const uint8_t file_id[static FILE_ID_LEN],
+			const struct sealed_sink *to)
+{
+	static const uint8_t nowhere[DIRID_LEN];
+	uint8_t header[HEADER_LEN];
+
+	header_build_locked(file_id, nowhere, header);
+	return to->write(to->arg, header, sizeof header);
+}
+
+int sealed_write_from(const uint8_t file_id[static FILE_ID_LEN],
+		      const uint8_t key[static FERNET_KEY_LEN], uint64_t size,
+		      uint64_t first_chunk, const struct sealed_source *from,
+		      const struct sealed_sink *to,
+		      const struct sealed_progress *progress)
+{
+	struct passage p = {0};
+	int err = passage_init(&p, key, size, progress);
+
+	p.next = first_chunk;
+	if (!err && passage_ended(&p))
+		err = -EINVAL;
+	if (!err && first_chunk == 0)
+		err = write_header(file_id, to);
+	while (!err && !passage_ended(&p))
+		err = write_batch(&p, from, to);
+	secret_free(p.key);
+	return err;
+}
+
 int sealed_write(const uint8_t file_id[static FILE_ID_LEN],
 		 const uint8_t key[static FERNET_KEY_LEN], uint64_t size,
 		 const struct sealed_source *from, const struct sealed_sink *to,
 		 const struct sealed_progress *progress)
 {
-	static const uint8_t nowhere[DIRID_LEN];
-	uint8_t header[HEADER_LEN];
-	struct passage p = {0};
-	int err = passage_init(&p, key, size, progress);
-
-	header_build_locked(file_id, nowhere, header);
-	if (!err)
-		err = to->write(to->arg, header, sizeof header);
-	while (!err && !passage_ended(&p))
-		err = write_batch(&p, from, to);
-	secret_free(p.key);
-	return err;
+	return sealed_write_from(file_id, key, size, 0, from, to, progress);
 }
 
 /* Open count tokens of ws->tokens; ws->chunk points at their plaintext. */

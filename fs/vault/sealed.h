@@ -39,6 +39,18 @@ MUST_CHECK int sealed_write(const uint8_t file_id[static FILE_ID_LEN],
 			    uint64_t size, const struct sealed_source *from,
 			    const struct sealed_sink *to,
 			    const struct sealed_progress *progress);
+/*
+ * Go on with a copy of which header and the chunks before this one, if it is
+ * not the first, are there already: chunk_offset(first_chunk) bytes. The
+ * source gives the plaintext from first_chunk * CHUNK_SIZE on. -EINVAL: there
+ * is no such chunk.
+ */
+MUST_CHECK int sealed_write_from(const uint8_t file_id[static FILE_ID_LEN],
+				 const uint8_t key[static FERNET_KEY_LEN],
+				 uint64_t size, uint64_t first_chunk,
+				 const struct sealed_source *from,
+				 const struct sealed_sink *to,
+				 const struct sealed_progress *progress);
 
 /*
  * Verify and open such a copy and write its plaintext into an empty file of

@@ -108,6 +108,26 @@ static int take_keys(struct vault *vault, struct vault_secret *s,
 			       &vault->file_keys);
 }
 
+/* Tokens tell when they were made, in front; the seal covers them. */
+static uint64_t latest_slot(const struct vault_ini *ini)
+{
+	enum { HEAD_TEXT = 12, HEAD = 9 };
+	uint64_t latest = 0;
+
+	for (size_t i = 0; i < ini->slot_count; i++) {
+		uint8_t head[HEAD];
+		uint64_t when;
+
+		if (sodium_base642bin(head, sizeof head, ini->slots[i].token,
+				      HEAD_TEXT, NULL, NULL, NULL,
+				      sodium_base64_VARIANT_URLSAFE) < 0)
+			continue;
+		when = fernet_timestamp(head);
+		latest = when > latest ? when : latest;
+	}
+	return latest;
+}
+
 static int open_vault(struct vault *vault, const char *path,
 		      const char *passphrase, size_t passphrase_len,
 		      size_t key_slots, struct vault_fault *fault)
@@ -130,6 +150,8 @@ static int open_vault(struct vault *vault, const char *path,
 	if (err)
 		return err;
 	memcpy(vault->id, t->ini.id, sizeof vault->id);
+	memcpy(vault->seal, t->ini.mac, sizeof vault->seal);
+	vault->sealed_s = latest_slot(&t->ini);
 	return take_keys(vault, s, key_slots);
 }
 

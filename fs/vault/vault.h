@@ -34,6 +34,8 @@ struct vault {
 	bool shared;	/* other mounts may write it too */
 	bool exclusive; /* the lock is held alone */
 	uint8_t id[VAULT_ID_LEN];
+	uint8_t seal[VAULT_MAC_LEN]; /* of vault.ini, when it was opened */
+	uint64_t sealed_s; /* since 1970: when the latest of its slots was */
 	struct vault_keys *keys;
 	struct siv *names;	       /* subkey 2 */
 	struct secret_pool *file_keys; /* slots of struct fernet_key */

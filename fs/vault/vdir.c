@@ -8,8 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { DIRID_FILE_LEN = 2 * DIRID_LEN };
+#include <sys/xattr.h>
 
 /* What xio_read_file says of a file that is not as we made it. */
 static bool is_damage(int err)
@@ -18,21 +17,65 @@ static bool is_damage(int err)
 	       err == -ENODATA || err == -ENXIO;
 }
 
-int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN])
+/* What stands in the attribute; -EIO: nothing that could be a .dirid. */
+static int read_aside(int dirfd, uint8_t bytes[static VDIR_IDS_LEN])
 {
-	uint8_t bytes[DIRID_FILE_LEN];
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
+	if (getxattr(path, VDIR_ID_XATTR, bytes, VDIR_IDS_LEN) != VDIR_IDS_LEN)
+		return -EIO;
+	return 0;
+}
+
+int vdir_find_id(int dirfd, uint8_t dirid[static DIRID_LEN], bool *aside)
+{
+	uint8_t bytes[VDIR_IDS_LEN];
 	size_t len = 0;
+	bool missing;
 	int err = xio_read_file(dirfd, NAME_DIRID_FILE, bytes, sizeof bytes,
 				&len);
 
-	if (err == -ENOENT || is_damage(err))
+	missing = err == -ENOENT;
+	if (missing) {
+		err = read_aside(dirfd, bytes);
+		len = sizeof bytes;
+	}
+	if (is_damage(err))
 		return -EIO;
 	if (err)
 		return err;
 	if (len != sizeof bytes || sodium_is_zero(bytes, DIRID_LEN))
 		return -EIO;
 	memcpy(dirid, bytes, DIRID_LEN);
+	*aside = missing;
 	return 0;
+}
+
+int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN])
+{
+	bool aside;
+
+	return vdir_find_id(dirfd, dirid, &aside);
+}
+
+int vdir_put_aside(int dirfd, const uint8_t ids[static VDIR_IDS_LEN])
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
+	return setxattr(path, VDIR_ID_XATTR, ids, VDIR_IDS_LEN, 0) < 0 ? -errno
+								       : 0;
+}
+
+int vdir_mend_id(int dirfd)
+{
+	uint8_t bytes[VDIR_IDS_LEN];
+	int err = read_aside(dirfd, bytes);
+
+	return err ? err
+		   : vdir_put_beside(dirfd, NAME_DIRID_FILE, bytes,
+				     sizeof bytes);
 }
 
 /* Every user who may enter the directory must be able to read it. */
@@ -57,7 +100,7 @@ static int write_readable(int dirfd, const char *name, const void *buf,
 int vdir_write_id(int dirfd, const uint8_t dirid[static DIRID_LEN],
 		  const uint8_t parent_id[static DIRID_LEN])
 {
-	uint8_t bytes[DIRID_FILE_LEN];
+	uint8_t bytes[VDIR_IDS_LEN];
 	int err;
 
 	memcpy(bytes, dirid, DIRID_LEN);
@@ -254,7 +297,7 @@ static int furnish(int path_fd, const uint8_t parent_id[static DIRID_LEN],
 		   mode_t mode)
 {
 	CLEANUP_FD int fd = -1;
-	uint8_t dirid[DIRID_LEN];
+	uint8_t ids[VDIR_IDS_LEN];
 	struct stat st;
 	mode_t given, work;
 	int err;
@@ -269,10 +312,17 @@ static int furnish(int path_fd, const uint8_t parent_id[static DIRID_LEN],
 	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	randombytes_buf(dirid, sizeof dirid);
-	err = vdir_write_id(fd, dirid, parent_id);
+	randombytes_buf(ids, DIRID_LEN);
+	memcpy(ids + DIRID_LEN, parent_id, DIRID_LEN);
+	err = vdir_write_id(fd, ids, parent_id);
 	if (err)
 		return err;
+	/*
+	 * btrfs (Linux 6.18) may show a directory after a power failure under
+	 * the name that it was given last and without the file that was made
+	 * durable in it before; attributes stay.
+	 */
+	(void)!vdir_put_aside(fd, ids);
 	/* umask, ACL mask and setgid have had their say in given */
 	given &= ~(S_IRWXU & ~mode);
 	if (given != work && fchmod(fd, given) < 0)

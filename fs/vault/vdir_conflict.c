@@ -108,9 +108,12 @@ int vdir_copy_name(const struct vault *vault, int dirfd,
 {
 	struct backing_name back;
 	char base[NAME_PLAIN_MAX + 1], shown[NAME_PLAIN_MAX + 1] = "";
-	size_t at = 0;
+	size_t at = 0, len = strlen(entry);
 	int err;
 
+	/* some backing file systems list longer names than any of ours */
+	if (len == 0 || len > NAME_BACKING_MAX)
+		return -EBADMSG;
 	while (!shown[0] && (at = conflict_cut(entry, at + 1)) > 0) {
 		err = base_name(vault, dirfd, dirid, entry, at, base);
 		if (err == -ENOMEM)

@@ -155,7 +155,7 @@ static int purge(int fd, unsigned depth)
  */
 static int delete_aside(int parent_fd, const char *temp, int fd)
 {
-	uint8_t ids[2 * DIRID_LEN];
+	uint8_t ids[VDIR_IDS_LEN];
 	size_t len = 0;
 	bool had_id =
 		!xio_read_file(fd, NAME_DIRID_FILE, ids, sizeof ids, &len) &&
@@ -169,8 +169,28 @@ static int delete_aside(int parent_fd, const char *temp, int fd)
 	if (unlinkat(parent_fd, temp, AT_REMOVEDIR) == 0)
 		return 0;
 	err = errno == EEXIST ? -ENOTEMPTY : -errno;
-	if (had_id && vdir_write_id(fd, ids, ids + DIRID_LEN))
+	if (had_id && vdir_put_beside(fd, NAME_DIRID_FILE, ids, sizeof ids))
 		log_error("the .dirid of a directory could not be restored");
+	return err;
+}
+
+int vdir_hollow(int dirfd)
+{
+	uint8_t ids[VDIR_IDS_LEN];
+	size_t len = 0;
+	int err = check_entries(dirfd, STRAY_DEPTH_MAX);
+
+	if (!err)
+		err = xio_read_file(dirfd, NAME_DIRID_FILE, ids, sizeof ids,
+				    &len);
+	if (!err && len != sizeof ids)
+		err = -EIO;
+	if (!err)
+		err = vdir_put_aside(dirfd, ids);
+	if (!err)
+		err = purge(dirfd, STRAY_DEPTH_MAX);
+	if (!err && unlinkat(dirfd, NAME_DIRID_FILE, 0) < 0)
+		err = -errno;
 	return err;
 }
 

@@ -138,7 +138,11 @@ static int replace_dir_aside(const struct vdir_rename *r)
 	return err;
 }
 
-/* The target is there at any instant: exchange, then remove the old one. */
+/*
+ * For file systems without extended attributes. The target is there at any
+ * instant: exchange, then remove the old one, which a crash in between would
+ * leave under the name that was to go.
+ */
 static int exchange_and_discard(const struct vdir_rename *r)
 {
 	int err = plain_rename(r, RENAME_EXCHANGE);
@@ -151,6 +155,22 @@ static int exchange_and_discard(const struct vdir_rename *r)
 	if (err && plain_rename(r, RENAME_EXCHANGE))
 		log_error("a rename over a directory could not be undone");
 	return err;
+}
+
+/*
+ * rename(2) replaces what is really empty at once: so nothing may be in the
+ * target, behind fd, not even its .dirid.
+ */
+static int replace_hollow(const struct vdir_rename *r, int fd)
+{
+	int err = vdir_hollow(fd);
+
+	if (err)
+		return err == -ENOTEMPTY ? err : exchange_and_discard(r);
+	err = plain_rename(r, 0);
+	if (err && vdir_mend_id(fd))
+		log_error("the .dirid of a directory could not be restored");
+	return err == -EEXIST ? -ENOTEMPTY : err;
 }
 
 static int replace_dir(const struct vdir_rename *r)
@@ -173,7 +193,7 @@ static int replace_dir(const struct vdir_rename *r)
 		return err;
 	err = vdir_check_empty(fd);
 	if (!err)
-		err = exchange_and_discard(r);
+		err = replace_hollow(r, fd);
 	if (err)
 		vdir_restore(fd, old_mode);
 	return err;

@@ -21,6 +21,7 @@ enum {
 	TOKEN_LEN = FERNET_TOKEN_LEN(RECORD_LEN),
 	HEAD_LEN = 8 + DIGEST_LEN,
 	HEAD_TOKEN_LEN = FERNET_TOKEN_LEN(HEAD_LEN),
+	SECTOR_LEN = 512, /* what a disk writes wholly or not at all */
 };
 
 _Static_assert(RECORD_LEN == 387 && TOKEN_LEN == 457,
@@ -53,6 +54,12 @@ static void break_chain(struct head *tail)
 	memset(tail->digest, 0xff, sizeof tail->digest);
 }
 
+/* Nothing can be made here, or not be written. */
+static bool is_no_place(int err)
+{
+	return err == EACCES || err == EROFS || err == EPERM;
+}
+
 static int open_file(struct vault *vault, int *out)
 {
 	int fd = openat(vault->meta_fd, LOG_FILE,
@@ -62,10 +69,12 @@ static int open_file(struct vault *vault, int *out)
 	 * the first; who may, .frondfs decides. */
 	if (fd >= 0)
 		(void)!fchmod(fd, 0666);
+	else if (errno != EEXIST && !is_no_place(errno))
+		return -errno;
 	if (fd < 0)
 		fd = openat(vault->meta_fd, LOG_FILE,
 			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM))
+	if (fd < 0 && is_no_place(errno))
 		fd = openat(vault->meta_fd, LOG_FILE,
 			    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 && errno != ENOENT)
@@ -256,6 +265,49 @@ static int measure(const struct vlog *log, uint64_t *places, size_t *stray)
 	return 0;
 }
 
+/*
+ * Has a power failure left less of a token than its length says? Then there
+ * are zeros from one sector's boundary, or the token's, to the next.
+ */
+static bool is_torn(const struct vlog *log, uint64_t place)
+{
+	uint8_t token[TOKEN_LEN];
+	size_t at = (size_t)(place * TOKEN_LEN % SECTOR_LEN), len;
+
+	if (xio_pread(log->fd, token, sizeof token, (off_t)(place * TOKEN_LEN)))
+		return false;
+	for (const uint8_t *p = token; p < token + TOKEN_LEN; p += len) {
+		len = SECTOR_LEN - at;
+		if (len > (size_t)(token + TOKEN_LEN - p))
+			len = (size_t)(token + TOKEN_LEN - p);
+		if (bytes_all_zero(p, len))
+			return true;
+		at = 0;
+	}
+	return false;
+}
+
+/*
+ * measure(), where a torn record at the end is stray as well. The head is
+ * replaced once a record is durable: so only one that the head does not know
+ * can be torn.
+ */
+static int measure_whole(struct vlog *log, uint64_t *places, size_t *stray)
+{
+	struct vlog_record r;
+	struct link link;
+	struct head head;
+	int err = measure(log, places, stray);
+
+	if (err || *places == 0 || !is_torn(log, *places - 1) ||
+	    read_place(log, *places - 1, &r, &link) != -EBADMSG ||
+	    read_head(log, &head) || head.count != *places - 1)
+		return err;
+	--*places;
+	*stray += TOKEN_LEN;
+	return 0;
+}
+
 /* Does the record behind this link follow what head describes? */
 static bool follows(const struct link *link, const struct head *head)
 {
@@ -265,7 +317,7 @@ static bool follows(const struct link *link, const struct head *head)
 
 static bool is_last(const struct link *link, const struct head *head)
 {
-	return link->seq + 1 == head->count &&
+	return head->count > 0 && link->seq == head->count - 1 &&
 	       memcmp(link->digest, head->digest, DIGEST_LEN) == 0;
 }
 
@@ -348,7 +400,7 @@ static int append_locked(struct vlog *log, struct vlog_record *r)
 	struct head tail;
 	uint64_t places;
 	size_t stray;
-	int err = measure(log, &places, &stray);
+	int err = measure_whole(log, &places, &stray);
 
 	if (!err)
 		err = find_tail(log, places, &tail);
@@ -394,7 +446,7 @@ uint64_t vlog_count(struct vlog *log)
 	uint64_t places;
 	size_t stray;
 
-	return measure(log, &places, &stray) ? 0 : places;
+	return measure_whole(log, &places, &stray) ? 0 : places;
 }
 
 int vlog_read(struct vlog *log, uint64_t seq, struct vlog_record *r)
@@ -439,7 +491,7 @@ static int verify_locked(struct vlog *log, enum vlog_fault *what, uint64_t *seq)
 	struct link link;
 	uint64_t places;
 	size_t stray;
-	int err = measure(log, &places, &stray);
+	int err = measure_whole(log, &places, &stray);
 
 	if (err)
 		return err;

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """Modes, owners, times to the nanosecond and extended attributes."""
+import ctypes
 import errno
 import os
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -92,6 +94,40 @@ def what_writes_moves_the_time_and_what_reads_does_not(m):
             ("O_TRUNC", lambda: put(m / "f"), True)):
         eq(moved(step), want, f"{name} moves mtime")
     os.close(fd)
+
+
+@check(plain=False)
+def the_time_of_a_write_is_the_same_for_ever():
+    with frond.Mount() as m:
+        # the kernel collects writes, and may tell their time before them, or,
+        # of what is written in the moment it is made, not at all
+        ends, libc = threading.Event(), ctypes.CDLL(None)
+
+        def sync_again_and_again():
+            fd = os.open(m.path, os.O_RDONLY)
+            while not ends.is_set():
+                libc.syncfs(fd)
+            os.close(fd)
+        syncing = threading.Thread(target=sync_again_and_again)
+        syncing.start()
+        try:
+            for n in range(60):
+                with open(m / f"f{n}", "wb", buffering=0) as f:
+                    for _ in range(1 + n % 12):
+                        f.write(blob(32768))
+                if n % 5 == 0:
+                    with open(m / f"f{n}", "r+b", buffering=0) as f:
+                        f.seek(5000)
+                        f.write(b"again")
+        finally:
+            ends.set()
+            syncing.join()
+
+        def times():
+            return {n: os.stat(m / n).st_mtime_ns for n in sorted(os.listdir(m.path))}
+        before = times()
+        m.remount()
+        eq(set(times().items()) ^ set(before.items()), set())
 
 
 @check(plain=False)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -397,11 +398,32 @@ def damaged_names_links_and_attributes_are_named():
     damaged(exchange_attributes, "two: the attribute .* it belongs to something else")
     damaged(lambda p: os.rename(p("one"), os.path.join(p("dir"), os.path.basename(p("one")))),
             "dir: the entry .* is damaged: its name was not made here")
-    damaged(lambda p: os.unlink(os.path.join(p("dir"), ".dirid")), "dir: .dirid is missing")
+    damaged(lambda p: frond.lose_dirid(os.path.join(p("dir"), ".dirid")), "dir: .dirid is missing")
     damaged(lambda p: put(os.path.join(p("dir"), ".dirid"), bytes(32)), "dir: its .dirid")
-    # somebody's conflict copy is said to be there, and that is all
-    damaged(lambda p: put(p("one") + " (conflict)", b"x"), r"\.: .* is not the vault's",
-            status=0)
+    # what somebody else put there is said to be there, and that is all
+    damaged(lambda p: put(p("one") + "+", b"x"), r"\.: .* is not the vault's", status=0)
+
+
+@check(plain=False)
+def copies_that_services_made_are_read_as_the_mount_shows_them():
+    def copies(p):
+        for name, added in (("one", " (conflicted copy 2026-11-21)"), ("full", "~"),
+                            ("two", ".sync-conflict-20261121-120000-ABCDEFG"),
+                            ("full", "-DESKTOP-4F1"), ("full", "_conflict-20261121-120000")):
+            shutil.copy(p(name), p(name) + added)
+        inner, = (e.path for e in os.scandir(p("dir")) if e.name != ".dirid")
+        shutil.copy(inner, inner + " 2")
+        put(p("one") + " (1", b"foreign")
+
+    copy, out = tampered(copies), fresh("out")
+    recover("extract", copy, out)
+    eq(get(os.path.join(out, "one (conflicted copy 2026-11-21)")), blob(5 * 4096 + 77, "one"))
+    with frond.Mount(vault=copy) as m:
+        eq(sorted(os.listdir(out)), sorted(os.listdir(m.path)))
+        eq(sorted(os.listdir(os.path.join(out, "dir"))), sorted(os.listdir(m / "dir")))
+    flip = tampered(copies)
+    out = recover("verify", flip)
+    eq(len(re.findall("is not the vault's", out)), 1, out)
 
 
 def lock(path):

@@ -1,16 +1,23 @@
 #!/usr/bin/python3
 """How many requests things take: each is a way to the daemon and back."""
 import array
+import errno
 import fcntl
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import blob, check, eq, get, put, raises, run
+from frond import blob, check, eq, get, put, raises, run, scale
 
-GETATTR, SETATTR, READ, WRITE, GETXATTR, FLUSH, CREATE = 3, 4, 15, 16, 22, 25, 35
+LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, READ, WRITE, GETXATTR, FLUSH = \
+    1, 2, 3, 4, 10, 15, 16, 22, 25
+CREATE, BATCH_FORGET = 35, 42
 KINDS = 64
 WORDS = KINDS + 5       # and bytes read, written, chunks opened, sealed, ready
 COUNTERS = 2 << 30 | WORDS * 8 << 16 | ord("F") << 8 | 13
@@ -66,6 +73,74 @@ def a_small_file_takes_six_requests():
 
 
 @check(plain=False)
+def a_removed_file_takes_three_requests():
+    # the directory's attributes, UNLINK, and what the kernel knew of its times
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        for n in range(100):
+            put(m / f"d/f{n}", b"x" * 1000)
+        d = difference(m, lambda: [os.unlink(m / f"d/f{n}") for n in range(100)])
+        eq((d[UNLINK], d[LOOKUP]), (100, 0))
+        eq(sum(d[:KINDS]) - d[FORGET] - d[BATCH_FORGET] <= 320, True, d[:KINDS])
+
+
+@check(plain=False)
+def a_listing_tells_what_the_kernel_knows_only_once():
+    def look():
+        for name in os.listdir(m / "d"):
+            os.stat(m / f"d/{name}")
+            raises(errno.ENODATA, os.getxattr, m / f"d/{name}",
+                   "system.posix_acl_access")
+
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        for n in range(100):
+            put(m / f"d/f{n}", b"x" * n)
+        m.remount()
+        d = difference(m, look)
+        eq((d[GETXATTR], d[LOOKUP] <= 2), (100, True), d[:KINDS])
+        d = difference(m, look)
+        # listing a directory moves its access time, as the kernel sees it
+        eq((d[GETXATTR], d[LOOKUP], d[GETATTR] <= 1), (0, 0, True), d[:KINDS])
+        eq(sum(d[:KINDS]) <= 10, True, d[:KINDS])
+        # what has changed since is told again, all with the listing
+        for n in range(100):
+            os.truncate(m / f"d/f{n}", 5000 + n)
+            os.setxattr(m / f"d/f{n}", "user.x", b"1")
+        d = difference(m, look)
+        eq((d[LOOKUP], d[GETATTR] <= 1), (0, True), d[:KINDS])
+        eq([os.stat(m / f"d/f{n}").st_size for n in range(100)],
+           list(range(5000, 5100)))
+
+
+@check(plain=False)
+def mounting_takes_no_more_work_when_there_are_more_files():
+    frond.tool("strace")
+    if frond.SLOW:
+        raise frond.Skip("sanitizers want to be looked into")
+
+    def calls(vault):
+        counts = frond.fresh("calls")
+        with frond.Mount(vault=vault, wrapper=["strace", "-f", "-c", "-S", "calls",
+                                               "-o", counts]):
+            pass
+        rows = [line.split() for line in get(counts).decode().splitlines()]
+        return sum(int(r[3]) for r in rows
+                   if r and r[-1] in ("openat", "statx", "newfstatat", "pread64",
+                                      "getdents64", "readlinkat"))
+
+    vault = frond.new_vault()
+    few = calls(vault)
+    with frond.Mount(vault=vault) as m:
+        for n in range(20):
+            os.mkdir(m / f"d{n}")
+            for k in range(scale(50, 20)):
+                put(m / f"d{n}/f{k}")
+    many = calls(vault)
+    eq(many - few < 40, True, f"{few} calls when empty, {many} now")
+
+
+@check(plain=False)
 def info_tells_the_counters_of_a_mount_point():
     with frond.Mount() as m:
         os.mkdir(m / "d")
@@ -98,6 +173,84 @@ def attributes_that_were_missed_are_found_once_they_are_there():
                 os.removexattr(path, "user.two")
             if lap == 1:
                 m.remount()
+
+
+def at_once(fn, count):
+    """fn(0), fn(1), ... in as many threads."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(fn, range(count)))
+
+
+@check(plain=False)
+def a_slow_answer_keeps_nobody_else_waiting():
+    delay_s, count = 1, 8
+    root, slow = frond.new_vault(), frond.fresh("slow")
+    os.mkdir(slow)
+    run(frond.helper("slow_fs"), root, slow, "0")
+    try:
+        with frond.Mount(vault=slow) as m:
+            for n in range(count):
+                os.mkdir(m / f"d{n}")
+                put(m / f"d{n}/f", b"x" * n)
+            m.remount()
+            for n in range(count):
+                raises(errno.ENOENT, os.stat, m / f"d{n}/none")
+            time.sleep(1.5)     # the kernel remembers slow_fs's names for 1 s
+            os.setxattr(slow, "user.slow_fs.ms", b"%d" % (delay_s * 1000))
+            begin = time.monotonic()
+            sizes = at_once(lambda n: os.stat(m / f"d{n}/f").st_size, count)
+            took = time.monotonic() - begin
+            os.setxattr(slow, "user.slow_fs.ms", b"0")
+            eq(sizes, list(range(count)))
+            # one after the other they would take eight seconds
+            eq(delay_s <= took < count * delay_s / 2, True, f"{took:.1f} s")
+    finally:
+        frond.until(lambda: not subprocess.run(["umount", slow]).returncode,
+                    what="unmounting the slow file system")
+
+
+def is_stopped(pid):
+    """All of its threads: one on another processor goes on for a moment."""
+    tasks = f"/proc/{pid}/task"
+    return all(b"\nState:\tT" in get(f"{tasks}/{t}/status") for t in os.listdir(tasks))
+
+
+@check(plain=False, root=True)
+def names_in_one_directory_are_looked_up_at_once():
+    control = frond.fresh("control")
+    os.mkdir(control)
+    if subprocess.run(["mount", "-t", "fusectl", "none", control],
+                      stderr=subprocess.DEVNULL).returncode:
+        raise frond.Skip("no fusectl here")
+    count = 6
+    try:
+        with frond.Mount() as m:
+            os.mkdir(m / "d")
+            for n in range(count):
+                put(m / f"d/f{n}", b"x" * n)
+            m.remount()
+            raises(errno.ENOENT, os.stat, m / "d/none")
+            minor = os.minor(os.stat(m.path).st_dev)
+            waiting = os.path.join(control, str(minor), "waiting")
+            # held, so that nobody's dropping of caches has it looked up as well
+            d = os.open(m / "d", os.O_PATH | os.O_DIRECTORY)
+            os.kill(m.pid, signal.SIGSTOP)
+            try:
+                frond.until(lambda: is_stopped(m.pid), what="the daemon's stop")
+                with ThreadPoolExecutor(count) as pool:
+                    sizes = pool.map(lambda n: os.stat(f"f{n}", dir_fd=d).st_size,
+                                     range(count))
+                    try:
+                        frond.until(lambda: int(get(waiting)) >= count,
+                                    what="all look-ups being on their way")
+                    finally:
+                        os.kill(m.pid, signal.SIGCONT)
+                    eq(list(sizes), list(range(count)))
+            finally:
+                os.close(d)
+                os.kill(m.pid, signal.SIGCONT)
+    finally:
+        run("umount", control)
 
 
 if __name__ == "__main__":

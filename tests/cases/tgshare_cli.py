@@ -14,8 +14,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, fresh, get, put
-from share import (FAILED, NO_VAULT, NOT_SET_UP, TGSHARE, UNKNOWN, USAGE, people,
-                   readable, tg)
+from share import (FAILED, NO_VAULT, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
+                   people, readable, tg)
 
 COMMANDS = ("setup card contact send grant release receive agent status revoke log "
             "export import split combine").split()
@@ -60,7 +60,7 @@ def what_is_no_command_or_option_is_status_2():
         tg(command, "-Z", status=USAGE, says="-Z")
     for argv in (["card", "x"], ["status", "x"], ["log", "x"], ["receive", "x"],
                  ["agent", "x"], ["setup", "x"], ["contact"], ["contact", "x"],
-                 ["contact", "add", "x"], ["contact", "show"], ["release"],
+                 ["contact", "add", "x"], ["contact", "show"],
                  ["release", "--all", "00000000"], ["release", "nonsense"],
                  ["revoke"], ["revoke", "a", "b"], ["send"], ["send", "x"],
                  ["grant", "x"], ["export", "x"], ["export"], ["import"],
@@ -498,6 +498,127 @@ def without_the_folder_the_work_at_home_goes_on():
 
 
 @check(plain=False)
+def what_opened_is_told_without_the_folder_too():
+    post = fresh("post")
+    os.mkdir(post)
+    alice, bob = Person("alice", post), Person("bob", post)
+    alice.meets(bob)
+    alice.send("send", put(alice.path("early"), b"before the card"), "--to", "bob")
+    assert "from somebody unknown" in bob.receive()
+    os.rename(post, post + ".away")
+    bob.meets(alice)
+    readable(bob.shared("alice/early"), b"before the card")
+    for told in 1, 0:
+        out, err = tg("receive", "--vault", bob.mount.path, status=FAILED, says="plug it in")
+        eq((out.count("early is open, from alice"), err.count("plug it in")), (told, 1))
+    os.rename(post + ".away", post)
+    bob.receive()
+    alice.receive()
+    eq([s["state"] for s in alice.status()["given"]], ["opened"])
+    # the same words when messages wait
+    os.rename(post, post + ".away")
+    alice.tg("send", put(alice.path("late"), b"x"), "--to", "bob", status=QUEUED)
+    eq(tg("receive", "--vault", alice.mount.path, status=FAILED)[1].count("plug it in"), 1)
+
+
+@check(plain=False, root=True)
+def a_full_disk_makes_what_comes_wait():
+    disk, post = fresh("disk"), fresh("post")
+    os.mkdir(disk)
+    os.mkdir(post)
+    frond.run("mount", "-t", "tmpfs", "-o", "size=16m,mode=0755", "frond-test", disk)
+    try:
+        vault = os.path.join(disk, "vault")
+        os.mkdir(vault)
+        frond.run(frond.FRONDFS, "init", "--passfile", frond.passfile(), "--kdf-mem", "8",
+                  "--kdf-ops", "1", vault)
+        alice, bob = Person("alice", post), Person("bob", post, vault=vault)
+        alice.meets(bob)
+        bob.meets(alice)
+        data = blob(2 << 20)
+        alice.send("send", put(alice.path("big"), data), "--to", "bob")
+        room = os.statvfs(disk)
+        filler = put(os.path.join(disk, "filler"))
+        with open(filler, "r+b") as f:
+            os.posix_fallocate(f.fileno(), 0, room.f_bavail * room.f_bsize - (1 << 20))
+        for _ in range(2):
+            bob.receive(status=QUEUED, says="No space left on device; it stays where it is")
+        agent = subprocess.Popen([TGSHARE, "agent", "--vault", bob.mount.path],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            assert select.select([agent.stderr], [], [], 30)[0], "the agent says nothing"
+            eq(agent.poll(), None)
+            os.unlink(filler)
+            readable(bob.shared("alice/big"), data, 30)
+            agent.terminate()
+            eq(agent.wait(30), 0)
+            eq(agent.stderr.read().count(b"No space left"), 1)
+        finally:
+            agent.kill()
+            agent.wait()
+            agent.stderr.close()
+        bob.mount.umount()
+    finally:
+        frond.run("umount", "-l", disk)
+
+
+@check(plain=False)
+def hints_can_be_pasted():
+    alice, bob = pair()
+    odd = alice.path("alice's own")
+    os.mkdir(odd)
+    for given, quoted in ((alice.mount.path, "'" + alice.mount.path + "'"),
+                          (odd, "'" + odd.replace("'", "'\\''") + "'")):
+        tg("contact", "show", "nobody", "--vault", given, status=UNKNOWN,
+           says=f"'tgshare contact add nobody CARD --vault {quoted}'")
+        tg("release", "00000000", "--vault", given, status=UNKNOWN,
+           says=f"'tgshare release --vault {quoted}' lists")
+    alice.tg("contact", "show", "nobody", status=UNKNOWN, says="add nobody CARD'")
+    # and other people's vaults are not ours
+    tg("contact", "add", "x", "tgcard1.AAAA", "--vault", bob.mount.path, status=FAILED,
+       says="the other one's 'tgshare card'")
+
+
+@check(plain=False)
+def release_lists_what_is_kept():
+    alice, bob, carol = people("alice", "bob", "carol")
+    eq(carol.tg("release"), "You keep no share for anybody.\n")
+    sets = [alice.send("send", put(alice.path(n), b"x"), "--to", "bob", "--shares", "2",
+                       "--threshold", "2", "--via", "bob,carol")[0][0] for n in ("a", "b")]
+    carol.receive()
+    said = carol.tg("release")
+    eq(sorted(line.split()[0] for line in said.splitlines()), sorted(s[:8] for s in sets))
+    assert all("is with you, for bob; pass it on with 'tgshare release " + line[:8] + "'" in line
+               for line in said.splitlines()), said
+    eq(carol.tg("release"), said)
+    carol.tg("release", sets[0], says="goes to bob")
+    eq([line[:8] for line in carol.tg("release").splitlines()], [sets[1][:8]])
+
+
+@check(plain=False)
+def a_damaged_entry_of_the_log_is_pointed_out_once():
+    post = fresh("post")
+    os.mkdir(post)
+    alice, bob = Person("alice", post), Person("bob", post)
+    alice.meets(bob)
+    alice.send("send", put(alice.path("a"), b"x"), "--to", "bob")
+    bob.receive()
+    bob.meets(alice)
+    frond.until(lambda: bob.log("opened"), what="the last entry")
+    path = os.path.join(bob.mount.vault, ".frondfs/log")
+    with open(path, "r+b") as f:
+        f.seek(-100, os.SEEK_END)
+        byte = f.read(1)
+        f.seek(-1, os.SEEK_CUR)
+        f.write(b"A" if byte != b"A" else b"B")
+    out, err = tg("receive", "--vault", bob.mount.path)
+    eq(out, "")
+    assert re.fullmatch(r"tgshare: entry \d+ of the log is damaged; 'tgshare log --verify --vault "
+                        rf"'{re.escape(bob.mount.path)}'' says more\n", err), err
+    eq(tg("receive", "--vault", bob.mount.path), ("", ""))
+
+
+@check(plain=False)
 def who_cannot_be_reached_keeps_nobody_else_waiting():
     alice, bob, carol = everybody = people("alice", "bob", "carol")
     box = re.search(r"address: +dir:\S.*/([0-9a-f]{32})", alice.tg("contact", "show", "bob"))[1]
@@ -671,6 +792,25 @@ def bundles_carry_what_is_shared_any_other_way():
     readable(bob.shared("alice/carried"), data)
     bob.tg("import", bundle)       # again: nothing more
     eq(sorted(os.listdir(bob.shared("alice"))).count("carried (2)"), 0)
+
+
+@check(plain=False)
+def bundles_for_several_are_taken_apart():
+    alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
+    data = blob(100000, 9)
+    bundle = fresh("bundle")
+    tg("export", put(alice.path("for two"), data), "-o", bundle, "--to", "bob,carol")
+    for person in carol, bob:
+        out, err = tg("import", bundle, "--vault", person.mount.path)
+        eq((out.splitlines(), err), (["for two is open, from alice: Shared/alice/for two"], ""))
+        eq(get(person.shared("alice/for two")), data)
+        eq(person.log("refused"), [])
+    before = dave.log()
+    dave.tg("import", bundle, status=FAILED, says="nothing in '%s' is for you" % bundle)
+    eq(dave.log(), before)
+    assert not os.path.exists(dave.shared())
+    inbox = os.path.join(dave.mount.vault, ".frondfs/inbox")
+    eq([n for n in os.listdir(inbox) if n.endswith((".env", ".try", ".part", ".tmp"))], [])
 
 
 @check(plain=False)

@@ -7,13 +7,17 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A property that must hold for any input. */
 #define REQUIRE(condition)                                                     \
 	do {                                                                   \
-		if (!(condition))                                              \
+		if (!(condition)) {                                            \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__,     \
+				#condition);                                   \
 			abort();                                               \
+		}                                                              \
 	} while (0)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -33,9 +33,9 @@ def tg(*argv, status=OK, says="", stdin=None, env=None, cwd=None):
 class Person:
     """Somebody with a vault of their own, mounted, and a card."""
 
-    def __init__(self, name, post, options=""):
+    def __init__(self, name, post, options="", vault=None):
         self.name, self.post = name, post
-        self.mount = frond.Mount(options)
+        self.mount = frond.Mount(options, vault=vault)
         self.tg("setup", "--name", name, "--transport", f"dir:{post}")
         self.card = self.tg("card").strip()
 

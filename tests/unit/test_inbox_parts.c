@@ -1,4 +1,7 @@
-/* Parts that nothing needs, or nothing needs any more, do not stay. */
+/*
+ * What came and is not needed, or not any more, or is for somebody else, does
+ * not stay.
+ */
 #include "inbox_fixture.h"
 
 #define REPORT "Shared/alice/report.pdf"
@@ -119,6 +122,39 @@ static void test_parts__go_when_they_waited_too_long(void **state)
 	ix_free(strange);
 }
 
+static void test_sift__keeps_what_is_for_us(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_set *s = ix_make(ix, &report);
+	uint8_t mine[ENVELOPE_HASH_LEN], theirs[ENVELOPE_HASH_LEN];
+	struct ix_blob bad = s->share[1];
+	bool ours = false;
+	uint64_t before;
+
+	ix_scan(ix);
+	before = vlog_count(ix->log);
+	envelope_hash(s->manifest.bytes, s->manifest.len, mine);
+	ix_deliver(ix, &s->manifest, ".try");
+	/* nobody looks at it before it is asked for */
+	ix_scan(ix);
+	assert_int_equal(ix_spooled(ix, ".try"), 1);
+	assert_int_equal(inbox_sift(ix->in, mine, &ours), 0);
+	assert_true(ours);
+	assert_int_equal(inbox_sift(ix->in, mine, &ours), -ENOENT);
+	assert_int_equal(vlog_count(ix->log), before);
+	/* sealed to somebody else, which looks the same as altered */
+	bad.bytes[bad.len / 2] ^= 1;
+	envelope_hash(bad.bytes, bad.len, theirs);
+	ix_deliver(ix, &bad, ".try");
+	assert_int_equal(inbox_sift(ix->in, theirs, &ours), 0);
+	assert_false(ours);
+	assert_int_equal(ix_spooled(ix, ".try"), 0);
+	ix_scan(ix);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, NULL), 0);
+	assert_int_equal(ix_state(ix, s), INBOX_WAITING_SHARES);
+	ix_free(s);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, ix_setup, ix_teardown)
 
 int main(void)
@@ -127,6 +163,7 @@ int main(void)
 		TEST(test_parts__go_when_they_come_after_opening),
 		TEST(test_parts__stay_while_another_set_needs_them),
 		TEST(test_parts__go_when_they_waited_too_long),
+		TEST(test_sift__keeps_what_is_for_us),
 	};
 
 	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

@@ -279,6 +279,47 @@ static void test_sealed__progress_counts_up_and_can_stop(void **state)
 	free(plain);
 }
 
+static void test_sealed__can_be_gone_on_with_at_any_chunk(void **state)
+{
+	struct fixture *fx = *state;
+	enum { LEN = BATCH + 5 * CHUNK_SIZE + 5 };
+	const uint64_t last = chunk_last_index(LEN);
+	const uint64_t places[] = {0, 1, 5, BATCH / CHUNK_SIZE, last - 1, last};
+	uint8_t *plain = malloc(LEN);
+	uint64_t rng = vf_seed();
+
+	assert_non_null(plain);
+	vf_random_bytes(&rng, plain, LEN);
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		struct tape sealed = seal(plain, LEN);
+		struct tape in = {plain, LEN, places[i] * CHUNK_SIZE};
+		struct vfile *f;
+
+		sealed.at = places[i] ? chunk_offset(places[i]) : 0;
+		memset(sealed.bytes + sealed.at, 0, sealed.len - sealed.at);
+		assert_int_equal(
+			sealed_write_from(
+				id, key, LEN, places[i],
+				&(struct sealed_source){tape_read, &in},
+				&(struct sealed_sink){tape_write, &sealed},
+				NULL),
+			0);
+		assert_int_equal(sealed.at, sealed.len);
+		assert_int_equal(import_as(fx, &sealed, LEN, id, key, &f), 0);
+		vf_expect(f, plain, LEN);
+		vfile_close(f);
+		assert_int_equal(
+			sealed_write_from(
+				id, key, LEN, last + 1,
+				&(struct sealed_source){tape_read, &in},
+				&(struct sealed_sink){tape_write, &sealed},
+				NULL),
+			-EINVAL);
+		free(sealed.bytes);
+	}
+	free(plain);
+}
+
 static void test_sealed__a_place_shows_size_and_time_but_no_key(void **state)
 {
 	struct fixture *fx = *state;
@@ -346,6 +387,7 @@ int main(void)
 			test_sealed__moved_chunks_and_other_ends_are_refused),
 		cmocka_unit_test(test_sealed__another_key_or_id_is_refused),
 		cmocka_unit_test(test_sealed__progress_counts_up_and_can_stop),
+		cmocka_unit_test(test_sealed__can_be_gone_on_with_at_any_chunk),
 		cmocka_unit_test(
 			test_sealed__a_place_shows_size_and_time_but_no_key),
 		cmocka_unit_test(test_sealed__what_has_a_key_is_no_place),

@@ -5,6 +5,8 @@
 
 /* Backing file systems that know no flags of renameat2, when set. */
 static bool no_flags;
+/* Another mount: puts a file into the directory just as it is replaced. */
+static bool intrude_late;
 
 int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to,
 		     unsigned flags);
@@ -14,11 +16,36 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
 		     unsigned flags)
 {
+	char path[300];
+
 	if (no_flags && flags) {
 		errno = EINVAL;
 		return -1;
 	}
+	if (intrude_late) {
+		intrude_late = false;
+		snprintf(path, sizeof path, "%s/AAAAAAAAAAAAAAAAAAAAAAAA", to);
+		fx_write(to_fd, path, "x", 1);
+	}
 	return __real_renameat2(from_fd, from, to_fd, to, flags);
+}
+
+/* Backing file systems without extended attributes, when set. */
+static bool no_xattrs;
+
+int __real_setxattr(const char *path, const char *name, const void *value,
+		    size_t len, int flags);
+int __wrap_setxattr(const char *path, const char *name, const void *value,
+		    size_t len, int flags);
+
+int __wrap_setxattr(const char *path, const char *name, const void *value,
+		    size_t len, int flags)
+{
+	if (no_xattrs) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return __real_setxattr(path, name, value, len, flags);
 }
 
 /* Another mount: puts a file into the directory just as it goes aside. */
@@ -152,7 +179,9 @@ static void test_read_id__refuses_damage(void **state)
 	struct backing_name name;
 	int fd;
 
+	no_xattrs = true;
 	fx_mkdir(fx, fx->vault->root_fd, fx->root_id, "d", &name, dirid, &fd);
+	no_xattrs = false;
 	unlinkat(fd, NAME_DIRID_FILE, 0);
 	assert_int_equal(vdir_read_id(fd, dirid), -EIO);
 	for (size_t len = 0; len < sizeof bytes; len++) {
@@ -631,11 +660,72 @@ static void replace_dirs(struct fixture *fx, bool hint, size_t len)
 
 static void test_rename__replaces_an_empty_directory(void **state)
 {
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 16; i++) {
 		no_flags = i & 1;
+		no_xattrs = i & 8;
 		replace_dirs(*state, i & 2, i & 4 ? 255 : 5);
 	}
-	no_flags = false;
+	no_flags = no_xattrs = false;
+}
+
+/* What a crash leaves of a rename over an empty directory. */
+static void test_rename__a_hollow_directory_keeps_its_id(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t dirid[DIRID_LEN], id[DIRID_LEN];
+	struct backing_name name;
+	bool aside = false;
+	char path[64];
+	int fd;
+
+	fx_mkdir(fx, fx->vault->root_fd, fx->root_id, "d", &name, dirid, &fd);
+	assert_int_equal(vdir_hollow(fd), 0);
+	assert_int_equal(fx_count(fd), 0);
+	assert_int_equal(vdir_find_id(fd, id, &aside), 0);
+	assert_memory_equal(id, dirid, DIRID_LEN);
+	assert_true(aside);
+	assert_int_equal(vdir_mend_id(fd), 0);
+	assert_int_equal(fx_count(fd), 1);
+	assert_int_equal(vdir_find_id(fd, id, &aside), 0);
+	assert_memory_equal(id, dirid, DIRID_LEN);
+	assert_false(aside);
+	/* without the attribute, there is nothing to go by */
+	assert_int_equal(unlinkat(fd, NAME_DIRID_FILE, 0), 0);
+	assert_int_equal(vdir_read_id(fd, id), 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	assert_int_equal(removexattr(path, VDIR_ID_XATTR), 0);
+	assert_int_equal(vdir_read_id(fd, id), -EIO);
+	assert_int_equal(vdir_mend_id(fd), -EIO);
+	close(fd);
+}
+
+static void test_rename__over_one_that_is_being_filled(void **state)
+{
+	struct fixture *fx = *state;
+	struct pair p = make_pair(fx);
+	struct backing_name from, to;
+	uint8_t from_id[DIRID_LEN], to_id[DIRID_LEN], id[DIRID_LEN];
+	int from_fd, to_fd;
+	bool aside = true;
+
+	fx_mkdir(fx, p.a, p.a_id, "from", &from, from_id, &from_fd);
+	fx_mkdir(fx, p.b, p.b_id, "to", &to, to_id, &to_fd);
+	struct vdir_rename r = {.from_fd = p.a,
+				.to_fd = p.b,
+				.from = &from,
+				.to = &to,
+				.target_is_dir = true};
+	intrude_late = true;
+	assert_int_equal(vdir_rename(&r), -ENOTEMPTY);
+	assert_false(intrude_late);
+	assert_int_equal(vdir_find_id(to_fd, id, &aside), 0);
+	assert_memory_equal(id, to_id, DIRID_LEN);
+	assert_false(aside);
+	assert_int_equal(fx_count(to_fd), 2);
+	assert_int_equal(fx_count(p.a), 2);
+	close(from_fd);
+	close(to_fd);
+	close_pair(&p);
 }
 
 static void test_rename__refuses_kinds_that_do_not_fit(void **state)
@@ -723,6 +813,8 @@ int main(void)
 		CASE(test_rename__exchange_keeps_both_names),
 		CASE(test_rename__same_name_and_hard_links),
 		CASE(test_rename__replaces_an_empty_directory),
+		CASE(test_rename__a_hollow_directory_keeps_its_id),
+		CASE(test_rename__over_one_that_is_being_filled),
 		CASE(test_rename__refuses_kinds_that_do_not_fit),
 		CASE(test_rename__replaces_a_directory_of_mode_0),
 	};

@@ -3,6 +3,7 @@
 #include "log.h"
 #include "passphrase.h"
 #include "report.h"
+#include "seen.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -11,7 +12,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { NOFILE_WANTED = 65536, KEY_SLOTS_MAX = 4096 };
+enum {
+	NOFILE_WANTED = 65536,
+	KEY_SLOTS_MAX = 4096,
+	/* umount(8) returns before the process behind the mount has ended */
+	ENDING_PATIENCE_MS = 500,
+};
 
 const char cmd_mount_help[] =
 	"Usage: frondfs mount [OPTION...] BACKING MOUNTPOINT\n"
@@ -36,6 +42,8 @@ const char cmd_mount_help[] =
 	"root's alone\n"
 	"       nonempty             the mount point may have entries\n"
 	"       fsname=NAME          what df shows as the source\n"
+	"       accept-old           a vault.ini older than one seen here, "
+	"once\n"
 	"       passfile=FILE, extpass=CMD   as above, for fstab\n"
 	"  --help            this text\n"
 	"\n"
@@ -202,7 +210,7 @@ static int check_request(const struct mount_request *req)
 		return report_mount(point, 0, req->backing, req->mountpoint);
 	/* whether a shared or read-only one may join shows only later */
 	if (!req->opt.shared && !req->opt.read_only &&
-	    vault_wait_unlocked(req->backing, 0) == -EBUSY)
+	    vault_wait_unlocked(req->backing, ENDING_PATIENCE_MS) == -EBUSY)
 		return report_vault(-EBUSY, req->backing, &fault);
 	warn_of_unsafe(&req->opt);
 	return CMD_OK;
@@ -227,6 +235,32 @@ static size_t raise_nofile(void)
 					      : NOFILE_WANTED;
 }
 
+/* Was a newer vault.ini seen on this machine? */
+static int check_seen(const struct mount_request *req,
+		      const struct vault *vault)
+{
+	int err = req->opt.remember ? seen_vault_ini(vault, req->opt.accept_old)
+				    : 0;
+
+	if (err == -ESTALE) {
+		report("'%s/.frondfs/vault.ini' is older than the one that "
+		       "this machine saw last: an old passphrase may have come "
+		       "back to life. If you restored a backup, mount once "
+		       "with '-o accept-old'",
+		       req->backing);
+		return CMD_OLD_VAULT;
+	}
+	if (err == -EBADMSG)
+		report("what this machine remembered of the vault '%s' was "
+		       "damaged; it begins anew",
+		       req->backing);
+	else if (err && err != -EACCES && err != -EPERM && err != -ENOENT)
+		/* not of accounts that have no home */
+		log_notice("cannot remember which vault.ini was seen: %s",
+			   strerror(-err));
+	return CMD_OK;
+}
+
 static int unlock(const struct mount_request *req, struct vault **out)
 {
 	CLEANUP_PASSPHRASE struct passphrase passphrase = {0};
@@ -245,7 +279,8 @@ static int unlock(const struct mount_request *req, struct vault **out)
 			 &fault);
 	if (!err)
 		err = vault_lock(*out, req->opt.shared, req->opt.read_only);
-	return err ? report_vault(err, req->backing, &fault) : CMD_OK;
+	return err ? report_vault(err, req->backing, &fault)
+		   : check_seen(req, *out);
 }
 
 static void cleanup_vault_(struct vault *const *vault)

@@ -3,6 +3,7 @@
 #include "fernet.h"
 #include "report.h"
 #include "suggest.h"
+#include "unmounter.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -21,6 +22,7 @@ static const struct command {
 	{"passwd", cmd_passwd_help, cmd_passwd},
 	{"info", cmd_info_help, cmd_info},
 	{"attach", cmd_attach_help, cmd_attach},
+	{"check", cmd_check_help, cmd_check},
 };
 
 static const char help_text[] =
@@ -36,6 +38,7 @@ static const char help_text[] =
 	"  umount MOUNTPOINT         unmount it\n"
 	"  passwd BACKING            change its passphrase\n"
 	"  info PATH                 tell about a vault or a file in a mount\n"
+	"  check BACKING             verify a vault, and repair it\n"
 	"  attach MOUNT NAME DIR     say where a contact's granted files lie\n"
 	"  help COMMAND              tell about a command\n"
 	"\n"
@@ -161,6 +164,8 @@ int main(int argc, char **argv)
 	int status;
 
 	dumps_refuse();
+	if (argc == 1 && strcmp(argv[0], UNMOUNTER_NAME) == 0)
+		return unmounter_main();
 	status = dispatch(argc, argv);
 	/* whatever was printed on the way: this is where it is lost or not */
 	errno = 0;

@@ -77,8 +77,8 @@ int bot_token_load(struct session *s, struct bot_token **out)
 	if (err == -ENOENT || err == -EINVAL)
 		return report_as(CMD_NOT_SET_UP,
 				 "the vault on '%s' has no bot token; run "
-				 "'tgshare setup --transport telegram'",
-				 s->m.info.mountpoint);
+				 "'tgshare setup --transport telegram%s'",
+				 s->m.info.mountpoint, report_vault());
 	if (err)
 		return session_report(s, "read .tgshare/telegram/token", err);
 	*out = TAKE_PTR(t);

@@ -38,9 +38,9 @@ int chats_set(struct session *s, const char *name, const char *chat_id)
 		return report_as(
 			CMD_USAGE,
 			"'%s' is not the number of a chat; if you do "
-			"not know it, 'tgshare contact chat %s --link' "
+			"not know it, 'tgshare contact chat %s --link%s' "
 			"finds out",
-			chat_id, name);
+			chat_id, name, report_vault());
 	snprintf(chat, sizeof chat, "chat:%s", chat_id);
 	return put_chat(s, name, chat);
 }
@@ -55,8 +55,9 @@ int chats_print_link(struct session *s, const char *name)
 	if (strcmp(s->settings.transport, "telegram") != 0)
 		return report_as(CMD_NOT_SET_UP,
 				 "a link leads to your bot, and there is none; "
-				 "run 'tgshare setup --transport telegram' "
-				 "first");
+				 "run 'tgshare setup --transport telegram%s' "
+				 "first",
+				 report_vault());
 	randombytes_buf(bytes, sizeof bytes);
 	base64url_encode(bytes, sizeof bytes, word);
 	snprintf(text, sizeof text, "%s\n", name);

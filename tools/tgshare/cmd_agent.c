@@ -150,6 +150,18 @@ static int reopen_transport(struct agent *a)
 	return status;
 }
 
+/* What was taken in before may make room. */
+static int wait_for_room(struct agent *a)
+{
+	int status = work(a);
+
+	if (status)
+		return status;
+	retry_later(&a->transport);
+	wait_s(a->transport.wait_s);
+	return CMD_OK;
+}
+
 /* What comes, and whatever is to be done then. */
 static int serve_once(struct agent *a)
 {
@@ -159,6 +171,8 @@ static int serve_once(struct agent *a)
 	session_rest(a->s);
 	if (status == CMD_NO_VAULT || status == CMD_NOT_SET_UP)
 		return status;
+	if (status == CMD_QUEUED)
+		return wait_for_room(a);
 	if (status)
 		return reopen_transport(a);
 	a->transport.wait_s = 0;

@@ -378,11 +378,18 @@ int cmd_export(int argc, char **argv)
 	return status;
 }
 
-/* A bundle being read, front to back. */
+/*
+ * A bundle being read, front to back: first the envelopes, for what is in it
+ * may be for others, and then the content.
+ */
 struct bundle_in {
+	struct session *s;
 	int fd;
-	uint64_t left;
-	size_t envelopes, parts;
+	bool content;  /* the second time */
+	uint64_t left; /* bytes */
+	size_t envelopes, ours, parts;
+	struct progress progress;
+	uint64_t done; /* bytes of parts */
 };
 
 static int read_exactly(struct bundle_in *b, void *buf, size_t len)
@@ -405,18 +412,40 @@ static int read_exactly(struct bundle_in *b, void *buf, size_t len)
 	return 0;
 }
 
-static int take_envelope(struct bundle_in *b, int spool_fd, uint64_t len)
+static int skip(struct bundle_in *b, uint64_t len)
+{
+	b->left -= len;
+	return lseek(b->fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
+}
+
+static int take_envelope(struct bundle_in *b, uint64_t len)
 {
 	CLEANUP_FREE uint8_t *bytes = malloc((size_t)len + 1);
+	struct control_sift sift = {.ours = 0};
 	int err = bytes ? read_exactly(b, bytes, (size_t)len) : -ENOMEM;
 
 	if (!err)
-		err = spool_envelope(spool_fd, bytes, (size_t)len);
+		err = spool_to_sift(b->s->spool_fd, bytes, (size_t)len,
+				    sift.hash);
+	if (!err)
+		err = mounted_ask(b->s->m.fd, CONTROL_SIFT, &sift);
 	b->envelopes += !err;
+	b->ours += !err && sift.ours;
 	return err;
 }
 
-static int take_record(struct bundle_in *b, int spool_fd)
+static int take_part(struct bundle_in *b, uint64_t len)
+{
+	int err = spool_document(b->s->spool_fd, b->fd, len, "");
+
+	b->left -= len;
+	b->parts += !err;
+	b->done += len;
+	progress_step(&b->progress, b->done);
+	return err;
+}
+
+static int take_record(struct bundle_in *b)
 {
 	uint8_t head[BUNDLE_HEAD_LEN], type;
 	uint64_t len;
@@ -426,22 +455,31 @@ static int take_record(struct bundle_in *b, int spool_fd)
 		err = bundle_head_parse(head, b->left, &type, &len);
 	if (err)
 		return err;
-	if (type == BUNDLE_ENVELOPE)
-		return take_envelope(b, spool_fd, len);
-	b->left -= len;
-	if (type != BUNDLE_PART) /* of a newer version */
-		return lseek(b->fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
-	err = spool_document(spool_fd, b->fd, len, "");
-	b->parts += !err;
+	if (type == BUNDLE_ENVELOPE && !b->content)
+		return take_envelope(b, len);
+	if (type == BUNDLE_PART && b->content)
+		return take_part(b, len);
+	return skip(b, len); /* or of a newer version */
+}
+
+static int take_records(struct bundle_in *b, uint64_t size, bool content)
+{
+	int err = 0;
+
+	b->content = content;
+	b->left = size - BUNDLE_MAGIC_LEN;
+	if (lseek(b->fd, BUNDLE_MAGIC_LEN, SEEK_SET) < 0)
+		return -errno;
+	while (!err && b->left > 0)
+		err = take_record(b);
 	return err;
 }
 
-static int take_bundle(struct bundle_in *b, int spool_fd)
+static int take_bundle(struct bundle_in *b)
 {
 	char magic[BUNDLE_MAGIC_LEN];
 	struct stat st;
-	struct progress progress;
-	int err;
+	int err, content_err = 0;
 
 	if (fstat(b->fd, &st) < 0)
 		return -errno;
@@ -451,13 +489,13 @@ static int take_bundle(struct bundle_in *b, int spool_fd)
 	err = read_exactly(b, magic, sizeof magic);
 	if (err || memcmp(magic, BUNDLE_MAGIC, sizeof magic) != 0)
 		return err && err != -EBADMSG ? err : -EPROTO;
-	progress_begin(&progress, "reading", (uint64_t)st.st_size);
-	while (!err && b->left > 0) {
-		err = take_record(b, spool_fd);
-		progress_step(&progress, (uint64_t)st.st_size - b->left);
-	}
-	progress_end(&progress);
-	return err;
+	progress_begin(&b->progress, "reading", (uint64_t)st.st_size);
+	err = take_records(b, (uint64_t)st.st_size, false);
+	/* content on its own is of what came another way */
+	if ((!err || err == -EBADMSG) && (b->ours || !b->envelopes))
+		content_err = take_records(b, (uint64_t)st.st_size, true);
+	progress_end(&b->progress);
+	return err ? err : content_err;
 }
 
 static int report_bundle(const char *path, int err)
@@ -480,20 +518,30 @@ static int report_bundle(const char *path, int err)
 static int import(struct session *s, const char *path)
 {
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct bundle_in b = {.fd = fd};
+	struct bundle_in b = {.s = s, .fd = fd};
 	size_t events;
-	int status, err = fd < 0 ? -errno : take_bundle(&b, s->spool_fd);
+	int status = fd < 0 ? CMD_OK : intake_scan(s), err;
 
+	if (status) /* there may be no inbox yet */
+		return status;
+	err = fd < 0 ? -errno : take_bundle(&b);
 	status = intake_scan(s);
 	if (!status)
 		status = intake_log(s, &events);
 	if (err)
 		return report_bundle(path, err);
-	if (!status && isatty(STDOUT_FILENO))
-		printf("%zu message%s and %zu part%s were taken in.\n",
-		       b.envelopes, b.envelopes == 1 ? "" : "s", b.parts,
+	if (status)
+		return status;
+	if (b.envelopes && !b.ours)
+		return report_as(CMD_FAILED,
+				 "nothing in '%s' is for you; ask for one that "
+				 "was made with your card",
+				 path);
+	if (isatty(STDOUT_FILENO))
+		printf("%zu message%s and %zu part%s were taken in.\n", b.ours,
+		       b.ours == 1 ? "" : "s", b.parts,
 		       b.parts == 1 ? "" : "s");
-	return status;
+	return CMD_OK;
 }
 
 int cmd_import(int argc, char **argv)

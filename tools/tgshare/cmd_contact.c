@@ -136,8 +136,9 @@ static int check_new(const struct session *s, const char *name,
 				 "this card has other keys than the '%s' you "
 				 "know (%s): someone else may have made it; "
 				 "ask them, and only then 'tgshare contact "
-				 "remove %s' and add it",
-				 name, known->fingerprint, name);
+				 "remove %s%s' and add it",
+				 name, known->fingerprint, name,
+				 report_vault());
 	return CMD_OK;
 }
 
@@ -180,8 +181,8 @@ static int add(struct session *s, const struct contact_args *args)
 	       card.name, card.address[0] ? card.address : "no address",
 	       fingerprint);
 	if (!known || !known->verified_s)
-		printf("Compare it with them: 'tgshare contact verify %s'.\n",
-		       name);
+		printf("Compare it with them: 'tgshare contact verify %s%s'.\n",
+		       name, report_vault());
 	return CMD_OK;
 }
 
@@ -306,8 +307,8 @@ static int verify(struct session *s, const struct contact_args *args)
 		return report_as(CMD_UNKNOWN,
 				 "'%s' has no card, so there is nothing to "
 				 "compare; add it with 'tgshare contact add %s "
-				 "CARD'",
-				 p->name, p->name);
+				 "CARD%s'",
+				 p->name, p->name, report_vault());
 	identity_fingerprint(&s->m.info.pub, mine);
 	printf("yours:    %s\n%-8s  %s\n", mine, "theirs:", p->fingerprint);
 	fflush(stdout);
@@ -344,8 +345,8 @@ static int remove_contact(struct session *s, const struct contact_args *args)
 	if (err)
 		return session_report(s, "remove the contact", err);
 	printf("%s is removed. What you granted them stays granted: see "
-	       "'tgshare status' and 'tgshare revoke'.\n",
-	       p->name);
+	       "'tgshare status%s' and 'tgshare revoke%s'.\n",
+	       p->name, report_vault(), report_vault());
 	return CMD_OK;
 }
 

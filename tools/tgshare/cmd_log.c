@@ -97,9 +97,9 @@ static int print_all(struct session *s, bool json)
 		if (err)
 			status = report_as(CMD_FAILED,
 					   "entry %" PRIu64 " of the log is "
-					   "damaged; 'tgshare log --verify' "
+					   "damaged; 'tgshare log --verify%s' "
 					   "says more",
-					   seq);
+					   seq, report_vault());
 		else if (json)
 			print_json(s, &r);
 		else

@@ -42,11 +42,15 @@ static int receive(struct session *s, long wait_s)
 	struct round_result result = {0};
 	uint64_t until_s = when_now_s() + (uint64_t)wait_s;
 	size_t arrived = 0;
-	int status = collect(s, &arrived);
+	int status = collect(s, &arrived), at_home;
 	bool alone = !s->transport->ops->one_reader || s->collecting;
 
+	/* without the post there is still what came before */
+	at_home = status == CMD_FAILED || status == CMD_NOT_SET_UP
+			  ? round_work_at_home(s, &result)
+			  : round_work(s, &result);
 	if (!status)
-		status = round_work(s, &result);
+		status = at_home;
 	while (!status && alone && !arrived && !result.events &&
 	       when_now_s() < until_s) {
 		status = round_collect(s, 500, &arrived);
@@ -60,8 +64,9 @@ static int receive(struct session *s, long wait_s)
 	if (failed)
 		return report_as(CMD_QUEUED,
 				 "%zu message%s could not be delivered; try "
-				 "'tgshare receive' again later",
-				 failed, failed == 1 ? "" : "s");
+				 "'tgshare receive%s' again later",
+				 failed, failed == 1 ? "" : "s",
+				 report_vault());
 	return CMD_OK;
 }
 

@@ -12,11 +12,11 @@
 #include <string.h>
 
 const char cmd_release_help[] =
-	"Usage: tgshare release SET | --all\n"
+	"Usage: tgshare release [SET | --all]\n"
 	"\n"
-	"Agree: pass on the share that you keep, to whom it is for. 'tgshare "
-	"status' lists\n"
-	"them.\n"
+	"Agree: pass on the share that you keep, to whom it is for. Without "
+	"SET: list\n"
+	"what you keep.\n"
 	"  --all          all that you keep\n"
 	"  --vault MOUNT  which mounted vault, if there are several\n"
 	"  --help         this text\n";
@@ -121,8 +121,23 @@ static int deliver(struct session *s)
 	if (!status && (first.failed || second.failed))
 		return report_as(CMD_QUEUED,
 				 "not all could be delivered; it waits, and "
-				 "'tgshare receive' tries again");
+				 "'tgshare receive%s' tries again",
+				 report_vault());
 	return status;
+}
+
+static int list_kept(const struct inbox_set *sets, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (sets[i].state == INBOX_CUSTODY) {
+			intake_print_set(&sets[i]);
+			kept++;
+		}
+	if (!kept)
+		puts("You keep no share for anybody.");
+	return CMD_OK;
 }
 
 static int release(struct session *s, const struct release_args *args)
@@ -133,6 +148,8 @@ static int release(struct session *s, const struct release_args *args)
 
 	if (err)
 		return session_report(s, "look at the inbox", err);
+	if (!args->set && !args->all)
+		return list_kept(sets, count);
 	for (size_t i = 0; i < count && !status; i++) {
 		if (sets[i].state != INBOX_CUSTODY ||
 		    (args->set &&
@@ -153,8 +170,9 @@ static int release(struct session *s, const struct release_args *args)
 		return CMD_OK;
 	}
 	return report_as(CMD_UNKNOWN,
-			 "you keep no share of a set %s; see 'tgshare status'",
-			 args->set);
+			 "you keep no share of a set %s; 'tgshare release%s' "
+			 "lists what you keep",
+			 args->set, report_vault());
 }
 
 static int run(const struct release_args *args)
@@ -196,11 +214,11 @@ static int parse(int argc, char **argv, struct release_args *args)
 	}
 	if (args->help)
 		return CMD_OK;
-	if (argc - optind != !args->all)
+	if (argc - optind > !args->all)
 		return report_usage("release",
 				    "release wants one SET, or --all");
 	args->set = argv[optind];
-	if (!args->all && !outbox_is_set_text(args->set))
+	if (args->set && !outbox_is_set_text(args->set))
 		return report_usage("release",
 				    "'%s' is no set: 8 to 32 digits of 0-9 and "
 				    "a-f",

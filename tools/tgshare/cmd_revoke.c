@@ -110,8 +110,8 @@ static int report_nothing(const struct choice *c, const char *what,
 	return report_as(
 		CMD_UNKNOWN,
 		"nothing that can be taken back is shared of '%s'%s%s; "
-		"see 'tgshare status'",
-		what, from ? " with " : "", from ? from : "");
+		"see 'tgshare status%s'",
+		what, from ? " with " : "", from ? from : "", report_vault());
 }
 
 static void tell(const struct item *item)
@@ -144,7 +144,8 @@ static int deliver_all(struct session *s)
 	if (result.failed)
 		return report_as(CMD_QUEUED,
 				 "not everybody could be told yet; 'tgshare "
-				 "receive' tries again");
+				 "receive%s' tries again",
+				 report_vault());
 	return CMD_OK;
 }
 

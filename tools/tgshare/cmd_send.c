@@ -1,6 +1,6 @@
 #include "cmd.h"
-#include "deliver.h"
 #include "json.h"
+#include "pipeline.h"
 #include "report.h"
 #include "request.h"
 #include "when.h"
@@ -49,6 +49,7 @@ struct sending {
 	const struct request *r;
 	enum item_kind kind;
 	struct outbox outbox;
+	struct delivery *delivery;
 	struct item **made;   /* new or resumed ones; owned */
 	size_t count, failed; /* messages */
 };
@@ -66,30 +67,46 @@ static bool same_parties(const struct item *item, const struct plan *plan)
 	return true;
 }
 
+static bool says_the_same(const struct item *item, const struct source *from,
+			  const struct plan *plan)
+{
+	return !item->exported && item_live(item, when_now_s()) &&
+	       same_parties(item, plan) &&
+	       strcmp(item->path, from->relative) == 0 &&
+	       strcmp(item->note, plan->note ? plan->note : "") == 0 &&
+	       item->no_content == plan->no_content &&
+	       !item->expires_s == !plan->expires_s;
+}
+
 /* An earlier set that says the same, and can still be gone on with. */
 static struct item *find_same(const struct sending *w,
 			      const struct source *from,
 			      const struct plan *plan)
 {
-	uint64_t now = when_now_s();
-
 	for (size_t i = 0; i < w->outbox.count; i++) {
 		struct item *item = w->outbox.items[i];
 		bool over = w->kind == ITEM_SEND &&
 			    item->recipient_state >= ACK_OPENED;
 
-		if (item->kind != w->kind || over || item->exported ||
-		    !item_live(item, now) || !same_parties(item, plan) ||
-		    strcmp(item->path, from->relative) != 0 ||
-		    strcmp(item->note, plan->note ? plan->note : "") != 0 ||
-		    item->no_content != plan->no_content ||
-		    !item->expires_s != !plan->expires_s)
+		if (item->kind != w->kind || over ||
+		    !says_the_same(item, from, plan))
 			continue;
 		/* a grant is of what the file is, whatever it becomes */
 		if (w->kind == ITEM_GRANT || (item->size == from->total &&
 					      item->mtime_ns == from->mtime_ns))
 			return item;
 	}
+	return NULL;
+}
+
+/* One that was being sealed; whether of the same bytes is to be seen. */
+static const struct item *find_draft(const struct sending *w,
+				     const struct source *from,
+				     const struct plan *plan)
+{
+	for (size_t i = 0; i < w->outbox.draft_count; i++)
+		if (says_the_same(w->outbox.drafts[i], from, plan))
+			return w->outbox.drafts[i];
 	return NULL;
 }
 
@@ -117,17 +134,25 @@ static bool same_files(const struct item *item, const struct source *from)
 	return files == item->file_count;
 }
 
-static int keep(struct sending *w, struct item *item)
+static int make_room(struct sending *w)
 {
 	struct item **made = reallocarray(w->made, w->count + 1, sizeof *made);
 
-	if (!made) {
-		item_free(item);
+	if (!made)
 		return report_as(CMD_FAILED, "memory is short");
-	}
 	w->made = made;
-	made[w->count++] = item;
 	return CMD_OK;
+}
+
+static int keep(struct sending *w, struct item *item)
+{
+	int status = make_room(w);
+
+	if (status)
+		item_free(item);
+	else
+		w->made[w->count++] = item;
+	return status;
 }
 
 static bool is_due(const struct item *item)
@@ -165,26 +190,13 @@ static int make(struct sending *w, const struct source *from,
 	struct item *item;
 	int err = compose(w->s, from, c, plan, &item);
 
-	if (err == -EINVAL)
-		return report_as(CMD_FAILED,
-				 "'%s' cannot be shared as it is: a name in it "
-				 "is not one that others can have, or the note "
-				 "has control characters",
-				 from->given);
-	if (err == -EMSGSIZE)
-		return report_as(CMD_FAILED,
-				 "'%s' has too many files for one set; share "
-				 "parts of it",
-				 from->given);
-	if (err)
-		return session_report(w->s, "write .tgshare/outbox", err);
-	return keep(w, item);
+	return err ? compose_report(w->s, from, err) : keep(w, item);
 }
 
 static int load_cargo(struct sending *w, const struct source *from,
 		      struct cargo *c)
 {
-	if (c->secret)
+	if (c->keys)
 		return CMD_OK;
 	return w->kind == ITEM_GRANT
 		       ? cargo_grant(w->s, from, c)
@@ -192,6 +204,21 @@ static int load_cargo(struct sending *w, const struct source *from,
 				    w->s->transport->ops->part_max(
 					    w->s->transport),
 				    c);
+}
+
+static int send_sealing(struct sending *w, const struct source *from,
+			const struct plan *plan)
+{
+	const struct item *draft = find_draft(w, from, plan);
+	struct item *item;
+	int status = make_room(w);
+
+	if (status)
+		return status;
+	status = pipeline_send(w->s, w->delivery, from, plan, draft, &item);
+	if (!status)
+		w->made[w->count++] = item;
+	return status;
 }
 
 static int share_with(struct sending *w, const struct source *from,
@@ -205,6 +232,9 @@ static int share_with(struct sending *w, const struct source *from,
 	earlier = find_same(w, from, &plan);
 	if (earlier && (w->kind == ITEM_SEND || same_files(earlier, from)))
 		return resume(w, earlier);
+	if (w->kind == ITEM_SEND && w->r->to_count == 1 &&
+	    pipeline_fits(w->s, from, &plan))
+		return send_sealing(w, from, &plan);
 	status = load_cargo(w, from, c);
 	return status ? status : make(w, from, c, &plan);
 }
@@ -278,8 +308,8 @@ static void print_item(const struct sending *w, const struct item *item)
 	print_holders(item);
 	if (item->no_content)
 		printf("  The content is to come another way: 'tgshare export "
-		       "%.8s -o BUNDLE'.\n",
-		       item->id);
+		       "%.8s -o BUNDLE%s'.\n",
+		       item->id, report_vault());
 }
 
 static int log_all(struct sending *w)
@@ -298,7 +328,7 @@ static int send_all(struct sending *w)
 
 	if (status)
 		return status;
-	err = deliver_due(w->s, w->made, w->count, &result);
+	err = delivery_end(w->delivery, w->made, w->count, &result);
 	if (err)
 		return session_report(w->s, "send", err);
 	w->failed = result.failed;
@@ -310,8 +340,9 @@ static int send_all(struct sending *w)
 		return CMD_OK;
 	return report_as(CMD_QUEUED,
 			 "%zu message%s not delivered yet; they wait, and "
-			 "'tgshare receive' or 'tgshare agent' sends them",
-			 result.failed, result.failed == 1 ? " is" : "s are");
+			 "'tgshare receive%s' or 'tgshare agent%s' sends them",
+			 result.failed, result.failed == 1 ? " is" : "s are",
+			 report_vault(), report_vault());
 }
 
 /* What was made before a later FILE failed is sent nevertheless. */
@@ -324,9 +355,13 @@ static int share_all(struct sending *w)
 		err = outbox_tidy(w->s, &w->outbox);
 	if (err)
 		return session_report(w->s, "read .tgshare/outbox", err);
+	err = delivery_new(w->s, &w->delivery);
+	if (err)
+		return session_report(w->s, "send", err);
 	for (int i = 0; i < w->r->file_count && !status; i++)
 		status = share_file(w, w->r->files[i]);
 	sent = w->count ? send_all(w) : CMD_OK;
+	delivery_free(w->delivery);
 	return status ? status : sent;
 }
 

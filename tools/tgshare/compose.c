@@ -1,9 +1,11 @@
 #include "compose.h"
 #include "letter.h"
+#include "report.h"
 #include "text.h"
 #include "when.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -190,13 +192,14 @@ static int fill_item(struct item *item, const struct source *from,
 	return copy_files(c, item);
 }
 
+/* A draft has its parts already. */
 static int put_all(struct composing *c)
 {
 	int err = put_manifest(c);
 
 	for (unsigned i = 0; !err && i < c->plan->n; i++)
 		err = put_share(c, i);
-	if (!err && c->manifest.kind == MANIFEST_SEND)
+	if (!err && c->manifest.kind == MANIFEST_SEND && !c->item->draft)
 		err = put_parts(c);
 	if (!err)
 		manifest_code(&c->manifest, c->plan->set_id, &c->s->m.info.pub,
@@ -204,22 +207,21 @@ static int put_all(struct composing *c)
 	return err;
 }
 
-/* shares and packed: in locked memory. */
+/* A new item, in a directory that has nothing but what put() puts there. */
 static int build(struct composing *c, const struct source *from,
-		 const struct cargo *cargo)
+		 const struct cargo *cargo,
+		 int (*put)(struct composing *c, const struct cargo *cargo))
 {
 	char temp[64];
 	CLEANUP_FD int dir = -1;
 	int err = fill_item(c->item, from, cargo, c->plan);
 
 	if (!err)
-		err = split(c, cargo->secret);
-	if (!err)
 		err = item_begin(c->s->outbox_fd, temp, &dir);
 	if (err)
 		return err;
 	c->dir = dir;
-	err = put_all(c);
+	err = put(c, cargo);
 	if (!err)
 		return item_commit(c->s->outbox_fd, temp, dir, c->item);
 	int ignored = item_remove(c->s->outbox_fd, temp);
@@ -228,27 +230,99 @@ static int build(struct composing *c, const struct source *from,
 	return err;
 }
 
-int compose(struct session *s, const struct source *from, const struct cargo *c,
-	    const struct plan *plan, struct item **out)
+static int put_letters(struct composing *c, const struct cargo *cargo)
 {
 	CLEANUP_SECRET struct slip39_share *shares =
 		secret_alloc(SLIP39_SHARES_MAX * sizeof *shares);
 	CLEANUP_SECRET void *packed =
 		secret_alloc((size_t)SLIP39_SHARES_MAX * SLIP39_PACKED_LEN);
-	struct composing work = {.s = s, .plan = plan, .manifest = c->manifest};
 	int err;
 
-	work.shares = shares;
-	work.packed = packed;
-	work.item = item_new();
-	fill_manifest(&work);
-	err = shares && packed && work.item ? build(&work, from, c) : -ENOMEM;
-	if (err) {
-		item_free(work.item);
-		return err;
-	}
-	*out = work.item;
-	return 0;
+	if (!shares || !packed)
+		return -ENOMEM;
+	c->shares = shares;
+	c->packed = packed;
+	fill_manifest(c);
+	err = split(c, cargo->keys->secret);
+	return err ? err : put_all(c);
+}
+
+static int put_keys(struct composing *c, const struct cargo *cargo)
+{
+	c->item->draft = true;
+	return item_put_keys(c->dir, cargo->keys);
+}
+
+static int compose_new(struct composing *c, const struct source *from,
+		       const struct cargo *cargo,
+		       int (*put)(struct composing *c,
+				  const struct cargo *cargo),
+		       struct item **out)
+{
+	struct item *item = item_new();
+	int err;
+
+	c->item = item;
+	err = item ? build(c, from, cargo, put) : -ENOMEM;
+	if (err)
+		item_free(item);
+	else
+		*out = item;
+	return err;
+}
+
+int compose(struct session *s, const struct source *from, const struct cargo *c,
+	    const struct plan *plan, struct item **out)
+{
+	struct composing work = {.s = s, .plan = plan, .manifest = c->manifest};
+
+	return compose_new(&work, from, c, put_letters, out);
+}
+
+int compose_draft(struct session *s, const struct source *from,
+		  const struct cargo *c, const struct plan *plan,
+		  struct item **out)
+{
+	struct composing work = {.s = s, .plan = plan, .manifest = c->manifest};
+
+	return compose_new(&work, from, c, put_keys, out);
+}
+
+int compose_rest(struct session *s, const struct cargo *c,
+		 const struct plan *plan, struct item *draft)
+{
+	struct composing work = {
+		.s = s, .plan = plan, .manifest = c->manifest, .item = draft};
+	size_t parts = draft->message_count;
+	CLEANUP_FD int dir = openat(s->outbox_fd, draft->id,
+				    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = dir < 0 ? -errno : 0;
+
+	work.dir = dir;
+	draft->expires_s = plan->expires_s;
+	if (!err)
+		err = put_letters(&work, c);
+	if (!err)
+		err = item_complete(dir, draft);
+	if (err)
+		draft->message_count = parts;
+	return err;
+}
+
+int compose_report(const struct session *s, const struct source *from, int err)
+{
+	if (err == -EINVAL)
+		return report_as(CMD_FAILED,
+				 "'%s' cannot be shared as it is: a name in it "
+				 "is not one that others can have, or the note "
+				 "has control characters",
+				 from->given);
+	if (err == -EMSGSIZE)
+		return report_as(CMD_FAILED,
+				 "'%s' has too many files for one set; share "
+				 "parts of it",
+				 from->given);
+	return session_report(s, "write .tgshare/outbox", err);
 }
 
 static int find_in_log(const struct session *s, const struct item *item,
@@ -286,10 +360,14 @@ int compose_log(struct session *s, struct item *item)
 
 	if (item->logged)
 		return 0;
-	err = compose_log_event(s, item,
-				item->exported		  ? VLOG_EXPORTED
-				: item->kind == ITEM_SEND ? VLOG_SENT
-							  : VLOG_GRANTED);
+	/* a draft that was completed */
+	err = item->kind == ITEM_SEND ? item_drop_keys(s->outbox_fd, item) : 0;
+	if (!err)
+		err = compose_log_event(s, item,
+					item->exported ? VLOG_EXPORTED
+					: item->kind == ITEM_SEND
+						? VLOG_SENT
+						: VLOG_GRANTED);
 	return err ? err : item_note_logged(s->outbox_fd, item);
 }
 

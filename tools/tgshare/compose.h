@@ -27,6 +27,20 @@ MUST_CHECK int compose(struct session *s, const struct source *from,
 		       const struct cargo *c, const struct plan *plan,
 		       struct item **out);
 
+/* Say why; CMD_FAILED. */
+int compose_report(const struct session *s, const struct source *from, int err);
+
+/*
+ * The same in two steps: first a draft, whose parts are noted while they are
+ * sealed (item_note_part), and when all are, the rest. For a draft that was
+ * left, plan says the same as then, and has its set id.
+ */
+MUST_CHECK int compose_draft(struct session *s, const struct source *from,
+			     const struct cargo *c, const struct plan *plan,
+			     struct item **out);
+MUST_CHECK int compose_rest(struct session *s, const struct cargo *c,
+			    const struct plan *plan, struct item *draft);
+
 /* Put what was composed into the vault's log, once. */
 MUST_CHECK int compose_log(struct session *s, struct item *item);
 /* Put an event about a set into the log unless it is there. */

@@ -13,13 +13,11 @@
 enum {
 	OPEN_MAX = 256,
 	BUTTON_URL_MAX = CARD_ADDRESS_MAX + 32,
-	REASON_MAX = 512,
+	BUTTON_MAX = CARD_NAME_MAX + 32,
 };
 
 static const char words[] =
 	"A sealed message for tgshare; it is complete as it stands.\n\n";
-
-struct round;
 
 /* A sealed copy whose parts are under way. */
 struct open_copy {
@@ -30,27 +28,33 @@ struct open_copy {
 
 /* A message under way. */
 struct sending {
-	struct round *round;
+	struct delivery *delivery;
 	struct item *item;
 	size_t message;
+	uint64_t moved; /* bytes, of those that it has */
 	char *text;
+	char name[ITEM_MESSAGE_NAME_MAX + 1];
 	char button_url[BUTTON_URL_MAX]; /* "" without */
-	int fd;				 /* of its own, or -1 */
+	char button[BUTTON_MAX];
+	int fd; /* of its own, or -1 */
 	struct sending *next;
 };
 
-struct round {
+struct delivery {
 	struct session *s;
 	uint64_t now_s;
 	struct progress progress;
-	uint64_t done;		   /* bytes of finished messages */
-	struct sending *under_way; /* until end_sending() */
+	uint64_t given;		  /* bytes of what was handed over */
+	uint64_t expected;	  /* of what will be, as far as is known */
+	uint64_t moved;		  /* of those given */
+	size_t under_way;	  /* messages */
+	struct sending *sendings; /* until end_sending() */
 	struct open_copy *copies;
 	size_t open_count;
+	bool once; /* no copy is for several */
 	struct deliver_result result;
 	int err; /* of the vault's own */
 	char complained[TRANSPORT_ADDRESS_MAX + 1];
-	char reason[REASON_MAX]; /* the last one that was said */
 };
 
 bool deliver_waiting(const struct item *item, uint64_t now_s)
@@ -74,51 +78,70 @@ static const char *address_of(const struct session *s, const struct item *item,
 	return p && people_address(p)[0] ? people_address(p) : party->address;
 }
 
-static void complain(struct round *r, const char *address, const char *reason)
+static void complain(struct delivery *d, const char *address,
+		     const char *reason)
 {
-	if (strcmp(r->complained, address) == 0 ||
-	    strcmp(r->reason, reason) == 0)
+	if (strcmp(d->complained, address) == 0 ||
+	    strcmp(d->s->told, reason) == 0)
 		return;
-	snprintf(r->complained, sizeof r->complained, "%s", address);
-	snprintf(r->reason, sizeof r->reason, "%s", reason);
-	progress_end(&r->progress);
+	snprintf(d->complained, sizeof d->complained, "%s", address);
+	snprintf(d->s->told, sizeof d->s->told, "%s", reason);
+	progress_end(&d->progress);
 	report("%s", reason);
-}
-
-static void finished(void *arg, int err, const char *reason, const char *ref)
-{
-	struct sending *sending = arg;
-	struct round *r = sending->round;
-	struct item *item = sending->item;
-
-	r->done += item->messages[sending->message].len;
-	if (err) {
-		r->result.failed++;
-		complain(r,
-			 address_of(r->s, item,
-				    &item->messages[sending->message]),
-			 reason);
-		return;
-	}
-	r->result.sent++;
-	err = item_note_sent(r->s->outbox_fd, item, sending->message, r->now_s,
-			     ref);
-	if (err && !r->err)
-		r->err = err;
 }
 
 static void progressed(void *arg, uint64_t bytes)
 {
 	struct sending *sending = arg;
-	struct round *r = sending->round;
+	struct delivery *d = sending->delivery;
 
-	progress_step(&r->progress, r->done + bytes);
+	/* fewer than before when it is tried again */
+	d->moved += bytes - sending->moved;
+	sending->moved = bytes;
+	d->progress.total = d->given + d->expected;
+	progress_step(&d->progress, d->moved);
+}
+
+/* What nobody else is to get is not kept in memory: its pages serve those
+ * parts that come. */
+static void forget_part(const struct delivery *d, const struct item *item,
+			const struct item_message *m)
+{
+	const struct open_copy *copy = d->copies;
+
+	while (copy && copy->item != item)
+		copy = copy->next;
+	if (d->once && copy && m->kind == 0)
+		(void)posix_fadvise(copy->fd, (off_t)m->offset, (off_t)m->len,
+				    POSIX_FADV_DONTNEED);
+}
+
+static void finished(void *arg, int err, const char *reason, const char *ref)
+{
+	struct sending *sending = arg;
+	struct delivery *d = sending->delivery;
+	struct item *item = sending->item;
+	const struct item_message *m = &item->messages[sending->message];
+
+	d->under_way--;
+	progressed(sending, m->len);
+	if (err) {
+		d->result.failed++;
+		complain(d, address_of(d->s, item, m), reason);
+		return;
+	}
+	d->result.sent++;
+	forget_part(d, item, m);
+	err = item_note_sent(d->s->outbox_fd, item, sending->message,
+			     when_now_s(), ref);
+	if (err && !d->err)
+		d->err = err;
 }
 
 /* One descriptor for all parts of an item's copy. */
-static int open_copy(struct round *r, const struct item *item, int *fd)
+static int open_copy(struct delivery *d, const struct item *item, int *fd)
 {
-	struct open_copy *copy = r->copies;
+	struct open_copy *copy = d->copies;
 
 	while (copy && copy->item != item)
 		copy = copy->next;
@@ -127,25 +150,25 @@ static int open_copy(struct round *r, const struct item *item, int *fd)
 		if (!copy)
 			return -ENOMEM;
 		copy->item = item;
-		copy->fd = openat(r->s->copies_fd, item->copy,
+		copy->fd = openat(d->s->copies_fd, item->copy,
 				  O_RDONLY | O_CLOEXEC);
-		copy->next = r->copies;
-		r->copies = copy;
-		r->open_count++;
+		copy->next = d->copies;
+		d->copies = copy;
+		d->open_count++;
 	}
 	*fd = copy->fd;
 	return copy->fd < 0 ? -ENOENT : 0;
 }
 
-static void close_copies(struct round *r)
+static void close_copies(struct delivery *d)
 {
-	while (r->copies) {
-		struct open_copy *next = r->copies->next;
+	while (d->copies) {
+		struct open_copy *next = d->copies->next;
 
-		if (r->copies->fd >= 0)
-			close(r->copies->fd);
-		free(r->copies);
-		r->copies = next;
+		if (d->copies->fd >= 0)
+			close(d->copies->fd);
+		free(d->copies);
+		d->copies = next;
 	}
 }
 
@@ -184,12 +207,15 @@ static int ask_person(struct sending *sending, const char *bare)
 {
 	const struct item *item = sending->item;
 	const struct item_party *to = &item->parties[0];
-	const char *me = sending->round->s->settings.name;
+	const char *me = sending->delivery->s->settings.name;
 	bool bot = to->address[0] == '@';
 
-	if (bot)
+	if (bot) {
 		snprintf(sending->button_url, sizeof sending->button_url,
 			 "https://t.me/%s", to->address + 1);
+		snprintf(sending->button, sizeof sending->button,
+			 "Open the chat with %s's bot", to->name);
+	}
 	return asprintf(&sending->text,
 			"%s%s%s asks you to keep this sealed message for %s. "
 			"When you agree that %s may open it, forward this "
@@ -220,38 +246,38 @@ static int make_text(struct sending *sending, const struct item_message *m)
 }
 
 /* *fd: where a document's bytes are. */
-static int prepare(struct round *r, struct sending *sending, int *fd)
+static int prepare(struct delivery *d, struct sending *sending, int *fd)
 {
 	const struct item *item = sending->item;
 	const struct item_message *m = &item->messages[sending->message];
 	int err;
 
 	if (m->kind == 0)
-		return open_copy(r, item, fd);
-	err = open_envelope(r->s, item, m, &sending->fd);
+		return open_copy(d, item, fd);
+	err = open_envelope(d->s, item, m, &sending->fd);
 	if (!err)
 		err = make_text(sending, m);
 	if (!err && sending->text) {
 		close(sending->fd);
 		sending->fd = -1;
 	}
-	r->open_count += sending->fd >= 0;
+	d->open_count += sending->fd >= 0;
 	*fd = sending->fd;
 	return err;
 }
 
 /* One that cannot be read must not keep the others back. */
-static int lost(struct round *r, const struct item *item,
+static int lost(struct delivery *d, const struct item *item,
 		const struct item_message *m, int err)
 {
-	r->result.failed++;
-	progress_end(&r->progress);
+	d->result.failed++;
+	progress_end(&d->progress);
 	report("cannot read the message %.8s of the set %.8s: %s", m->name,
 	       item->id, strerror(-err));
 	return err == -ENOMEM ? err : 0;
 }
 
-static int submit(struct round *r, struct item *item, size_t message)
+static int submit(struct delivery *d, struct item *item, size_t message)
 {
 	struct sending *sending = calloc(1, sizeof *sending);
 	const struct item_message *m = &item->messages[message];
@@ -261,75 +287,93 @@ static int submit(struct round *r, struct item *item, size_t message)
 
 	if (!sending)
 		return -ENOMEM;
-	*sending = (struct sending){.round = r,
+	*sending = (struct sending){.delivery = d,
 				    .item = item,
 				    .message = message,
 				    .fd = -1,
-				    .next = r->under_way};
-	r->under_way = sending;
-	err = prepare(r, sending, &out.fd);
+				    .next = d->sendings};
+	strcpy(sending->name, m->name);
+	item->messages[message].tried = true;
+	d->sendings = sending;
+	d->given += m->len;
+	err = prepare(d, sending, &out.fd);
 	if (err)
-		return lost(r, item, m, err);
-	out.address = address_of(r->s, item, m);
+		return lost(d, item, m, err);
+	out.address = address_of(d->s, item, m);
 	out.text = (const uint8_t *)sending->text;
 	out.text_len = sending->text ? strlen(sending->text) : 0;
 	if (sending->button_url[0]) {
-		out.button = "Open the bot to forward it to";
+		out.button = sending->button;
 		out.button_url = sending->button_url;
 	}
 	out.offset = m->offset;
 	out.len = m->len;
-	out.filename = m->name;
-	return r->s->transport->ops->submit(r->s->transport, &out);
+	out.filename = sending->name;
+	d->under_way++;
+	err = d->s->transport->ops->submit(d->s->transport, &out);
+	d->under_way -= err != 0;
+	return err;
 }
 
 /* Waits for what is under way. */
-static int end_sending(struct round *r)
+static int end_sending(struct delivery *d)
 {
-	struct transport *t = r->s->transport;
+	struct transport *t = d->s->transport;
 	int err = 0;
 
 	while (!err && !t->ops->idle(t))
 		err = t->ops->run(t, NULL, 1000);
-	while (r->under_way) {
-		struct sending *next = r->under_way->next;
+	while (d->sendings) {
+		struct sending *next = d->sendings->next;
 
-		if (r->under_way->fd >= 0)
-			close(r->under_way->fd);
-		free(r->under_way->text);
-		free(r->under_way);
-		r->under_way = next;
+		if (d->sendings->fd >= 0)
+			close(d->sendings->fd);
+		free(d->sendings->text);
+		free(d->sendings);
+		d->sendings = next;
 	}
-	close_copies(r);
-	r->open_count = 0;
-	return err ? err : r->err;
+	close_copies(d);
+	d->open_count = 0;
+	return err ? err : d->err;
 }
 
-static uint64_t bytes_due(struct item *const *items, size_t count,
-			  uint64_t now_s)
+static bool is_wanted(const struct delivery *d, const struct item *item,
+		      const struct item_message *m)
+{
+	return !m->tried && item_message_due(item, m, d->now_s);
+}
+
+static uint64_t bytes_wanted(const struct delivery *d,
+			     struct item *const *items, size_t count)
 {
 	uint64_t total = 0;
 
 	for (size_t i = 0; i < count; i++)
 		for (size_t j = 0; j < items[i]->message_count; j++)
-			if (item_message_due(items[i], &items[i]->messages[j],
-					     now_s))
+			if (is_wanted(d, items[i], &items[i]->messages[j]))
 				total += items[i]->messages[j].len;
 	return total;
 }
 
-static int deliver_item(struct round *r, struct item *item)
+int delivery_add(struct delivery *d, struct item *item, size_t message)
+{
+	uint64_t len = item->messages[message].len;
+	int err = d->open_count >= OPEN_MAX ? end_sending(d) : 0;
+
+	d->expected -= len < d->expected ? len : d->expected;
+	return err ? err : submit(d, item, message);
+}
+
+/* What tells of the content goes before the content. */
+static int deliver_item(struct delivery *d, struct item *item)
 {
 	int err = 0;
 
-	for (size_t i = 0; !err && i < item->message_count; i++) {
-		if (!item_message_due(item, &item->messages[i], r->now_s))
-			continue;
-		if (r->open_count >= OPEN_MAX)
-			err = end_sending(r);
-		if (!err)
-			err = submit(r, item, i);
-	}
+	for (unsigned parts = 0; parts <= 1; parts++)
+		for (size_t i = 0; !err && i < item->message_count; i++)
+			if ((item->messages[i].kind == 0) == parts &&
+			    is_wanted(d, item, &item->messages[i]))
+				err = delivery_add(d, item, i);
 	return err;
 }
 
@@ -383,27 +427,87 @@ static int end_note(struct session *s, struct item *item)
 	return err ? err : item_remove(s->outbox_fd, item->id);
 }
 
+int delivery_new(struct session *s, struct delivery **out)
+{
+	struct delivery *d = calloc(1, sizeof *d);
+
+	if (!d)
+		return -ENOMEM;
+	d->s = s;
+	d->now_s = when_now_s();
+	progress_begin(&d->progress, "sending", 0);
+	*out = d;
+	return 0;
+}
+
+void delivery_expect(struct delivery *d, uint64_t bytes)
+{
+	d->expected = bytes;
+	d->once = true;
+}
+
+size_t delivery_under_way(const struct delivery *d)
+{
+	return d->under_way;
+}
+
+size_t delivery_failed(const struct delivery *d)
+{
+	return d->result.failed;
+}
+
+int delivery_work(struct delivery *d, int timeout_ms)
+{
+	struct transport *t = d->s->transport;
+	int err = t->ops->run(t, NULL, timeout_ms);
+
+	return err ? err : d->err;
+}
+
+void delivery_quiet(struct delivery *d)
+{
+	progress_end(&d->progress);
+}
+
+int delivery_wait(struct delivery *d)
+{
+	int err = end_sending(d);
+
+	progress_end(&d->progress);
+	return err;
+}
+
+int delivery_end(struct delivery *d, struct item **items, size_t count,
+		 struct deliver_result *result)
+{
+	int err = 0, batch_err;
+
+	d->expected = bytes_wanted(d, items, count);
+	for (size_t i = 0; !err && i < count; i++)
+		err = deliver_item(d, items[i]);
+	for (size_t i = 0; !err && i < count; i++)
+		err = take_back_spent(d->s, items[i]);
+	batch_err = delivery_wait(d);
+	for (size_t i = 0; !err && !batch_err && i < count; i++)
+		err = end_note(d->s, items[i]);
+	*result = d->result;
+	return err ? err : batch_err;
+}
+
+void delivery_free(struct delivery *d)
+{
+	free(d);
+}
+
 int deliver_due(struct session *s, struct item **items, size_t count,
 		struct deliver_result *result)
 {
-	struct round *r = calloc(1, sizeof *r);
-	int err = r ? 0 : -ENOMEM, batch_err;
+	struct delivery *d;
+	int err = delivery_new(s, &d);
 
 	if (err)
 		return err;
-	r->s = s;
-	r->now_s = when_now_s();
-	progress_begin(&r->progress, "sending",
-		       bytes_due(items, count, r->now_s));
-	for (size_t i = 0; !err && i < count; i++)
-		err = deliver_item(r, items[i]);
-	for (size_t i = 0; !err && i < count; i++)
-		err = take_back_spent(s, items[i]);
-	batch_err = end_sending(r);
-	progress_end(&r->progress);
-	for (size_t i = 0; !err && !batch_err && i < count; i++)
-		err = end_note(s, items[i]);
-	*result = r->result;
-	free(r);
-	return err ? err : batch_err;
+	err = delivery_end(d, items, count, result);
+	delivery_free(d);
+	return err;
 }

@@ -39,8 +39,8 @@ int intake_scan(struct session *s)
 		return report_as(CMD_QUEUED,
 				 "there is no room in the vault on '%s' for "
 				 "what came; it waits, make room and 'tgshare "
-				 "receive' again",
-				 s->m.info.mountpoint);
+				 "receive%s' again",
+				 s->m.info.mountpoint, report_vault());
 	return err ? session_report(s, "take in what came", err) : CMD_OK;
 }
 
@@ -104,12 +104,14 @@ static void print_content(const struct inbox_set *set)
 
 static void print_state(const struct inbox_set *set)
 {
-	char when[WHEN_TEXT_MAX];
+	char when[WHEN_TEXT_MAX], hex[2 * SET_ID_LEN + 1];
 
+	hex_encode(set->set_id, SET_ID_LEN, hex);
 	switch (set->state) {
 	case INBOX_WAITING_CARD:
 		printf("locked: from somebody unknown; add their card with "
-		       "'tgshare contact add NAME CARD'");
+		       "'tgshare contact add NAME CARD%s'",
+		       report_vault());
 		break;
 	case INBOX_WAITING_MANIFEST:
 		printf("%u shares, waiting to be told what it is",
@@ -141,10 +143,11 @@ static void print_state(const struct inbox_set *set)
 		break;
 	case INBOX_CUSTODY:
 		printf("share %u of it is with you, for %s; pass it on with "
-		       "'tgshare release'",
+		       "'tgshare release %.8s%s'",
 		       set->index,
 		       set->recipient_name[0] ? set->recipient_name
-					      : "somebody");
+					      : "somebody",
+		       hex, report_vault());
 		break;
 	default:
 		printf("damaged: what came is not what was sent");
@@ -529,8 +532,14 @@ static int take_all(struct session *s, const struct outbox *o, size_t *events)
 		err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &t.r);
 		if (err == -ENODATA)
 			break;
-		/* a damaged record: 'log --verify' tells about it */
-		err = err == -EBADMSG ? 0 : err ? err : take(&t);
+		if (err == -EBADMSG) {
+			report("entry %" PRIu64 " of the log is damaged; "
+			       "'tgshare log --verify%s' says more",
+			       seq, report_vault());
+			err = 0;
+		} else if (!err) {
+			err = take(&t);
+		}
 	}
 	if (err && err != -ENODATA)
 		return err;

@@ -12,7 +12,8 @@
 
 enum { SET_JSON_MAX = 64 << 20, JOURNAL_MAX = 64 << 20 };
 
-static const char set_name[] = "set.json", journal_name[] = "journal";
+static const char set_name[] = "set.json", journal_name[] = "journal",
+		  keys_name[] = "keys", part_suffix[] = ".part";
 
 struct item *item_new(void)
 {
@@ -53,6 +54,19 @@ struct item_message *item_add_message(struct item *item)
 	return &item->messages[n];
 }
 
+static int take_part(struct item *item, uint64_t len, const char *hash)
+{
+	size_t n = item->message_count;
+	struct item_message *m = item_add_message(item);
+
+	if (!m)
+		return -ENOMEM;
+	m->len = len;
+	m->offset = n ? m[-1].offset + m[-1].len : 0;
+	snprintf(m->name, sizeof m->name, "%s%s", hash, part_suffix);
+	return 0;
+}
+
 static void take_sent(struct item *item, size_t message, uint64_t now_s,
 		      const char *ref)
 {
@@ -88,13 +102,16 @@ static void take_ack(struct item *item, unsigned index, uint8_t state,
 	}
 }
 
-static void take_line(struct item *item, const char *line)
+static int take_line(struct item *item, const char *line)
 {
-	char ref[TRANSPORT_REF_MAX + 1] = "";
-	uint64_t now_s = 0;
+	char ref[TRANSPORT_REF_MAX + 1] = "", hash[2 * MANIFEST_HASH_LEN + 1];
+	uint64_t now_s = 0, len;
 	size_t message;
 	unsigned index, state;
 
+	if (sscanf(line, "part %" SCNu64 " %64[0-9a-f]", &len, hash) == 2 &&
+	    strlen(hash) == 2 * MANIFEST_HASH_LEN)
+		return item->draft ? take_part(item, len, hash) : 0;
 	if (sscanf(line, "sent %zu %" SCNu64 " %128s", &message, &now_s, ref) >=
 	    2)
 		take_sent(item, message, now_s, ref);
@@ -108,6 +125,7 @@ static void take_line(struct item *item, const char *line)
 		item->messages[message].taken_back = true;
 	else if (strcmp(line, "logged") == 0)
 		item->logged = true;
+	return 0;
 }
 
 static int read_whole(int dir, const char *name, size_t max, char **text,
@@ -142,12 +160,12 @@ static int load_journal(int dir, struct item *item)
 
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	while ((end = strchr(line, '\n'))) {
+	while (!err && (end = strchr(line, '\n'))) {
 		*end = '\0';
-		take_line(item, line);
+		err = take_line(item, line);
 		line = end + 1;
 	}
-	return 0;
+	return err;
 }
 
 int item_load(int outbox, const char *id, struct item **out)
@@ -232,6 +250,46 @@ int item_commit(int outbox, const char *temp, int dir, const struct item *item)
 	return err;
 }
 
+int item_put_keys(int dir, const struct item_keys *keys)
+{
+	return write_new(dir, keys_name, keys, sizeof *keys);
+}
+
+int item_load_keys(int outbox, const struct item *item, struct item_keys *keys)
+{
+	char path[ITEM_ID_MAX + 16];
+	CLEANUP_FD int fd = -1;
+	int err;
+
+	snprintf(path, sizeof path, "%s/%s", item->id, keys_name);
+	fd = openat(outbox, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = xio_pread(fd, keys, sizeof *keys, 0);
+	return err == -ENODATA ? -EBADMSG : err;
+}
+
+int item_complete(int dir, struct item *item)
+{
+	CLEANUP_FREE char *text = NULL;
+	int err;
+
+	item->draft = false;
+	err = item_json_format(item, &text);
+	if (!err)
+		err = xio_replace_file(dir, set_name, text, strlen(text), 0600);
+	item->draft = err != 0;
+	return err;
+}
+
+int item_drop_keys(int outbox, const struct item *item)
+{
+	char path[ITEM_ID_MAX + 16];
+
+	snprintf(path, sizeof path, "%s/%s", item->id, keys_name);
+	return unlinkat(outbox, path, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 static int empty_directory(int fd)
 {
 	CLEANUP_DIR DIR *dir = fdopendir(fd);
@@ -295,7 +353,8 @@ static int open_journal(int outbox, const struct item *item)
 }
 
 /* A line that a crash cut is closed by a line end of its own. */
-static int write_line(int outbox, const struct item *item, const char *line)
+static int append_line(int outbox, const struct item *item, const char *line,
+		       bool durable)
 {
 	char last = '\n', text[TRANSPORT_REF_MAX + 128];
 	CLEANUP_FD int fd = open_journal(outbox, item);
@@ -312,7 +371,24 @@ static int write_line(int outbox, const struct item *item, const char *line)
 		return err;
 	snprintf(text, sizeof text, "%s%s\n", last == '\n' ? "" : "\n", line);
 	err = xio_write(fd, text, strlen(text));
-	return !err && fsync(fd) < 0 ? -errno : err;
+	return !err && durable && fsync(fd) < 0 ? -errno : err;
+}
+
+static int write_line(int outbox, const struct item *item, const char *line)
+{
+	return append_line(outbox, item, line, true);
+}
+
+int item_note_part(int outbox, struct item *item, uint64_t len,
+		   const uint8_t hash[static MANIFEST_HASH_LEN])
+{
+	char hex[2 * MANIFEST_HASH_LEN + 1], line[128];
+	int err;
+
+	hex_encode(hash, MANIFEST_HASH_LEN, hex);
+	snprintf(line, sizeof line, "part %" PRIu64 " %s", len, hex);
+	err = append_line(outbox, item, line, false);
+	return err ? err : take_part(item, len, hex);
 }
 
 int item_note_sent(int outbox, struct item *item, size_t message,

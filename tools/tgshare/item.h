@@ -3,9 +3,14 @@
  * granted, and "<word>-..." for single messages (notes: acknowledgements,
  * revocations, shares being passed on).
  *
- *   set.json           what it is; written once
+ *   set.json           what it is; written once, or twice for a draft
+ *   keys               of a draft: what its content is sealed under
  *   <64 hex>.env       the envelopes, by BLAKE2b-256; until they are done with
  *   journal            a line for everything that happened since
+ *
+ * A draft is a set whose content is still being sealed, while parts of it may
+ * be out already. Its messages are these parts, which the journal tells; when
+ * the rest is known, set.json is replaced, once, by that of the whole set.
  *
  * A directory appears whole (made as .tmp-..., fsync, rename), and each line
  * of the journal is durable before it is relied upon, so that being killed at
@@ -54,6 +59,14 @@ struct item_message {
 	uint64_t sent_s; /* the last time */
 	char *ref;	 /* of the transport, or NULL */
 	bool taken_back; /* done with, and gone from where it lay */
+	bool tried;	 /* not stored: this process has been at it */
+};
+
+/* What the content of a set is sealed under. In locked memory. */
+struct item_keys {
+	uint8_t secret[SLIP39_SECRET_LEN]; /* the set's */
+	uint8_t seed[32];		   /* of its files' ids and keys */
+	uint8_t source[32]; /* what the files looked like, by cargo.c */
 };
 
 struct item_file {
@@ -77,6 +90,7 @@ struct item {
 	uint64_t created_s, expires_s;
 	char *path, *name, *note; /* path: of FILE, relative to the mount */
 	bool folder, no_content, exported;
+	bool draft;
 	uint64_t size, mtime_ns; /* of FILE when it was sealed */
 	uint8_t k, n;
 	char code[7];
@@ -116,6 +130,14 @@ MUST_CHECK int item_put_envelope(int dir, const uint8_t *bytes, size_t len,
 				 struct item_message *m);
 MUST_CHECK int item_commit(int outbox, const char *temp, int dir,
 			   const struct item *item);
+/* The keys of a draft; put before it is committed. -ENOENT, -EBADMSG. */
+MUST_CHECK int item_put_keys(int dir, const struct item_keys *keys);
+MUST_CHECK int item_load_keys(int outbox, const struct item *item,
+			      struct item_keys *keys);
+/* A draft becomes a set: set.json is replaced. */
+MUST_CHECK int item_complete(int dir, struct item *item);
+/* What a completed draft has no use for any more. */
+MUST_CHECK int item_drop_keys(int outbox, const struct item *item);
 /* With all that is in it; -ENOENT counts as done. */
 MUST_CHECK int item_remove(int outbox, const char *id);
 /* Envelopes that are not needed any more. */
@@ -124,6 +146,10 @@ MUST_CHECK int item_remove_envelopes(int outbox, const struct item *item);
 /* Room for one more message: zeroed; NULL when memory is short. */
 struct item_message *item_add_message(struct item *item);
 
+/* A draft's next part, as its last message. It is durable with what is noted
+ * next. */
+MUST_CHECK int item_note_part(int outbox, struct item *item, uint64_t len,
+			      const uint8_t hash[static MANIFEST_HASH_LEN]);
 /* The journal: durable, then in *item too. */
 MUST_CHECK int item_note_sent(int outbox, struct item *item, size_t message,
 			      uint64_t now_s, const char *ref);

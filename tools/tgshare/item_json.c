@@ -62,17 +62,17 @@ static json_t *format_messages(const struct item *item)
 int item_json_format(const struct item *item, char **text)
 {
 	json_t *root = json_pack(
-		"{si,si,so,sI,sI,so,so,so,sb,sb,sb,sI,sI,si,si,ss,ss,ss,so}",
+		"{si,si,so,sI,sI,so,so,so,sb,sb,sb,sb,sI,sI,si,si,ss,ss,ss,so}",
 		"version", 1, "kind", item->kind, "set",
 		escape_hex(item->set_id, SET_ID_LEN), "created",
 		(json_int_t)item->created_s, "expires",
 		(json_int_t)item->expires_s, "path", escape_json(item->path),
 		"name", escape_json(item->name), "note",
 		escape_json(item->note), "folder", item->folder, "no_content",
-		item->no_content, "exported", item->exported, "size",
-		(json_int_t)item->size, "mtime_ns", (json_int_t)item->mtime_ns,
-		"k", item->k, "n", item->n, "code", item->code, "copy",
-		item->copy, "card", item->card, "replaces",
+		item->no_content, "exported", item->exported, "draft",
+		item->draft, "size", (json_int_t)item->size, "mtime_ns",
+		(json_int_t)item->mtime_ns, "k", item->k, "n", item->n, "code",
+		item->code, "copy", item->copy, "card", item->card, "replaces",
 		escape_hex(item->replaces, SET_ID_LEN));
 	char *out = NULL;
 
@@ -184,19 +184,19 @@ static bool parse_messages(const json_t *list, struct item *item)
 static bool parse_head(json_t *root, struct item *item)
 {
 	const char *set, *path, *name, *note, *code, *copy, *card, *replaces;
-	int version, kind, folder, no_content, exported, k, n;
+	int version, kind, folder, no_content, exported, draft = 0, k, n;
 	json_int_t created, expires, size, mtime;
 
-	if (json_unpack(root,
-			"{si,si,ss,sI,sI,ss,ss,ss,sb,sb,sb,sI,sI,si,si,ss,ss,"
-			"ss,ss}",
-			"version", &version, "kind", &kind, "set", &set,
-			"created", &created, "expires", &expires, "path", &path,
-			"name", &name, "note", &note, "folder", &folder,
-			"no_content", &no_content, "exported", &exported,
-			"size", &size, "mtime_ns", &mtime, "k", &k, "n", &n,
-			"code", &code, "copy", &copy, "card", &card, "replaces",
-			&replaces))
+	if (json_unpack(
+		    root,
+		    "{si,si,ss,sI,sI,ss,ss,ss,sb,sb,sb,s?b,sI,sI,si,si,ss,ss,"
+		    "ss,ss}",
+		    "version", &version, "kind", &kind, "set", &set, "created",
+		    &created, "expires", &expires, "path", &path, "name", &name,
+		    "note", &note, "folder", &folder, "no_content", &no_content,
+		    "exported", &exported, "draft", &draft, "size", &size,
+		    "mtime_ns", &mtime, "k", &k, "n", &n, "code", &code, "copy",
+		    &copy, "card", &card, "replaces", &replaces))
 		return false;
 	if (version != 1 || kind < ITEM_SEND || kind > ITEM_NOTE || k < 0 ||
 	    n < k || n > SLIP39_SHARES_MAX || strlen(code) > 6 ||
@@ -209,6 +209,7 @@ static bool parse_head(json_t *root, struct item *item)
 	item->folder = folder;
 	item->no_content = no_content;
 	item->exported = exported;
+	item->draft = draft;
 	item->size = (uint64_t)size;
 	item->mtime_ns = (uint64_t)mtime;
 	item->k = (uint8_t)k;

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 static const struct command {
 	const char *name, *help;
@@ -139,6 +140,8 @@ int main(int argc, char **argv)
 	const struct command *command;
 
 	dumps_refuse();
+	/* nor does what it starts, to tell on the desktop, become more */
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (argc < 2) {
 		fputs(help_text, stderr);
 		return CMD_USAGE;

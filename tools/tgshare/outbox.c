@@ -12,6 +12,8 @@
 enum {
 	KEEP_ENDED_S = 90 * 86400,
 	KEEP_NOTES_S = 14 * 86400, /* to somebody who cannot be reached */
+	/* what was sent can be deleted for two days */
+	KEEP_DRAFTS_S = 36 * 3600,
 };
 
 static int by_time(const void *a, const void *b)
@@ -26,13 +28,16 @@ static int by_time(const void *a, const void *b)
 
 static int add(struct outbox *o, struct item *item)
 {
-	struct item **items =
-		reallocarray(o->items, o->count + 1, sizeof *items);
+	struct item ***list = item->draft ? &o->drafts : &o->items;
+	size_t *count = item->draft ? &o->draft_count : &o->count;
+	struct item **items = reallocarray(*list, *count + 1, sizeof *items);
 
-	if (!items)
+	if (!items) {
+		item_free(item);
 		return -ENOMEM;
-	o->items = items;
-	items[o->count++] = item;
+	}
+	*list = items;
+	items[(*count)++] = item;
 	return 0;
 }
 
@@ -82,7 +87,10 @@ void outbox_free(struct outbox *o)
 {
 	for (size_t i = 0; i < o->count; i++)
 		item_free(o->items[i]);
+	for (size_t i = 0; i < o->draft_count; i++)
+		item_free(o->drafts[i]);
 	free(o->items);
+	free(o->drafts);
 	memset(o, 0, sizeof *o);
 }
 
@@ -134,6 +142,9 @@ static bool copy_needed(const struct outbox *o, const char *copy, uint64_t now)
 		if (strcmp(o->items[i]->copy, copy) == 0 &&
 		    item_needs_copy(o->items[i], now))
 			return true;
+	for (size_t i = 0; i < o->draft_count; i++)
+		if (strcmp(o->drafts[i]->copy, copy) == 0)
+			return true;
 	return false;
 }
 
@@ -168,10 +179,44 @@ static bool ended_long_ago(const struct item *item, uint64_t now)
 	       now > item->expires_s + KEEP_ENDED_S;
 }
 
-int outbox_tidy(const struct session *s, const struct outbox *o)
+int outbox_drop_draft(struct session *s, const struct item *draft)
+{
+	struct transport *t = s->transport;
+	int err = 0;
+
+	for (size_t i = 0; t && i < draft->message_count; i++)
+		/* nobody can do anything with it, wherever it lies */
+		if (draft->messages[i].ref)
+			(void)t->ops->retract(t, draft->parties[0].address,
+					      draft->messages[i].ref);
+	while (!err && t && !t->ops->idle(t))
+		err = t->ops->run(t, NULL, 1000);
+	if (!err)
+		err = item_remove(s->outbox_fd, draft->id);
+	if (!err && unlinkat(s->copies_fd, draft->copy, 0) < 0 &&
+	    errno != ENOENT)
+		err = -errno;
+	return err;
+}
+
+static int drop_old_drafts(struct session *s, const struct outbox *o,
+			   uint64_t now)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < o->draft_count; i++)
+		if (now > o->drafts[i]->created_s + KEEP_DRAFTS_S)
+			err = outbox_drop_draft(s, o->drafts[i]);
+	return err;
+}
+
+int outbox_tidy(struct session *s, const struct outbox *o)
 {
 	uint64_t now = when_now_s();
 	int err = remove_beginnings(s);
+
+	if (!err && s->transport)
+		err = drop_old_drafts(s, o, now);
 
 	for (size_t i = 0; !err && i < o->count; i++) {
 		const struct item *item = o->items[i];

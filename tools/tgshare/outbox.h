@@ -8,6 +8,8 @@
 struct outbox {
 	struct item **items; /* by time of making */
 	size_t count;
+	struct item **drafts; /* their content is not sealed yet */
+	size_t draft_count;
 };
 
 /* Damaged ones are left out and reported. */
@@ -29,6 +31,10 @@ bool outbox_set_begins(const uint8_t set_id[static SET_ID_LEN],
 
 /* Take away what nothing needs any more: unfinished beginnings, envelopes
  * that were acknowledged, sealed copies, sets that ended long ago. */
-MUST_CHECK int outbox_tidy(const struct session *s, const struct outbox *o);
+MUST_CHECK int outbox_tidy(struct session *s, const struct outbox *o);
+
+/* Give up a draft: what was sent of it is taken back where that is possible,
+ * and it is removed with its copy. */
+MUST_CHECK int outbox_drop_draft(struct session *s, const struct item *draft);
 
 #endif

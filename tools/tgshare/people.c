@@ -259,12 +259,12 @@ const struct person *people_wanted(const struct people *p, const char *name)
 		meant = suggest_nearest(name, names, p->count);
 	if (meant)
 		report("there is no contact '%s', did you mean '%s'? See "
-		       "'tgshare contact list'",
-		       name, meant);
+		       "'tgshare contact list%s'",
+		       name, meant, report_vault());
 	else
 		report("there is no contact '%s'; add them with 'tgshare "
-		       "contact add %s CARD'",
-		       name, name);
+		       "contact add %s CARD%s'",
+		       name, name, report_vault());
 	return NULL;
 }
 

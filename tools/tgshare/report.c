@@ -1,10 +1,27 @@
 #include "report.h"
+#include "quote.h"
 
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+static char vault_words[4096 + 16];
+
+void report_use_vault(const char *option)
+{
+	CLEANUP_FREE char *word = option ? quote_word(option) : NULL;
+
+	vault_words[0] = '\0';
+	if (word && strlen(word) < 4096)
+		snprintf(vault_words, sizeof vault_words, " --vault %s", word);
+}
+
+const char *report_vault(void)
+{
+	return vault_words;
+}
 
 __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
 						      va_list ap)

@@ -23,6 +23,13 @@ __attribute__((format(printf, 2, 3))) int report_usage(const char *command,
  */
 int report_bad_option(const char *command, int c, char **argv);
 
+/*
+ * For commands that a sentence names: " --vault MOUNT" when that is how this
+ * one was told which vault, else "".
+ */
+void report_use_vault(const char *option);
+const char *report_vault(void);
+
 /* --help was asked for. */
 int report_help(const char *text);
 

@@ -74,14 +74,26 @@ static void tell_lost(void *arg, const char *reason)
 }
 
 /* Once, however often it is met. */
-static int tell_reason(struct session *s, int err)
+static void tell_once(struct session *s, const char *reason)
 {
-	const char *reason = s->transport->ops->reason(s->transport);
-
 	if (strcmp(s->told, reason) != 0)
 		report("%s", reason);
 	snprintf(s->told, sizeof s->told, "%s", reason);
-	return err == -EKEYREVOKED ? CMD_NOT_SET_UP : CMD_FAILED;
+}
+
+/* What came could not be kept: it is not the transport's fault. */
+static int tell_spool(struct session *s, int err)
+{
+	bool room = err != -ENOSPC && err != -EDQUOT;
+	char text[SESSION_TOLD_MAX];
+
+	snprintf(text, sizeof text,
+		 "something came that cannot be written into '%.300s': %s; it "
+		 "stays where it is%s",
+		 s->m.info.backing, strerror(-err),
+		 room ? "" : " until there is room");
+	tell_once(s, text);
+	return room ? CMD_FAILED : CMD_QUEUED;
 }
 
 int round_collect(struct session *s, int timeout_ms, size_t *arrived)
@@ -98,18 +110,19 @@ int round_collect(struct session *s, int timeout_ms, size_t *arrived)
 
 	do {
 		before = c.arrived;
+		c.err = 0;
 		err = t->ops->run(t, &receiver, before ? 0 : timeout_ms);
 	} while (!err && c.arrived > before);
 	*arrived += c.arrived;
 	if (c.status)
 		return c.status;
-	if (err)
-		return tell_reason(s, err);
-	s->told[0] = '\0';
 	if (c.err)
-		report("something came that cannot be written into '%s': %s; "
-		       "it stays where it is",
-		       s->m.info.backing, strerror(-c.err));
+		return tell_spool(s, c.err);
+	if (err) {
+		tell_once(s, t->ops->reason(t));
+		return err == -EKEYREVOKED ? CMD_NOT_SET_UP : CMD_FAILED;
+	}
+	s->told[0] = '\0';
 	return CMD_OK;
 }
 
@@ -163,7 +176,7 @@ static int deliver_all(struct session *s, struct round_result *result)
 	return err ? session_report(s, "send what is due", err) : CMD_OK;
 }
 
-int round_work(struct session *s, struct round_result *result)
+static int work(struct session *s, struct round_result *result, bool deliver)
 {
 	int status = session_lock(s), revoked = CMD_OK;
 
@@ -176,9 +189,19 @@ int round_work(struct session *s, struct round_result *result)
 	/* one that cannot be finished must not keep everything else back */
 	if (!status)
 		revoked = revoke_finish(s);
-	if (!status)
+	if (!status && deliver)
 		status = deliver_all(s, result);
 	session_unlock(s);
 	fflush(stdout);
 	return status ? status : revoked;
+}
+
+int round_work(struct session *s, struct round_result *result)
+{
+	return work(s, result, true);
+}
+
+int round_work_at_home(struct session *s, struct round_result *result)
+{
+	return work(s, result, false);
 }

@@ -11,7 +11,8 @@
  * Spool everything that is there now, or comes within timeout_ms; *arrived is
  * increased. Wakes the mount (session_wake()) only where that is needed.
  * Returns an exit status; CMD_NO_VAULT: the mount is gone; CMD_NOT_SET_UP: it
- * takes a new setup to go on. The same trouble is told once.
+ * takes a new setup to go on; CMD_QUEUED: there is no room for what came. The
+ * same trouble is told once.
  */
 MUST_CHECK int round_collect(struct session *s, int timeout_ms,
 			     size_t *arrived);
@@ -24,5 +25,8 @@ struct round_result {
 
 /* All the rest, under session_lock(). Returns an exit status. */
 MUST_CHECK int round_work(struct session *s, struct round_result *result);
+/* What of that needs nobody else: nothing is sent. */
+MUST_CHECK int round_work_at_home(struct session *s,
+				  struct round_result *result);
 
 #endif

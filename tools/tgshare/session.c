@@ -29,6 +29,7 @@ int session_open(struct session *s, char *const *paths, int count,
 	memset(s, 0, sizeof *s);
 	s->m.fd = s->spool_fd = s->copies_fd = s->outbox_fd = s->lock_fd = -1;
 	s->pieces_fd = s->collect_fd = -1;
+	report_use_vault(vault_option);
 	status = mounted_find(paths, count, vault_option, &s->m);
 	if (status)
 		return status;
@@ -59,8 +60,8 @@ int session_need_identity(struct session *s)
 		return CMD_OK;
 	return report_as(CMD_NOT_SET_UP,
 			 "the vault on '%s' has no card yet; run 'tgshare "
-			 "setup --transport dir:PATH' first",
-			 s->m.info.mountpoint);
+			 "setup --transport dir:PATH%s' first",
+			 s->m.info.mountpoint, report_vault());
 }
 
 int session_need_transport(struct session *s)

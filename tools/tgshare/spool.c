@@ -89,9 +89,10 @@ static int adopt(int spool_fd, int fd, uint64_t len,
 	return give_to_owner(spool_fd, fd);
 }
 
-int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len)
+static int put_envelope(int spool_fd, const uint8_t *bytes, size_t len,
+			const char *suffix,
+			uint8_t hash[static ENVELOPE_HASH_LEN])
 {
-	uint8_t hash[ENVELOPE_HASH_LEN];
 	CLEANUP_FD int fd = -1;
 	char temp[TEMP_NAME_MAX];
 	int err = begin(spool_fd, temp, &fd);
@@ -100,10 +101,23 @@ int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len)
 		err = xio_write(fd, bytes, len);
 	envelope_hash(bytes, len, hash);
 	if (!err)
-		err = finish(spool_fd, fd, temp, hash, envelope_suffix);
+		err = finish(spool_fd, fd, temp, hash, suffix);
 	if (err && fd >= 0)
 		unlinkat(spool_fd, temp, 0);
 	return err;
+}
+
+int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len)
+{
+	uint8_t hash[ENVELOPE_HASH_LEN];
+
+	return put_envelope(spool_fd, bytes, len, envelope_suffix, hash);
+}
+
+int spool_to_sift(int spool_fd, const uint8_t *bytes, size_t len,
+		  uint8_t hash[static ENVELOPE_HASH_LEN])
+{
+	return put_envelope(spool_fd, bytes, len, ".try", hash);
 }
 
 /* to: -1 to hash it only */

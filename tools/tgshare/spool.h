@@ -6,12 +6,17 @@
 #define TGSHARE_SPOOL_H
 
 #include "cleanup.h"
+#include "envelope.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* An envelope. */
 MUST_CHECK int spool_envelope(int spool_fd, const uint8_t *bytes, size_t len);
+
+/* The same, but perhaps not for us: left for CONTROL_SIFT. */
+MUST_CHECK int spool_to_sift(int spool_fd, const uint8_t *bytes, size_t len,
+			     uint8_t hash[static ENVELOPE_HASH_LEN]);
 
 /*
  * A document of len bytes from fd's position on. filename tells what it is:

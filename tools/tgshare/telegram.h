@@ -24,6 +24,11 @@ void pace_free(struct pace *p);
 int64_t pace_wait_ms(struct pace *p, const char *chat, int64_t now_ms);
 /* A message goes to it now. */
 void pace_took(struct pace *p, const char *chat, int64_t now_ms);
+/* May a document of so many bytes go to it beside those under way? It does; it
+ * does no longer. */
+bool pace_has_room(struct pace *p, const char *chat, uint64_t len);
+void pace_load(struct pace *p, const char *chat, uint64_t len);
+void pace_unload(struct pace *p, const char *chat, uint64_t len);
 /* The server said 429: nothing to this chat for so long, and slower after. */
 void pace_slow_down(struct pace *p, const char *chat, unsigned retry_after_s,
 		    int64_t now_ms);

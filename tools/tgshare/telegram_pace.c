@@ -16,12 +16,18 @@ enum {
 	OVERALL_INTERVAL_MS = 35,
 	/* how long a chat that was told to slow down stays slow */
 	SLOW_FOR_MS = 10 * 60 * 1000,
+	/* documents to one chat that fill the line as well as more would,
+	 * and leave some of it to others: two, or more if they are small */
+	LOAD_COUNT = 2,
+	LOAD_BYTES = 24 << 20,
 };
 
 struct chat_pace {
 	struct chat_pace *next;
 	int64_t quiet_until_ms, slow_until_ms;
 	int64_t free_at_ms; /* when the last one sent is paid for */
+	unsigned documents; /* under way */
+	uint64_t bytes;	    /* of these */
 	char chat[TELEGRAM_CHAT_MAX + 1];
 };
 
@@ -104,6 +110,33 @@ void pace_took(struct pace *p, const char *chat, int64_t now_ms)
 	if (c)
 		c->free_at_ms =
 			larger(c->free_at_ms, now_ms) + CHAT_INTERVAL_MS;
+}
+
+bool pace_has_room(struct pace *p, const char *chat, uint64_t len)
+{
+	const struct chat_pace *c = chat_of(p, chat);
+
+	return !c || c->documents < LOAD_COUNT || c->bytes + len <= LOAD_BYTES;
+}
+
+void pace_load(struct pace *p, const char *chat, uint64_t len)
+{
+	struct chat_pace *c = chat_of(p, chat);
+
+	if (c) {
+		c->documents++;
+		c->bytes += len;
+	}
+}
+
+void pace_unload(struct pace *p, const char *chat, uint64_t len)
+{
+	struct chat_pace *c = chat_of(p, chat);
+
+	if (c && c->documents) {
+		c->documents--;
+		c->bytes -= len < c->bytes ? len : c->bytes;
+	}
 }
 
 void pace_slow_down(struct pace *p, const char *chat, unsigned retry_after_s,

@@ -134,14 +134,34 @@ static void try_again(struct parcel *p, const struct bot_reply *r)
 	p->not_before_ms = now + telegram_backoff_ms(p->tries);
 }
 
+static bool is_document(const struct parcel *p)
+{
+	return !p->retract_id && !p->message.text;
+}
+
+static void began(struct parcel *p)
+{
+	p->under_way = true;
+	p->t->sending++;
+	if (is_document(p))
+		pace_load(p->t->pace, p->chat, p->message.len);
+}
+
+static void ended(struct parcel *p)
+{
+	p->under_way = false;
+	p->t->sending--;
+	if (is_document(p))
+		pace_unload(p->t->pace, p->chat, p->message.len);
+}
+
 static void parcel_done(void *arg, const struct bot_reply *r)
 {
 	struct parcel *p = arg;
 	char ref[TRANSPORT_REF_MAX] = "";
 	int err;
 
-	p->under_way = false;
-	p->t->sending--;
+	ended(p);
 	if (r->error_code == 0) {
 		write_ref(r->result, ref);
 		end_parcel(p, 0, "", ref);
@@ -236,8 +256,7 @@ static void start(struct parcel *p)
 	const struct bot_callback cb = {.done = parcel_done, .arg = p};
 	int err;
 
-	p->under_way = true;
-	p->t->sending++;
+	began(p);
 	if (p->retract_id)
 		err = start_retraction(p, &cb);
 	else if (p->message.text)
@@ -246,8 +265,7 @@ static void start(struct parcel *p)
 		err = start_document(p, &cb);
 	if (!err)
 		return;
-	p->under_way = false;
-	p->t->sending--;
+	ended(p);
 	end_parcel(p, err, strerror(-err), "");
 }
 
@@ -269,7 +287,9 @@ void telegram_send_more(struct telegram *t, int *wait_ms)
 		int64_t wait;
 
 		next = p->next;
-		if (p->under_way)
+		if (p->under_way ||
+		    (is_document(p) &&
+		     !pace_has_room(t->pace, p->chat, p->message.len)))
 			continue;
 		if (t->sending >= TELEGRAM_PARALLEL)
 			return;

@@ -57,6 +57,7 @@ struct transport;
 struct transport_ops {
 	const char *name; /* the word before ":" in addresses and settings */
 	bool one_reader;  /* two that collect at a time disturb each other */
+	bool far;	  /* documents take their time: begin with them early */
 	/* The longest document, bytes; content is cut into parts of this. */
 	uint64_t (*part_max)(const struct transport *t);
 	/* Own address, for the card: at most TRANSPORT_ADDRESS_MAX bytes. */

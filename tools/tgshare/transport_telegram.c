@@ -130,6 +130,7 @@ static int telegram_run(struct transport *base,
 static const struct transport_ops ops = {
 	.name = "telegram",
 	.one_reader = true,
+	.far = true,
 	.part_max = telegram_part_max,
 	.address = telegram_address,
 	.submit = telegram_submit,

@@ -41,8 +41,9 @@ static int open_telegram(struct session *s)
 	err = transport_telegram_open(&cfg, &s->transport);
 	return err ? report_as(CMD_FAILED,
 			       "cannot use Telegram with these settings (%s): "
-			       "run 'tgshare setup --transport telegram' again",
-			       strerror(-err))
+			       "run 'tgshare setup --transport telegram%s' "
+			       "again",
+			       strerror(-err), report_vault())
 		   : CMD_OK;
 }
 
@@ -56,6 +57,6 @@ int transports_open(struct session *s)
 		return open_telegram(s);
 	return report_as(CMD_FAILED,
 			 "the settings name a transport '%s' that this tgshare "
-			 "does not know: run 'tgshare setup' again",
-			 setting);
+			 "does not know: run 'tgshare setup%s' again",
+			 setting, report_vault());
 }

@@ -1,6 +1,6 @@
 /* Times and sizes, as people write and read them. */
-#ifndef TGSHARE_WHEN_H
-#define TGSHARE_WHEN_H
+#ifndef FROND_WHEN_H
+#define FROND_WHEN_H
 
 #include "cleanup.h"
 

@@ -2,8 +2,8 @@
  * A bar with rate and time left, on standard error if that is a terminal, and
  * only for what takes longer than a second.
  */
-#ifndef TGSHARE_PROGRESS_H
-#define TGSHARE_PROGRESS_H
+#ifndef FROND_PROGRESS_H
+#define FROND_PROGRESS_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,7 +16,7 @@ struct progress {
 };
 
 void progress_begin(struct progress *p, const char *what, uint64_t total);
-/* done: bytes so far. */
+/* done: bytes so far. total may be changed before, when more is known. */
 void progress_step(struct progress *p, uint64_t done);
 /* Takes the bar away. */
 void progress_end(struct progress *p);

@@ -1,0 +1,39 @@
+/* The content of one file while it is checked. */
+#ifndef FROND_CHECK_CONTENT_H
+#define FROND_CHECK_CONTENT_H
+
+#include "check_internal.h"
+
+#include <sodium.h>
+
+struct content {
+	int fd;
+	struct stat st;
+	struct fernet_key *key; /* of the vault's pool, or own */
+	bool own_key;
+	uint8_t id[FILE_ID_LEN], dirid[DIRID_LEN];
+	bool odd_length; /* no file has this length */
+	bool sparse;
+	uint64_t size, last; /* plaintext bytes; the last chunk's index */
+	/* set before the threads share it */
+	bool holes;   /* it may have holes */
+	uint64_t end; /* chunks to be read by whoever has time */
+
+	pthread_mutex_t lock; /* all below */
+	uint64_t next;
+	struct chunk_fault *faults;
+	size_t fault_count;
+	_Atomic int error; /* of CHECK_UNREADABLE chunks */
+};
+
+/*
+ * Open a file and its header, of which start gets the first room bytes (at
+ * least HEADER_LEN; *got of them are there). 0, -EBADMSG, -ENOKEY or another
+ * errno; content_fini() is due in any case.
+ */
+MUST_CHECK int content_open(struct check *c, struct content *f, int dirfd,
+			    const char *entry, uint8_t *start, size_t room,
+			    size_t *got);
+void content_fini(struct check *c, struct content *f);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * The redo journal of a vault that this process alone writes. Bytes of a
+ * backing file that hold a chunk are not overwritten before the new token
+ * lies durably in a segment, a file in .frondfs/journal; until then reads
+ * find it there. A session, from journal_start() to journal_stop(), that did
+ * not end left its segments behind: the next one begins by journal_recover().
+ * frondfs-format(5), "The journal", has the bytes; docs/CRASH.md says what
+ * this promises.
+ */
+#ifndef FROND_JOURNAL_H
+#define FROND_JOURNAL_H
+
+#include "vault.h"
+
+#include <sys/types.h>
+
+/*
+ * Begin a session; vault_lock() must have been taken exclusively, and
+ * vault_rekey_finish() and journal_recover() have run. Makes everything in
+ * the backing file system durable first. vault->journal is set, and files
+ * opened from now on use it. 0, or an error with everything as before.
+ */
+MUST_CHECK int journal_start(struct vault *vault);
+
+/*
+ * End the session; every file must be closed. All of it in its place and
+ * durable, nothing is left in .frondfs/journal. On failure the session stays
+ * on disk as if it had crashed: nothing is lost. Without a journal: 0.
+ */
+int journal_stop(struct vault *vault);
+
+/*
+ * Put everything into its place and make it durable; the journal is empty
+ * then, unless others go on writing. Without a journal: 0.
+ */
+MUST_CHECK int journal_flush(struct vault *vault);
+
+/* What recovery found, one call each; paths are the backing directory's. */
+enum journal_event {
+	JOURNAL_REDONE,	 /* records were put in place; size: the file's */
+	JOURNAL_MENDED,	 /* its tail was torn: cut to size bytes */
+	JOURNAL_EMPTIED, /* it had no header: an empty file is there now */
+	JOURNAL_LOST,	 /* records of a file that is not there any more */
+	JOURNAL_BEYOND,	 /* it is damaged in a way that no crash leaves */
+};
+struct journal_finding {
+	enum journal_event event;
+	const char *path; /* relative; NULL with JOURNAL_LOST */
+	uint8_t file_id[FILE_ID_LEN];
+	uint64_t size; /* plaintext bytes */
+};
+
+struct journal_recovery {
+	bool look_only; /* say what would be done, and do nothing */
+	bool wholly;	/* look at files as after a power failure, whatever
+			   the session says */
+	void (*tell)(void *arg, const struct journal_finding *finding);
+	void *arg;
+	/* out */
+	bool crashed; /* there was a session that did not end */
+	size_t redone, mended, emptied, lost, beyond;
+};
+
+/*
+ * Finish a session that did not end, if there is one: its records are redone,
+ * torn tails of files that it had changed are mended. After
+ * vault_rekey_finish(), before anything else opens files, under an exclusive
+ * vault_lock() unless look_only. May be killed at any instant and run again.
+ * r may be NULL: findings go to the log alone. An error: what was found is
+ * kept for the next try.
+ */
+MUST_CHECK int journal_recover(struct vault *vault, struct journal_recovery *r);
+
+/*
+ * The records of a session that did not end (or goes on: of another
+ * process), oldest first, as far as they are whole. Changes nothing.
+ * -ENOENT: there is none.
+ */
+struct journal_reader;
+struct journal_record {
+	uint8_t file_id[FILE_ID_LEN];
+	uint64_t ino;
+	uint64_t size; /* the file's, from this record on */
+	bool holes;    /* the chunks became holes: no tokens */
+	uint64_t first;
+	uint64_t count; /* chunks first..first+count-1; 0: only the size */
+	int fd;		/* of the segment, the reader's */
+	/* Where their tokens lie, back to back; if the last of them ends the
+	 * file it is followed by the zeros that bring it to its length. */
+	off_t offset;
+	size_t len;
+};
+MUST_CHECK int journal_reader_open(struct vault *vault,
+				   struct journal_reader **out);
+/* 1: *out is filled; 0: there are no more; or an error. */
+MUST_CHECK int journal_reader_next(struct journal_reader *r,
+				   struct journal_record *out);
+void journal_reader_close(struct journal_reader *r);
+
+/*
+ * The length of a file that is not open, where what lies in the backing
+ * directory is older than what the journal holds. False: look there.
+ */
+bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size);
+
+/*
+ * Between these two no backing file's times are put back to what they were
+ * before chunks went to their place: for whoever sets times.
+ */
+void journal_times_lock(struct vault *vault);
+void journal_times_unlock(struct vault *vault);
+
+/* What it has done; zeros without a journal. */
+struct journal_counters {
+	uint64_t records, bytes; /* appended */
+	uint64_t commits;	 /* a segment made durable */
+	uint64_t applied;	 /* chunks put in place */
+	uint64_t pending;	 /* chunks not in place yet */
+};
+void journal_counters(struct vault *vault, struct journal_counters *out);
+
+#endif

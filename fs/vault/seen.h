@@ -1,0 +1,26 @@
+/*
+ * What this machine remembers of a vault, outside of the vault: which
+ * vault.ini was the newest that it saw. Whoever has the backing directory can
+ * put back an older one, with an older passphrase, and nothing in there would
+ * tell.
+ *
+ * In $XDG_STATE_HOME/frondfs, or else /var/lib/frondfs for root and
+ * ~/.local/state/frondfs for others, a file named by the vault's id in hex:
+ *
+ *   1 u8 | time u64 | seal 32 | BLAKE2b-256 of vault id and all that 32
+ *
+ * keyed with subkey 10. time is the latest at which a slot was sealed.
+ */
+#ifndef FROND_SEEN_H
+#define FROND_SEEN_H
+
+#include "vault.h"
+
+/*
+ * Compare with what was seen, and remember the newer. accept: remember this
+ * one even if it is older. -ESTALE: it is older; other errors: nothing can be
+ * remembered here, or what was is damaged (-EBADMSG, and it is replaced).
+ */
+MUST_CHECK int seen_vault_ini(const struct vault *vault, bool accept);
+
+#endif

@@ -1,0 +1,281 @@
+#!/usr/bin/python3
+"""frondfs check --repair puts right what can be, and loses nothing."""
+import hashlib
+import os
+import shutil
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import control
+import frond
+from frond import blob, check, eq, get, put, until
+from vaultcheck import (COPY, HEADER, LONG, SLOT, contents, dirid, findings, flip, repaired, stored, vault)
+
+
+# ---- repairs
+
+@check(plain=False)
+def a_lost_directory_id_comes_back_from_whatever_mentions_it():
+    """bare: its attributes; d/e: a file's header; d: its child; the root: all of these."""
+    whole = contents(vault()[0])
+    for name, damage in (("bare", frond.lose_dirid), ("d/e", lambda p: put(p, get(p)[:5])),
+                         ("d", frond.lose_dirid), ("", lambda p: put(p, bytes(32))),
+                         ("d/e/f", lambda p: put(p, b""))):
+        top, where = vault()
+        path = dirid(where.get(name, top))
+        good = get(path)
+        damage(path)
+        eq(findings(top, status=4)[0], [("damaged", "dirid", name)])
+        ruins = [hashlib.sha256(get(path)).hexdigest()] if os.path.exists(path) else []
+        repaired(top, [("repaired", "dirid", name)], lost=ruins)
+        eq(get(path), good)
+        eq(contents(top), whole, name)
+        eq(os.stat(path).st_mode & 0o777, 0o644)
+
+
+@check(plain=False)
+def an_id_that_only_the_attribute_has_is_put_back():
+    top, where = vault()
+    good = get(dirid(where["d/e"]))
+    if "user.frondfs-dirid" not in os.listxattr(where["d/e"]):
+        raise frond.Skip("the file system has no attributes")
+    os.unlink(dirid(where["d/e"]))
+    eq(findings(top)[0], [])
+    eq(findings(top, "--repair", status=1)[0], [("repaired", "dirid", "d/e")])
+    eq(get(dirid(where["d/e"])), good)
+
+
+@check(plain=False)
+def a_directory_id_is_proved_by_names_not_believed():
+    """Files that were moved in mention other ids; one that was moved out the right one."""
+    m = frond.Mount()
+    for d in ("a", "b"):
+        os.mkdir(m / d)
+    for n in range(5):
+        put(m / f"a/{n}", b"from a")
+        os.rename(m / f"a/{n}", m / f"b/{n}")
+    put(m / "b/own", b"from b")
+    os.rename(m / "b/own", m / "a/away")
+    b = os.fsdecode(m.backing(m / "b"))
+    m.umount()
+    whole, good = contents(m.vault), get(dirid(b))
+    frond.lose_dirid(dirid(b))
+    repaired(m.vault, [("repaired", "dirid", "b")])
+    eq(get(dirid(b)), good)
+    eq(contents(m.vault), whole)
+    # a service kept a copy of it, and that is all there is
+    m.mount()
+    os.unlink(m / "a/away")
+    m.umount()
+    whole = contents(m.vault)
+    shutil.copy(dirid(b), os.path.join(b, ".sync-conflict-20261121-120000-ABCDEFG.dirid"))
+    frond.lose_dirid(dirid(b))
+    repaired(m.vault, [("repaired", "dirid", "b")])
+    eq(get(dirid(b))[:16], good[:16])
+    eq(findings(m.vault)[0], [("note", "hidden-copy", None)])
+    eq(contents(m.vault), whole)
+
+
+@check(plain=False)
+def what_has_no_name_any_more_goes_to_lost_and_found():
+    top, where = vault()
+    whole = contents(top)
+    # Nothing mentions this id: its file came from elsewhere.
+    m = frond.Mount(vault=top)
+    with m:
+        os.mkdir(m / "gone")
+        os.rename(m / "small", m / "gone/small")
+        os.mkdir(m / "tree")
+        put(m / "tree/in", b"deep")
+        os.rename(m / "tree", m / "gone/tree")
+        os.symlink("somewhere", m / "gone/link")
+        gone = os.fsdecode(m.backing(m / "gone"))
+    names = {n for n in os.listdir(gone) if n != ".dirid"}
+    frond.lose_dirid(dirid(gone))
+    # the tree's .dirid says whose child it was when it was made: the root's
+    repaired(top, [("repaired", "dirid", "gone")] + [("repaired", "name", None)] * 3)
+    now = contents(top)
+    eq(now["gone"], "directory")
+    eq({n for n in now if n.startswith("lost+found/") and n.count("/") == 1},
+       {"lost+found/" + n for n in names})
+    found = {v for n, v in now.items() if n.startswith("lost+found/")}
+    assert found >= {whole["small"], "somewhere", "directory",
+                     hashlib.sha256(b"deep").hexdigest()}, found
+    assert any(n.startswith("lost+found/") and n.endswith("/in") for n in now), now
+
+
+@check(plain=False)
+def an_entry_that_was_put_elsewhere_gets_its_name_there():
+    top, where = vault()
+    whole = contents(top)
+    moved = os.path.join(where["d"], os.path.basename(where["big"]))
+    os.rename(where["big"], moved)
+    other = os.path.join(top, os.path.basename(where["d/e"]))
+    os.rename(where["d/e"], other)
+    eq(findings(top, status=4)[0], [("damaged", "name", None)] * 2)
+    doc = repaired(top, [("repaired", "name", None)] * 2)
+    eq({f["moved_to"] for f in doc["findings"]}, {"d/big", "e"})
+    now = contents(top)
+    eq(now["d/big"], whole["big"])
+    eq(now["e/f/inner"], whole["d/e/f/inner"])
+    # and where that name is taken, lost+found
+    top, where = vault()
+    with frond.Mount(vault=top) as m:
+        put(m / "d/big", b"taken")
+    os.rename(where["big"], os.path.join(where["d"], os.path.basename(where["big"])))
+    doc = repaired(top, [("repaired", "name", None)])
+    eq(doc["findings"][0]["moved_to"], "lost+found/big")
+    now = contents(top)
+    eq((now["lost+found/big"], now["d/big"]),
+       (whole["big"], hashlib.sha256(b"taken").hexdigest()))
+
+
+@check(plain=False)
+def a_lost_long_name_is_proved_by_its_hash():
+    whole = contents(vault()[0])
+    top, where = vault()
+    companion = where[LONG] + ".name"
+    text = get(companion)
+    os.rename(companion, where[LONG] + COPY + ".name")
+    eq([f[:2] for f in findings(top, status=4)[0] if f[0] != "note"],
+       [("damaged", "long-name")])
+    doc = repaired(top, [("repaired", "long-name", None), ("note", "hidden-copy", None)])
+    eq(get(companion), text)
+    eq(contents(top), whole)
+    # another entry's, or none at all: the hash does not fit, the name is lost
+    for change in (os.unlink, lambda p: put(p, get(p)[:-4] + b"AAAA")):
+        top, where = vault()
+        ruin = hashlib.sha256(get(where[LONG] + ".name")).hexdigest()
+        change(where[LONG] + ".name")
+        if os.path.exists(where[LONG] + ".name"):
+            ruin = hashlib.sha256(get(where[LONG] + ".name")).hexdigest()
+        doc = repaired(top, [("repaired", "long-name", None)], lost=[ruin])
+        eq(contents(top)["lost+found/" + os.path.basename(where[LONG])], whole[LONG])
+
+
+@check(plain=False)
+def what_somebody_else_put_there_stays():
+    top, where = vault()
+    names = ("note.txt", "A" * 60, "@" + "A" * 43, ".tmp-mine")
+    for name in names:
+        put(os.path.join(top, name), b"foreign")
+    want = [("damaged", "long-name", None), ("damaged", "name", None),
+            ("damaged", "header", None), ("damaged", "header", None),
+            ("note", "foreign", None), ("note", "leftover", None)]
+    eq(findings(top, status=4)[0], sorted(want, key=lambda f: f[:2]))
+    findings(top, "--repair", status=4)
+    for name in names:
+        eq(get(os.path.join(top, name)), b"foreign")
+
+
+@check(plain=False)
+def what_was_being_made_or_removed_is_finished():
+    top, where = vault()
+    temp = [os.path.join(top, ".tmp-" + c * 24) for c in "0123456"]
+    shutil.copy(where["empty"], temp[0])        # a file before it has its name
+    put(temp[1], get(where[LONG] + ".name"))    # a long name
+    shutil.copytree(where["bare"], temp[2])     # a directory
+    put(temp[3], b"")
+    shutil.copy(where["big"], temp[4])          # nobody made that so
+    shutil.copytree(where["d"], temp[5])        # a directory that has something
+    shutil.copy(where["small"], temp[6])
+    found, _ = findings(top)
+    eq(found, [("note", "leftover", None)] * 7)
+    doc = repaired(top, [("repaired", "leftover", None)] * 7,
+                   lost=[hashlib.sha256(get(p)).hexdigest() for p in
+                         (temp[0], temp[1], temp[3], dirid(temp[2]))])
+    for p in temp:
+        assert not os.path.lexists(p), p
+    now = contents(top)
+    eq(now["lost+found/unfinished-" + "4" * 24], now["big"])
+    eq(now["lost+found/unfinished-" + "5" * 24 + "/linked"], now["small"])
+    eq(now["lost+found/unfinished-" + "6" * 24], now["small"])
+    orphans = os.path.join(top, ".frondfs/orphans")
+    os.makedirs(orphans, exist_ok=True)
+    shutil.copy(where["big"], orphans)
+    eq([f[:2] for f in findings(top)[0]], [("note", "orphan")])
+    eq([f[:2] for f in findings(top, "--repair", status=1)[0]], [("repaired", "orphan")])
+    eq(os.listdir(orphans), [])
+
+
+def interrupt_rekey(m, path):
+    """End the daemon while it puts new chunks in place; the old bytes, and the redo file."""
+    journal = os.path.join(m.vault, ".frondfs/journal")
+    backing = os.fsdecode(m.backing(path))
+    for _ in range(40):
+        old = get(backing)
+        fd = os.open(path, os.O_RDWR)
+        t = threading.Thread(target=lambda: _rekey(fd))
+        t.start()
+        with open(backing, "rb", buffering=0) as f:
+            until(lambda: os.pread(f.fileno(), HEADER, 0) != old[:HEADER] or not t.is_alive(),
+                  what="a new header")
+        m.proc.kill()
+        m.kill9()
+        t.join()
+        frond.close_dead(fd)
+        left = [n for n in _list(journal) if n.endswith(".rekey")]
+        if left:
+            return backing, old, os.path.join(journal, left[0])
+        m.mount()
+    raise AssertionError("no change of key was interrupted")
+
+
+@check(plain=False)
+def an_interrupted_change_of_key_is_read_through_and_finished():
+    m = frond.Mount()
+    data = blob(12 << 20, 5)
+    put(m / "f", data)
+    m.remount()
+    backing, old, redo = interrupt_rekey(m, m / "f")
+    new, half = get(redo)[:len(old)], HEADER + 1000 * SLOT
+    for state in (get(backing), old, new[:HEADER] + old[HEADER:],
+                  new[:60] + old[60:], new[:half + 77] + old[half + 77:],
+                  new[:HEADER] + old[HEADER:half] + bytes(50) + new[half + 50:]):
+        put(backing, state)
+        eq(of_keys(findings(m.vault)), [("note", "rekey")])
+    put(backing, new[:half] + b"!" * 99 + old[half + 99:])
+    put(redo, get(redo)[:half] + b"?" * 99 + get(redo)[half + 99:])
+    eq(of_keys(findings(m.vault, status=4)), [("damaged", "token"), ("note", "rekey")])
+    put(redo, new[:half + 99] + get(redo)[half + 99:])
+    eq(of_keys(findings(m.vault, "--repair", status=1)), [("repaired", "rekey")])
+    eq([os.path.exists(redo), findings(m.vault)[0]], [False, []])
+    with m.mount():
+        eq(get(m / "f"), data)
+
+
+def of_keys(found):
+    """All but what tells that a mount ended unexpectedly."""
+    return [f[:2] for f in found[0] if f[1] != "crashed"]
+
+
+def _list(path):
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
+def _rekey(fd):
+    try:
+        control.rekey(fd)
+    except OSError:
+        pass
+
+
+@check(plain=False)
+def copies_of_synchronising_services_are_listed():
+    top, where = vault()
+    shutil.copy(where["big"], where["big"] + COPY)
+    shutil.copy(where["d/e/leaf"], where["d/e/leaf"] + "~")
+    shutil.copy(dirid(where["d"]), dirid(where["d"]) + " (1)")
+    with frond.Mount(vault=top) as m:
+        put(m / "edge~", b"real")
+    shutil.copy(where["edge"], where["edge"] + "~")
+    want = [("note", "copy", "big" + COPY), ("note", "copy", "d/e/leaf~"),
+            ("note", "hidden-copy", None), ("note", "hidden-copy", None)]
+    eq(findings(top)[0], want)
+    flip(where["big"] + COPY, HEADER + 50)
+    eq([f for f in findings(top, status=4)[0] if f[0] == "damaged"],
+       [("damaged", "token", "big" + COPY)])
+
+
+frond.main()

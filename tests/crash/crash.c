@@ -1,0 +1,307 @@
+/*
+ * crash_states [OPTION...] [WORKLOAD...]: record what a workload does to the
+ * backing directory, make what a crash may leave of it, and look whether the
+ * vault is as docs/CRASH.md promises.
+ *
+ *   --list             the workloads
+ *   --seed N           of everything that is random (1)
+ *   --states N         so many states of each workload (400)
+ *   --minutes N        again and again with new seeds, for so long
+ *   --faults           instead of crashing, let every call fail once
+ *   --replay FILE PLAN one state of a recording that was left
+ *   --keep DIR         and leave its directory there; "correct horse" opens it
+ */
+#include "trial.h"
+
+#include "faults.h"
+#include "fernet.h"
+#include "random.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SECTOR = 512, VIOLATIONS_MAX = 3, SUBSET_MAX = 4 };
+
+struct options {
+	uint64_t seed;
+	size_t states;
+	double minutes;
+	bool faults, list;
+	const char *replay, *plan, *keep;
+};
+
+struct count {
+	size_t states, violations;
+	double seconds;
+};
+
+static double now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void print_plan(FILE *out, const struct plan *p)
+{
+	fprintf(out, PLAN_FORMAT, (unsigned)p->kind, p->end,
+		(unsigned long long)p->seed);
+}
+
+static bool read_plan(const char *text, struct plan *p)
+{
+	unsigned long long seed;
+	unsigned kind;
+
+	if (sscanf(text, PLAN_FORMAT, &kind, &p->end, &seed) != 3 ||
+	    kind >= PLAN_KINDS)
+		return false;
+	p->kind = (enum plan_kind)kind;
+	p->seed = seed;
+	return true;
+}
+
+/* Say what is wrong and how to see it again. */
+static void report(struct trial *t, const char *program, size_t index)
+{
+	const struct recording *r = t->recording;
+	const struct oplog *log = &r->log;
+	const char *tmp = getenv("TMPDIR");
+	size_t from = t->plan.end > 12 ? t->plan.end - 12 : 0;
+	char path[200];
+
+	snprintf(path, sizeof path, "%.80s/frond-crash-%s-%llu.recording",
+		 tmp ? tmp : "/tmp", r->plot->name,
+		 (unsigned long long)r->seed);
+	if (index == 0)
+		recording_save(r, path);
+	printf("VIOLATION %s, seed %llu: %s\n", r->plot->name,
+	       (unsigned long long)r->seed, t->what);
+	printf("  again: %s --replay %s ", program, path);
+	print_plan(stdout, &t->plan);
+	if (t->again.end) {
+		putchar('/');
+		print_plan(stdout, &t->again);
+	}
+	printf("\n  %s before call %zu of %zu; the last ones:\n",
+	       t->plan.kind == PLAN_KILL ? "killed" : "the power fails",
+	       t->plan.end, log->count);
+	for (size_t i = from; i < t->plan.end; i++)
+		op_print(stdout, i, &log->ops[i]);
+	image_free(state_build(log, &t->plan, stdout));
+	fflush(stdout);
+}
+
+/* How many bytes to tear off the last write: where disks and pages end. */
+static uint64_t random_tear(const struct op *op, uint64_t *rng)
+{
+	size_t whole = op->len, cut = 1 + random_below(rng, whole - 1);
+	size_t unit = random_below(rng, 2) ? 4096 : SECTOR;
+	size_t end = op->offset + cut;
+
+	/* odd places, too */
+	if (random_below(rng, 4) && end - end % unit > op->offset)
+		cut = end - end % unit - op->offset;
+	return whole - cut;
+}
+
+/* The i-th state of a recording: every prefix first, then at random. */
+static struct plan choose(const struct oplog *log, size_t i, size_t states,
+			  uint64_t *rng)
+{
+	struct plan p = {.kind = PLAN_KILL, .end = i};
+	size_t pending;
+
+	if (log->count + 1 <= states / 2 && i <= log->count)
+		return p;
+	p.end = random_below(rng, log->count + 1);
+	if (random_below(rng, 4) == 0) {
+		const struct op *last = p.end ? &log->ops[p.end - 1] : NULL;
+
+		if (last && last->kind == OP_WRITE && last->len > 1)
+			p.seed = random_tear(last, rng);
+		return p;
+	}
+	pending = state_pending(log, p.end);
+	p.kind = pending && random_below(rng, SUBSET_MAX) == 0 ? PLAN_SUBSET
+							       : PLAN_POWER;
+	p.seed = random_next(rng) >> 8;
+	if (p.kind == PLAN_SUBSET && pending < 64)
+		p.seed &= (UINT64_C(1) << pending) - 1;
+	return p;
+}
+
+static void crash_one(const struct stage *stage, const struct story_plot *plot,
+		      uint64_t seed, size_t states, const char *program,
+		      struct count *count)
+{
+	uint64_t rng = seed * 1000003;
+	double began = now_s();
+	size_t violations = 0;
+	struct recording r;
+	struct steps steps;
+
+	stage_record(stage, plot, seed, &r);
+	steps_find(&steps, &r.log);
+	for (size_t i = 0; i < states && violations < VIOLATIONS_MAX; i++) {
+		struct trial t = {.stage = stage,
+				  .recording = &r,
+				  .steps = &steps,
+				  .plan = choose(&r.log, i, states, &rng),
+				  .twice = i % 8 == 7};
+
+		count->states++;
+		if (!trial_run(&t))
+			report(&t, program, violations++);
+	}
+	count->violations += violations;
+	count->seconds += now_s() - began;
+	steps_fini(&steps);
+	recording_fini(&r);
+}
+
+static int replay(const struct options *opt)
+{
+	struct stage stage = {0};
+	struct recording r;
+	struct steps steps;
+	const char *slash = strchr(opt->plan, '/');
+	struct trial t = {.stage = &stage,
+			  .recording = &r,
+			  .steps = &steps,
+			  .explain = stdout,
+			  .keep = opt->keep};
+	bool good;
+
+	if (!read_plan(opt->plan, &t.plan) ||
+	    (slash && !read_plan(slash + 1, &t.again)))
+		return 2;
+	t.twice = slash;
+	stage_load(&stage, &r, opt->replay);
+	steps_find(&steps, &r.log);
+	for (size_t i = 0; i < t.plan.end; i++)
+		op_print(stdout, i, &r.log.ops[i]);
+	good = trial_run(&t);
+	printf("%s\n", good ? "as it should be" : t.what);
+	steps_fini(&steps);
+	recording_fini(&r);
+	stage_fini(&stage);
+	return good ? 0 : 1;
+}
+
+static bool is_wanted(const struct story_plot *plot, char **names, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(names[i], plot->name) == 0)
+			return true;
+	return count == 0;
+}
+
+static int run(const struct options *opt, char **names, int name_count,
+	       const char *program)
+{
+	double end = now_s() + opt->minutes * 60;
+	struct stage stage = {0};
+	size_t violations = 0;
+	uint64_t seed = opt->seed;
+
+	stage_init(&stage);
+	do {
+		for (const struct story_plot *p = story_plots; p->name; p++) {
+			struct count c = {0};
+
+			if (!is_wanted(p, names, name_count))
+				continue;
+			if (opt->faults)
+				violations +=
+					faults_run(&stage, p, seed, &c.states);
+			else
+				crash_one(&stage, p, seed, opt->states, program,
+					  &c);
+			violations += c.violations;
+			printf("%s: %zu %s, %zu violations, %.2f s\n", p->name,
+			       c.states, opt->faults ? "faults" : "states",
+			       c.violations, c.seconds);
+			fflush(stdout);
+		}
+		seed++;
+	} while (now_s() < end);
+	stage_fini(&stage);
+	return violations ? 1 : 0;
+}
+
+static bool parse(int argc, char **argv, struct options *opt)
+{
+	static const struct option longs[] = {
+		{"list", no_argument, NULL, 'l'},
+		{"seed", required_argument, NULL, 's'},
+		{"states", required_argument, NULL, 'n'},
+		{"minutes", required_argument, NULL, 'm'},
+		{"faults", no_argument, NULL, 'f'},
+		{"replay", required_argument, NULL, 'r'},
+		{"keep", required_argument, NULL, 'k'},
+		{0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0)
+		switch (c) {
+		case 'l':
+			opt->list = true;
+			break;
+		case 's':
+			opt->seed = strtoull(optarg, NULL, 10);
+			break;
+		case 'n':
+			opt->states = strtoul(optarg, NULL, 10);
+			break;
+		case 'm':
+			opt->minutes = strtod(optarg, NULL);
+			break;
+		case 'f':
+			opt->faults = true;
+			break;
+		case 'r':
+			opt->replay = optarg;
+			break;
+		case 'k':
+			opt->keep = optarg;
+			break;
+		default:
+			return false;
+		}
+	if (opt->replay)
+		opt->plan = argv[optind++];
+	return !opt->replay || opt->plan;
+}
+
+int main(int argc, char **argv)
+{
+	const char *minutes = getenv("FROND_CRASH_MINUTES");
+	struct options opt = {.seed = 1, .states = 400};
+
+	umask(022);
+	if (minutes) {
+		opt.minutes = strtod(minutes, NULL);
+		opt.seed = (uint64_t)time(NULL);
+		opt.states = 2000;
+	}
+	if (!parse(argc, argv, &opt)) {
+		fprintf(stderr, "usage: see the top of crash.c\n");
+		return 2;
+	}
+	for (const struct story_plot *p = story_plots; opt.list && p->name; p++)
+		puts(p->name);
+	if (opt.list)
+		return 0;
+	if (sodium_init() < 0 || fernet_init(NULL))
+		return 1;
+	return opt.replay ? replay(&opt)
+			  : run(&opt, argv + optind, argc - optind, argv[0]);
+}

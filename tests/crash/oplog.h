@@ -1,0 +1,59 @@
+/* What was done to the backing directory, call by call. */
+#ifndef FROND_CRASH_OPLOG_H
+#define FROND_CRASH_OPLOG_H
+
+#include "image.h"
+
+#include <stdio.h>
+
+enum op_kind {
+	OP_WRITE,    /* bytes into obj at offset */
+	OP_RESIZE,   /* obj to len bytes */
+	OP_ZERO,     /* len bytes of obj at offset, within its length */
+	OP_MODE,     /* of obj */
+	OP_XATTR,    /* name of obj to bytes; NULL: none any more */
+	OP_ENTER,    /* obj gets name in dir; born: and is new */
+	OP_LEAVE,    /* name goes from dir */
+	OP_MOVE,     /* name in dir to to_name in to_dir, replacing */
+	OP_SWAP,     /* those two change places */
+	OP_SYNC,     /* obj is durable: a file's bytes, a directory's names */
+	OP_SYNC_ALL, /* everything is */
+	OP_BEGIN,    /* the workload's next step begins */
+	OP_END,	     /* and has ended */
+};
+
+struct op {
+	enum op_kind kind;
+	unsigned obj, dir, to_dir;
+	bool born;
+	char *name, *to_name;
+	size_t offset, len;
+	uint8_t *bytes;
+	mode_t mode;
+	ino_t ino;
+};
+
+struct oplog {
+	struct image *base;
+	struct op *ops;
+	size_t count;
+	unsigned objects; /* numbers below this are taken */
+};
+
+/* The new op, zeroed but for its kind. */
+struct op *oplog_add(struct oplog *log, enum op_kind kind);
+void oplog_fini(struct oplog *log);
+
+/* Is it the business of a directory's entries? */
+bool op_is_entry(const struct op *op);
+/* Does it change what obj itself holds, or its length? */
+bool op_is_content(const struct op *op);
+
+void op_apply(struct image *im, const struct op *op);
+void op_print(FILE *out, size_t index, const struct op *op);
+
+/* To a file and back; 0 or an errno. */
+int oplog_save(const struct oplog *log, FILE *out);
+int oplog_load(struct oplog *log, FILE *in);
+
+#endif

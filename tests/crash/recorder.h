@@ -1,0 +1,49 @@
+/*
+ * Stands between fs/ and the calls that change files (LINKER:--wrap of each):
+ * writes down what was done below one directory, in the order in which it was
+ * done, and makes a call fail where that is asked for. It also lets a
+ * directory that was made anew show the inode numbers of the one it is a copy
+ * of, as a real disk would after a crash.
+ */
+#ifndef FROND_CRASH_RECORDER_H
+#define FROND_CRASH_RECORDER_H
+
+#include "oplog.h"
+
+/* From here on, everything below path goes to log, whose base it is now. */
+void recorder_begin(const char *path, struct oplog *log);
+/* Aborts when something happened to the directory that was not seen. */
+void recorder_end(const char *path);
+/* The workload's steps, for whoever reads the log. */
+void recorder_step_begins(void);
+void recorder_step_ends(void);
+
+/* How a call can fail. */
+enum fault_kind {
+	FAULT_NO_SPACE,
+	FAULT_QUOTA,
+	FAULT_IO,
+	FAULT_NO_FILES,
+	FAULT_SHORT, /* a write does half of it, and says so */
+	FAULT_KINDS,
+};
+const char *fault_word(enum fault_kind kind);
+
+/*
+ * Let the n-th call (from 0) that can fail in this way do so, once; n < 0:
+ * only count. Calls outside path do not count.
+ */
+void fault_arm(const char *path, enum fault_kind kind, long n);
+/* How many there were since. */
+long fault_disarm(void);
+/* The name of the call that failed; NULL: none did. */
+const char *fault_fired(void);
+/* Has a call of this thread failed since it last asked? */
+bool fault_met(void);
+
+/* Inode numbers: image_store()'s callback, and forgetting them all. */
+void shown_ino(void *arg, unsigned obj, ino_t number);
+void shown_inos_forget(void);
+void shown_inos_of(const struct image *im);
+
+#endif

@@ -1,0 +1,52 @@
+/* What the recorder*.c files share; nobody else includes this. */
+#ifndef FROND_CRASH_RECORDER_INTERNAL_H
+#define FROND_CRASH_RECORDER_INTERNAL_H
+
+#include "recorder.h"
+
+#include "recorder_calls.h"
+
+/*
+ * Begin and end of a call, which is written down in between if true. No other
+ * call gets in between.
+ */
+bool rec_begin(void);
+void rec_done(void);
+
+/* Numbers of objects, or -1: none that is known. */
+long rec_object_of(const struct stat64 *st);
+long rec_object_of_fd(int fd);
+long rec_object_at(int fd, const char *path, int flags);
+/* Of the directory that path lies in; *name: what it is called there. */
+long rec_place(int fd, const char *path, const char **name);
+
+/* Between rec_begin() and rec_done(): write down. */
+struct op *rec_note(enum op_kind kind, long obj);
+void rec_note_bytes(long obj, size_t offset, const void *bytes, size_t len);
+struct op *rec_note_entry(long dir, const char *name, long obj, bool born,
+			  const struct stat64 *st);
+/* Something new has appeared under that name; NULL: nowhere we know. */
+struct op *rec_note_new(int fd, const char *path);
+/* A file has been mapped for writing, or is no more. */
+void rec_note_map(long obj, void *at, size_t len, size_t offset);
+void rec_note_unmap(void *at);
+char *rec_text(const char *text);
+/* From now on that is what is meant. */
+void rec_know(const struct stat64 *st, unsigned obj);
+
+enum {
+	CAN_FILL = 1 << FAULT_NO_SPACE | 1 << FAULT_QUOTA,
+	CAN_IO = 1 << FAULT_IO,
+	CAN_OPEN = 1 << FAULT_NO_FILES,
+	CAN_SHORT = 1 << FAULT_SHORT,
+};
+
+/*
+ * kinds: the ways in which this call, of something behind fd or in the
+ * directory fd, can fail. True: it fails now, and errno says how.
+ */
+bool fault_fails(const char *call, unsigned kinds, int fd, const char *path);
+/* Is the fault that has just happened a short write? */
+bool fault_is_short(void);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * Where stories are played: one vault, unlocked once, and copies of it under
+ * a temporary directory in memory.
+ */
+#ifndef FROND_CRASH_STAGE_H
+#define FROND_CRASH_STAGE_H
+
+#include "story.h"
+
+#define STAGE_PASS "correct horse"
+
+struct stage {
+	char top[64];
+	struct vault *unlocked; /* its keys are everybody's */
+	struct image *empty;	/* the vault as it was made */
+};
+
+/* A story that was played, and what it did. */
+struct recording {
+	const struct story_plot *plot;
+	uint64_t seed;
+	struct story story; /* closed: the model */
+	struct oplog log;
+};
+
+void stage_init(struct stage *st);
+void stage_fini(struct stage *st);
+/* The path of something below top. */
+void stage_path(const struct stage *st, const char *name, char path[96]);
+
+/* A copy of the unlocked vault, for the directory at path; not mounted. */
+void stage_open(const struct stage *st, const char *path, struct vault *v);
+void stage_close(struct vault *v);
+
+/* Play it in a fresh vault, and write down what it does. */
+void stage_record(const struct stage *st, const struct story_plot *plot,
+		  uint64_t seed, struct recording *r);
+void recording_fini(struct recording *r);
+
+/*
+ * Play it, from story_begin() on with one call failing, till it is unmounted.
+ * The vault is left at path; *story is the model.
+ */
+struct stage_fault {
+	enum fault_kind kind;
+	long n;		   /* < 0: none fails */
+	long count;	   /* out: how many could */
+	const char *fired; /* out */
+	int mount_error, unmount_error;
+};
+void stage_fail(const struct stage *st, const struct story_plot *plot,
+		uint64_t seed, const char *path, struct stage_fault *f,
+		struct story *story);
+
+/* To a file, and back, where keys are those of the file's vault. */
+void recording_save(const struct recording *r, const char *path);
+void stage_load(struct stage *st, struct recording *r, const char *path);
+
+#endif

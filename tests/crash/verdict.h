@@ -1,0 +1,45 @@
+/*
+ * Is what lies there after a crash what docs/CRASH.md promises? Compares a
+ * vault with what a story says it may hold.
+ */
+#ifndef FROND_CRASH_VERDICT_H
+#define FROND_CRASH_VERDICT_H
+
+#include "states.h"
+#include "story.h"
+
+enum { VERDICT_ROOM = 512 };
+
+/* Where each step of a story begins and ends in a log. */
+struct steps {
+	size_t *begin, *end; /* SIZE_MAX: it does not */
+	long count;
+};
+void steps_find(struct steps *st, const struct oplog *log);
+void steps_fini(struct steps *st);
+
+struct verdict {
+	const struct story *story;
+	const struct steps *steps;
+	const struct plan *plan;
+	struct vault *vault; /* mounted */
+	bool *fits; /* per tree: every directory so far is as it was then */
+	char what[VERDICT_ROOM];	 /* what is wrong; "": nothing */
+	crypto_generichash_state digest; /* of all that was seen */
+};
+
+/* False; the first thing that is wrong is what counts. */
+__attribute__((format(printf, 2, 3))) bool
+verdict_wrong(struct verdict *v, const char *format, ...);
+
+/* A file of the vault; *f is to be closed. */
+MUST_CHECK int verdict_open(struct verdict *v, int dirfd, const char *entry,
+			    bool writable, struct vfile **f);
+
+/* Look at everything. digest: of what there is. */
+bool verdict_look(struct verdict *v, uint8_t digest[static 32]);
+
+/* The vault must go on: make and change things everywhere in it. */
+bool verdict_use(struct verdict *v);
+
+#endif
