@@ -9,8 +9,8 @@ build="gcc cmake ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev
 [ "$(dpkg --print-architecture)" = amd64 ] && build="$build libipsec-mb-dev"
 recover="python3 python3-cryptography python3-nacl"
 test="libcmocka-dev clang clang-format clang-tidy libclang-rt-14-dev python3-argon2
-	acl attr curl e2fsprogs faketime file fio git libcap2-bin make man-db procps openssl psmisc rsync
-	sqlite3 strace stress-ng sudo tar util-linux xz-utils"
+	acl attr btrfs-progs curl e2fsprogs faketime file fio git libcap2-bin make man-db procps openssl psmisc rsync
+	sqlite3 strace stress-ng sudo tar util-linux xfsprogs xz-utils"
 # Node.js from elsewhere has its npm, which Debian's would be at odds with.
 command -v npm >/dev/null || test="$test nodejs npm"
 

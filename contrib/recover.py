@@ -342,8 +342,8 @@ class Vault:
         try:
             data = read_small(fd, ".dirid", 32)
         except Damage as missing:
-            try:    # a crash amid a rename over the directory leaves it here
-                data = os.getxattr(fd, "user.frondfs.dirid")
+            try:    # what a crash may leave
+                data = os.getxattr(fd, "user.frondfs-dirid")
             except OSError:
                 raise missing from None
         if len(data) != 32 or not any(data[:16]):

@@ -20,7 +20,6 @@ void lock_table_free(struct lock_table *t);
 /* A process closes the inode: its byte-range locks go. */
 void lock_flush(struct fs *fs, struct inode *i, uint64_t owner);
 /* An open file is gone: so are its flock lock and what it locked itself. */
-void lock_release(struct fs *fs, struct inode *i, uint64_t owner,
-		  uint64_t handle);
+void lock_release(struct fs *fs, struct inode *i, uint64_t handle);
 
 #endif

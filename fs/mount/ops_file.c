@@ -167,8 +167,7 @@ static void ops_release(fuse_req_t req, fuse_ino_t ino,
 	struct fs *fs = fs_of(req);
 
 	if (fs->opt->shared)
-		lock_release(fs, inode_of(fs->inodes, ino), fi->lock_owner,
-			     fi->fh);
+		lock_release(fs, inode_of(fs->inodes, ino), fi->fh);
 	set_mtime_back(fs, file_of(fi));
 	file_close(fs, handle_of(fi));
 	fuse_reply_err(req, 0);

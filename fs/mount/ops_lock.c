@@ -19,7 +19,11 @@ enum {
 	FOREVER = 0,
 };
 
-/* Byte-range locks belong to a process, flock locks to an open file. */
+/*
+ * Byte-range locks belong to a process, flock locks to an open file. The kernel
+ * names an owner by an address of its own, and gives a closed file's address to
+ * the next one before it tells of the close: an open file's name is its handle.
+ */
 enum lock_kind { LOCK_RANGE, LOCK_WHOLE };
 
 /* The descriptor of one owner of one inode. */
@@ -267,10 +271,9 @@ void lock_flush(struct fs *fs, struct inode *i, uint64_t owner)
 	owner_drop(fs, i, owner, LOCK_RANGE);
 }
 
-void lock_release(struct fs *fs, struct inode *i, uint64_t owner,
-		  uint64_t handle)
+void lock_release(struct fs *fs, struct inode *i, uint64_t handle)
 {
-	owner_drop(fs, i, owner, LOCK_WHOLE);
+	owner_drop(fs, i, handle, LOCK_WHOLE);
 	drop_abandoned(fs, i, handle);
 }
 
@@ -536,8 +539,8 @@ static void ops_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 			     .l_len = VFILE_LOCK_FLOCK_LEN};
 	const struct flock none = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
 	struct owner *o;
-	int err = owner_get(fs, inode_of(fs->inodes, ino), fi->lock_owner,
-			    LOCK_WHOLE, &o);
+	int err = owner_get(fs, inode_of(fs->inodes, ino), fi->fh, LOCK_WHOLE,
+			    &o);
 
 	if (err) {
 		fs_reply_err(req, err);

@@ -106,14 +106,28 @@ static int list(struct check *c, struct check_dir *dir, struct batch **b)
 	return err;
 }
 
+/* Only the directory's attribute has its id: a mount would do the same. */
+static void put_id_back(struct check *c, struct check_dir *dir)
+{
+	const struct trouble t = {.fault = CHECK_DIRID,
+				  .dir = dir,
+				  .entry = (char *)NAME_DIRID_FILE,
+				  .error = vdir_mend_id(dir->fd)};
+
+	check_found(c, &t, t.error ? CHECK_FAILED : CHECK_REPAIRED, NULL);
+}
+
 /* The id, and what .dirid says of the parent's. */
 static void read_id(struct check *c, struct check_dir *dir)
 {
 	uint8_t ids[2 * DIRID_LEN];
 	size_t len = 0;
-	int err = vdir_read_id(dir->fd, dir->id);
+	bool aside = false;
+	int err = vdir_find_id(dir->fd, dir->id, &aside);
 
 	dir->known = !err;
+	if (!err && aside && c->opt->repair)
+		put_id_back(c, dir);
 	if (err == -EIO)
 		check_entry_trouble(c, CHECK_DIRID, dir, NAME_DIRID_FILE, NULL,
 				    0);
@@ -142,7 +156,7 @@ static void run_dir(struct check *c, void *arg)
 		batch_free(b);
 	if (err == -ENOMEM)
 		check_fail(c, err);
-	else if (err)
+	else if (err && err != -ENOENT) /* it was removed meanwhile */
 		check_entry_trouble(c, CHECK_UNREADABLE, dir, "", NULL, err);
 	check_dir_unref(dir);
 }

@@ -59,21 +59,23 @@ int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN])
 	return vdir_find_id(dirfd, dirid, &aside);
 }
 
+int vdir_put_aside(int dirfd, const uint8_t ids[static VDIR_IDS_LEN])
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
+	return setxattr(path, VDIR_ID_XATTR, ids, VDIR_IDS_LEN, 0) < 0 ? -errno
+								       : 0;
+}
+
 int vdir_mend_id(int dirfd)
 {
 	uint8_t bytes[VDIR_IDS_LEN];
-	char path[32];
 	int err = read_aside(dirfd, bytes);
 
-	if (!err)
-		err = vdir_put_beside(dirfd, NAME_DIRID_FILE, bytes,
-				      sizeof bytes);
-	if (err)
-		return err;
-	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
-	/* left where it is, it is not looked at */
-	(void)!removexattr(path, VDIR_ID_XATTR);
-	return 0;
+	return err ? err
+		   : vdir_put_beside(dirfd, NAME_DIRID_FILE, bytes,
+				     sizeof bytes);
 }
 
 /* Every user who may enter the directory must be able to read it. */
@@ -295,7 +297,7 @@ static int furnish(int path_fd, const uint8_t parent_id[static DIRID_LEN],
 		   mode_t mode)
 {
 	CLEANUP_FD int fd = -1;
-	uint8_t dirid[DIRID_LEN];
+	uint8_t ids[VDIR_IDS_LEN];
 	struct stat st;
 	mode_t given, work;
 	int err;
@@ -310,10 +312,17 @@ static int furnish(int path_fd, const uint8_t parent_id[static DIRID_LEN],
 	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	randombytes_buf(dirid, sizeof dirid);
-	err = vdir_write_id(fd, dirid, parent_id);
+	randombytes_buf(ids, DIRID_LEN);
+	memcpy(ids + DIRID_LEN, parent_id, DIRID_LEN);
+	err = vdir_write_id(fd, ids, parent_id);
 	if (err)
 		return err;
+	/*
+	 * btrfs (Linux 6.18) may show a directory after a power failure under
+	 * the name that it was given last and without the file that was made
+	 * durable in it before; attributes stay.
+	 */
+	(void)!vdir_put_aside(fd, ids);
 	/* umask, ACL mask and setgid have had their say in given */
 	given &= ~(S_IRWXU & ~mode);
 	if (given != work && fchmod(fd, given) < 0)

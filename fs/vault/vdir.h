@@ -13,14 +13,19 @@
 #include <sys/stat.h>
 
 /*
+ * A directory's attribute with what its .dirid holds: a crash may cost a
+ * directory the file and leave this.
+ */
+#define VDIR_ID_XATTR "user.frondfs-dirid"
+
+/*
  * The id of the directory behind fd. -EIO: its .dirid is missing or damaged.
- * A directory that a rename was about to replace when the process died keeps
- * it in an attribute: *aside then.
+ * *aside: only the attribute has it.
  */
 MUST_CHECK int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN]);
 MUST_CHECK int vdir_find_id(int dirfd, uint8_t dirid[static DIRID_LEN],
 			    bool *aside);
-/* Put the id that lies aside back into a .dirid. */
+/* Make a .dirid of the attribute. */
 MUST_CHECK int vdir_mend_id(int dirfd);
 
 /*
@@ -91,9 +96,6 @@ MUST_CHECK int vdir_rename(const struct vdir_rename *r);
 
 enum { VDIR_IDS_LEN = 2 * DIRID_LEN }; /* its own id, its parent's */
 
-/* Holds what .dirid held while a rename replaces the directory. */
-#define VDIR_ID_XATTR "user.frondfs.dirid"
-
 /* vdir_plain_name() of an entry that may be such a copy. -EBADMSG: it is not,
  * or looking its name up would lead elsewhere. */
 MUST_CHECK int vdir_copy_name(const struct vault *vault, int dirfd,
@@ -104,6 +106,10 @@ MUST_CHECK int vdir_copy_name(const struct vault *vault, int dirfd,
 /* Give a new directory its durable .dirid. */
 MUST_CHECK int vdir_write_id(int dirfd, const uint8_t dirid[static DIRID_LEN],
 			     const uint8_t parent_id[static DIRID_LEN]);
+
+/* Set the attribute, where the file system has such. */
+MUST_CHECK int vdir_put_aside(int dirfd,
+			      const uint8_t ids[static VDIR_IDS_LEN]);
 
 /* Put a small file of ours into a directory: whole, its bytes durable. */
 MUST_CHECK int vdir_put_beside(int dirfd, const char *name, const void *buf,
@@ -127,8 +133,8 @@ MUST_CHECK int vdir_rename_exclusive(int from_fd, const char *from, int to_fd,
 				     const char *to);
 
 /*
- * Leave nothing in an empty directory, so that rename(2) can replace it; its
- * ids are kept in an attribute meanwhile. -EOPNOTSUPP and others: that cannot
+ * Leave nothing in an empty directory, so that rename(2) can replace it, but
+ * the attribute. -EOPNOTSUPP and others: that cannot
  * be here, and nothing has changed. vdir_mend_id() undoes it.
  */
 MUST_CHECK int vdir_hollow(int dirfd);

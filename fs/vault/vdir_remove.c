@@ -4,9 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/xattr.h>
 
 /* How deep ".tmp-" directories may lie in each other and still be ours. */
 enum { STRAY_DEPTH_MAX = 4 };
@@ -179,7 +177,6 @@ static int delete_aside(int parent_fd, const char *temp, int fd)
 int vdir_hollow(int dirfd)
 {
 	uint8_t ids[VDIR_IDS_LEN];
-	char path[32];
 	size_t len = 0;
 	int err = check_entries(dirfd, STRAY_DEPTH_MAX);
 
@@ -188,16 +185,12 @@ int vdir_hollow(int dirfd)
 				    &len);
 	if (!err && len != sizeof ids)
 		err = -EIO;
-	if (err)
-		return err;
-	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
-	if (setxattr(path, VDIR_ID_XATTR, ids, sizeof ids, 0) < 0)
-		return -errno;
-	err = purge(dirfd, STRAY_DEPTH_MAX);
+	if (!err)
+		err = vdir_put_aside(dirfd, ids);
+	if (!err)
+		err = purge(dirfd, STRAY_DEPTH_MAX);
 	if (!err && unlinkat(dirfd, NAME_DIRID_FILE, 0) < 0)
 		err = -errno;
-	if (err)
-		(void)!removexattr(path, VDIR_ID_XATTR);
 	return err;
 }
 

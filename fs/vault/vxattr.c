@@ -4,6 +4,7 @@
 #include "fernet_text.h"
 #include "name.h"
 #include "text.h"
+#include "vdir.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -129,10 +130,14 @@ ssize_t vxattr_get(const struct vault *vault, int fd,
 
 bool vxattr_none(int fd)
 {
-	char path[PATH_LEN];
+	char path[PATH_LEN], names[sizeof VDIR_ID_XATTR];
+	ssize_t n;
 
 	object_path(fd, path);
-	return listxattr(path, NULL, 0) == 0;
+	n = listxattr(path, names, sizeof names);
+	/* every directory has that one */
+	return n == 0 || (n == (ssize_t)sizeof names &&
+			  memcmp(names, VDIR_ID_XATTR, sizeof names) == 0);
 }
 
 int vxattr_set(const struct vault *vault, int fd,

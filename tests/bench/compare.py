@@ -1,143 +1,56 @@
-#!/usr/bin/env python3
-"""Time frondfs beside its peers on this machine, in one run.
+#!/usr/bin/python3
+"""The table: every workload on every file system, in interleaved rounds.
 
-compare.py [--rounds N] [--mib N] [--root DIR]
+compare.py [--rounds N] [--mib N] [--files N] [--root DIR] [--only A,B]
            [--json FILE] [SYSTEM...]
 
-SYSTEM: frondfs, gocryptfs, floor (libfuse's plain passthrough example, built
-on first use from Debian's libfuse3-dev), direct (no overlay). Default: all
-that are installed. Rounds are interleaved, so that a machine whose speed
-drifts is fair to all; the table shows medians, and ratios to frondfs in which
-more than 1.00 says that frondfs is better. DIR should lie on tmpfs (default:
-a folder in /dev/shm), so that code is measured and not a disk. Run as root:
+SYSTEM: frondfs, gocryptfs, securefs, floor (libfuse's plain passthrough
+example, built on first use from Debian's libfuse3-dev), direct (no overlay).
+Default: all that are installed. Rounds are interleaved, so that a machine
+whose speed drifts is fair to all; the table shows medians, and how frondfs
+compares: more than 1.00 says that frondfs is better. DIR should lie on tmpfs
+(default: /dev/shm), so that code is measured and not a disk. Run as root:
 caches are dropped before every reading.
 """
 import argparse
 import json
 import os
-import random
 import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+from systems import (System, drop_caches, installed, let_users_mount, machine,
+                     output, run, seconds)
+
+ORDINARY_USER = 65534
+
+# name: unit; times want to be small, rates large
+WORKLOADS = {
+    "sequential write": "MB/s",
+    "sequential read, cold, ordinary user": "MB/s",
+    "sequential read, cold, root": "MB/s",
+    "random read 4k, 4 jobs, cold": "IOPS",
+    "random write 4k, fsync every 64": "IOPS",
+    "create small files": "s",
+    "untar": "s",
+    "md5 of the tree, cold": "s",
+    "ls -lR cold": "s",
+    "ls -lR warm": "s",
+    "rm -r": "s",
+}
 
 
-def run(*command, **options):
-    subprocess.run([str(c) for c in command], check=True, **QUIET, **options)
-
-
-def drop_caches():
-    os.sync()
-    Path("/proc/sys/vm/drop_caches").write_text("3")
-
-
-class System:
-    """One file system under test, on a fresh backing directory."""
-
-    def __init__(self, name, root):
-        self.name = name
-        self.dir = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root))
-        self.backing, self.mount_point = self.dir / "b", self.dir / "m"
-        self.backing.mkdir()
-        self.mount_point.mkdir()
-        self.passfile = self.dir / "pass"
-        self.passfile.write_text("bench\n")
-        if name == "direct":
-            self.mount_point = self.backing
-        if name == "gocryptfs":
-            run("gocryptfs", "-q", "-init", "-scryptn", "10",
-                "-passfile", self.passfile, self.backing)
-
-    def mount(self):
-        b, m = self.backing, self.mount_point
-        if self.name == "frondfs":
-            run(HERE / "mount-for-bench.sh", b, m)
-        elif self.name == "gocryptfs":
-            run("gocryptfs", "-q", "-passfile", self.passfile, b, m)
-        elif self.name == "floor":
-            run(floor_binary(), "-o", f"source={b},cache=always,timeout=3600,"
-                "xattr,no_writeback", "-o", "clone_fd", m)
-
-    def umount(self):
-        if self.name != "direct":
-            run("umount", self.mount_point)
-
-    def remount(self):
-        """Start cold: nothing in the kernel's caches, nor in a daemon's."""
-        self.umount()
-        drop_caches()
-        self.mount()
-
-    def remove(self):
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
-def floor_binary():
-    binary = Path(tempfile.gettempdir()) / f"frond-floor-{os.getuid()}"
-    source = Path("/usr/share/doc/libfuse3-dev/examples")
-    if not binary.exists():
-        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"],
-                               check=True, capture_output=True,
-                               text=True).stdout.split()
-        run("cc", "-O2", "-w", source / "passthrough_ll.c", f"-I{source}",
-            *flags, "-o", binary)
-    return binary
-
-
-def installed():
-    names = ["frondfs"]
-    if shutil.which("gocryptfs"):
-        names.append("gocryptfs")
-    if Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c").exists():
-        names.append("floor")
-    return names + ["direct"]
-
-
-def seconds(function, *args):
-    start = time.monotonic()
-    function(*args)
-    return time.monotonic() - start
-
-
-def write_big(path, mib):
-    block = os.urandom(1 << 20)
-    with open(path, "wb", buffering=0) as f:
-        for _ in range(mib):
-            f.write(block)
-        os.fsync(f.fileno())
-
-
-def read_big(path):
-    with open(path, "rb", buffering=0) as f:
-        while f.read(1 << 20):
-            pass
-
-
-def read_at_random(path, count):
-    size = os.path.getsize(path)
-    pick = random.Random(1)
-    fd = os.open(path, os.O_RDONLY)
-    for _ in range(count):
-        os.pread(fd, 4096, pick.randrange(size // 4096) * 4096)
-    os.close(fd)
-
-
-def write_at_random(path, count):
-    size = os.path.getsize(path)
-    pick, block = random.Random(2), os.urandom(4096)
-    fd = os.open(path, os.O_WRONLY)
-    for n in range(count):
-        os.pwrite(fd, block, pick.randrange(size // 4096) * 4096)
-        if n % 64 == 63:
-            os.fsync(fd)
-    os.close(fd)
+def fio(path, **options):
+    words = ["fio", "--output-format=json", "--name=x", f"--filename={path}",
+             "--group_reporting", "--ioengine=psync"]
+    words += [f"--{k}={v}" for k, v in options.items()]
+    p = subprocess.run(words, capture_output=True, text=True, check=True)
+    jobs = json.loads(p.stdout)["jobs"]
+    return sum(j[k]["iops"] for j in jobs for k in ("read", "write"))
 
 
 def create_small(directory, count):
@@ -149,82 +62,157 @@ def create_small(directory, count):
         os.close(fd)
 
 
-def make_tarball(root):
-    path = Path(root) / "tree.tar"
-    with tarfile.open(path, "w") as tar:
-        tar.add("/usr/include", "include")
-    return path
+def requests_of(system):
+    """How many requests of each kind a frondfs mount has answered."""
+    if system.name != "frondfs":
+        return {}
+    binary = os.environ.get("FRONDFS") or "frondfs"
+    text = output(binary, "info", "--json", str(system.mount_point))
+    try:
+        return json.loads(text)["requests"]
+    except (ValueError, KeyError):
+        return {}
+
+
+def in_order(path, mib, how):
+    other = {"if": path, "of": "/dev/null"} if how == "read" else \
+            {"if": "/dev/zero", "of": path}
+    run("dd", *(f"{k}={v}" for k, v in other.items()), "bs=1M", f"count={mib}",
+        *(["conv=fsync"] if how == "write" else []))
+
+
+def ordinary_read(root, name, args):
+    """Mounted and read by somebody who may not raise the kernel's readahead."""
+    system = System(name, root, user=ORDINARY_USER)
+    try:
+        system.mount()
+        script = f"dd if=/dev/zero of={system.mount_point}/big bs=1M count={args.mib} conv=fsync"
+        system._run("sh", "-c", script)
+        system.umount()
+        drop_caches()
+        system.mount()
+        took = seconds(system._run, "dd", f"if={system.mount_point}/big",
+                       "of=/dev/null", "bs=1M")
+        return args.mib * 1.048576 / took
+    finally:
+        system.remove()
 
 
 def round_of(system, args, tarball, note):
     """Every workload once, in the order in which they need one another."""
     m = system.mount_point
     big, tree, small = m / "big", m / "tree", m / "small"
-    note("write MB/s", args.mib * 1.048576 / seconds(write_big, big, args.mib))
+    mb = args.mib * 1.048576
+    note("sequential write", lambda: mb / seconds(in_order, big, args.mib, "write"))
     system.remount()
-    note("read cold MB/s", args.mib * 1.048576 / seconds(read_big, big))
+    note("sequential read, cold, root",
+         lambda: mb / seconds(in_order, big, args.mib, "read"))
     system.remount()
-    note("random read 4k /s", 20000 / seconds(read_at_random, big, 20000))
-    note("random write 4k /s", 20000 / seconds(write_at_random, big, 20000))
-    note("create 5000 files s", seconds(create_small, small, 5000))
+    note("random read 4k, 4 jobs, cold",
+         lambda: fio(big, rw="randread", bs="4k", numjobs=4, norandommap=1,
+                     size=f"{args.mib}M", io_size=f"{max(args.mib // 16, 1)}M"))
+    note("random write 4k, fsync every 64",
+         lambda: fio(big, rw="randwrite", bs="4k", fsync=64,
+                     size=f"{args.mib}M", io_size=f"{max(args.mib // 8, 1)}M"))
+    note("create small files", lambda: seconds(create_small, small, args.files))
     tree.mkdir()
-    note("untar s", seconds(run, "tar", "-C", tree, "-xf", tarball))
+    note("untar", lambda: seconds(run, "tar", "-C", tree, "-xf", tarball))
     system.remount()
-    note("md5 cold s", seconds(
+    note("md5 of the tree, cold", lambda: seconds(
         run, "sh", "-c", 'find "$0" -type f -print0 | xargs -0 md5sum', tree))
-    note("ls -lR warm s", seconds(run, "ls", "-lR", tree))
-    note("rm -r s", seconds(run, "rm", "-rf", tree, small))
+    system.remount()
+    note("ls -lR cold", lambda: seconds(run, "ls", "-lR", tree))
+    note("ls -lR warm", lambda: seconds(run, "ls", "-lR", tree))
+    note("rm -r", lambda: seconds(run, "rm", "-rf", tree, small))
+
+
+def better(workload, ours, other):
+    return other / ours if WORKLOADS[workload] == "s" else ours / other
 
 
 def table(results, systems):
-    head = f"{'workload':<22}" + "".join(f"{s:>12}" for s in systems)
-    print(head + "   frondfs to " + ", ".join(systems[1:]))
-    for workload, by_system in results.items():
-        medians = {s: statistics.median(v) for s, v in by_system.items()}
-        line = f"{workload:<22}" + "".join(
-            f"{medians[s]:>12.2f}" if s in medians else f"{'-':>12}"
+    print(f"{'workload':<38}{'':>5}" + "".join(f"{s:>11}" for s in systems)
+          + "   frondfs is better than " + ", ".join(systems[1:]) + " by")
+    for workload, unit in WORKLOADS.items():
+        medians = {s: statistics.median(v)
+                   for s, v in results.get(workload, {}).items()}
+        if not medians:
+            continue
+        line = f"{workload:<38}{unit:>5}" + "".join(
+            f"{medians[s]:>11.2f}" if s in medians else f"{'-':>11}"
             for s in systems)
-        base = medians.get("frondfs")
-        ratios = []
-        for s in systems[1:]:
-            if base and medians.get(s):
-                ratio = base / medians[s]
-                ratios.append(f"{1 / ratio if workload.endswith(' s') else ratio:.2f}")
+        ratios = [f"{better(workload, medians['frondfs'], medians[s]):.2f}"
+                  if s in medians and "frondfs" in medians else "-"
+                  for s in systems[1:]]
         print(line + "   " + "  ".join(ratios))
 
 
-def main():
+def make_tarball(root, source):
+    path = Path(root) / "tree.tar"
+    subprocess.run(["tar", "-C", str(Path(source).parent), "-cf", str(path),
+                    Path(source).name], stderr=subprocess.DEVNULL)
+    return path
+
+
+def parse():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--mib", type=int, default=256)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--files", type=int, default=10000)
+    parser.add_argument("--tree", default="/usr/share/doc",
+                        help="the directory that is unpacked")
     parser.add_argument("--root", default="/dev/shm")
     parser.add_argument("--json")
     parser.add_argument("systems", nargs="*")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    args = parse()
     if os.geteuid() != 0:
         sys.exit("compare.py: run it as root, it has to drop caches")
     systems = args.systems or installed()
     root = tempfile.mkdtemp(prefix="frond-bench-", dir=args.root)
-    tarball = make_tarball(root)
-    results = {}
+    os.chmod(root, 0o755)
+    tarball = make_tarball(root, args.tree)
+    results, requests = {}, {}
+    let_users_mount()
+
+    def one(system, workload, measure):
+        before = requests_of(system)
+        try:
+            value = measure()
+        except Exception as e:      # a peer that fails is a result, too
+            print(f"# {system.name}: {workload}: {e}", file=sys.stderr)
+            return
+        print(f"# {system.name}: {workload}: {value:.2f}", file=sys.stderr)
+        results.setdefault(workload, {}).setdefault(system.name, []).append(value)
+        after = requests_of(system)
+        told = {k: n - before.get(k, 0) for k, n in after.items()}
+        if told:
+            requests[workload] = {k: n for k, n in told.items() if n > 0}
+
     try:
         for _ in range(args.rounds):
             for name in systems:
                 system = System(name, root)
-                system.mount()
                 try:
+                    system.mount()
                     round_of(system, args, tarball,
-                             lambda w, v, n=name: results.setdefault(
-                                 w, {}).setdefault(n, []).append(v))
+                             lambda w, f, s=system: one(s, w, f))
                 finally:
-                    system.umount()
                     system.remove()
+                one(system, "sequential read, cold, ordinary user",
+                    lambda n=name: ordinary_read(root, n, args))
     finally:
         shutil.rmtree(root, ignore_errors=True)
     table(results, systems)
     if args.json:
-        Path(args.json).write_text(json.dumps(results, indent=1))
+        Path(args.json).write_text(json.dumps(
+            {"machine": machine(), "rounds": args.rounds, "mib": args.mib,
+             "files": args.files, "units": WORKLOADS, "results": results,
+             "requests": requests}, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,26 @@
 """How fast tgshare is over a Bot API server, beside what curl does.
 
     BUILD=build/release tests/bench/telegram_speed.py [--mib N] [--rounds N] [--sets N]
+                                                      [--first]
 
-Sends and receives a file of N MiB (256) in turns with curl, which uploads the
-as many bytes in parts as long to the same server: medians of the rounds.
-"upload" is the transport alone; "send" reads, seals and hashes before. Then N
-(60) small sets, one command for all of them; and N that wait until two agents
-carry them, to the last acknowledgement. Limits of the server are off. Fails below
-0.7 of curl (upload) and 200 sets a minute.
+Sends and receives a file of N MiB (256) in turns with curl, which uploads
+as many bytes in parts as long to the same server, and fetches them: medians of
+the rounds. "upload" is the transport alone; "send" reads, seals and hashes
+beside it; "receive" fetches, verifies, seals anew and is durable. Then N (60)
+small sets, one command for all of them; and N that wait until two agents carry
+them, to the last acknowledgement. Limits of the server are off. Fails below 0.7
+of curl (upload, send) and 200 sets a minute. On a machine that others use, too,
+--first goes before them (root).
 """
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
@@ -57,6 +63,38 @@ def curl(api, bot, chat, parts, *options):
     subprocess.run(argv, check=True, timeout=900, stderr=subprocess.DEVNULL)
 
 
+def ask(api, bot, method, **params):
+    url = f"{api.root}/bot{bot['token']}/{method}?{urllib.parse.urlencode(params)}"
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return json.load(answer)["result"]
+
+
+def paths_of_last(api, bot, count):
+    """Where the documents lie that came last, and forget the updates."""
+    ids, offset = [], 0
+    while updates := ask(api, bot, "getUpdates", offset=offset):
+        ids += [u["message"]["document"]["file_id"] for u in updates]
+        offset = updates[-1]["update_id"] + 1
+    return [ask(api, bot, "getFile", file_id=i)["file_path"] for i in ids[-count:]]
+
+
+def curl_fetch(api, bot, paths, where):
+    argv = ["curl", "-q"]
+    for n, path in enumerate(paths):
+        argv += ["--next"] * bool(n) + ["-s", "--fail", "-o", f"{where}.{n}",
+                                        f"{api.root}/file/bot{bot['token']}/{path}"]
+    subprocess.run(argv, check=True, timeout=900, stderr=subprocess.DEVNULL)
+
+
+def go_first(*pids):
+    """Before other work of this machine, which has no part in this."""
+    for pid in (os.getpid(), *pids):
+        with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as f:
+            f.write("-20")
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            os.setpriority(os.PRIO_PROCESS, int(thread), -20)
+
+
 def upload(api, bot, chat, parts):
     """The transport alone, on the same files."""
     token = frond.put(frond.fresh("token"), bot["token"].encode())
@@ -75,27 +113,38 @@ def large(args):
     with town("alice", "bob", options=("--no-limits", "--local")) as (api, alice, bob):
         parts = cut(frond.fresh("part"), size)
         sinks = [api.do("add_bot", username=f"sink{n}_bot", bot_to_bot=True) for n in range(2)]
-        rates = {"curl": [], "curl -Z": [], "upload": [], "send": [], "receive": []}
+        if args.first:
+            go_first(api.process.pid, alice.mount.pid, bob.mount.pid)
+        rates = {"curl": [], "curl -Z": [], "upload": [], "send": [], "fetch": [],
+                 "receive": []}
+        fetched = frond.fresh("fetched")
         for n in range(args.rounds):
             film = frond.put(alice.path(f"film{n}"), os.urandom(size))
             os.sync()
             for name, fn in (
                     ("curl", lambda: curl(api, sinks[0], "@sink1_bot", parts)),
                     ("upload", lambda: upload(api, sinks[0], "@sink1_bot", parts)),
-                    ("send", lambda: tgshare(alice, "send", film, "--to", "bob")),
                     ("curl -Z", lambda: curl(api, sinks[0], "@sink1_bot", parts, "-Z")),
+                    ("fetch", lambda: curl_fetch(api, sinks[1], paths, fetched)),
+                    ("send", lambda: tgshare(alice, "send", film, "--to", "bob")),
                     ("receive", lambda: tgshare(bob, "receive"))):
+                if name == "fetch":
+                    paths = paths_of_last(api, sinks[1], len(parts))
                 rates[name].append(args.mib / timed(fn))
+                # all find as much memory that was in use a moment ago
+                if name not in ("curl -Z", "send"):
+                    api.do("forget_files")
             os.unlink(film)
             os.unlink(bob.shared(f"alice/film{n}"))
-            api.do("forget_files")
         for name, values in rates.items():
             print(f"{name:8} {statistics.median(values):7.1f} MiB/s  "
                   f"({', '.join(f'{v:.0f}' for v in values)})")
         best = max(statistics.median(rates[c]) for c in ("curl", "curl -Z"))
-        for name in ("upload", "send"):
-            print(f"{name} / curl = {statistics.median(rates[name]) / best:.2f}")
-        return statistics.median(rates["upload"]) / best >= RATIO
+        ratios = [statistics.median(rates[name]) / best for name in ("upload", "send")]
+        print(f"upload / curl = {ratios[0]:.2f}, send / curl = {ratios[1]:.2f}")
+        ratio = statistics.median(rates["receive"]) / statistics.median(rates["fetch"])
+        print(f"receive / curl's fetch = {ratio:.2f}")
+        return min(ratios) >= RATIO
 
 
 def small(args):
@@ -143,6 +192,7 @@ def main():
     parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sets", type=int, default=60)
+    parser.add_argument("--first", action="store_true")
     args = parser.parse_args()
     good = [large(args) if args.rounds else True]
     good += [f(args) for f in (small, by_agents) if args.sets]

@@ -252,7 +252,7 @@ def damage_on_a_mounted_vault_is_found_nevertheless():
     with frond.Mount(vault=top) as m:
         flip(where["huge"], HEADER + 300 * SLOT + 77)
         flip(where["big"], 60)
-        os.unlink(dirid(where["bare"]))
+        frond.lose_dirid(dirid(where["bare"]))
         want = [("damaged", "dirid", "bare"), ("damaged", "header", "big"),
                 ("damaged", "token", "huge")]
         eq(findings(m.path, status=4)[0], want)
@@ -272,7 +272,7 @@ def the_exit_status_is_that_of_fsck():
     wrong = passfile("wrong")
     eq(subprocess.run([FRONDFS, "check", "--passfile", wrong, top],
                       stderr=subprocess.DEVNULL).returncode, 8)
-    os.unlink(dirid(where["bare"]))
+    frond.lose_dirid(dirid(where["bare"]))
     flip(where["big"], HEADER + 9)
     frondfs_check(top, status=4)
     frondfs_check(top, "--repair", status=5)

@@ -19,8 +19,8 @@ from vaultcheck import (COPY, HEADER, LONG, SLOT, contents, dirid, findings, fli
 def a_lost_directory_id_comes_back_from_whatever_mentions_it():
     """bare: its attributes; d/e: a file's header; d: its child; the root: all of these."""
     whole = contents(vault()[0])
-    for name, damage in (("bare", os.unlink), ("d/e", lambda p: put(p, get(p)[:5])),
-                         ("d", os.unlink), ("", lambda p: put(p, bytes(32))),
+    for name, damage in (("bare", frond.lose_dirid), ("d/e", lambda p: put(p, get(p)[:5])),
+                         ("d", frond.lose_dirid), ("", lambda p: put(p, bytes(32))),
                          ("d/e/f", lambda p: put(p, b""))):
         top, where = vault()
         path = dirid(where.get(name, top))
@@ -32,6 +32,18 @@ def a_lost_directory_id_comes_back_from_whatever_mentions_it():
         eq(get(path), good)
         eq(contents(top), whole, name)
         eq(os.stat(path).st_mode & 0o777, 0o644)
+
+
+@check(plain=False)
+def an_id_that_only_the_attribute_has_is_put_back():
+    top, where = vault()
+    good = get(dirid(where["d/e"]))
+    if "user.frondfs-dirid" not in os.listxattr(where["d/e"]):
+        raise frond.Skip("the file system has no attributes")
+    os.unlink(dirid(where["d/e"]))
+    eq(findings(top)[0], [])
+    eq(findings(top, "--repair", status=1)[0], [("repaired", "dirid", "d/e")])
+    eq(get(dirid(where["d/e"])), good)
 
 
 @check(plain=False)
@@ -48,7 +60,7 @@ def a_directory_id_is_proved_by_names_not_believed():
     b = os.fsdecode(m.backing(m / "b"))
     m.umount()
     whole, good = contents(m.vault), get(dirid(b))
-    os.unlink(dirid(b))
+    frond.lose_dirid(dirid(b))
     repaired(m.vault, [("repaired", "dirid", "b")])
     eq(get(dirid(b)), good)
     eq(contents(m.vault), whole)
@@ -58,7 +70,7 @@ def a_directory_id_is_proved_by_names_not_believed():
     m.umount()
     whole = contents(m.vault)
     shutil.copy(dirid(b), os.path.join(b, ".sync-conflict-20261121-120000-ABCDEFG.dirid"))
-    os.unlink(dirid(b))
+    frond.lose_dirid(dirid(b))
     repaired(m.vault, [("repaired", "dirid", "b")])
     eq(get(dirid(b))[:16], good[:16])
     eq(findings(m.vault)[0], [("note", "hidden-copy", None)])
@@ -80,7 +92,7 @@ def what_has_no_name_any_more_goes_to_lost_and_found():
         os.symlink("somewhere", m / "gone/link")
         gone = os.fsdecode(m.backing(m / "gone"))
     names = {n for n in os.listdir(gone) if n != ".dirid"}
-    os.unlink(dirid(gone))
+    frond.lose_dirid(dirid(gone))
     # the tree's .dirid says whose child it was when it was made: the root's
     repaired(top, [("repaired", "dirid", "gone")] + [("repaired", "name", None)] * 3)
     now = contents(top)

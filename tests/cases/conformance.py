@@ -109,7 +109,7 @@ def a_mount_gives_what_a_plain_directory_gives():
     others = "allow_other" if os.geteuid() == 0 else ""
     compare(others, 1 if LONG else 13)
     if LONG:
-        for option in ("writeback=off", "shared", "xattr=on"):
+        for option in ("writeback=off", "shared"):
             compare(",".join(filter(None, (others, option))), 1)
 
 

@@ -30,6 +30,10 @@ def tasks(pid):
 
 def unmounter_of(pid):
     """The process that unmounts for the daemon pid."""
+    return until(lambda: find_unmounter(pid), what="the process that unmounts")
+
+
+def find_unmounter(pid):
     for p in filter(str.isdigit, os.listdir("/proc")):
         try:
             if get(f"/proc/{p}/cmdline") == b"frondfs-unmounter\0" and \

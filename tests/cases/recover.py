@@ -398,7 +398,7 @@ def damaged_names_links_and_attributes_are_named():
     damaged(exchange_attributes, "two: the attribute .* it belongs to something else")
     damaged(lambda p: os.rename(p("one"), os.path.join(p("dir"), os.path.basename(p("one")))),
             "dir: the entry .* is damaged: its name was not made here")
-    damaged(lambda p: os.unlink(os.path.join(p("dir"), ".dirid")), "dir: .dirid is missing")
+    damaged(lambda p: frond.lose_dirid(os.path.join(p("dir"), ".dirid")), "dir: .dirid is missing")
     damaged(lambda p: put(os.path.join(p("dir"), ".dirid"), bytes(32)), "dir: its .dirid")
     # what somebody else put there is said to be there, and that is all
     damaged(lambda p: put(p("one") + "+", b"x"), r"\.: .* is not the vault's", status=0)

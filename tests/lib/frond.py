@@ -130,6 +130,16 @@ def get(path):
         return f.read()
 
 
+def lose_dirid(path):
+    """Remove a .dirid and the attribute that could stand in for it."""
+    os.unlink(path)
+    try:
+        os.removexattr(os.path.dirname(path), "user.frondfs-dirid")
+    except OSError as e:
+        if e.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+
+
 def blob(n, seed=1):
     """n bytes that repeat nowhere near a chunk's length."""
     import random

@@ -246,9 +246,11 @@ long op_holes(struct side *side, const struct step *step)
 long op_fstat(struct side *side, const struct step *step)
 {
 	struct stat st;
+	int err = side_stat(side, fd_of(side, step->slot), "", AT_EMPTY_PATH,
+			    &st);
 
-	if (fstat(fd_of(side, step->slot), &st) != 0)
-		return -errno;
+	if (err)
+		return err;
 	side_show_stat(side, &st);
 	return 0;
 }

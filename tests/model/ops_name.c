@@ -33,6 +33,17 @@ void model_past(uint64_t seed, struct timespec out[2])
 	out[1].tv_nsec = (long)(seed / 11 % 1000000000);
 }
 
+int side_stat(struct side *side, int dirfd, const char *path, int flags,
+	      struct stat *st)
+{
+	struct statx stx;
+
+	if (side->anew && statx(dirfd, path, flags | AT_STATX_FORCE_SYNC,
+				STATX_BASIC_STATS, &stx) != 0)
+		return -errno;
+	return fstatat(dirfd, path, st, flags) != 0 ? -errno : 0;
+}
+
 void side_show_stat(struct side *side, const struct stat *st)
 {
 	bool is_dir = S_ISDIR(st->st_mode);
@@ -58,8 +69,10 @@ static long op_stat(struct side *side, const struct step *step)
 	struct stat st;
 	int flags = step->pick % 2 ? AT_SYMLINK_NOFOLLOW : 0;
 
-	if (fstatat(side->root, step->path, &st, flags) != 0)
-		return -errno;
+	int err = side_stat(side, side->root, step->path, flags, &st);
+
+	if (err)
+		return err;
 	side_show_stat(side, &st);
 	return 0;
 }
@@ -91,6 +104,11 @@ static long op_rename(struct side *side, const struct step *step)
 
 static long op_link(struct side *side, const struct step *step)
 {
+	struct stat st;
+
+	if (side->anew)
+		(void)!side_stat(side, side->root, step->path,
+				 AT_SYMLINK_NOFOLLOW, &st);
 	return result(
 		linkat(side->root, step->path, side->root, step->path2, 0));
 }

@@ -23,6 +23,7 @@ struct side {
 	int fds[PAIR_FDS];
 	uint8_t *seen; /* what the last step showed */
 	size_t seen_len;
+	bool anew; /* have the kernel ask the file system, whatever it knows */
 };
 
 struct step {
@@ -74,10 +75,14 @@ long op_copy_range(struct side *side, const struct step *step);
 long op_holes(struct side *side, const struct step *step);
 long op_fstat(struct side *side, const struct step *step);
 
+/* fstatat(2), as side->anew says. 0 or a negative errno. */
+struct stat;
+int side_stat(struct side *side, int dirfd, const char *path, int flags,
+	      struct stat *st);
+
 /* Add to what the step shows. */
 void side_show(struct side *side, const void *bytes, size_t len);
 /* What fstatat(2) tells that must be alike on both sides. */
-struct stat;
 void side_show_stat(struct side *side, const struct stat *st);
 /* A time long past: set on purpose, so it must be alike to the nanosecond. */
 void model_past(uint64_t seed, struct timespec out[2]);

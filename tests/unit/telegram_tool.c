@@ -148,7 +148,7 @@ static void obey(struct transport *t, char *line)
 	    strncmp(line, "file\t", 5) == 0) {
 		submit(t, line);
 	} else if (strncmp(line, "back\t", 5) == 0) {
-		printf("back %d\n", t->ops->retract(t, "", line + 5));
+		printf("back %d\n", t->ops->retract(t, "", line + 5, NULL, NULL));
 	} else if (strcmp(line, "flush") == 0) {
 		flush(t);
 	} else if (strncmp(line, "run\t", 4) == 0) {

@@ -179,7 +179,9 @@ static void test_read_id__refuses_damage(void **state)
 	struct backing_name name;
 	int fd;
 
+	no_xattrs = true;
 	fx_mkdir(fx, fx->vault->root_fd, fx->root_id, "d", &name, dirid, &fd);
+	no_xattrs = false;
 	unlinkat(fd, NAME_DIRID_FILE, 0);
 	assert_int_equal(vdir_read_id(fd, dirid), -EIO);
 	for (size_t len = 0; len < sizeof bytes; len++) {
@@ -673,10 +675,10 @@ static void test_rename__a_hollow_directory_keeps_its_id(void **state)
 	uint8_t dirid[DIRID_LEN], id[DIRID_LEN];
 	struct backing_name name;
 	bool aside = false;
+	char path[64];
 	int fd;
 
 	fx_mkdir(fx, fx->vault->root_fd, fx->root_id, "d", &name, dirid, &fd);
-	assert_int_equal(vdir_mend_id(fd), -EIO);
 	assert_int_equal(vdir_hollow(fd), 0);
 	assert_int_equal(fx_count(fd), 0);
 	assert_int_equal(vdir_find_id(fd, id, &aside), 0);
@@ -687,9 +689,13 @@ static void test_rename__a_hollow_directory_keeps_its_id(void **state)
 	assert_int_equal(vdir_find_id(fd, id, &aside), 0);
 	assert_memory_equal(id, dirid, DIRID_LEN);
 	assert_false(aside);
-	/* nothing is left that could stand in for a .dirid some other day */
+	/* without the attribute, there is nothing to go by */
 	assert_int_equal(unlinkat(fd, NAME_DIRID_FILE, 0), 0);
+	assert_int_equal(vdir_read_id(fd, id), 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	assert_int_equal(removexattr(path, VDIR_ID_XATTR), 0);
 	assert_int_equal(vdir_read_id(fd, id), -EIO);
+	assert_int_equal(vdir_mend_id(fd), -EIO);
 	close(fd);
 }
 

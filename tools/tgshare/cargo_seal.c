@@ -7,6 +7,7 @@
 #include "fernet_text.h"
 #include "progress.h"
 #include "report.h"
+#include "scribe.h"
 #include "sealed.h"
 #include "text.h"
 #include "xio.h"
@@ -25,6 +26,7 @@ struct writer {
 	struct cargo *cargo;
 	const struct source_entry *source; /* the file at work */
 	struct manifest_entry *entry;	   /* of it */
+	struct scribe *scribe;		   /* writes it */
 	int fd, source_fd;
 	uint64_t part_max, part_len, in_part;
 	uint64_t done_before; /* plaintext of the files in front */
@@ -50,10 +52,11 @@ static int add_part(struct manifest_entry *e, uint64_t len,
 static int end_part(struct writer *w)
 {
 	uint8_t hash[MANIFEST_HASH_LEN];
-	int err;
+	int err = scribe_wait(w->scribe);
 
 	crypto_generichash_final(&w->hash, hash, sizeof hash);
-	err = add_part(w->entry, w->in_part, hash);
+	if (!err)
+		err = add_part(w->entry, w->in_part, hash);
 	/* on its way to the disk already when fsync() waits for it; where
 	 * that is not possible, fsync() alone does it */
 	(void)sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
@@ -76,12 +79,14 @@ static void begin_part(struct writer *w, uint64_t at)
 	crypto_generichash_init(&w->hash, NULL, 0, MANIFEST_HASH_LEN);
 }
 
+/* Written and hashed at the same time, which take about as long. */
 static int take_bytes(void *arg, const void *buf, size_t len)
 {
 	struct writer *w = arg;
 	const uint8_t *p = buf;
-	int err = xio_write(w->fd, buf, len);
+	int err = 0, write_err;
 
+	scribe_begin(w->scribe, buf, len);
 	while (!err && len > 0) {
 		uint64_t room = w->part_len - w->in_part;
 		size_t n = len < room ? len : (size_t)room;
@@ -96,7 +101,8 @@ static int take_bytes(void *arg, const void *buf, size_t len)
 		p += n;
 		len -= n;
 	}
-	return err;
+	write_err = scribe_wait(w->scribe);
+	return err ? err : write_err;
 }
 
 static int give_bytes(void *arg, void *buf, size_t len)
@@ -197,8 +203,11 @@ int cargo_write(struct session *s, const struct source *from, uint64_t part_max,
 	int err = key ? open_copy(s, c, &fd) : -ENOMEM;
 
 	w.fd = fd;
+	if (!err)
+		err = scribe_new(fd, &w.scribe);
 	for (*at = 0; !err && *at < from->count; *at += !err)
 		err = seal_entry(&w, *at, key);
+	scribe_free(w.scribe);
 	if (!err && (fsync(fd) < 0 || fsync(s->copies_fd) < 0))
 		err = -errno;
 	return err;

@@ -132,6 +132,13 @@ static void finished(void *arg, int err, const char *reason, const char *ref)
 	}
 	d->result.sent++;
 	forget_part(d, item, m);
+	/* only the newest is remembered: the one before it goes now */
+	if (m->ref && !m->taken_back && strcmp(m->ref, ref) != 0) {
+		struct transport *t = d->s->transport;
+
+		(void)!t->ops->retract(t, address_of(d->s, item, m), m->ref,
+				       NULL, NULL);
+	}
 	err = item_note_sent(d->s->outbox_fd, item, sending->message,
 			     when_now_s(), ref);
 	if (err && !d->err)
@@ -382,15 +389,30 @@ static bool is_spent(const struct item *item, const struct item_message *m)
 {
 	if (!m->ref || m->taken_back || item->kind == ITEM_NOTE)
 		return false;
-	return item->recipient_state >= ACK_OPENED ||
+	return item->end == ITEM_WITHDRAWN || item->end == ITEM_REVOKED ||
+	       item->recipient_state >= ACK_OPENED ||
 	       (item_has_keys(&item->parties[m->party]) &&
 		item_message_done(item, m));
 }
 
-/* What was taken in is deleted where it was carried. */
-static int take_back_spent(struct session *s, struct item *item)
+/* What is to be tried again is not noted. */
+static void taken_back(void *arg, int err)
 {
-	struct transport *t = s->transport;
+	struct sending *sending = arg;
+	struct delivery *d = sending->delivery;
+
+	if (err == -EAGAIN)
+		return;
+	err = item_note_taken_back(d->s->outbox_fd, sending->item,
+				   sending->message);
+	if (err && !d->err)
+		d->err = err;
+}
+
+/* What was taken in is deleted where it was carried. */
+static int take_back_spent(struct delivery *d, struct item *item)
+{
+	struct transport *t = d->s->transport;
 	int err = 0;
 
 	for (size_t i = 0; !err && i < item->message_count; i++) {
@@ -398,10 +420,20 @@ static int take_back_spent(struct session *s, struct item *item)
 
 		if (!is_spent(item, m))
 			continue;
+		struct sending *sending = calloc(1, sizeof *sending);
+
+		if (!sending)
+			return -ENOMEM;
+		*sending = (struct sending){.delivery = d,
+					    .item = item,
+					    .message = i,
+					    .fd = -1,
+					    .next = d->sendings};
+		d->sendings = sending;
 		/* it does not matter whether it is still there */
-		(void)!t->ops->retract(t, item->parties[m->party].address,
-				       m->ref);
-		err = item_note_taken_back(s->outbox_fd, item, i);
+		if (t->ops->retract(t, item->parties[m->party].address, m->ref,
+				    taken_back, sending))
+			err = item_note_taken_back(d->s->outbox_fd, item, i);
 	}
 	return err;
 }
@@ -486,7 +518,7 @@ int delivery_end(struct delivery *d, struct item **items, size_t count,
 	for (size_t i = 0; !err && i < count; i++)
 		err = deliver_item(d, items[i]);
 	for (size_t i = 0; !err && i < count; i++)
-		err = take_back_spent(d->s, items[i]);
+		err = take_back_spent(d, items[i]);
 	batch_err = delivery_wait(d);
 	for (size_t i = 0; !err && !batch_err && i < count; i++)
 		err = end_note(d->s, items[i]);

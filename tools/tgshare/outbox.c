@@ -188,7 +188,8 @@ int outbox_drop_draft(struct session *s, const struct item *draft)
 		/* nobody can do anything with it, wherever it lies */
 		if (draft->messages[i].ref)
 			(void)t->ops->retract(t, draft->parties[0].address,
-					      draft->messages[i].ref);
+					      draft->messages[i].ref, NULL,
+					      NULL);
 	while (!err && t && !t->ops->idle(t))
 		err = t->ops->run(t, NULL, 1000);
 	if (!err)

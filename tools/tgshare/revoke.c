@@ -289,24 +289,6 @@ static int serve_again(struct session *s, struct outbox *o,
 	return err ? session_report(s, "write .tgshare/outbox", err) : CMD_OK;
 }
 
-/* What still lies in a mailbox is taken out of it; best effort. */
-static void retract(struct session *s, const struct item *item)
-{
-	for (size_t i = 0; i < item->message_count; i++) {
-		const struct item_message *m = &item->messages[i];
-		int err;
-
-		const struct item_party *party = &item->parties[m->party];
-
-		if (!m->ref || m->taken_back ||
-		    (item_has_keys(party) && item_message_done(item, m)))
-			continue;
-		err = s->transport->ops->retract(s->transport, party->address,
-						 m->ref);
-		(void)err; /* it has been collected, then */
-	}
-}
-
 static int tell_parties(struct session *s, const struct item *item)
 {
 	const uint8_t reason =
@@ -330,7 +312,7 @@ static int end_victim(struct session *s, struct item *item)
 {
 	int err;
 
-	retract(s, item);
+	/* what still lies in a mailbox is taken back by deliver.c */
 	err = tell_parties(s, item);
 	if (!err)
 		err = compose_log_event(s, item, VLOG_REVOKED);

@@ -192,14 +192,14 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
 	return err;
 }
 
-int spool_text(int spool_fd, const char *text, size_t len, size_t *count)
+/* *at: behind the last one */
+static int spool_all(int spool_fd, const char *text, size_t len, size_t *at,
+		     size_t *count)
 {
-	size_t at = 0;
-
-	for (;;) {
+	for (*at = 0;;) {
 		CLEANUP_FREE uint8_t *bytes = NULL;
 		size_t n;
-		int err = envelope_find(text, len, &at, &bytes, &n);
+		int err = envelope_find(text, len, at, &bytes, &n);
 
 		if (err)
 			return err == -ENOENT ? 0 : err;
@@ -208,6 +208,13 @@ int spool_text(int spool_fd, const char *text, size_t len, size_t *count)
 			return err;
 		(*count)++;
 	}
+}
+
+int spool_text(int spool_fd, const char *text, size_t len, size_t *count)
+{
+	size_t at;
+
+	return spool_all(spool_fd, text, len, &at, count);
 }
 
 /* What from wrote before and was not whole; "" if nothing. */
@@ -235,7 +242,7 @@ int spool_pieces(int spool_fd, int pieces_fd, const char *from,
 	CLEANUP_FREE char *all = malloc(PIECES_MAX + 1 + len);
 	uint8_t hash[PIECES_HASH_LEN];
 	char name[2 * PIECES_HASH_LEN + 1];
-	size_t before = 0, found = *count;
+	size_t before = 0, found = *count, at;
 	int err;
 
 	if (!all)
@@ -249,13 +256,15 @@ int spool_pieces(int spool_fd, int pieces_fd, const char *from,
 	if (before)
 		all[before++] = '\n';
 	memcpy(all + before, text, len);
-	err = spool_text(spool_fd, all, before + len, count);
+	err = spool_all(spool_fd, all, before + len, &at, count);
 	if (err)
 		return err;
-	if (*count == found && could_go_on(text, len, before) &&
-	    before + len <= PIECES_MAX)
-		return xio_replace_file(pieces_fd, name, all, before + len,
-					0600);
+	/* behind what is whole another one may begin */
+	if (could_go_on(all + at, before + len - at,
+			*count == found ? before : 0) &&
+	    before + len - at <= PIECES_MAX)
+		return xio_replace_file(pieces_fd, name, all + at,
+					before + len - at, 0600);
 	if (before && unlinkat(pieces_fd, name, 0) < 0 && errno != ENOENT)
 		return -errno;
 	return 0;

@@ -77,7 +77,8 @@ int telegram_explain(const struct bot_reply *r, const char *chat,
 
 /* telegram_send.c */
 int telegram_submit(struct transport *t, const struct transport_message *m);
-int telegram_retract(struct transport *t, const char *address, const char *ref);
+int telegram_retract(struct transport *t, const char *address, const char *ref,
+		     void (*done)(void *arg, int err), void *arg);
 /* Start what may be; *wait_ms: when to look again at the latest. */
 void telegram_send_more(struct telegram *t, int *wait_ms);
 bool telegram_idle(const struct transport *t);

@@ -16,7 +16,7 @@
 
 enum {
 	UPDATES = 100,
-	BAD_TRIES = 8,
+	BAD_TRIES = 3,
 	FILE_ID_MAX = 256,
 	FILENAME_MAX_LEN = 200,
 };
@@ -67,8 +67,16 @@ static void step(struct telegram *t)
 {
 	const json_t *update = json_array_get(t->batch, t->batch_at);
 
-	t->offset =
-		json_integer_value(json_object_get(update, "update_id")) + 1;
+	const json_t *id = json_object_get(update, "update_id");
+
+	/* without a number that can be confirmed it would come for ever */
+	if (json_integer_value(id) > 0 && json_integer_value(id) < INT64_MAX) {
+		t->offset = json_integer_value(id) + 1;
+	} else {
+		snprintf(t->reason, sizeof t->reason,
+			 "what answers at api_base is no Bot API server");
+		t->receive_err = -EPROTO;
+	}
 	t->batch_at++;
 }
 
@@ -147,6 +155,7 @@ static void file_failed(struct arrival *a, const struct bot_reply *r)
 	else if (r->error_code == 401)
 		t->receive_err = err;
 	else if (r->io_err != -EFBIG && a->tries < TELEGRAM_TRIES &&
+		 1000 * (int64_t)r->retry_after_s <= TELEGRAM_PATIENCE_MS &&
 		 (err == -EAGAIN || r->error_code == 404))
 		retry_document(a, r);
 	else if (err == -EAGAIN && r->io_err != -EFBIG)
@@ -174,7 +183,7 @@ static void located(void *arg, const struct bot_reply *r)
 	a->under_way = false;
 	if (r->error_code)
 		file_failed(a, r);
-	else if (!path || strlen(path) > BOT_FILE_PATH_MAX)
+	else if (!path || !*path || strlen(path) > BOT_FILE_PATH_MAX)
 		give_up_document(a, "the server does not say where it lies");
 	else
 		snprintf(a->file_path, sizeof a->file_path, "%s", path);
@@ -206,6 +215,42 @@ static int fresh_file(struct arrival *a)
 	return 0;
 }
 
+/*
+ * A server of one's own that runs with --local serves no files: it says where
+ * on this machine they lie. That path has the token in it and is not told.
+ */
+static int copy_local(struct arrival *a)
+{
+	CLEANUP_FD int from =
+		open(a->file_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+	uint64_t at = 0;
+	int err = from < 0 ? -errno : fresh_file(a);
+
+	if (!err && (fstat(from, &st) < 0 || !S_ISREG(st.st_mode) ||
+		     (uint64_t)st.st_size > a->len))
+		err = -EINVAL;
+	while (!err) {
+		uint8_t block[64 << 10];
+		ssize_t n = read(from, block, sizeof block);
+
+		if (n <= 0) {
+			err = n < 0 ? -errno : 0;
+			break;
+		}
+		at += (uint64_t)n;
+		err = at > a->len ? -EFBIG : xio_write(a->fd, block, (size_t)n);
+	}
+	if (err)
+		snprintf(a->t->reason, sizeof a->t->reason,
+			 "the file that our Bot API server has fetched cannot "
+			 "be taken from where it put it: %s; see that this "
+			 "user may read there",
+			 strerror(-err));
+	a->complete = !err;
+	return err;
+}
+
 static int start_fetch(struct arrival *a)
 {
 	const struct bot_callback find = {.done = located, .arg = a},
@@ -213,6 +258,8 @@ static int start_fetch(struct arrival *a)
 	json_t *params;
 	int err;
 
+	if (a->file_path[0] == '/' && a->t->local)
+		return copy_local(a);
 	a->under_way = true;
 	if (a->file_path[0]) {
 		err = fresh_file(a);

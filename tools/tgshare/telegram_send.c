@@ -6,15 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { WAITS_MAX = 60 }; /* then they count as failures */
+
 struct parcel {
 	struct parcel *next;
 	struct telegram *t;
 	struct transport_message message;
 	char chat[TELEGRAM_CHAT_MAX + 1];
 	json_int_t retract_id; /* of the message to be taken back, or 0 */
+	void (*retracted)(void *arg, int err);
+	void *retracted_arg;
 	bool tombstone;	       /* it is too old to be deleted */
 	bool under_way;
-	unsigned tries;
+	unsigned tries, told_to_wait;
 	int64_t not_before_ms;
 };
 
@@ -78,7 +82,8 @@ int telegram_submit(struct transport *t, const struct transport_message *m)
 	return 0;
 }
 
-int telegram_retract(struct transport *t, const char *address, const char *ref)
+int telegram_retract(struct transport *t, const char *address, const char *ref,
+		     void (*done)(void *arg, int err), void *arg)
 {
 	char *rest;
 	long long chat = strtoll(ref, &rest, 10), id;
@@ -96,6 +101,8 @@ int telegram_retract(struct transport *t, const char *address, const char *ref)
 	if (!p)
 		return -ENOMEM;
 	p->retract_id = id;
+	p->retracted = done;
+	p->retracted_arg = arg;
 	return 0;
 }
 
@@ -114,8 +121,11 @@ static void end_parcel(struct parcel *p, int err, const char *reason,
 		       const char *ref)
 {
 	const struct transport_message m = p->message;
+	const struct parcel was = *p;
 
 	parcel_free(p);
+	if (was.retracted)
+		was.retracted(was.retracted_arg, err);
 	if (m.done)
 		m.done(m.arg, err, reason, ref);
 }
@@ -125,7 +135,7 @@ static void try_again(struct parcel *p, const struct bot_reply *r)
 {
 	int64_t now = telegram_now_ms();
 
-	if (r->error_code == 429) {
+	if (r->error_code == 429 && ++p->told_to_wait < WAITS_MAX) {
 		/* being told to wait is no failure */
 		pace_slow_down(p->t->pace, p->chat, r->retry_after_s, now);
 		return;

@@ -64,8 +64,11 @@ struct transport_ops {
 	const char *(*address)(const struct transport *t);
 	int (*submit)(struct transport *t, const struct transport_message *m);
 	/* Take back what was sent: deleted, or replaced by a tombstone. */
+	/* done (or NULL) is told how it ended, unless this fails; -EAGAIN: it
+	 * lies there still. */
 	int (*retract)(struct transport *t, const char *address,
-		       const char *ref);
+		       const char *ref, void (*done)(void *arg, int err),
+		       void *arg);
 	/* Work on what is under way, and receive where r is not NULL; with
 	 * nothing to do waits at most timeout_ms, and less when it likes or a
 	 * signal comes that the caller blocks at other times. 0, or what makes

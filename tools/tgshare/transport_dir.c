@@ -469,7 +469,8 @@ static int dir_run(struct transport *t, const struct transport_receiver *r,
 }
 
 static int dir_retract(struct transport *t, const char *address,
-		       const char *ref)
+		       const char *ref, void (*done)(void *arg, int err),
+		       void *arg)
 {
 	CLEANUP_FD int box = open_mailbox(of(t), address);
 
@@ -477,9 +478,11 @@ static int dir_retract(struct transport *t, const char *address,
 		return box;
 	if (!good_name(ref))
 		return -EINVAL;
-	if (unlinkat(box, ref, 0) < 0)
+	if (unlinkat(box, ref, 0) < 0 || fsync(box) < 0)
 		return -errno;
-	return fsync(box) < 0 ? -errno : 0;
+	if (done)
+		done(arg, 0);
+	return 0;
 }
 
 static void dir_free(struct transport *t)
