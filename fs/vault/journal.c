@@ -159,11 +159,10 @@ int journal_start(struct vault *vault)
  */
 static int end_session(struct journal *j)
 {
-	int err;
+	int err = journal_remove_segments_(j->dir_fd);
 
-	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
-		if (unlinkat(j->dir_fd, j->seg[n].name, 0) < 0)
-			return -errno;
+	if (err)
+		return err;
 	if (renameat(j->dir_fd, JOURNAL_SESSION_FILE, j->dir_fd,
 		     JOURNAL_ENDED_FILE) < 0)
 		return -errno;
@@ -187,6 +186,9 @@ int journal_stop(struct vault *vault)
 		return 0;
 	journal_thread_stop_(j);
 	err = journal_flush(vault);
+	/* what has failed once is written elsewhere */
+	if (err)
+		err = journal_flush(vault);
 	vault->journal = NULL;
 	journal_sweep_(j, true);
 	if (!err)

@@ -121,10 +121,11 @@ static int read_run(const struct journal *j, const struct journal_entry *e,
 		}
 		err = xio_pread(j->seg[e[n].segment].fd, buf + at, bytes,
 				(off_t)e[n].offset);
+		for (; n < m && !err; at += e[n++].len)
+			if (journal_sum_(buf + at, e[n].len) != e[n].sum)
+				err = -EIO;
 		if (err)
 			return err;
-		at += bytes;
-		n = m;
 	}
 	*used = n;
 	*len = at;
@@ -218,7 +219,7 @@ int journal_drain_(struct journal_file *jf)
 	if (jf->count > 0 || jf->tail)
 		err = take_snapshot(jf, &s);
 	if (!err && (s.count > 0 || s.tail)) {
-		err = journal_commit_(jf->journal, s.position);
+		err = journal_commit_(jf->journal, s.position, NULL);
 		if (!err)
 			err = write_in_place(jf, &s);
 		if (!err)
@@ -275,7 +276,9 @@ static int note_floor(struct journal_file *jf, uint64_t size)
 				    .ino = jf->ino,
 				    .size = size,
 				    .before = size,
-				    .floor = size};
+				    .floor = size,
+				    .marked = true,
+				    .holes = jf->holes};
 	const struct journal_put put = {
 		.head = &head, .quiet = true, .hurry = true};
 
@@ -286,24 +289,33 @@ static int note_floor(struct journal_file *jf, uint64_t size)
 int journal_sync_file_(struct journal_file *jf)
 {
 	bool cut = atomic_exchange(&jf->cut, false);
+	int err;
 
 	jf->unsynced = false;
 	if (fdatasync(jf->fd) == 0)
 		return 0;
-	jf->unsynced = true;
+	err = -errno;
 	if (cut)
 		jf->cut = true;
-	return -errno;
+	/* this was the one time that the kernel says so */
+	jf->untold = err;
+	jf->lost = jf->unsynced = true;
+	return err;
 }
 
 static int finish_file(struct journal_file *jf)
 {
 	bool flux = jf->flux;
 	uint64_t size = jf->size;
-	int err = journal_drain_(jf);
+	int err = jf->lost ? journal_again_(jf) : 0;
 
+	if (!err)
+		err = journal_drain_(jf);
 	if (!err && (jf->unsynced || flux))
 		err = journal_sync_file_(jf);
+	/* others may have been told */
+	if (!err && jf->lost)
+		err = -EIO;
 	if (err)
 		return err;
 	return flux ? note_floor(jf, size) : 0;
@@ -315,7 +327,7 @@ static int retire(struct journal *j, unsigned segment)
 	int err = for_all(j, finish_file);
 
 	if (!err)
-		err = journal_commit_(j, j->appended);
+		err = journal_commit_(j, j->appended, NULL);
 	return err ? err : journal_void_(j, segment);
 }
 

@@ -54,6 +54,8 @@ struct journal_head {
 	uint64_t floor;	 /* this much was durable */
 	uint64_t first, count;
 	uint32_t len; /* of the tokens */
+	bool marked;  /* whether the file may have holes is known: */
+	bool holes;
 };
 
 /* Pure: bytes and structs (journal_record.c). */
@@ -82,6 +84,7 @@ uint64_t journal_record_tokens_(const uint8_t *head);
 /* A chunk that is not in its place yet. */
 struct journal_entry {
 	uint64_t chunk; /* UINT64_MAX: a free slot */
+	uint64_t sum;	/* of its bytes */
 	uint32_t offset;
 	uint16_t len;
 	uint8_t segment;
@@ -112,9 +115,12 @@ struct journal_file {
 	_Atomic size_t count;	 /* entries; changed under lock */
 	_Atomic uint64_t size;	 /* plaintext */
 	atomic_bool flux;	 /* its end is in place, and unmarked */
+	atomic_bool holes;	 /* ...and it may have some */
 	atomic_bool unsynced;	 /* changed in place since fdatasync */
 	atomic_bool cut;	 /* made shorter in place since then */
+	atomic_bool lost;	 /* or not: fsync failed, journal_again_() */
 	_Atomic int error;	 /* of the last try to bring it in place */
+	_Atomic int untold;	 /* one that fsync has to tell, once */
 	_Atomic int64_t touched; /* the coarse clock at the last touch, ns */
 	_Atomic uint64_t touched_set; /* journal->times_set then */
 	int64_t used_ms; /* the thread's: when it was last of use */
@@ -122,10 +128,12 @@ struct journal_file {
 
 struct segment {
 	int fd;
-	char name[JOURNAL_NAME_LEN + 1];
-	uint64_t number;  /* append_lock */
-	uint64_t end;	  /* append_lock; 0: empty */
-	bool uncommitted; /* append_lock */
+	char name[JOURNAL_NAME_LEN + 1]; /* commit_lock */
+	uint64_t number;		 /* append_lock */
+	uint64_t end;			 /* append_lock; 0: empty */
+	bool uncommitted;		 /* append_lock */
+	bool suspect; /* commit_lock: not all of it reached the disk */
+	bool twin;    /* commit_lock: its former file may still be there */
 };
 
 struct vfile;
@@ -145,7 +153,6 @@ struct journal {
 	int stuck; /* append_lock: why nothing gets into its place */
 	_Atomic uint64_t appended; /* bytes, ever; changed under append_lock */
 	_Atomic uint64_t committed;
-	_Atomic int failed; /* a segment's fdatasync has failed */
 
 	pthread_mutex_t commit_lock;
 	pthread_mutex_t retire_lock; /* one at a time empties segments */
@@ -192,10 +199,41 @@ struct journal_put {
 };
 MUST_CHECK int journal_append_(struct journal_file *jf,
 			       const struct journal_put *put);
-/* Everything that was appended up to here is durable then. */
-MUST_CHECK int journal_commit_(struct journal *j, uint64_t position);
+/*
+ * Everything that was appended up to here is durable then. Where that fails,
+ * the segment is written anew, into another file, and at once: *met (may be
+ * NULL) tells an error that was overcome so.
+ */
+MUST_CHECK int journal_commit_(struct journal *j, uint64_t position, int *met);
 /* Forget what the segment holds. */
 MUST_CHECK int journal_void_(struct journal *j, unsigned segment);
+/* What a token's bytes in a segment are known by: they are not to be trusted
+ * again after the disk has failed. */
+uint64_t journal_sum_(const uint8_t *bytes, size_t len);
+
+/* journal_renew.c */
+/*
+ * Another file with the first len bytes takes the segment's place, durable.
+ * Needs commit_lock and append_lock.
+ */
+MUST_CHECK int journal_renew_(struct journal *j, unsigned segment,
+			      uint64_t len);
+/* Its former file is gone for good. Needs commit_lock. */
+MUST_CHECK int journal_untwin_(struct journal *j, unsigned segment);
+/*
+ * Making a file durable has failed: what was brought in place since its
+ * records are there may be lost, and is to be brought there again.
+ */
+MUST_CHECK int journal_again_(struct journal_file *jf);
+
+/* journal_segment.c: the record's part of the overlay. Needs lock and room. */
+void journal_enter_record_(struct journal_file *jf,
+			   const struct journal_put *put, unsigned segment,
+			   uint64_t offset);
+struct journal_ids journal_ids_of_(const struct journal *j, uint64_t number);
+
+/* journal_redo.c: zero the places of so many chunks. */
+MUST_CHECK int journal_punch_(int fd, uint64_t first, uint64_t count);
 
 /* journal_overlay.c */
 /* The file's, if the journal knows it: to be put back. */
@@ -286,6 +324,7 @@ struct journal_patient {
 	bool made;    /* in the session */
 	bool records; /* the journal has some of it */
 	bool wholly;  /* data may be missing anywhere */
+	bool holes;   /* the journal says that it had some */
 	uint64_t floor, before;
 };
 enum journal_state {

@@ -229,7 +229,8 @@ static int cut_short(const struct journal_patient *p, const struct course *c,
 	}
 	*state = JOURNAL_TORN;
 	*size = end * CHUNK_SIZE;
-	*holes = c->zero_inside && !stop_at_zeros;
+	/* those in front of start have not been looked at */
+	*holes = (c->zero_inside && !stop_at_zeros) || p->holes;
 	return end > 0 ? trim(p, size) : 0;
 }
 

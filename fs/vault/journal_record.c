@@ -13,6 +13,8 @@ enum {
 	HEAD_MAC_OFFSET = JOURNAL_HEAD_LEN - JOURNAL_MAC_LEN,
 	RECORD_MAC_OFFSET = JOURNAL_RECORD_HEAD_LEN - JOURNAL_MAC_LEN,
 	END_LEN = 32, /* of each token, covered by the record's MAC */
+	FLAG_MARKED = 1,
+	FLAG_HOLES = 2,
 };
 
 static void mac_begin(const struct journal_ids *ids, const char *what,
@@ -96,6 +98,8 @@ void journal_record_build(const struct journal_ids *ids,
 	memcpy(out, record_magic, sizeof record_magic);
 	be64_store(out + 4, 0);
 	out[4] = (uint8_t)h->kind;
+	out[5] = (uint8_t)((h->marked ? FLAG_MARKED : 0) |
+			   (h->marked && h->holes ? FLAG_HOLES : 0));
 	be64_store(out + 8, h->ino);
 	memcpy(out + 16, h->file_id, FILE_ID_LEN);
 	be64_store(out + 32, h->size);
@@ -151,10 +155,13 @@ int journal_record_parse(const struct journal_ids *ids, uint64_t offset,
 
 	if (len < JOURNAL_RECORD_HEAD_LEN ||
 	    memcmp(bytes, record_magic, sizeof record_magic) != 0 ||
-	    !bytes_all_zero(bytes + 5, 3) || be64_load(bytes + 80) != 0 ||
+	    bytes[5] > (FLAG_MARKED | FLAG_HOLES) || bytes[5] == FLAG_HOLES ||
+	    !bytes_all_zero(bytes + 6, 2) || be64_load(bytes + 80) != 0 ||
 	    be64_load(bytes + 72) > JOURNAL_TOKENS_MAX)
 		return -EBADMSG;
 	h.kind = bytes[4];
+	h.marked = bytes[5] & FLAG_MARKED;
+	h.holes = bytes[5] & FLAG_HOLES;
 	h.ino = be64_load(bytes + 8);
 	memcpy(h.file_id, bytes + 16, FILE_ID_LEN);
 	h.size = be64_load(bytes + 32);

@@ -8,7 +8,8 @@
 struct logged {
 	struct journal_found found;
 	size_t seq;
-	bool done; /* its file has been found */
+	bool done;	/* its file has been found */
+	uint64_t limit; /* chunks from here on were cut off later */
 };
 
 struct recovery {

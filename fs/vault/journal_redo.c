@@ -50,53 +50,53 @@ static bool tokens_are_good(const struct journal_patient *p,
 	return true;
 }
 
-static int punch(const struct journal_patient *p, const struct journal_head *h)
+int journal_punch_(int fd, uint64_t first, uint64_t count)
 {
-	uint64_t from = chunk_offset(h->first);
-	uint64_t to = chunk_offset(h->first + h->count);
+	uint64_t from = chunk_offset(first), to = chunk_offset(first + count);
+	uint8_t zeros[CHUNK_TOKEN_LEN] = {0};
+	int err = 0;
 
-	if (fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		      (off_t)from, (off_t)(to - from)) == 0)
 		return 0;
 	if (errno != EOPNOTSUPP && errno != ENOSYS)
 		return -errno;
-	memset(p->ws->tokens, 0, WORKSPACE_IO_MAX);
-	while (from < to) {
-		size_t part = to - from < WORKSPACE_IO_MAX ? (size_t)(to - from)
-							   : WORKSPACE_IO_MAX;
-		int err = xio_pwrite(p->fd, p->ws->tokens, part, (off_t)from);
-
-		if (err)
-			return err;
-		from += part;
-	}
-	return 0;
+	for (; from < to && !err; from += sizeof zeros)
+		err = xio_pwrite(fd, zeros, sizeof zeros, (off_t)from);
+	return err;
 }
 
-/* *good: it was as it should be, and is in place. */
-static int redo_record(struct recovery *rec, const struct journal_patient *p,
-		       const struct journal_found *found, bool *good)
+static int read_tokens(struct recovery *rec, const struct journal_patient *p,
+		       const struct journal_found *found)
 {
-	const struct journal_head *h = &found->head;
+	return xio_pread(rec->reader->segment[found->segment].fd, p->ws->tokens,
+			 found->head.len,
+			 (off_t)(found->offset + JOURNAL_RECORD_HEAD_LEN));
+}
+
+/* Into its place, but for what was cut off later. */
+static int redo_record(struct recovery *rec, const struct journal_patient *p,
+		       const struct logged *l)
+{
+	const struct journal_head *h = &l->found.head;
+	uint64_t count = h->count;
 	size_t len = h->len;
 	int err;
 
-	*good = true;
-	if (h->count == 0)
+	if (h->first >= l->limit)
+		return 0;
+	if (count > l->limit - h->first)
+		count = l->limit - h->first;
+	if (count == 0)
 		return 0;
 	if (h->kind == JOURNAL_KIND_HOLES)
-		return punch(p, h);
-	err = xio_pread(rec->reader->segment[found->segment].fd, p->ws->tokens,
-			h->len,
-			(off_t)(found->offset + JOURNAL_RECORD_HEAD_LEN));
+		return journal_punch_(p->fd, h->first, count);
+	err = read_tokens(rec, p, &l->found);
 	if (err)
 		return err;
-	*good = tokens_are_good(p, h);
-	if (!*good)
-		return 0;
 	/* The zeros behind a long last token may be another's place by now. */
-	if (len > h->count * CHUNK_TOKEN_LEN)
-		len = (size_t)h->count * CHUNK_TOKEN_LEN;
+	if (len > count * CHUNK_TOKEN_LEN)
+		len = (size_t)count * CHUNK_TOKEN_LEN;
 	return xio_pwrite(p->fd, p->ws->tokens, len,
 			  (off_t)chunk_offset(h->first));
 }
@@ -125,6 +125,8 @@ static void note_size(struct journal_patient *p, const struct journal_head *h,
 {
 	if (h->floor > p->floor)
 		p->floor = h->floor;
+	if (h->marked)
+		p->holes = h->holes;
 	if (h->size == JOURNAL_SIZE_KEPT)
 		return;
 	if (h->size < p->floor)
@@ -139,27 +141,64 @@ static void note_size(struct journal_patient *p, const struct journal_head *h,
 }
 
 /*
- * Whole records in order; one whose tokens are not was never durable, and
- * neither is what follows it. *size: where the journal says that it ends, if
- * *ends.
+ * How many records are whole: one whose tokens are not was never durable, and
+ * neither is what follows it.
  */
+static int count_whole(struct recovery *rec, const struct journal_patient *p,
+		       const struct logged *log, size_t count, size_t *whole)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		const struct journal_head *h = &log[i].found.head;
+		int err;
+
+		if (h->kind != JOURNAL_KIND_TOKENS || h->count == 0)
+			continue;
+		err = read_tokens(rec, p, &log[i].found);
+		if (err)
+			return err;
+		if (!tokens_are_good(p, h))
+			break;
+	}
+	*whole = i;
+	return 0;
+}
+
+/*
+ * A chunk that was cut off may have grown again since, in place: what older
+ * records say of it must not come over that. What became the last is in the
+ * record of the cut.
+ */
+static void set_limits(struct logged *log, size_t count)
+{
+	uint64_t limit = UINT64_MAX;
+
+	for (size_t i = count; i-- > 0;) {
+		const struct journal_head *h = &log[i].found.head;
+
+		log[i].limit = limit;
+		if (h->size != JOURNAL_SIZE_KEPT && h->count > 0 &&
+		    h->size < h->before && chunk_last_index(h->size) < limit)
+			limit = chunk_last_index(h->size);
+	}
+}
+
+/* In order. *size: where the journal says that it ends, if *ends. */
 static int redo(struct recovery *rec, struct journal_patient *p,
 		struct logged *log, size_t count, uint64_t *size, bool *ends)
 {
-	bool good = true;
-	int err = 0;
+	int err;
 
 	*ends = false;
 	for (size_t i = 0; i < count; i++)
 		log[i].done = true;
-	for (size_t i = 0; i < count && !err && good; i++) {
-		const struct journal_head *h = &log[i].found.head;
-
+	err = count_whole(rec, p, log, count, &count);
+	set_limits(log, count);
+	for (size_t i = 0; i < count && !err; i++) {
 		if (!rec->out->look_only)
-			err = redo_record(rec, p, &log[i].found, &good);
-		if (err || !good)
-			break;
-		note_size(p, h, size, ends);
+			err = redo_record(rec, p, &log[i]);
+		note_size(p, &log[i].found.head, size, ends);
 	}
 	if (!err && *ends && !rec->out->look_only)
 		err = put_length(p, *size);

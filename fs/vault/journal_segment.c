@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-static struct journal_ids ids_of(const struct journal *j, uint64_t number)
+struct journal_ids journal_ids_of_(const struct journal *j, uint64_t number)
 {
 	struct journal_ids ids = {.number = number, .key = j->key};
 
@@ -49,7 +49,7 @@ static int write_both(int fd, const uint8_t *head, size_t head_len,
 static int begin_segment(struct journal *j, struct segment *s)
 {
 	uint8_t head[JOURNAL_HEAD_LEN];
-	struct journal_ids ids = ids_of(j, j->number + 1);
+	struct journal_ids ids = journal_ids_of_(j, j->number + 1);
 	int err;
 
 	journal_head_build(&ids, head);
@@ -71,10 +71,8 @@ static int find_room(struct journal *j, size_t len, bool hurry,
 	for (;;) {
 		struct segment *s = &j->seg[j->active];
 		struct segment *other = &j->seg[1 - j->active];
-		int err = j->failed;
+		int err;
 
-		if (err)
-			return err;
 		if (s->end + len <= JOURNAL_SEGMENT_MAX || hurry) {
 			err = s->end == 0 ? begin_segment(j, s) : 0;
 			*out = s;
@@ -110,8 +108,21 @@ static void enter_tokens(struct journal_file *jf, const struct journal_put *put,
 
 		if (e.chunk == last)
 			e.len = (uint16_t)(h->len - i * CHUNK_TOKEN_LEN);
+		e.sum = journal_sum_(put->tokens + i * CHUNK_TOKEN_LEN, e.len);
 		journal_enter_(jf, &e);
 	}
+}
+
+void journal_enter_record_(struct journal_file *jf,
+			   const struct journal_put *put, unsigned segment,
+			   uint64_t offset)
+{
+	const struct journal_head *h = put->head;
+
+	if (h->kind == JOURNAL_KIND_HOLES)
+		journal_drop_range_(jf, h->first, h->first + h->count - 1);
+	else
+		enter_tokens(jf, put, segment, offset);
 }
 
 /* Needs the append_lock, so that later records come later here, too. */
@@ -120,10 +131,7 @@ static void take_effect(struct journal_file *jf, const struct journal_put *put,
 {
 	const struct journal_head *h = put->head;
 
-	if (h->kind == JOURNAL_KIND_HOLES)
-		journal_drop_range_(jf, h->first, h->first + h->count - 1);
-	else
-		enter_tokens(jf, put, segment, offset);
+	journal_enter_record_(jf, put, segment, offset);
 	jf->position = position;
 	if (h->size != JOURNAL_SIZE_KEPT && h->count > 0)
 		jf->size = h->size;
@@ -143,7 +151,7 @@ static int append(struct journal_file *jf, const struct journal_put *put)
 
 	if (err)
 		return err;
-	ids = ids_of(j, s->number);
+	ids = journal_ids_of_(j, s->number);
 	journal_record_build(&ids, h, s->end, put->tokens, head);
 	err = write_both(s->fd, head, sizeof head, put->tokens, h->len,
 			 (off_t)s->end);
@@ -184,11 +192,40 @@ int journal_append_(struct journal_file *jf, const struct journal_put *put)
 	return 0;
 }
 
+/* Needs the commit_lock. */
+static int sync_segment(struct journal *j, unsigned n, int *met)
+{
+	struct segment *s = &j->seg[n];
+	int err = 0, again;
+
+	if (!s->suspect) {
+		if (fdatasync(s->fd) == 0)
+			return 0;
+		err = -errno;
+		log_error("%s: the journal cannot be written: %s; it is "
+			  "written anew",
+			  j->vault->path, strerror(-err));
+	}
+	/* The kernel may have dropped what it could not write, and would say
+	 * next time that all is well. */
+	s->suspect = true;
+	pthread_mutex_lock(&j->append_lock);
+	again = journal_renew_(j, n, s->end);
+	pthread_mutex_unlock(&j->append_lock);
+	if (again)
+		return again;
+	s->suspect = false;
+	if (err)
+		*met = err;
+	return 0;
+}
+
 /* Older segments first: without their records the newer ones' mean nothing. */
-static int sync_segments(struct journal *j, uint64_t *reached)
+static int sync_segments(struct journal *j, uint64_t *reached, int *met)
 {
 	bool dirty[JOURNAL_SEGMENTS];
 	unsigned older;
+	int err = 0;
 
 	pthread_mutex_lock(&j->append_lock);
 	*reached = j->appended;
@@ -198,55 +235,83 @@ static int sync_segments(struct journal *j, uint64_t *reached)
 		j->seg[n].uncommitted = false;
 	}
 	pthread_mutex_unlock(&j->append_lock);
-	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS && !err; n++) {
 		unsigned which = n == 0 ? older : 1 - older;
 
-		if (dirty[which] && fdatasync(j->seg[which].fd) < 0)
-			return -errno;
+		if (dirty[which])
+			err = sync_segment(j, which, met);
 	}
-	return 0;
+	if (!err)
+		return 0;
+	pthread_mutex_lock(&j->append_lock);
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		j->seg[n].uncommitted |= dirty[n];
+	pthread_mutex_unlock(&j->append_lock);
+	return err;
 }
 
-int journal_commit_(struct journal *j, uint64_t position)
+int journal_commit_(struct journal *j, uint64_t position, int *met)
 {
 	uint64_t reached;
-	int err = 0;
+	int err = 0, overcome = 0;
 
 	if (j->committed >= position)
-		return j->failed;
+		return 0;
 	pthread_mutex_lock(&j->commit_lock);
-	if (j->failed) {
-		err = j->failed;
-	} else if (j->committed < position) {
-		err = sync_segments(j, &reached);
-		if (err) {
-			/* The kernel may have dropped what it could not write,
-			 * and would say next time that all is well. */
-			log_error("%s: the journal cannot be written (%s); "
-				  "nothing more is until the next mount",
-				  j->vault->path, strerror(-err));
-			j->failed = err;
-		} else {
+	if (j->committed < position) {
+		err = sync_segments(j, &reached, &overcome);
+		if (!err) {
 			j->committed = reached;
 			j->commits++;
 		}
 	}
 	pthread_mutex_unlock(&j->commit_lock);
+	if (met && overcome)
+		*met = overcome;
 	return err;
+}
+
+/* Needs the commit_lock. */
+static int empty(struct journal *j, unsigned n)
+{
+	struct segment *s = &j->seg[n];
+	int err = journal_untwin_(j, n);
+
+	if (err)
+		return err;
+	if (!s->suspect) {
+		s->suspect = true;
+		if (ftruncate(s->fd, 0) < 0 || fdatasync(s->fd) < 0)
+			return -errno;
+	} else {
+		pthread_mutex_lock(&j->append_lock);
+		err = journal_renew_(j, n, 0);
+		pthread_mutex_unlock(&j->append_lock);
+		if (!err)
+			err = journal_untwin_(j, n);
+		if (err)
+			return err;
+	}
+	s->suspect = false;
+	return 0;
 }
 
 int journal_void_(struct journal *j, unsigned segment)
 {
 	struct segment *s = &j->seg[segment];
+	int err;
 
 	/* Durable, or what it holds could come back and be older than what
 	 * later ones had brought in place. */
-	if (ftruncate(s->fd, 0) < 0 || fdatasync(s->fd) < 0)
-		return -errno;
-	pthread_mutex_lock(&j->append_lock);
-	s->end = 0;
-	s->uncommitted = false;
-	pthread_cond_broadcast(&j->room);
-	pthread_mutex_unlock(&j->append_lock);
-	return 0;
+	pthread_mutex_lock(&j->commit_lock);
+	err = empty(j, segment);
+	if (!err) {
+		pthread_mutex_lock(&j->append_lock);
+		s->end = 0;
+		s->uncommitted = false;
+		pthread_cond_broadcast(&j->room);
+		pthread_mutex_unlock(&j->append_lock);
+	}
+	pthread_mutex_unlock(&j->commit_lock);
+	return err;
 }

@@ -47,6 +47,7 @@ static int get_jf(struct vfile *f, struct journal_file **out)
 			return err;
 		if (atomic_compare_exchange_strong(&f->jf, &none, jf)) {
 			jf->flux = f->flux;
+			jf->holes = f->holes;
 		} else {
 			journal_put_back_(jf);
 			jf = none;
@@ -106,8 +107,9 @@ static void leave_flux(struct vfile *f)
 		jf->flux = false;
 }
 
-/* KEEP: others may be moving the end, behind these chunks. */
-enum { QUIET = 1, HURRY = 2, KEEP = 4 };
+/* KEEP: others may be moving the end, behind these chunks. MARKED: whether the
+ * file may have HOLES is known. */
+enum { QUIET = 1, HURRY = 2, KEEP = 4, MARKED = 8, HOLES = 16 };
 
 /* Tokens become chunks of a file that is to be size long from now on. */
 static int record(struct vfile *f, const uint8_t *tokens, uint64_t first,
@@ -121,7 +123,9 @@ static int record(struct vfile *f, const uint8_t *tokens, uint64_t first,
 				    .floor = f->floor,
 				    .first = first,
 				    .count = count,
-				    .len = (uint32_t)len};
+				    .len = (uint32_t)len,
+				    .marked = flags & MARKED,
+				    .holes = flags & HOLES};
 	const struct journal_put put = {.head = &head,
 					.tokens = tokens,
 					.tail = tail,
@@ -155,6 +159,7 @@ struct growth {
 	uint64_t size;
 	bool lead; /* the first is the former end, which data does not reach */
 	bool hole, fresh, whole, mark;
+	bool had; /* holes */
 };
 
 static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
@@ -166,7 +171,7 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 
 	g.hole = g.first > g.old_last + 1;
 	/* What follows a record is never written without one. */
-	g.fresh = f->made && f->size == 0 && !f->jf;
+	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole;
 	g.lead = !f->flux && g.first > g.old_last;
 	g.base = g.lead ? g.old_last : g.first;
 	if (g.base <= g.old_last && !g.fresh)
@@ -176,8 +181,9 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 		g.whole = g.end == g.old_last ||
 			  (!f->flux && g.count <= SMALL_CHUNKS + 1 &&
 			   f->journaled + len <= SMALL_TOTAL);
-	/* in flux only at the end of a chunk */
-	g.mark = g.whole || g.size % CHUNK_SIZE != 0;
+	/* In flux only at the end of a chunk, and without new holes: nothing
+	 * would say that they are. */
+	g.mark = g.whole || g.hole || g.size % CHUNK_SIZE != 0;
 	return g;
 }
 
@@ -187,18 +193,41 @@ static int write_at(struct vfile *f, const uint8_t *tokens, size_t len,
 	return xio_pwrite(f->fd, tokens, len, (off_t)chunk_offset(chunk));
 }
 
-/* Behind an end in flux, or over the nothing of a new file. */
-static int grow_in_place(struct vfile *f, const struct workspace *ws,
-			 const struct growth *g)
+static int holes_flags(bool holes)
 {
+	return MARKED | (holes ? HOLES : 0);
+}
+
+/* A failed growth in place must leave the file as long and whole as it was. */
+static void cut_growth(struct vfile *f, const struct growth *g)
+{
+	static const uint8_t zeros[CHUNK_LAST_MAX - CHUNK_TOKEN_LEN];
+
+	if (!g->hole && chunk_last_len(f->size) == CHUNK_SIZE)
+		(void)!write_at(f, zeros, sizeof zeros, g->old_last + 1);
+	(void)!vfile_cut_backing_(f, f->size);
+}
+
+/*
+ * What the last record says of the former end shall not be so, and no older
+ * one may come back instead. Chunks in front of it stay as they were written.
+ */
+static void take_back(struct vfile *f, struct workspace *ws,
+		      const struct growth *g, struct journal_file *jf)
+{
+	size_t len;
 	int err;
 
-	if (!g->lead || !g->hole)
-		return write_at(f, ws->tokens, g->stored_len, g->base);
-	err = write_at(f, ws->tokens + CHUNK_TOKEN_LEN,
-		       g->stored_len - CHUNK_TOKEN_LEN, g->first);
-	return err ? err
-		   : write_at(f, ws->tokens, CHUNK_TOKEN_LEN, g->old_last);
+	cut_growth(f, g);
+	jf->size = f->size;
+	workspace_stage(ws, 0, chunk_tag(g->old_last, true, g->had), ws->tail,
+			chunk_last_len(f->size));
+	err = workspace_seal(ws, f->key, 1, true, &len);
+	if (!err)
+		err = record(f, ws->tokens, g->old_last, 1, len, f->size,
+			     HURRY | holes_flags(g->had));
+	if (err)
+		journal_forget_(jf, g->base, g->old_last);
 }
 
 /*
@@ -206,7 +235,7 @@ static int grow_in_place(struct vfile *f, const struct workspace *ws,
  * place. If that fails, the record must not get there: so nobody applies any
  * meanwhile, and so nobody waits for room.
  */
-static int grow_behind(struct vfile *f, const struct workspace *ws,
+static int grow_behind(struct vfile *f, struct workspace *ws,
 		       const struct growth *g)
 {
 	size_t over_len = g->over * CHUNK_TOKEN_LEN;
@@ -223,34 +252,29 @@ static int grow_behind(struct vfile *f, const struct workspace *ws,
 	if (err)
 		return err;
 	pthread_mutex_lock(&jf->applying);
-	err = record(f, ws->tokens, g->base, g->over, over_len, g->size, HURRY);
+	err = record(f, ws->tokens, g->base, g->over, over_len, g->size,
+		     HURRY | holes_flags(g->had));
 	if (!err) {
 		err = write_at(f, ws->tokens + over_len,
 			       g->stored_len - over_len, behind);
-		if (err) {
-			journal_forget_(jf, g->base, g->old_last);
-			jf->size = f->size;
-		}
+		if (err)
+			take_back(f, ws, g, jf);
 	}
 	pthread_mutex_unlock(&jf->applying);
 	return err;
 }
 
-/* A failed growth in place must leave the file as long and whole as it was. */
 static void undo_growth(struct vfile *f, struct workspace *ws,
 			const struct growth *g)
 {
-	static const uint8_t zeros[CHUNK_LAST_MAX - CHUNK_TOKEN_LEN];
 	size_t len;
 
 	if (g->fresh) {
 		workspace_stage(ws, 0, chunk_tag(0, true, false), ws->tail, 0);
 		if (workspace_seal(ws, f->key, 1, true, &len) == 0)
 			(void)!write_at(f, ws->tokens, len, 0);
-	} else if (f->flux) {
-		(void)!write_at(f, zeros, sizeof zeros, g->old_last + 1);
 	}
-	(void)!vfile_cut_backing_(f, f->size);
+	cut_growth(f, g);
 }
 
 static int store_growth(struct vfile *f, struct workspace *ws,
@@ -260,11 +284,16 @@ static int store_growth(struct vfile *f, struct workspace *ws,
 
 	if (g->whole)
 		return record(f, ws->tokens, g->base, g->count, g->stored_len,
-			      g->size, 0);
-	err = g->over == 0 ? grow_in_place(f, ws, g) : grow_behind(f, ws, g);
-	if (err)
-		undo_growth(f, ws, g);
-	else
+			      g->size, holes_flags(g->had));
+	if (g->over > 0) {
+		err = grow_behind(f, ws, g);
+	} else {
+		/* behind an end in flux, or over the nothing of a new file */
+		err = write_at(f, ws->tokens, g->stored_len, g->base);
+		if (err)
+			undo_growth(f, ws, g);
+	}
+	if (!err)
 		f->dirty = true;
 	return err;
 }
@@ -324,13 +353,12 @@ int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
 	struct vfile_staging staging = {
 		.data = data, .len = len, .offset = offset};
 	struct growth g = plan(f, offset, len);
-	bool had;
 	int err = 0;
 
 	if (!f->flux || g.first <= g.old_last)
 		err = vfile_load_chunk_(f, ws, g.old_last, ws->tail);
 	if (!err)
-		err = vfile_load_holes_(f, ws, &had);
+		err = vfile_load_holes_(f, ws, &g.had);
 	if (err) {
 		if (err == -EBADMSG)
 			*bad_chunk = g.old_last;
@@ -366,7 +394,8 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 			chunk_last_len(size));
 	err = workspace_seal(ws, f->key, 1, true, &stored_len);
 	if (!err)
-		err = record(f, ws->tokens, last, 1, stored_len, size, 0);
+		err = record(f, ws->tokens, last, 1, stored_len, size,
+			     holes_flags(holes));
 	if (err) {
 		vfile_forget_holes_(f);
 		return err;
@@ -388,7 +417,9 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 				    .size = JOURNAL_SIZE_KEPT,
 				    .floor = f->floor,
 				    .first = first,
-				    .count = last - first};
+				    .count = last - first,
+				    .marked = true,
+				    .holes = true};
 	const struct journal_put put = {.head = &head};
 	struct journal_file *jf;
 	int err = get_jf(f, &jf);
@@ -399,7 +430,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 	memcpy(head.file_id, f->id, sizeof head.file_id);
 	err = journal_append_(jf, &put);
 	if (!err)
-		err = journal_commit_(f->journal, jf->position);
+		err = journal_commit_(f->journal, jf->position, NULL);
 	if (err)
 		return err;
 	/* older tokens may be on their way there */
@@ -438,7 +469,7 @@ static int settle(struct vfile *f, struct workspace *ws, int flags)
 	err = workspace_seal(ws, f->key, 1, true, &stored_len);
 	return err ? err
 		   : record(f, ws->tokens, last, 1, stored_len, f->size,
-			    flags | QUIET);
+			    flags | QUIET | holes_flags(holes));
 }
 
 int vfile_settle_locked_(struct vfile *f, struct workspace *ws)
@@ -454,8 +485,10 @@ bool vfile_in_flux(const struct vfile *f)
 /* The journal does not take it: into its place, where it needs no room. */
 static int settle_in_place(struct vfile *f, struct workspace *ws)
 {
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	uint64_t last = chunk_last_index(f->size);
 	size_t stored_len;
+	struct stat st = {0};
 	bool holes;
 	int err = vfile_load_chunk_(f, ws, last, ws->tail);
 
@@ -466,8 +499,17 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
 			chunk_last_len(f->size));
 	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	if (err)
+		return err;
+	journal_times_lock(f->vault);
+	if (fstat(f->fd, &st) < 0)
+		err = -errno;
 	if (!err)
 		err = write_at(f, ws->tokens, stored_len, last);
+	times[1] = st.st_mtim;
+	if (!err)
+		(void)!futimens(f->fd, times);
+	journal_times_unlock(f->vault);
 	if (!err)
 		leave_flux(f);
 	return err;
@@ -538,87 +580,4 @@ bool vfile_settle_old_(struct journal *j, int64_t before_ms)
 	}
 	pthread_mutex_unlock(&j->flux_lock);
 	return left;
-}
-
-/* In flux, the end is marked first: only then the length is right. */
-static int settle_for_sync(struct vfile *f)
-{
-	struct workspace *ws = workspace_get();
-	struct range r;
-	int err;
-
-	if (!ws)
-		return -ENOMEM;
-	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
-	err = settle(f, ws, 0);
-	f->journaled = 0;
-	rangelock_release(&f->ranges, &r);
-	return err;
-}
-
-static void raise_floor(struct vfile *f, uint64_t size, unsigned cuts)
-{
-	pthread_mutex_lock(&f->marks_lock);
-	if (f->cuts == cuts && f->floor < size)
-		f->floor = size;
-	pthread_mutex_unlock(&f->marks_lock);
-}
-
-static int sync_once(struct vfile *f, bool data_only)
-{
-	unsigned cuts = f->cuts;
-	int err = f->flux ? settle_for_sync(f) : 0;
-	uint64_t size = f->size;
-	struct journal_file *jf;
-	bool dirty;
-
-	if (err)
-		return err;
-	dirty = atomic_exchange(&f->dirty, false);
-	if ((dirty || !data_only) &&
-	    (data_only ? fdatasync(f->fd) : fsync(f->fd)) < 0) {
-		f->dirty = true;
-		return -errno;
-	}
-	jf = f->jf;
-	if (jf)
-		err = journal_commit_(f->journal, jf->position);
-	if (!err && jf)
-		err = jf->error;
-	if (!err)
-		raise_floor(f, size, cuts);
-	return err;
-}
-
-int vfile_sync_journaled_(struct vfile *f, bool data_only)
-{
-	bool tried = false;
-	int err;
-
-	do {
-		err = sync_once(f, data_only);
-	} while (err && !vfile_make_room_(f, &tried, err));
-	return err;
-}
-
-int vfile_drain(struct vfile *f)
-{
-	struct journal_file *jf;
-	int err;
-
-	if (!f->journal)
-		return 0;
-	err = f->flux ? settle_for_sync(f) : 0;
-	jf = f->jf;
-	return !err && jf ? journal_drain_(jf) : err;
-}
-
-int vfile_make_room_(struct vfile *f, bool *tried, int err)
-{
-	if (err != -ENOSPC || !f->journal || *tried)
-		return err;
-	*tried = true;
-	if (journal_flush(f->vault) == 0)
-		(void)journal_sweep_(f->journal, true);
-	return 0;
 }

@@ -46,8 +46,12 @@ int vfile_cut_backing_(struct vfile *f, uint64_t size)
 
 void vfile_set_holes_(struct vfile *f, bool holes)
 {
+	struct journal_file *jf = f->jf;
+
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes = holes;
+	if (jf)
+		jf->holes = holes;
 	pthread_mutex_unlock(&f->marks_lock);
 }
 

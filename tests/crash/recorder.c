@@ -49,7 +49,10 @@ static struct {
 	} * pairs;
 	size_t count;
 	const struct image *im;
+	unsigned boots;
 } shown;
+
+static long clock_back_s;
 
 /* Inode numbers. */
 
@@ -113,7 +116,28 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask,
 
 	if (ret == 0 && shown.count)
 		stx->stx_ino = show(stx->stx_ino);
+	if (ret == 0)
+		stx->stx_mnt_id += shown.boots;
 	return ret;
+}
+
+void shown_boots(unsigned count)
+{
+	shown.boots = count;
+}
+
+time_t __wrap_time(time_t *t)
+{
+	time_t now = __real_time(NULL) - clock_back_s;
+
+	if (t)
+		*t = now;
+	return now;
+}
+
+void shown_past(long seconds)
+{
+	clock_back_s = seconds;
 }
 
 struct dirent64 *__wrap_readdir64(DIR *dir)
@@ -297,7 +321,7 @@ bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 		return false;
 	}
 	fault.fired = call;
-	met = true;
+	met = strstr(call, "sync");
 	errno = numbers[fault.kind];
 	return true;
 }

@@ -38,12 +38,20 @@ void fault_arm(const char *path, enum fault_kind kind, long n);
 long fault_disarm(void);
 /* The name of the call that failed; NULL: none did. */
 const char *fault_fired(void);
-/* Has a call of this thread failed since it last asked? */
+/* Has a call of this thread that makes something durable failed since it last
+ * asked? */
 bool fault_met(void);
 
 /* Inode numbers: image_store()'s callback, and forgetting them all. */
 void shown_ino(void *arg, unsigned obj, ino_t number);
 void shown_inos_forget(void);
 void shown_inos_of(const struct image *im);
+
+/* The machine has been started so many times since the recording: what is
+ * mounted there is another mount each time. */
+void shown_boots(unsigned count);
+
+/* What keys are made now is so many seconds old. */
+void shown_past(long seconds);
 
 #endif

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #define CALL(type, name, ...)                                                  \
 	type __real_##name(__VA_ARGS__);                                       \
@@ -48,6 +49,7 @@ CALL(int, futimens, int fd, const struct timespec times[2]);
 CALL(int, setxattr, const char *path, const char *name, const void *value,
      size_t len, int flags);
 CALL(int, removexattr, const char *path, const char *name);
+CALL(time_t, time, time_t *t);
 
 #undef CALL
 

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { KEY_SLOTS = 64 };
+enum { KEY_SLOTS = 64, LONG_AGO_S = 1000000 };
 
 /* story_begin() has no argument of its own. */
 static const struct stage *present;
@@ -119,6 +120,16 @@ static int mount_anew(struct vault *v, const char *path)
 	return story_mount(v);
 }
 
+/* What was changed before is older than the session, to the second. */
+static void next_second(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t = (struct timespec){.tv_nsec = 1000000000 - t.tv_nsec % 999999999};
+	nanosleep(&t, NULL);
+}
+
 static void begin(struct story *s)
 {
 	char path[96];
@@ -128,6 +139,9 @@ static void begin(struct story *s)
 	must("unmounting", story_unmount(s->vault));
 	snprintf(path, sizeof path, "%s", s->vault->path);
 	stage_close(s->vault);
+	if (s->plot->journalled)
+		next_second();
+	shown_past(0);
 	if (present_log)
 		recorder_begin(path, present_log);
 	must("mounting", mount_anew(s->vault, path));
@@ -140,12 +154,15 @@ static void play(const struct stage *st, const char *path, struct vault *v,
 	image_remove_tree(path);
 	image_store(st->empty, path, NULL, NULL);
 	stage_open(st, path, v);
+	/* what is there before story_begin() was made long ago */
+	shown_past(LONG_AGO_S);
 	must("mounting", story_mount(v));
 	present = st;
 	s->begin = begin;
 	story_init(s, plot, seed, v);
 	story_tell(s);
 	story_close(s);
+	shown_past(0);
 }
 
 void stage_record(const struct stage *st, const struct story_plot *plot,

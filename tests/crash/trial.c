@@ -107,6 +107,7 @@ static struct plan random_plan(const struct oplog *log, uint64_t *rng)
 /* The mount itself is crashed, and made again. */
 static bool play_again(struct trial *t, const struct oplog *log)
 {
+	unsigned first = t->plan.kind != PLAN_KILL;
 	uint64_t rng = t->plan.seed + t->plan.end;
 	bool good = true;
 	char path[96];
@@ -118,6 +119,7 @@ static bool play_again(struct trial *t, const struct oplog *log)
 
 		if (t->explain)
 			fprintf(t->explain, "mounting it, crashed:\n");
+		shown_boots(first + (p.kind != PLAN_KILL));
 		store(t, state_build(log, &p, t->explain), path);
 		good = play(t, path, "after a crash while mounting", NULL);
 		if (!good)
@@ -134,6 +136,7 @@ bool trial_run(struct trial *t)
 	char path[96];
 
 	stage_path(t->stage, "state", path);
+	shown_boots(t->plan.kind != PLAN_KILL);
 	store(t, state_build(&t->recording->log, &t->plan, t->explain), path);
 	if (t->keep) {
 		image_store(state_build(&t->recording->log, &t->plan, NULL),
@@ -144,6 +147,7 @@ bool trial_run(struct trial *t)
 	if (good && t->twice)
 		good = play_again(t, &log);
 	oplog_fini(&log);
+	shown_boots(0);
 	shown_inos_forget();
 	image_remove_tree(path);
 	return good;

@@ -1,0 +1,109 @@
+/* Making files that are written through the journal durable. */
+#include "vfile_internal.h"
+
+#include <errno.h>
+
+/* In flux, the end is marked first: only then the length is right. */
+static int settle_for_sync(struct vfile *f)
+{
+	struct workspace *ws = workspace_get();
+	struct range r;
+	int err;
+
+	if (!ws)
+		return -ENOMEM;
+	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
+	err = vfile_settle_locked_(f, ws);
+	f->journaled = 0;
+	rangelock_release(&f->ranges, &r);
+	return err;
+}
+
+static void raise_floor(struct vfile *f, uint64_t size, unsigned cuts)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	if (f->cuts == cuts && f->floor < size)
+		f->floor = size;
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
+/* What was written in place; and what the journal has brought there. */
+static int sync_in_place(struct vfile *f, bool data_only)
+{
+	struct journal_file *jf;
+	int err;
+
+	if ((data_only ? fdatasync(f->fd) : fsync(f->fd)) == 0)
+		return 0;
+	err = -errno;
+	f->dirty = true;
+	jf = f->jf;
+	if (jf) {
+		jf->lost = jf->unsynced = true;
+		journal_wake_(f->journal, false);
+	}
+	return err;
+}
+
+static int settle_for_sync_with_room(struct vfile *f)
+{
+	bool tried = false;
+	int err;
+
+	do {
+		err = f->flux ? settle_for_sync(f) : 0;
+	} while (err && !vfile_make_room_(f, &tried, err));
+	return err;
+}
+
+/* Once something was not made durable it is said, and not tried again: the
+ * next time the kernel would say that all is well. */
+int vfile_sync_journaled_(struct vfile *f, bool data_only)
+{
+	unsigned cuts = f->cuts;
+	int err = settle_for_sync_with_room(f), told, met = 0;
+	uint64_t size = f->size;
+	struct journal_file *jf;
+	bool dirty;
+
+	if (err)
+		return err;
+	dirty = atomic_exchange(&f->dirty, false);
+	if (dirty || !data_only)
+		err = sync_in_place(f, data_only);
+	jf = f->jf;
+	if (!err && jf)
+		err = journal_commit_(f->journal, jf->position, &met);
+	if (!err)
+		err = met;
+	if (!err && jf)
+		err = jf->error;
+	told = jf ? atomic_exchange(&jf->untold, 0) : 0;
+	if (!err)
+		err = told;
+	if (!err)
+		raise_floor(f, size, cuts);
+	return err;
+}
+
+int vfile_drain(struct vfile *f)
+{
+	struct journal_file *jf;
+	int err;
+
+	if (!f->journal)
+		return 0;
+	err = f->flux ? settle_for_sync(f) : 0;
+	jf = f->jf;
+	return !err && jf ? journal_drain_(jf) : err;
+}
+
+int vfile_make_room_(struct vfile *f, bool *tried, int err)
+{
+	if (err != -ENOSPC || !f->journal || *tried)
+		return err;
+	*tried = true;
+	if (journal_flush(f->vault) == 0)
+		(void)journal_sweep_(f->journal, true);
+	return 0;
+}
