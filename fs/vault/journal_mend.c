@@ -207,7 +207,8 @@ static int cut_short(const struct journal_patient *p, const struct course *c,
 		     uint64_t start, enum journal_state *state, uint64_t *size,
 		     bool *holes)
 {
-	bool stop_at_zeros = p->wholly && c->zero_inside;
+	/* where there had been none, zeros are chunks that got lost */
+	bool stop_at_zeros = p->wholly && c->zero_inside && !p->holes;
 	uint64_t end = 0;
 	bool any = c->any;
 

@@ -274,6 +274,7 @@ int journal_commit_(struct journal *j, uint64_t position, int *met)
 /* Needs the commit_lock. */
 static int empty(struct journal *j, unsigned n)
 {
+	static const uint8_t zeros[JOURNAL_HEAD_LEN];
 	struct segment *s = &j->seg[n];
 	int err = journal_untwin_(j, n);
 
@@ -281,8 +282,13 @@ static int empty(struct journal *j, unsigned n)
 		return err;
 	if (!s->suspect) {
 		s->suspect = true;
-		if (ftruncate(s->fd, 0) < 0 || fdatasync(s->fd) < 0)
-			return -errno;
+		/* its head goes at once or not at all, and all with it */
+		err = xio_pwrite(s->fd, zeros, sizeof zeros, 0);
+		if (!err && fdatasync(s->fd) < 0)
+			err = -errno;
+		if (err)
+			return err;
+		(void)!ftruncate(s->fd, 0); /* its room */
 	} else {
 		pthread_mutex_lock(&j->append_lock);
 		err = journal_renew_(j, n, 0);

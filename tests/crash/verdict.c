@@ -138,17 +138,19 @@ static bool chunk_fits(const struct verdict *v, const struct versions *c,
 		       const struct allowed *a, size_t at, const uint8_t *bytes,
 		       size_t len)
 {
-	const struct version *first = &c->list[a->first];
+	bool lacked = false;
 
-	for (size_t i = a->first; i <= a->last; i++)
+	for (size_t i = a->first; i <= a->last; i++) {
 		if (c->list[i].len >= at + len &&
 		    memcmp(c->list[i].bytes + at, bytes, len) == 0)
 			return true;
-	/* never durable, and lost: zeros */
+		lacked |= c->list[i].len <= at;
+	}
+	/* not there at some time, and never durable since: zeros */
 	for (size_t i = 0; i < len; i++)
 		if (bytes[i])
 			return false;
-	return is_power(v) && first->len <= at;
+	return is_power(v) && lacked;
 }
 
 static bool check_bytes(struct verdict *v, const struct node *n,
