@@ -69,6 +69,8 @@ static int check_init(struct check *c)
 	pthread_cond_init(&c->work, NULL);
 	pthread_cond_init(&c->idle, NULL);
 	err = c->opt->repair ? check_repair_before(c) : check_redo_load(c);
+	if (!err && !check_is_live(c))
+		err = check_journal_begin(c);
 	return err ? err : check_push(c, check_meta, NULL);
 }
 
@@ -86,6 +88,7 @@ static void check_fini(struct check *c)
 		check_trouble_free(t);
 	}
 	check_redo_free(c->redo);
+	check_journal_free(c->crashed);
 	check_ids_free(&c->hints);
 	pthread_cond_destroy(&c->idle);
 	pthread_cond_destroy(&c->work);

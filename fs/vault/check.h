@@ -34,10 +34,14 @@ enum check_fault {
 	CHECK_IDENTITY,
 	CHECK_RECORD,  /* of a set that somebody sent */
 	CHECK_SPOOLED, /* an envelope or a part: not what its name says */
+	CHECK_SESSION, /* the journal of a mount that ended unexpectedly: it
+			  cannot be read */
 	CHECK_STUCK,   /* an interrupted re-keying that cannot be finished */
 	/* not damage */
 	CHECK_REKEY,	/* an interrupted re-keying, to be finished */
-	CHECK_JOURNAL,	/* the journal of a session that crashed; detail */
+	CHECK_CRASHED,	/* a mount ended unexpectedly; the next one finishes it
+			 */
+	CHECK_JOURNAL,	/* a file that it was writing, and that is mended */
 	CHECK_LEFTOVER, /* something that was being made or removed */
 	CHECK_ORPHAN,	/* removed while it was open */
 	CHECK_NO_ENTRY, /* a long name whose entry is not there */

@@ -55,13 +55,15 @@ struct id_set {
 };
 
 struct redo;
+struct crashed;
 
 struct check {
 	struct vault *vault;
 	const struct check_options *opt;
 	unsigned jobs;
-	struct redo *redo; /* fixed once the threads run */
-	atomic_int err;	   /* ends everything */
+	struct redo *redo;	 /* fixed once the threads run */
+	struct crashed *crashed; /* likewise */
+	atomic_int err;		 /* ends everything */
 
 	pthread_mutex_t lock;
 	/* All below: lock. */
@@ -158,6 +160,12 @@ bool check_redo_header(const struct redo *redo,
 MUST_CHECK int check_redo_chunk(const struct redo *redo,
 				const uint8_t id[static FILE_ID_LEN],
 				const struct slot *s, uint8_t *stored);
+
+/* check_journal.c: what a mount that ended unexpectedly has left */
+MUST_CHECK int check_journal_begin(struct check *c);
+/* Is it put right by the next mount? */
+bool check_journal_mends(struct check *c, const struct trouble *t);
+void check_journal_free(struct crashed *crashed);
 
 /* check_report.c */
 void check_found(struct check *c, const struct trouble *t,

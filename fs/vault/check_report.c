@@ -101,6 +101,8 @@ void check_trouble(struct check *c, const struct trouble *t)
 {
 	int err;
 
+	if (check_journal_mends(c, t))
+		return;
 	if (c->opt->repair ||
 	    (t->fault != CHECK_COPY && t->fault != CHECK_FOREIGN &&
 	     t->fault != CHECK_UNREADABLE && check_is_live(c))) {

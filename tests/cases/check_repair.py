@@ -261,6 +261,53 @@ def _rekey(fd):
         pass
 
 
+def crash_with_records(m, old, new):
+    """Overwrite and append, and end the daemon. Does the journal hold some of it?"""
+    put(m / "f", old)
+    put(m / "tail", blob(5000, 9))
+    m.remount()
+    fd = os.open(m / "f", os.O_RDWR)
+    tail = os.open(m / "tail", os.O_WRONLY | os.O_APPEND)
+    os.write(tail, blob(100000, 10))
+    os.fsync(tail)
+    os.pwrite(fd, new, 5 * 4096)
+    os.fsync(fd)
+    m.kill9()
+    frond.close_dead(fd)
+    frond.close_dead(tail)
+    journal = os.path.join(m.vault, ".frondfs/journal")
+    return any(os.stat(os.path.join(journal, n)).st_size > 3 * 4096 for n in _list(journal))
+
+
+@check(plain=False)
+def what_a_crash_left_in_the_journal_is_no_damage():
+    m = frond.Mount()
+    old, new = blob(40 * 4096, 7), blob(3 * 4096, 8)
+    while not crash_with_records(m, old, new):
+        m.mount()       # so slow a machine that all was in its place already
+    # The same bytes again, torn in their place as a power failure may.
+    backing, = (e.path for e in os.scandir(m.vault)
+                if e.stat().st_size == HEADER + 40 * 4169 + 8)
+    before = stored(m.vault)
+    data = get(backing)
+    put(backing, data[:HEADER + 6 * 4169 + 7] + bytes(100) + data[HEADER + 6 * 4169 + 107:])
+    found, _ = findings(m.vault)
+    eq([f for f in found if f[0] != "note"], [])
+    assert ("note", "crashed", None) in found, found
+    put(backing, get(backing)[:HEADER + 20 * 4169 + 9] + b"!" * 9
+        + get(backing)[HEADER + 20 * 4169 + 18:])
+    eq([f for f in findings(m.vault, status=4)[0] if f[0] != "note"],
+       [("damaged", "token", "f")])
+    put(backing, get(backing)[:HEADER + 20 * 4169] + data[HEADER + 20 * 4169:])
+    found, _ = findings(m.vault, "--repair", status=1)
+    assert ("repaired", "crashed", None) in found, found
+    eq(findings(m.vault)[0], [])
+    eq(len(stored(m.vault)), len(before))
+    with m.mount():
+        eq(get(m / "f"), old[:5 * 4096] + new + old[8 * 4096:])
+        eq(get(m / "tail"), blob(5000, 9) + blob(100000, 10))
+
+
 @check(plain=False)
 def copies_of_synchronising_services_are_listed():
     top, where = vault()

@@ -37,6 +37,11 @@ static const struct words {
 				  "cannot be finished"},
 	[CHECK_REKEY] = {"rekey", "a change of a file's key was interrupted; "
 				  "mounting finishes it"},
+	[CHECK_SESSION] = {"session",
+			   "what a mount that ended unexpectedly has "
+			   "left cannot be read"},
+	[CHECK_CRASHED] = {"crashed", "a mount ended unexpectedly; mounting "
+				      "finishes what it has left"},
 	[CHECK_JOURNAL] = {"journal", "was being written when a mount ended "
 				      "unexpectedly; mounting puts it right"},
 	[CHECK_LEFTOVER] = {"leftover", "was being made or removed"},

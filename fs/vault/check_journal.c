@@ -1,0 +1,198 @@
+/*
+ * A mount that ended unexpectedly: what its journal puts right, or will, is no
+ * damage.
+ */
+#include "check_internal.h"
+#include "journal.h"
+#include "vdir.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SESSION_PATH NAME_VAULT_DIR "/journal/session"
+
+/* A file that the next mount puts right. */
+struct mended {
+	char *path; /* in the backing directory */
+	uint8_t file_id[FILE_ID_LEN];
+	enum journal_event event;
+	uint64_t from; /* the first chunk that may be another then */
+};
+
+struct crashed {
+	struct mended *list;
+	size_t count, redone;
+	struct check *c;
+};
+
+void check_journal_free(struct crashed *crashed)
+{
+	if (!crashed)
+		return;
+	for (size_t i = 0; i < crashed->count; i++)
+		free(crashed->list[i].path);
+	free(crashed->list);
+	free(crashed);
+}
+
+/* The plain path of what lies at a backing one; false: it has none. */
+static bool plain_path(struct check *c, const char *path, char *out,
+		       size_t size)
+{
+	CLEANUP_FD int fd = -1;
+	char entry[NAME_BACKING_MAX + 1], plain[NAME_PLAIN_MAX + 1];
+	uint8_t id[DIRID_LEN];
+	size_t used = 0, len;
+	int next;
+
+	if (vdir_open_path(c->vault->root_fd, ".", &fd))
+		return false;
+	for (; *path; path += len + (path[len] == '/')) {
+		len = strcspn(path, "/");
+		if (len > NAME_BACKING_MAX)
+			return false;
+		memcpy(entry, path, len);
+		entry[len] = '\0';
+		if (vdir_read_id(fd, id) ||
+		    vdir_plain_name(c->vault, fd, id, entry, plain) ||
+		    used + strlen(plain) + 2 > size)
+			return false;
+		if (used > 0)
+			out[used++] = '/';
+		memcpy(out + used, plain, strlen(plain) + 1);
+		used += strlen(plain);
+		if (path[len] == '/') {
+			if (vdir_open_path(fd, entry, &next))
+				return false;
+			close(fd);
+			fd = next;
+		}
+	}
+	return used > 0;
+}
+
+static void report(struct check *c, const struct journal_finding *f)
+{
+	char plain[8192];
+	bool known = plain_path(c, f->path, plain, sizeof plain);
+	const struct trouble t = {.fault = CHECK_JOURNAL,
+				  .entry = (char *)f->path,
+				  .plain = known ? plain : NULL};
+
+	check_found(c, &t, c->opt->repair ? CHECK_REPAIRED : CHECK_NOTE, NULL);
+}
+
+static int keep(struct crashed *crashed, const struct journal_finding *f)
+{
+	struct mended *m =
+		reallocarray(crashed->list, crashed->count + 1, sizeof *m);
+
+	if (!m)
+		return -ENOMEM;
+	crashed->list = m;
+	m += crashed->count;
+	m->path = strdup(f->path);
+	if (!m->path)
+		return -ENOMEM;
+	memcpy(m->file_id, f->file_id, sizeof m->file_id);
+	m->event = f->event;
+	m->from = f->event == JOURNAL_EMPTIED ? 0 : chunk_last_index(f->size);
+	crashed->count++;
+	return 0;
+}
+
+static void on_finding(void *arg, const struct journal_finding *f)
+{
+	struct crashed *crashed = arg;
+
+	/* A file that is gone needs nothing; other damage shows by itself. */
+	if (!f->path || f->event == JOURNAL_BEYOND)
+		return;
+	crashed->redone += f->event == JOURNAL_REDONE;
+	if (f->event != JOURNAL_REDONE)
+		report(crashed->c, f);
+	if (keep(crashed, f))
+		check_fail(crashed->c, -ENOMEM);
+}
+
+static void session_trouble(struct check *c, enum check_fault fault)
+{
+	const struct trouble t = {.fault = fault, .entry = SESSION_PATH};
+
+	if (fault == CHECK_CRASHED && c->opt->repair)
+		check_found(c, &t, CHECK_REPAIRED, NULL);
+	else
+		check_trouble(c, &t);
+}
+
+int check_journal_begin(struct check *c)
+{
+	struct crashed *crashed = calloc(1, sizeof *crashed);
+	struct journal_recovery r = {.look_only = !c->opt->repair,
+				     .tell = on_finding,
+				     .arg = crashed};
+	int err;
+
+	if (!crashed)
+		return -ENOMEM;
+	crashed->c = c;
+	err = journal_recover(c->vault, &r);
+	/* what has been put right is looked at like anything else */
+	if (c->opt->repair && !err)
+		check_journal_free(crashed);
+	else
+		c->crashed = crashed;
+	if (err == -ENOMEM)
+		return err;
+	if (err)
+		session_trouble(c, CHECK_SESSION);
+	else if (r.crashed)
+		session_trouble(c, CHECK_CRASHED);
+	return 0;
+}
+
+/* Does the journal hold a token of one of these chunks, or a length? */
+static bool is_held(struct check *c, const struct mended *m,
+		    const struct trouble *t)
+{
+	struct journal_reader *r = NULL;
+	struct journal_record rec;
+	bool held = false;
+
+	if (journal_reader_open(c->vault, &r))
+		return false;
+	while (!held && journal_reader_next(r, &rec) == 1) {
+		if (memcmp(rec.file_id, m->file_id, FILE_ID_LEN) != 0)
+			continue;
+		held = rec.size != JOURNAL_SIZE_KEPT &&
+		       t->last >= chunk_last_index(rec.size);
+		held |= rec.count > 0 && t->first < rec.first + rec.count &&
+			t->last >= rec.first;
+	}
+	journal_reader_close(r);
+	return held;
+}
+
+bool check_journal_mends(struct check *c, const struct trouble *t)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (!c->crashed || !t->dir ||
+	    (!check_is_chunk_fault(t->fault) && t->fault != CHECK_HEADER))
+		return false;
+	path = check_backing_path(t->dir, t->entry);
+	for (size_t i = 0; path && i < c->crashed->count; i++) {
+		const struct mended *m = &c->crashed->list[i];
+
+		if (strcmp(m->path, path) != 0)
+			continue;
+		if (m->event == JOURNAL_EMPTIED)
+			return true;
+		if (t->fault == CHECK_HEADER)
+			return false;
+		if ((m->event == JOURNAL_MENDED && t->first >= m->from) ||
+		    is_held(c, m, t))
+			return true;
+	}
+	return false;
+}
