@@ -139,7 +139,7 @@ static void begin(struct story *s)
 	must("unmounting", story_unmount(s->vault));
 	snprintf(path, sizeof path, "%s", s->vault->path);
 	stage_close(s->vault);
-	if (s->plot->journalled)
+	if (present_log && s->plot->journalled)
 		next_second();
 	shown_past(0);
 	if (present_log)
