@@ -1,6 +1,7 @@
 /* What a sharing tool asks of the mount (control.h). */
 #include "control.h"
 #include "file_cache.h"
+#include "journal.h"
 #include "log.h"
 #include "sharing.h"
 
@@ -261,7 +262,16 @@ static int control_log_verify(struct control *c, void *data)
 
 static int control_counters(struct control *c, void *data)
 {
-	counters_tell(&c->fs->counters, data);
+	struct control_counters *out = data;
+	struct journal_counters j;
+
+	counters_tell(&c->fs->counters, out);
+	journal_counters(c->fs->vault, &j);
+	out->journal_records = j.records;
+	out->journal_bytes = j.bytes;
+	out->journal_commits = j.commits;
+	out->journal_applied = j.applied;
+	out->journal_pending = j.pending;
 	return 0;
 }
 

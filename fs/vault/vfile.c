@@ -391,6 +391,10 @@ static int look_again(struct vfile *f, bool adopt)
 		err = check_header(f, adopt);
 	if (err)
 		return err;
+	if (f->looked_size && f->looked_size != size)
+		f->moved_ms = journal_now_ms();
+	f->looked_size = size;
+	f->unmarked = false;
 	f->size = size;
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes_known = false;

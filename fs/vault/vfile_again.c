@@ -2,15 +2,17 @@
 
 #include <errno.h>
 
-/* A write is over long before 1 + 2 + ... + 32 ms. */
-enum { TRIES = 6 };
+/* A write is over long before 1 + 2 + ... + 32 ms; an end without its mark has
+ * it, or has moved, before 40 times 50 ms more. */
+enum { TRIES = 6, TRIES_UNMARKED = 40, PAUSE_UNMARKED_MS = 50 };
 
 /* Granted files are written without anybody's knowing of this reader. */
-static int pause_for_writer(unsigned *tries, int err)
+static int pause_for_writer(const struct vfile *f, unsigned *tries, int err)
 {
-	struct timespec pause = {.tv_nsec = 1000000L << *tries};
+	long ms = *tries < TRIES ? 1L << *tries : PAUSE_UNMARKED_MS;
+	struct timespec pause = {.tv_nsec = ms * 1000000L};
 
-	if (*tries == TRIES)
+	if (*tries >= TRIES + (f->unmarked ? TRIES_UNMARKED : 0))
 		return err;
 	nanosleep(&pause, NULL);
 	++*tries;
@@ -31,6 +33,6 @@ int vfile_again_(const struct vfile *f, unsigned *tries, int err)
 {
 	if (!f->changing || err != -EBADMSG)
 		return err;
-	return f->granted ? pause_for_writer(tries, err)
+	return f->granted ? pause_for_writer(f, tries, err)
 			  : finish_rekeying(f->vault, tries, err);
 }

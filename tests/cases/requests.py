@@ -19,7 +19,7 @@ LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, READ, WRITE, GETXATTR, FLUSH = \
     1, 2, 3, 4, 10, 15, 16, 22, 25
 CREATE, BATCH_FORGET = 35, 42
 KINDS = 64
-WORDS = KINDS + 5       # and bytes read, written, chunks opened, sealed, ready
+WORDS = KINDS + 10      # and bytes read, written, chunks, ready; the journal
 COUNTERS = 2 << 30 | WORDS * 8 << 16 | ord("F") << 8 | 13
 
 
@@ -151,6 +151,27 @@ def info_tells_the_counters_of_a_mount_point():
         eq(told["chunks_sealed"] >= 1, True, told["chunks_sealed"])
         below = json.loads(run(frond.FRONDFS, "info", "--json", m / "d"))
         eq("requests" in below, False)
+
+
+@check(plain=False)
+def info_tells_what_the_journal_did():
+    def told(m):
+        return json.loads(run(frond.FRONDFS, "info", "--json", m.path))["journal"]
+
+    for options, used in ((), True), (("-o", "journal=off"), False):
+        with frond.Mount(*options) as m:
+            put(m / "f", b"text" * 5000)
+            with open(m / "f", "r+b") as f:
+                f.write(b"over")
+                f.flush()
+                os.fsync(f.fileno())
+            was = told(m)
+            eq(was["records"] >= 1, used, was)
+            eq(was["bytes"] > 4096, used, was)
+            eq(was["commits"] >= 1, used, was)
+            while told(m)["pending"]:
+                time.sleep(0.1)
+            eq(told(m)["applied"] >= 1, used, told(m))
 
 
 @check(plain=False)

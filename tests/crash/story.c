@@ -229,23 +229,16 @@ int story_mount(struct vault *vault)
 		err = vault_orphans_open(vault);
 	if (!err)
 		err = vault_rekey_finish(vault);
-#ifdef CRASH_JOURNAL
 	if (!err)
 		err = journal_recover(vault, NULL);
 	if (!err)
 		err = journal_start(vault);
-#endif
 	return err;
 }
 
 int story_unmount(struct vault *vault)
 {
-#ifdef CRASH_JOURNAL
 	return journal_stop(vault);
-#else
-	(void)vault;
-	return 0;
-#endif
 }
 
 static int pause_ms(void *arg)
