@@ -156,6 +156,9 @@ void check_redo_free(struct redo *redo);
 bool check_redo_header(const struct redo *redo,
 		       const uint8_t header[static HEADER_LEN],
 		       uint8_t wanted[static HEADER_LEN]);
+/* Is the file with this id one of those? */
+bool check_redo_has(const struct redo *redo,
+		    const uint8_t id[static FILE_ID_LEN]);
 /* The stored bytes of a chunk of the file with this id. */
 MUST_CHECK int check_redo_chunk(const struct redo *redo,
 				const uint8_t id[static FILE_ID_LEN],

@@ -108,6 +108,9 @@ static void on_finding(void *arg, const struct journal_finding *f)
 	/* A file that is gone needs nothing; other damage shows by itself. */
 	if (!f->path || f->event == JOURNAL_BEYOND)
 		return;
+	/* Its key is being changed: that is finished first, and it is whole. */
+	if (check_redo_has(crashed->c->redo, f->file_id))
+		return;
 	crashed->redone += f->event == JOURNAL_REDONE;
 	if (f->event != JOURNAL_REDONE)
 		report(crashed->c, f);

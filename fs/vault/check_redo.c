@@ -97,6 +97,15 @@ bool check_redo_header(const struct redo *redo,
 	return false;
 }
 
+bool check_redo_has(const struct redo *redo,
+		    const uint8_t id[static FILE_ID_LEN])
+{
+	for (; redo; redo = redo->next)
+		if (memcmp(redo->record.file_id, id, FILE_ID_LEN) == 0)
+			return true;
+	return false;
+}
+
 int check_redo_chunk(const struct redo *redo,
 		     const uint8_t id[static FILE_ID_LEN], const struct slot *s,
 		     uint8_t *stored)

@@ -33,7 +33,7 @@ static struct {
 	unsigned steps;
 } rec = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static _Thread_local bool met;
+static _Thread_local bool met, met_sync;
 
 static struct {
 	atomic_bool armed;
@@ -321,7 +321,8 @@ bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 		return false;
 	}
 	fault.fired = call;
-	met = strstr(call, "sync");
+	met = true;
+	met_sync |= strstr(call, "sync") != NULL;
 	errno = numbers[fault.kind];
 	return true;
 }
@@ -356,6 +357,14 @@ bool fault_met(void)
 	bool was = met;
 
 	met = false;
+	return was;
+}
+
+bool fault_met_sync(void)
+{
+	bool was = met_sync;
+
+	met_sync = false;
 	return was;
 }
 

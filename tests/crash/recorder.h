@@ -38,9 +38,10 @@ void fault_arm(const char *path, enum fault_kind kind, long n);
 long fault_disarm(void);
 /* The name of the call that failed; NULL: none did. */
 const char *fault_fired(void);
-/* Has a call of this thread that makes something durable failed since it last
- * asked? */
+/* Has a call of this thread failed since it last asked? */
 bool fault_met(void);
+/* Has one that makes something durable? */
+bool fault_met_sync(void);
 
 /* Inode numbers: image_store()'s callback, and forgetting them all. */
 void shown_ino(void *arg, unsigned obj, ino_t number);

@@ -121,9 +121,9 @@ static int act_sync(void *arg)
 
 	int err;
 
-	(void)fault_met();
+	(void)fault_met_sync();
 	err = vfile_sync(z->s->nodes[z->node].f, false);
-	z->s->untold |= fault_met() && !err;
+	z->s->untold |= fault_met_sync() && !err;
 	return err;
 }
 
