@@ -8,7 +8,9 @@
 list prints every path with its mode, owner, size and time; verify reads every
 byte and names what is damaged; extract copies everything out, with zeros where
 a chunk is damaged. Files that others sent and whose key is not all here yet are
-locked: each command says so and goes on. Nothing in BACKING is ever changed. Written from
+locked: each command says so and goes on. What a mount that did not end has left
+in its journal is not looked at: it is said that there is some. Nothing in BACKING is ever
+changed. Written from
 frondfs-format(5) alone, over stock libraries.
 
 Exit status: 0 all is well; 1 something is damaged, unreadable or could not be
@@ -318,6 +320,11 @@ class Vault:
         self.file_keys, self.symlinks, self.xattrs = (fernet(subkey(master, n)) for n in (1, 4, 7))
         self.names = AESSIV(subkey(master, 2, 64))
         self.root = Entry(fd, b".", b".", b".")
+        with contextlib.suppress(OSError):
+            os.stat(".frondfs/journal/session", dir_fd=fd)
+            self.say(b".frondfs/journal", "the vault is mounted, or its last mount did not end: "
+                     "the newest changes may lie here and are not looked at; mounting it, or "
+                     "frondfs check --repair, brings them to their place")
 
     def say(self, path, what):
         print(f"recover.py: {show(path)}: {what}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA };
+enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA, FRESH_S = 3 };
 
 static uint64_t next_generation(void)
 {
@@ -377,6 +377,12 @@ static int check_header(struct vfile *f, bool adopt)
 	return err;
 }
 
+/* Has it changed a moment ago? */
+static bool is_fresh(const struct stat *st)
+{
+	return time(NULL) - st->st_ctim.tv_sec <= FRESH_S;
+}
+
 /* Others may have changed everything since the last request. */
 static int look_again(struct vfile *f, bool adopt)
 {
@@ -394,7 +400,7 @@ static int look_again(struct vfile *f, bool adopt)
 	if (f->looked_size && f->looked_size != size)
 		f->moved_ms = journal_now_ms();
 	f->looked_size = size;
-	f->unmarked = false;
+	f->fresh = f->granted && is_fresh(&st);
 	f->size = size;
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes_known = false;

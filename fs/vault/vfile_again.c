@@ -2,17 +2,17 @@
 
 #include <errno.h>
 
-/* A write is over long before 1 + 2 + ... + 32 ms; an end without its mark has
- * it, or has moved, before 40 times 50 ms more. */
-enum { TRIES = 6, TRIES_UNMARKED = 40, PAUSE_UNMARKED_MS = 50 };
+/* A write is over long before 1 + 2 + ... + 32 ms. What a journal keeps back
+ * is in its place before 40 times 50 ms more. */
+enum { TRIES = 6, TRIES_FRESH = 40, PAUSE_FRESH_MS = 50 };
 
 /* Granted files are written without anybody's knowing of this reader. */
 static int pause_for_writer(const struct vfile *f, unsigned *tries, int err)
 {
-	long ms = *tries < TRIES ? 1L << *tries : PAUSE_UNMARKED_MS;
+	long ms = *tries < TRIES ? 1L << *tries : PAUSE_FRESH_MS;
 	struct timespec pause = {.tv_nsec = ms * 1000000L};
 
-	if (*tries >= TRIES + (f->unmarked ? TRIES_UNMARKED : 0))
+	if (*tries >= TRIES + (f->fresh ? TRIES_FRESH : 0))
 		return err;
 	nanosleep(&pause, NULL);
 	++*tries;

@@ -21,10 +21,10 @@ struct vfile {
 	bool changing;
 	bool granted; /* changing, and without locks: they are another vault's
 		       */
-	/* Of a granted one, whose end has no mark while its owner's mount goes
-	 * on writing behind it: it was met so; and the length, as it was seen
-	 * last, has moved at that time. Range 0 to RANGE_END. */
-	atomic_bool unmarked;
+	/* Of a granted one: it has changed a moment ago, and what is in place
+	 * may be older than what its owner's mount holds. And when its length
+	 * was seen to move. Range 0 to RANGE_END. */
+	atomic_bool fresh;
 	uint64_t looked_size;
 	int64_t moved_ms;
 	/* As last seen. Range 0 to RANGE_END, and key with it. */

@@ -18,8 +18,8 @@ static void note_holes(struct vfile *f, bool holes)
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
-/* A granted file is no shorter than it was, but being written, if its length
- * moves: what is there is its owner's, mark or not. */
+/* The end of a file that is being written has no mark, which a cut does not
+ * leave either; but it moves. */
 enum { MOVING_MS = 2000 };
 
 static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
@@ -29,7 +29,6 @@ static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
 	if (!f->granted || !s->last || s->plain_len != CHUNK_SIZE ||
 	    chunk_tag_check(tag, s->index, false, &holes) != 0)
 		return false;
-	f->unmarked = true;
 	if (f->moved_ms == 0 || journal_now_ms() - f->moved_ms > MOVING_MS)
 		return false;
 	note_holes(f, false);

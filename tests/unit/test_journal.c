@@ -19,9 +19,22 @@ ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
 
 static atomic_int fdatasyncs;
 
+/* So many fail, of this descriptor or (-1) of all; what they had to write in
+ * the first chunk's place is lost then. */
+static atomic_int fail_fd = -1, fail_left;
+static uint8_t first_slot[CHUNK_TOKEN_LEN];
+
 int __wrap_fdatasync(int fd)
 {
 	fdatasyncs++;
+	if (fail_left > 0 && (fail_fd < 0 || fail_fd == fd)) {
+		if (fail_fd == fd)
+			(void)!pwrite(fd, first_slot, sizeof first_slot,
+				      (off_t)chunk_offset(0));
+		fail_left--;
+		errno = EIO;
+		return -1;
+	}
 	/* what it reports is not for want of room */
 	if (crash_mode != CRASH_DIE || !crash_now())
 		return __real_fdatasync(fd);
@@ -556,6 +569,113 @@ static void test_journal__no_room(void **state)
 }
 
 /* A session that nobody can read is kept, and harms nothing. */
+/* The disk fails, more than once, and goes on. */
+static void overwrite_on_a_failing_disk(struct vfile *f)
+{
+	overwrite_some(f);
+	fail_left = 1;
+	assert_int_equal(vfile_sync(f, true), -EIO);
+	assert_int_equal(vfile_sync(f, true), 0);
+	/* neither does another file help now */
+	assert_int_equal(
+		vf_put(f, new_bytes + CHUNK_SIZE, CHUNK_SIZE, CHUNK_SIZE), 0);
+	fail_left = 1000000;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(vfile_sync(f, true), -EIO);
+	assert_int_equal(vf_put(f, new_bytes + 2 * CHUNK_SIZE, CHUNK_SIZE,
+				2 * CHUNK_SIZE),
+			 0);
+	fail_left = 0;
+	assert_int_equal(vfile_sync(f, true), 0);
+}
+
+static void test_journal__segments_that_cannot_be_written(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+
+	make_old(fx, LEN);
+	die_after(fx, overwrite_on_a_failing_disk, false);
+	mount_again(fx, &r);
+	assert_int_equal(r.redone, 1);
+	for (size_t i = 0; i < CHUNKS; i++)
+		if (i % 3 == 0 || i < 3)
+			memcpy(old_bytes + i * CHUNK_SIZE,
+			       new_bytes + i * CHUNK_SIZE, CHUNK_SIZE);
+	f = vf_open(fx, fx->vault, "f");
+	vf_expect(f, old_bytes, LEN);
+	vfile_close(f);
+}
+
+/* What was in its place, and lost there, is brought there again. */
+static void test_journal__a_file_that_cannot_be_written(void **state)
+{
+	struct fixture *fx = *state;
+	struct vfile *f;
+
+	make_old(fx, LEN);
+	begin(fx);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(xio_pread(vfile_fd(f), first_slot, sizeof first_slot,
+				   (off_t)chunk_offset(0)),
+			 0);
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 0), 0);
+	assert_int_equal(vfile_sync(f, true), 0);
+	fail_fd = vfile_fd(f);
+	fail_left = 1;
+	while (fail_left > 0)
+		(void)!journal_flush(fx->vault);
+	/* whoever met it, this file is told, once */
+	assert_int_equal(vfile_sync(f, true), -EIO);
+	fail_fd = -1;
+	while (journal_flush(fx->vault))
+		;
+	assert_int_equal(vfile_sync(f, true), 0);
+	vfile_close(f);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_no_session(fx);
+	memcpy(old_bytes, new_bytes, CHUNK_SIZE);
+	f = vf_open(fx, fx->vault, "f");
+	vf_expect(f, old_bytes, LEN);
+	vfile_close(f);
+}
+
+/* Cut, and grown again in place: nothing older comes over that. */
+static void cut_and_grow(struct vfile *f)
+{
+	const size_t short_len = 2 * CHUNK_SIZE + 100;
+
+	overwrite_some(f);
+	assert_int_equal(vf_truncate(f, short_len), 0);
+	assert_int_equal(vf_put(f, new_bytes + 10 * CHUNK_SIZE,
+				20 * CHUNK_SIZE + 5, 10 * CHUNK_SIZE),
+			 0);
+}
+
+static void test_journal__what_was_cut_stays_away(void **state)
+{
+	struct fixture *fx = *state;
+	const size_t len = 30 * CHUNK_SIZE + 5;
+	static uint8_t want[LEN];
+
+	make_old(fx, LEN);
+	memcpy(want, old_bytes, 2 * CHUNK_SIZE + 100);
+	memcpy(want, new_bytes, CHUNK_SIZE);
+	memcpy(want + 10 * CHUNK_SIZE, new_bytes + 10 * CHUNK_SIZE,
+	       20 * CHUNK_SIZE + 5);
+	for (int sync = 0; sync < 2; sync++) {
+		struct vfile *f;
+
+		die_after(fx, cut_and_grow, sync);
+		mount_again(fx, NULL);
+		f = vf_open(fx, fx->vault, "f");
+		assert_int_equal(vfile_size(f), len);
+		vf_expect(f, want, len);
+		vfile_close(f);
+	}
+}
+
 static void test_journal__damaged_session(void **state)
 {
 	struct fixture *fx = *state;
@@ -646,6 +766,9 @@ int main(void)
 		TEST(test_journal__dying_at_every_call),
 		TEST(test_journal__recovery_dies_at_every_call),
 		TEST(test_journal__no_room),
+		TEST(test_journal__segments_that_cannot_be_written),
+		TEST(test_journal__a_file_that_cannot_be_written),
+		TEST(test_journal__what_was_cut_stays_away),
 		TEST(test_journal__damaged_session),
 		TEST(test_journal__foreign_segments),
 		TEST(test_journal__nothing_but_a_name),

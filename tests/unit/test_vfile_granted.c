@@ -1,6 +1,8 @@
 /* A file read with a granted key while its owner goes on writing it. */
 #include "vfile_fixture.h"
 
+#include "journal.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -115,6 +117,45 @@ static void test_granted__only_the_file_with_this_id_and_key(void **state)
 	assert_int_equal(grant_open(fx, &g, &f), 0);
 	vfile_close(f);
 	grant_fini(&g);
+}
+
+/* As long as it grows, its end has no mark. */
+static void test_granted__an_end_that_is_growing(void **state)
+{
+	struct fixture *fx = *state;
+	enum { STEP = 20 * CHUNK_SIZE, LEN = 16 * STEP };
+	static uint8_t bytes[LEN], got[CHUNK_SIZE];
+	uint64_t rng = vf_seed();
+	struct granted g;
+	struct vfile *f;
+
+	vf_random_bytes(&rng, bytes, LEN);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_start(fx->vault), 0);
+	grant_init(fx, &g, bytes, 10);
+	assert_int_equal(grant_open(fx, &g, &f), 0);
+	for (size_t at = 0; at < LEN; at += STEP) {
+		size_t last = at + STEP - CHUNK_SIZE;
+
+		assert_int_equal(vf_put(g.owner, bytes + at, STEP, at), 0);
+		/* the former end, and the new one */
+		assert_int_equal(vf_get(f, got, CHUNK_SIZE,
+					at ? at - CHUNK_SIZE : 0, NULL),
+				 CHUNK_SIZE);
+		assert_memory_equal(got, bytes + (at ? at - CHUNK_SIZE : 0),
+				    CHUNK_SIZE);
+		assert_int_equal(vf_get(f, got, CHUNK_SIZE, last, NULL),
+				 CHUNK_SIZE);
+		assert_memory_equal(got, bytes + last, CHUNK_SIZE);
+	}
+	vfile_close(f);
+	/* before long it has one */
+	assert_int_equal(grant_open(fx, &g, &f), 0);
+	vf_expect(f, bytes, LEN);
+	vfile_close(f);
+	grant_fini(&g);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	vault_unlock(fx->vault);
 }
 
 static void test_granted__damage_is_damage_after_some_tries(void **state)
@@ -327,6 +368,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_granted__reads_what_the_owner_writes),
+		cmocka_unit_test(test_granted__an_end_that_is_growing),
 		cmocka_unit_test(
 			test_granted__only_the_file_with_this_id_and_key),
 		cmocka_unit_test(
