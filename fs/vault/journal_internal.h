@@ -108,20 +108,20 @@ struct journal_file {
 	pthread_mutex_t applying; /* held by who brings chunks in place */
 	pthread_rwlock_t lock;	  /* guards the next four */
 	struct journal_entry *slots;
-	size_t room;		 /* a power of two, or 0 */
-	uint64_t position;	 /* of its newest record */
-	_Atomic uint64_t tail;	 /* not 0: the end in place is an old one; a
-				    number for each change of it */
-	_Atomic size_t count;	 /* entries; changed under lock */
-	_Atomic uint64_t size;	 /* plaintext */
-	atomic_bool flux;	 /* its end is in place, and unmarked */
-	atomic_bool holes;	 /* ...and it may have some */
-	atomic_bool unsynced;	 /* changed in place since fdatasync */
-	atomic_bool cut;	 /* made shorter in place since then */
-	atomic_bool lost;	 /* or not: fsync failed, journal_again_() */
-	_Atomic int error;	 /* of the last try to bring it in place */
-	_Atomic int untold;	 /* one that fsync has to tell, once */
-	_Atomic int64_t touched; /* the coarse clock at the last touch, ns */
+	size_t room;		   /* a power of two, or 0 */
+	_Atomic uint64_t position; /* of its newest record */
+	_Atomic uint64_t tail;	   /* not 0: the end in place is an old one; a
+				      number for each change of it */
+	_Atomic size_t count;	   /* entries; changed under lock */
+	_Atomic uint64_t size;	   /* plaintext */
+	atomic_bool flux;	   /* its end is in place, and unmarked */
+	atomic_bool holes;	   /* ...and it may have some */
+	atomic_bool unsynced;	   /* changed in place since fdatasync */
+	atomic_bool cut;	   /* made shorter in place since then */
+	atomic_bool lost;	   /* or not: fsync failed, journal_again_() */
+	_Atomic int error;	   /* of the last try to bring it in place */
+	_Atomic int untold;	   /* one that fsync has to tell, once */
+	_Atomic int64_t touched;   /* the coarse clock at the last touch, ns */
 	_Atomic uint64_t touched_set; /* journal->times_set then */
 	int64_t used_ms; /* the thread's: when it was last of use */
 };
