@@ -277,7 +277,8 @@ int vfile_create_as(struct vault *vault, int dirfd,
 	f->writable = true;
 	f->holes_known = true;
 	f->journal = vault->shared ? NULL : vault->journal;
-	f->made = f->dirty = true;
+	f->made = true;
+	f->dirty = true;
 	*out = f;
 	return 0;
 }
