@@ -27,7 +27,7 @@ def structure(params, name):
 
 def get_me(_world, bot, _params):
     return dict(bot.as_user(), can_join_groups=True,
-                can_read_all_group_messages=False,
+                can_read_all_group_messages=not bot.privacy,
                 supports_inline_queries=False)
 
 

@@ -212,6 +212,7 @@ def groups_carry_shares_and_are_nobody():
         group = api.do("add_group", title="friends",
                        members=[carol, mallory, alice.bot["id"], bob.bot["id"]])["id"]
         assert group < -1 << 31
+        api.do("set_privacy", bot="bob_bot", on=False)
         # two people write at a time, and both in pieces
         half = len(armour) // 2
         for user, piece in ((carol, armour[:half]), (mallory, "tgshare1.AAAA"),

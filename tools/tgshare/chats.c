@@ -92,7 +92,23 @@ static int find_link(int dir, const char *word, char name[CARD_NAME_MAX + 2])
 	return contact_name_check(name) ? -ENOENT : 0;
 }
 
-int chats_greeted(struct session *s, const char *word, const char *address)
+/* By what is stored just now. */
+static int find_chat(const struct session *s, const char *address, bool *known)
+{
+	struct people people;
+	int err = people_load(&s->m, &people);
+
+	if (err)
+		return err;
+	*known = false;
+	for (size_t i = 0; i < people.count && !*known; i++)
+		*known = strcmp(people.list[i].chat, address) == 0;
+	people_free(&people);
+	return 0;
+}
+
+int chats_greeted(struct session *s, const char *word, const char *address,
+		  bool *known)
 {
 	char name[CARD_NAME_MAX + 2];
 	CLEANUP_FD int dir = -1;
@@ -101,10 +117,11 @@ int chats_greeted(struct session *s, const char *word, const char *address)
 	if (!err)
 		err = find_link(dir, word, name);
 	if (err)
-		return err == -ENOENT ? 0 : err;
+		return err == -ENOENT ? find_chat(s, address, known) : err;
 	err = people_put_chat(&s->m, name, address);
 	if (err)
 		return err;
+	*known = true;
 	printf("%s pressed Start and can be written to by your bot\n", name);
 	/* the word has done its work: nobody else can be NAME by it */
 	return unlinkat(dir, word, 0) < 0 && errno != ENOENT ? -errno : 0;

@@ -1,3 +1,4 @@
+#include "answer.h"
 #include "cmd.h"
 #include "report.h"
 #include "round.h"
@@ -93,8 +94,10 @@ static int run(const char *vault, long wait_s)
 	/* the spool has to be there before the first message */
 	if (!status)
 		status = session_open_spool(&s);
-	if (!status)
+	if (!status) {
 		status = receive(&s, wait_s);
+		answer_finish(&s);
+	}
 	session_close(&s);
 	return status;
 }

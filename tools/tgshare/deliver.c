@@ -66,15 +66,21 @@ bool deliver_waiting(const struct item *item, uint64_t now_s)
 	return false;
 }
 
-/* The address on the newest card that we have of them. */
+/*
+ * The newest address that we have of them. What a person was asked on the
+ * telephone is asked there again, also when they have a vault and a bot by
+ * now, which could not make anything of it.
+ */
 static const char *address_of(const struct session *s, const struct item *item,
 			      const struct item_message *m)
 {
 	const struct item_party *party = &item->parties[m->party];
 	const struct person *p = people_with_keys(&s->people, &party->pub);
 
-	if (!p && !item_has_keys(party))
+	if (!item_has_keys(party)) {
 		p = people_named(&s->people, party->name);
+		return p && p->chat[0] ? p->chat : party->address;
+	}
 	return p && people_address(p)[0] ? people_address(p) : party->address;
 }
 
@@ -224,13 +230,13 @@ static int ask_person(struct sending *sending, const char *bare)
 			 "Open the chat with %s's bot", to->name);
 	}
 	return asprintf(&sending->text,
-			"%s%s%s asks you to keep this sealed message for %s. "
-			"When you agree that %s may open it, forward this "
-			"whole message to %s%s%s. You cannot read it, and "
-			"nobody else can.\n\n%s",
+			"%s%s%s asks you to keep this sealed message, which "
+			"only %s can read, and to forward all of it to "
+			"%s%s%s%s when you agree that %s may open it."
+			"\n\n%s",
 			item->note, item->note[0] ? "\n\n" : "", me, to->name,
-			to->name, to->name, bot ? "'s bot, " : "",
-			bot ? to->address : "", bare) < 0
+			to->name, bot ? "'s bot, " : "", bot ? to->address : "",
+			bot ? "," : "", to->name, bare) < 0
 		       ? -ENOMEM
 		       : 0;
 }

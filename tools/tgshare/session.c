@@ -1,4 +1,5 @@
 #include "session.h"
+#include "answer.h"
 #include "report.h"
 #include "transports.h"
 
@@ -47,6 +48,7 @@ void session_close(struct session *s)
 
 	if (s->transport)
 		s->transport->ops->free(s->transport);
+	answering_free(s->answering);
 	people_free(&s->people);
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		if (fds[i] >= 0)

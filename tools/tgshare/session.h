@@ -9,6 +9,8 @@
 #include "settings.h"
 #include "transport.h"
 
+struct answering;
+
 enum { SESSION_TOLD_MAX = 512 };
 
 struct session {
@@ -24,6 +26,7 @@ struct session {
 	int collect_fd;	 /* see session_lock_collecting() */
 	bool collecting; /* it is held */
 	bool notify;	 /* somebody may sit at the desktop */
+	struct answering *answering; /* what people are told just now */
 	char told[SESSION_TOLD_MAX]; /* why nothing can be collected */
 };
 

@@ -193,28 +193,21 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
 }
 
 /* *at: behind the last one */
-static int spool_all(int spool_fd, const char *text, size_t len, size_t *at,
-		     size_t *count)
+static int take_all(const struct spool_taker *taker, const char *text,
+		    size_t len, size_t *at, size_t *count)
 {
-	for (*at = 0;;) {
+	for (*at = *count = 0;;) {
 		CLEANUP_FREE uint8_t *bytes = NULL;
 		size_t n;
 		int err = envelope_find(text, len, at, &bytes, &n);
 
 		if (err)
 			return err == -ENOENT ? 0 : err;
-		err = spool_envelope(spool_fd, bytes, n);
+		err = taker->take(taker->arg, bytes, n);
 		if (err)
 			return err;
 		(*count)++;
 	}
-}
-
-int spool_text(int spool_fd, const char *text, size_t len, size_t *count)
-{
-	size_t at;
-
-	return spool_all(spool_fd, text, len, &at, count);
 }
 
 /* What from wrote before and was not whole; "" if nothing. */
@@ -236,13 +229,13 @@ static bool could_go_on(const char *text, size_t len, size_t before)
 				    strlen(ENVELOPE_TEXT_PREFIX));
 }
 
-int spool_pieces(int spool_fd, int pieces_fd, const char *from,
-		 const char *text, size_t len, size_t *count)
+int spool_pieces(int pieces_fd, const char *from, const char *text, size_t len,
+		 const struct spool_taker *taker, bool *unfinished)
 {
 	CLEANUP_FREE char *all = malloc(PIECES_MAX + 1 + len);
 	uint8_t hash[PIECES_HASH_LEN];
 	char name[2 * PIECES_HASH_LEN + 1];
-	size_t before = 0, found = *count, at;
+	size_t before = 0, found, at;
 	int err;
 
 	if (!all)
@@ -256,13 +249,14 @@ int spool_pieces(int spool_fd, int pieces_fd, const char *from,
 	if (before)
 		all[before++] = '\n';
 	memcpy(all + before, text, len);
-	err = spool_all(spool_fd, all, before + len, &at, count);
+	err = take_all(taker, all, before + len, &at, &found);
 	if (err)
 		return err;
 	/* behind what is whole another one may begin */
-	if (could_go_on(all + at, before + len - at,
-			*count == found ? before : 0) &&
-	    before + len - at <= PIECES_MAX)
+	*unfinished =
+		could_go_on(all + at, before + len - at, found ? 0 : before) &&
+		before + len - at <= PIECES_MAX;
+	if (*unfinished)
 		return xio_replace_file(pieces_fd, name, all + at,
 					before + len - at, 0600);
 	if (before && unlinkat(pieces_fd, name, 0) < 0 && errno != ENOENT)

@@ -405,6 +405,41 @@ static int take_words(struct telegram *t)
 	return json_is_string(text) ? take_text(t, message, text) : 0;
 }
 
+/* Did somebody say this? There are notices, too: of what was pinned... */
+static bool is_said(const json_t *message)
+{
+	static const char *const kinds[] = {
+		"text",	 "caption", "document",	  "photo", "sticker",
+		"voice", "video",   "video_note", "audio", "animation",
+		"poll",	 "contact", "location",	  "story",
+	};
+
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (json_object_get(message, kinds[i]))
+			return true;
+	return false;
+}
+
+/* A person alone with us is answered. */
+static void tell_beginning(const struct telegram *t, const json_t *message)
+{
+	const struct transport_receiver *to = t->receiver;
+	const json_t *chat = json_object_get(message, "chat"),
+		     *sender = json_object_get(message, "from");
+	const char *type = json_string_value(json_object_get(chat, "type"));
+	json_int_t id = json_integer_value(json_object_get(chat, "id"));
+	char address[32] = "";
+
+	if (!to->begins)
+		return;
+	if (type && strcmp(type, "private") == 0 && id > 0 &&
+	    json_integer_value(json_object_get(sender, "id")) == id &&
+	    json_is_false(json_object_get(sender, "is_bot")) &&
+	    is_said(message))
+		snprintf(address, sizeof address, "chat:%lld", (long long)id);
+	to->begins(to->arg, address);
+}
+
 /* The next update's document; *done: nothing more of it will come. */
 static int hand_over(struct telegram *t, struct arrival *a, bool *done)
 {
@@ -439,6 +474,7 @@ static int take_update(struct telegram *t, bool *done)
 	int err = 0;
 
 	*done = true;
+	tell_beginning(t, message_of(json_array_get(t->batch, t->batch_at)));
 	if (a && a->at == t->batch_at)
 		err = hand_over(t, a, done);
 	if (err || !*done)
@@ -449,6 +485,8 @@ static int take_update(struct telegram *t, bool *done)
 	if (a && a->at == t->batch_at)
 		drop_arrival(t);
 	step(t);
+	if (t->receiver->ends)
+		t->receiver->ends(t->receiver->arg);
 	return 0;
 }
 

@@ -51,6 +51,13 @@ struct transport_receiver {
 	int (*started)(void *arg, const char *word, const char *address);
 	/* Something came and cannot be had; a sentence. Or NULL. */
 	void (*lost)(void *arg, const char *reason);
+	/*
+	 * Around what one message brings, which may begin several times before
+	 * it ends: whoever wrote it can be answered at this address; "" when
+	 * that is nobody in particular, or a program. Or NULL.
+	 */
+	void (*begins)(void *arg, const char *answer_to);
+	void (*ends)(void *arg);
 };
 
 struct transport;
