@@ -159,7 +159,31 @@ say "9. Carol agrees, and it opens"
 head -n 3 bob/Shared/alice/report.md
 cmp bob/Shared/alice/report.md "$here/docs/THREATS.md" && echo "to the byte"
 
-say "10. Alice lets Bob read a file of hers as it is and will be, and takes that back"
+say "10. Dave has no vault, only a telephone: Alice sends him a link, he presses Start"
+dave() { # what he does on his telephone
+	/usr/bin/python3 "$here/tests/botapi/telephone.py" "$api" Dave "$@"
+}
+link=$("$tgshare" contact chat dave --link --vault alice)
+echo "$link"
+dave start alice_bot "${link#*start=}"
+"$tgshare" receive --vault alice
+echo 'the ferns are yours' >alice/will
+"$tgshare" send alice/will --to bob --shares 2 --threshold 2 --via bob,dave \
+	--note "Dear Dave, please pass this on when I am gone."
+echo "His telephone:"
+dave show alice_bot
+
+say "11. Dave forwards it to Bob's bot, and Bob can read it"
+"$tgshare" receive --vault bob
+cat bob/Shared/alice/will || true
+dave start bob_bot
+dave forward alice_bot bob_bot
+"$tgshare" receive --vault bob
+cat bob/Shared/alice/will
+echo "His telephone:"
+dave show bob_bot
+
+say "12. Alice lets Bob read a file of hers as it is and will be, and takes that back"
 echo 'the plan: plant ferns' >alice/plan
 "$frondfs" attach bob alice "$work/.alice"
 "$tgshare" grant alice/plan --to bob
@@ -173,7 +197,7 @@ cat bob/Shared/alice/plan
 "$tgshare" receive --vault bob
 cat bob/Shared/alice/plan || true
 
-say "11. Who did what"
+say "13. Who did what"
 "$tgshare" receive --vault alice >/dev/null
 "$tgshare" log --vault alice
 "$tgshare" log --vault alice --verify
