@@ -17,7 +17,7 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, fresh, get, put, raises, until
-from share import FAILED, NOT_SET_UP, TGSHARE, readable
+from share import FAILED, NOT_SET_UP, QUEUED, TGSHARE, readable
 from telegram import spooled, town
 
 
@@ -146,7 +146,7 @@ def receive_does_not_disturb_an_agent():
 def a_server_that_is_away_is_told_and_not_taken_for_silence():
     with town("alice") as (api, alice):
         api.do("faults", every=1, kinds=["502"])
-        alice.tg("receive", status=FAILED, says="cannot be reached")
+        alice.tg("receive", status=QUEUED, says="cannot be reached")
         api.do("faults", every=0)
         eq(alice.receive(), "")
 

@@ -19,6 +19,7 @@ enum {
 	BOT_BASE_MAX = 256,
 	BOT_DESCRIPTION_MAX = 256,
 	BOT_FILE_PATH_MAX = 512,
+	BOT_HASH_LEN = 32,
 };
 #define BOT_BASE_PUBLIC "https://api.telegram.org"
 
@@ -30,10 +31,16 @@ struct bot_reply {
 	int error_code; /* the API's; 0: ok, result is set */
 	/* in words: the API's, or what happened on the way */
 	char description[BOT_DESCRIPTION_MAX];
-	unsigned retry_after_s; /* with 429 */
-	const json_t *result;	/* borrowed */
-	bool wrote_all;		/* downloads: the bytes are in the file */
+	unsigned retry_after_s;	    /* with 429 */
+	const json_t *result;	    /* borrowed */
+	bool wrote_all;		    /* downloads: the bytes are in the file */
+	uint8_t hash[BOT_HASH_LEN]; /* then: BLAKE2b of them */
 	int io_err; /* a negative errno of the file sent or fetched */
+	/* it worked, but what came is more than we take, or no JSON: these
+	 * bytes, or their beginning; borrowed */
+	bool garbled;
+	const char *body;
+	size_t body_len;
 };
 
 /* Called once for every request, from bot_api_run(). */
@@ -74,5 +81,8 @@ MUST_CHECK int bot_api_download(struct bot_api *api, const char *file_path,
 
 /* Move everything on; with nothing to move wait at most timeout_ms. */
 MUST_CHECK int bot_api_run(struct bot_api *api, int timeout_ms);
+
+/* Requests whose callback has this argument end without it. */
+void bot_api_forget(struct bot_api *api, const void *arg);
 
 #endif

@@ -47,9 +47,8 @@ static int receive(struct session *s, long wait_s)
 	bool alone = !s->transport->ops->one_reader || s->collecting;
 
 	/* without the post there is still what came before */
-	at_home = status == CMD_FAILED || status == CMD_NOT_SET_UP
-			  ? round_work_at_home(s, &result)
-			  : round_work(s, &result);
+	at_home = status && !s->no_room ? round_work_at_home(s, &result)
+					: round_work(s, &result);
 	if (!status)
 		status = at_home;
 	while (!status && alone && !arrived && !result.events &&

@@ -147,6 +147,13 @@ static int deliver_all(struct session *s)
 				 "receive%s' tries again",
 				 report_vault());
 	return CMD_OK;
+	if (result.left)
+		return report_as(CMD_QUEUED,
+				 "%zu message%s that can be taken back %s in a "
+				 "chat yet; 'tgshare receive%s' tries again",
+				 result.left, result.left == 1 ? "" : "s",
+				 result.left == 1 ? "lies" : "lie",
+				 report_vault());
 }
 
 static int revoke_chosen(struct session *s, const struct outbox *o,

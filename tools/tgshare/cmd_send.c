@@ -55,6 +55,7 @@ struct sending {
 };
 
 static bool same_parties(const struct item *item, const struct plan *plan)
+	uint64_t began_s;
 {
 	if (item->party_count != plan->party_count || item->k != plan->k ||
 	    item->n != plan->n ||
@@ -170,6 +171,17 @@ static int resume(struct sending *w, const struct item *earlier)
 	struct item *item;
 	int err = item_load(w->s->outbox_fd, earlier->id, &item);
 
+/* Another tgshare has just done what we were told to. */
+static bool sent_meanwhile(const struct sending *w, const struct item *item)
+{
+	uint64_t last_s = 0;
+
+	for (size_t i = 0; i < item->message_count; i++)
+		if (item->messages[i].sent_s > last_s)
+			last_s = item->messages[i].sent_s;
+	return last_s > w->began_s || (w->s->waited && last_s == w->began_s);
+}
+
 	if (err)
 		return session_report(w->s, "read .tgshare/outbox", err);
 	if (!item->recipient_state)
@@ -179,7 +191,8 @@ static int resume(struct sending *w, const struct item *earlier)
 			item->id);
 	/* what was interrupted is finished first; what is out already may
 	 * have been lost on its way */
-	item->again = !deliver_waiting(item, when_now_s());
+	item->again = !deliver_waiting(item, when_now_s()) &&
+		      !sent_meanwhile(w, item);
 	item->again = item->again && is_due(item);
 	return keep(w, item);
 }
@@ -385,7 +398,8 @@ static int check_request(const struct request *r)
 static int run(struct request *r, enum item_kind kind)
 {
 	struct session s;
-	struct sending w = {.s = &s, .r = r, .kind = kind};
+	struct sending w = {
+		.s = &s, .r = r, .kind = kind, .began_s = when_now_s()};
 	int status = session_open(&s, r->files, r->file_count, r->vault);
 
 	if (!status)

@@ -259,3 +259,4 @@ int cmd_setup(int argc, char **argv)
 	session_close(&s);
 	return status;
 }
+	session_stamp(s);

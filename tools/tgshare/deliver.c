@@ -14,6 +14,7 @@ enum {
 	OPEN_MAX = 256,
 	BUTTON_URL_MAX = CARD_ADDRESS_MAX + 32,
 	BUTTON_MAX = CARD_NAME_MAX + 32,
+	WHO_MAX = CARD_NAME_MAX + CARD_ADDRESS_MAX + 4,
 };
 
 static const char words[] =
@@ -34,6 +35,7 @@ struct sending {
 	uint64_t moved; /* bytes, of those that it has */
 	char *text;
 	char name[ITEM_MESSAGE_NAME_MAX + 1];
+	char who[WHO_MAX];
 	char button_url[BUTTON_URL_MAX]; /* "" without */
 	char button[BUTTON_MAX];
 	int fd; /* of its own, or -1 */
@@ -54,7 +56,6 @@ struct delivery {
 	bool once; /* no copy is for several */
 	struct deliver_result result;
 	int err; /* of the vault's own */
-	char complained[TRANSPORT_ADDRESS_MAX + 1];
 };
 
 bool deliver_waiting(const struct item *item, uint64_t now_s)
@@ -84,14 +85,15 @@ static const char *address_of(const struct session *s, const struct item *item,
 	return p && people_address(p)[0] ? people_address(p) : party->address;
 }
 
-static void complain(struct delivery *d, const char *address,
+/* Once for each address and kind of trouble. */
+static void complain(struct delivery *d, const char *address, int err,
 		     const char *reason)
 {
-	if (strcmp(d->complained, address) == 0 ||
-	    strcmp(d->s->told, reason) == 0)
+	char key[SESSION_KEY_MAX];
+
+	snprintf(key, sizeof key, "%d %s", err, address);
+	if (!session_is_news(d->s, key))
 		return;
-	snprintf(d->complained, sizeof d->complained, "%s", address);
-	snprintf(d->s->told, sizeof d->s->told, "%s", reason);
 	progress_end(&d->progress);
 	report("%s", reason);
 }
@@ -122,6 +124,13 @@ static void forget_part(const struct delivery *d, const struct item *item,
 				    POSIX_FADV_DONTNEED);
 }
 
+/* It will not pass by itself. */
+static bool is_refusal(int err)
+{
+	return err == -EPERM || err == -EADDRNOTAVAIL || err == -EREMOTEIO ||
+	       err == -EFBIG || err == -EPROTO;
+}
+
 static void finished(void *arg, int err, const char *reason, const char *ref)
 {
 	struct sending *sending = arg;
@@ -133,7 +142,13 @@ static void finished(void *arg, int err, const char *reason, const char *ref)
 	progressed(sending, m->len);
 	if (err) {
 		d->result.failed++;
-		complain(d, address_of(d->s, item, m), reason);
+		complain(d, address_of(d->s, item, m), err, reason);
+		if (!is_refusal(err))
+			return;
+		err = item_note_failed(d->s->outbox_fd, item, sending->message,
+				       when_now_s());
+		if (err && !d->err)
+			d->err = err;
 		return;
 	}
 	d->result.sent++;
@@ -313,6 +328,11 @@ static int submit(struct delivery *d, struct item *item, size_t message)
 	if (err)
 		return lost(d, item, m, err);
 	out.address = address_of(d->s, item, m);
+	out.who = sending->who;
+	/* the number of a chat says nothing to anybody */
+	snprintf(sending->who, sizeof sending->who,
+		 out.address[0] == '@' ? "%s (%s)" : "%s",
+		 item->parties[m->party].name, out.address);
 	out.text = (const uint8_t *)sending->text;
 	out.text_len = sending->text ? strlen(sending->text) : 0;
 	if (sending->button_url[0]) {
@@ -328,14 +348,9 @@ static int submit(struct delivery *d, struct item *item, size_t message)
 	return err;
 }
 
-/* Waits for what is under way. */
-static int end_sending(struct delivery *d)
+/* Nothing may be under way that refers to them. */
+static void free_sendings(struct delivery *d)
 {
-	struct transport *t = d->s->transport;
-	int err = 0;
-
-	while (!err && !t->ops->idle(t))
-		err = t->ops->run(t, NULL, 1000);
 	while (d->sendings) {
 		struct sending *next = d->sendings->next;
 
@@ -347,13 +362,27 @@ static int end_sending(struct delivery *d)
 	}
 	close_copies(d);
 	d->open_count = 0;
+}
+
+/* Waits for what is under way. */
+static int end_sending(struct delivery *d)
+{
+	struct transport *t = d->s->transport;
+	int err = 0;
+
+	while (!err && !t->ops->idle(t))
+		err = t->ops->run(t, NULL, 1000);
+	if (err)
+		t->ops->give_up(t);
+	free_sendings(d);
 	return err ? err : d->err;
 }
 
 static bool is_wanted(const struct delivery *d, const struct item *item,
 		      const struct item_message *m)
 {
-	return !m->tried && item_message_due(item, m, d->now_s);
+	return !m->tried && item_message_due(item, m, d->now_s) &&
+	       !(d->s->patient && item_message_put_off_s(m) > d->now_s);
 }
 
 static uint64_t bytes_wanted(const struct delivery *d,
@@ -401,14 +430,17 @@ static bool is_spent(const struct item *item, const struct item_message *m)
 		item_message_done(item, m));
 }
 
-/* What is to be tried again is not noted. */
+/* What is to be tried again is not noted; else it does not matter whether it
+ * is still there. */
 static void taken_back(void *arg, int err)
 {
 	struct sending *sending = arg;
 	struct delivery *d = sending->delivery;
 
-	if (err == -EAGAIN)
+	if (err == -EAGAIN || err == -EKEYREVOKED || err == -ENOMEM) {
+		d->result.left++;
 		return;
+	}
 	err = item_note_taken_back(d->s->outbox_fd, sending->item,
 				   sending->message);
 	if (err && !d->err)
@@ -436,10 +468,12 @@ static int take_back_spent(struct delivery *d, struct item *item)
 					    .fd = -1,
 					    .next = d->sendings};
 		d->sendings = sending;
-		/* it does not matter whether it is still there */
-		if (t->ops->retract(t, item->parties[m->party].address, m->ref,
-				    taken_back, sending))
-			err = item_note_taken_back(d->s->outbox_fd, item, i);
+		err = t->ops->retract(t, item->parties[m->party].address,
+				      m->ref, taken_back, sending);
+		if (err) {
+			taken_back(sending, err);
+			err = 0;
+		}
 	}
 	return err;
 }
@@ -534,6 +568,9 @@ int delivery_end(struct delivery *d, struct item **items, size_t count,
 
 void delivery_free(struct delivery *d)
 {
+	if (d->sendings)
+		d->s->transport->ops->give_up(d->s->transport);
+	free_sendings(d);
 	free(d);
 }
 

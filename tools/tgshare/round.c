@@ -90,10 +90,11 @@ static int take_text(void *arg, const char *from, const char *text, size_t len)
 	return err;
 }
 
-static int take_document(void *arg, int fd, uint64_t len, const char *filename)
+static int take_document(void *arg, int fd, uint64_t len, const char *filename,
+			 const uint8_t *hash)
 {
 	struct collecting *c = arg;
-	int err = spool_document(c->s->spool_fd, fd, len, filename);
+	int err = spool_document(c->s->spool_fd, fd, len, filename, hash);
 
 	if (err) {
 		if (err != -EAGAIN)
@@ -169,25 +170,33 @@ static void tell_lost(void *arg, const char *reason)
 }
 
 /* Once, however often it is met. */
-static void tell_once(struct session *s, const char *reason)
+static void tell_once(struct session *s, int err, const char *reason)
 {
-	if (strcmp(s->told, reason) != 0)
+	char key[SESSION_KEY_MAX];
+
+	snprintf(key, sizeof key, "collect %d", err);
+	if (session_is_news(s, key))
 		report("%s", reason);
-	snprintf(s->told, sizeof s->told, "%s", reason);
+}
+
+static bool is_full(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT;
 }
 
 /* What came could not be kept: it is not the transport's fault. */
 static int tell_spool(struct session *s, int err)
 {
-	bool room = err != -ENOSPC && err != -EDQUOT;
-	char text[SESSION_TOLD_MAX];
+	bool room = !is_full(err);
+	char text[512];
 
 	snprintf(text, sizeof text,
 		 "something came that cannot be written into '%.300s': %s; it "
 		 "stays where it is%s",
 		 s->m.info.backing, strerror(-err),
 		 room ? "" : " until there is room");
-	tell_once(s, text);
+	tell_once(s, err, text);
+	s->no_room = !room;
 	return room ? CMD_FAILED : CMD_QUEUED;
 }
 
@@ -214,14 +223,15 @@ int round_collect(struct session *s, int timeout_ms, size_t *arrived)
 	*arrived += c.arrived;
 	if (c.status)
 		return c.status;
-	if (c.err)
-		return tell_spool(s, c.err);
-	if (err) {
-		tell_once(s, t->ops->reason(t));
-		return err == -EKEYREVOKED ? CMD_NOT_SET_UP : CMD_FAILED;
-	}
-	s->told[0] = '\0';
-	return CMD_OK;
+	s->no_room = false;
+	if (c.err || is_full(err))
+		return tell_spool(s, c.err ? c.err : err);
+	if (!err)
+		return CMD_OK;
+	tell_once(s, err, t->ops->reason(t));
+	return err == -EKEYREVOKED ? CMD_NOT_SET_UP
+	       : err == -EAGAIN	   ? CMD_QUEUED
+				   : CMD_FAILED;
 }
 
 /* UINT64_MAX: nothing is. */
@@ -233,9 +243,12 @@ static uint64_t next_due_s(const struct outbox *o)
 		const struct item *item = o->items[i];
 
 		for (size_t j = 0; j < item->message_count; j++) {
-			uint64_t due = item_message_due_s(
-				item, &item->messages[j], now);
+			const struct item_message *m = &item->messages[j];
+			uint64_t due = item_message_due_s(item, m, now);
+			uint64_t off = item_message_put_off_s(m);
 
+			if (due < off)
+				due = off;
 			if (due < next)
 				next = due;
 		}
@@ -287,6 +300,8 @@ static int work(struct session *s, struct round_result *result, bool deliver)
 	/* one that cannot be finished must not keep everything else back */
 	if (!status)
 		revoked = revoke_finish(s);
+	/* nobody waits for what could not be sent to be told what came */
+	fflush(stdout);
 	if (!status && deliver)
 		status = deliver_all(s, result);
 	session_unlock(s);

@@ -2,6 +2,7 @@
 #include "answer.h"
 #include "report.h"
 #include "transports.h"
+#include "when.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
+
+/* Beside the agent's lock no other file is needed. */
+static const char stamp_name[] = "agent.lock";
+
+enum { FORGET_TOLD_S = 3600 };
 
 int session_report(const struct session *s, const char *what, int err)
 {
@@ -119,12 +125,13 @@ int session_open_spool(struct session *s)
 	return err ? session_report(s, "open .tgshare", err) : CMD_OK;
 }
 
-static int wait_for_lock(int fd)
+static int wait_for_lock(int fd, bool *waited)
 {
 	const struct timespec pause = {0, 20 * 1000000};
 
 	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
+		*waited = true;
 			return -errno;
 		if (tries == 100)
 			report("waiting for another tgshare that works on this "
@@ -144,7 +151,8 @@ int session_lock(struct session *s)
 		s->lock_fd =
 			openat(s->copies_fd, "lock",
 			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int err = s->lock_fd < 0 ? -errno : wait_for_lock(s->lock_fd);
+	int err =
+		s->lock_fd < 0 ? -errno : wait_for_lock(s->lock_fd, &s->waited);
 
 	if (err)
 		return report_as(CMD_FAILED,
@@ -157,7 +165,7 @@ int session_lock_collecting(struct session *s)
 {
 	if (s->collect_fd < 0)
 		s->collect_fd =
-			openat(s->copies_fd, "agent.lock",
+			openat(s->copies_fd, stamp_name,
 			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->collect_fd < 0 || flock(s->collect_fd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
@@ -166,6 +174,50 @@ int session_lock_collecting(struct session *s)
 }
 
 void session_unlock(struct session *s)
+bool session_is_news(struct session *s, const char *key)
+{
+	uint64_t now = when_now_s();
+	struct session_told *oldest = &s->told[0];
+
+	for (size_t i = 0; i < SESSION_TOLD_MAX; i++) {
+		struct session_told *t = &s->told[i];
+
+		if (strncmp(t->key, key, SESSION_KEY_MAX - 1) == 0) {
+			bool news = now > t->met_s + FORGET_TOLD_S;
+
+			t->met_s = now;
+			return news;
+		}
+		if (t->met_s < oldest->met_s)
+			oldest = t;
+	}
+	snprintf(oldest->key, sizeof oldest->key, "%s", key);
+	oldest->met_s = now;
+	return true;
+}
+
+void session_stamp(struct session *s)
+{
+	CLEANUP_FD int backing =
+		open(s->m.info.backing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[64];
+
+	snprintf(path, sizeof path, ".frondfs/" VAULT_OUTBOX_DIR "/%s",
+		 stamp_name);
+	/* without one there is nobody to tell */
+	if (backing >= 0)
+		(void)!utimensat(backing, path, NULL, AT_SYMLINK_NOFOLLOW);
+}
+
+struct timespec session_stamped(const struct session *s)
+{
+	struct stat st;
+
+	if (fstatat(s->copies_fd, stamp_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return (struct timespec){0};
+	return st.st_mtim;
+}
+
 {
 	if (s->lock_fd >= 0)
 		flock(s->lock_fd, LOCK_UN);

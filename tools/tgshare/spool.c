@@ -164,7 +164,8 @@ static bool is_unsettled(int fd, const char *filename,
 	       (uint64_t)st.st_mtim.tv_sec + SETTLED_S > when_now_s();
 }
 
-int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
+int spool_document(int spool_fd, int fd, uint64_t len, const char *filename,
+		   const uint8_t *known)
 {
 	size_t name_len = strlen(filename), suffix = strlen(envelope_suffix);
 	bool envelope =
@@ -180,7 +181,9 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
 	err = adopt(spool_fd, fd, len, temp);
 	if (err == -ENOTSUP)
 		err = begin(spool_fd, temp, &copy);
-	if (!err)
+	if (!err && copy < 0 && known)
+		memcpy(hash, known, sizeof hash);
+	else if (!err)
 		err = copy_hashed(fd, copy, len, hash);
 	if (!err && is_unsettled(fd, filename, hash))
 		err = -EAGAIN;

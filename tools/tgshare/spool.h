@@ -19,14 +19,15 @@ MUST_CHECK int spool_to_sift(int spool_fd, const uint8_t *bytes, size_t len,
 			     uint8_t hash[static ENVELOPE_HASH_LEN]);
 
 /*
- * A document of len bytes from fd's position on. filename tells what it is:
- * an envelope when it ends in ".env", else a part of a sealed copy. -EAGAIN:
+ * A document of len bytes from fd's position on; hash: theirs, where it is
+ * known, or NULL. filename tells what it is: an envelope when it ends in
+ * ".env", else a part of a sealed copy. -EAGAIN:
  * a name that tells a hash, which is not that of these bytes, of a file that
  * was changed a moment ago: it may still be on its way (a folder being
  * synchronised).
  */
 MUST_CHECK int spool_document(int spool_fd, int fd, uint64_t len,
-			      const char *filename);
+			      const char *filename, const uint8_t *hash);
 
 /*
  * All envelopes in what people type, paste and forward, perhaps in several
