@@ -13,6 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
+import post
 from frond import blob, check, eq, fresh, get, put
 from share import (FAILED, NO_VAULT, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
                    people, readable, tg)
@@ -85,6 +86,31 @@ def a_wrong_option_is_called_by_its_name():
         tg(*argv, status=USAGE, says=says)
 
 
+# As @BotFather makes them; nobody's.
+TOKEN = "5432109876:AAF-x_Yz0123456789abcdefghijklmnopq"
+
+
+@check(plain=False)
+def a_bot_token_on_the_command_line_is_never_shown():
+    alice, _ = pair()
+    vault = ["--vault", alice.mount.path]
+    for argv in (["--bot-token", TOKEN], [f"--bot-token={TOKEN}"], ["--token", TOKEN],
+                 ["--bot-token-file", TOKEN], ["--transport", f"telegram:{TOKEN}"], [TOKEN],
+                 ["--api-base", f"https://api.telegram.org/bot{TOKEN}/"],
+                 ["--name", TOKEN], ["--part-size", TOKEN], ["--bot-token", "mistyped"]):
+        out, err = tg("setup", *vault, *argv, status=USAGE, says="--bot-token-file FILE")
+        assert "/revoke" in err and "history" in err, err
+        assert TOKEN[11:] not in out + err and "mistyped" not in err, err
+    for argv in (["contact", "chat", "carol", TOKEN, *vault], ["contact", TOKEN],
+                 ["contact", "show", TOKEN, *vault], [TOKEN], ["receive", TOKEN],
+                 ["receive", "--wait", TOKEN], ["send", TOKEN, "--to", "bob"],
+                 ["revoke", TOKEN], ["import", TOKEN, *vault], ["card", f"--{TOKEN}"],
+                 ["send", alice.mount.path, "--to", "bob", "--vault", TOKEN]):
+        p = subprocess.run([TGSHARE, *argv], capture_output=True, check=False)
+        assert p.returncode and b"(a bot token)" in p.stderr, (argv, p.stderr)
+        assert TOKEN[11:].encode() not in p.stdout + p.stderr, p.stderr
+
+
 @check(plain=False)
 def a_place_that_is_no_vault_is_status_3():
     plain = fresh("plain")
@@ -148,6 +174,12 @@ def setup_can_be_repeated_and_keeps_the_keys():
         setup("--transport", "pigeon:x", status=USAGE, says="no transport 'pigeon:x'")
         setup("--transport", f"dir:{post}/nowhere", status=FAILED, says="No such file")
         setup("--transport", f"dir:{m.path}", status=FAILED, says="lies in a vault")
+        for base in "api.example.org", "ftp://example.org", "http://example.org", \
+                "https://x?y", "https://" + "x" * 300:
+            setup("--api-base", base, status=USAGE, says="--api-base wants https://HOST")
+        setup("--bot-token-file", put(fresh("empty")), status=FAILED,
+              says="its first line has to be the token")
+        tg("card", "--vault", m.path, status=NOT_SET_UP, says="--transport telegram")
         for name in "", "a/b", ".x", "-x", "a,b", "x" * 65, "a\nb", b"\xff":
             setup("--name", name, "--transport", f"dir:{post}", status=USAGE,
                   says="cannot be a name")
@@ -196,6 +228,9 @@ def contacts_are_added_shown_and_removed():
     alice.tg("contact", "add", "bob", bob.card, says="known already")
     alice.tg("contact", "add", "robert", bob.card, status=FAILED, says="'bob'")
     alice.tg("contact", "add", "me", alice.card, status=FAILED, says="your own card")
+    for card in bob.card, "-", put(fresh("card"), bob.card.encode()):
+        alice.tg("contact", "add", card, "robert", status=USAGE,
+                 says="the name comes first: 'tgshare contact add robert CARD'")
     for name in "a/b", "..", "-x", "a,b", "":
         alice.tg("contact", "add", "--", name, bob.card, status=USAGE,
                  says="cannot be a contact's name")
@@ -302,6 +337,7 @@ def send_refuses_what_cannot_be_sent_and_leaves_nothing():
             ([file, "--to", ""], USAGE, "wants a name"),
             ([file, "--to", "bob,bob"], USAGE, "twice"),
             ([file, file, "--to", "bob"], USAGE, "twice"),
+            ([file, alice.path(".", "refused"), "--to", "bob"], USAGE, "twice"),
             ([file, "--to", "bob", "--via", "carol"], UNKNOWN, "carol"),
             ([file, "--to", "bob", "--shares", "3"], USAGE, "go together"),
             ([file, "--to", "bob", "--threshold", "3"], USAGE, "go together"),
@@ -314,7 +350,7 @@ def send_refuses_what_cannot_be_sent_and_leaves_nothing():
             ([file, "--to", "bob", "--expires", "2020-01-01"], USAGE, "future"),
             ([file, "--to", "bob", "--expires", "2027-02-30"], USAGE, "2027-02-30"),
             ([file, "--to", "bob", "--note", "x" * 1001], USAGE, "1000"),
-            ([alice.path("nothing"), "--to", "bob"], NO_VAULT, "No such file"),
+            ([alice.path("nothing"), "--to", "bob"], UNKNOWN, "there is no file"),
             ([alice.mount.path, "--to", "bob"], FAILED, "whole vault"),
             ([alice.path(".tgshare"), "--to", "bob"], FAILED, "tgshare"),
             ([alice.path(".tgshare/settings.ini"), "--to", "bob"], FAILED, "tgshare"),
@@ -346,8 +382,51 @@ def shares_that_make_somebodys_consent_a_show_are_refused():
         _, err = send(n, k, via)
         assert "one person" not in err, err
     send(3, 2, None, says="all shares go to one person")
+    send(3, 1, "carol", says="carol keeps all 3 shares, so carol alone decides")
     for person in alice, bob, carol, dave:
         person.mount.umount()
+
+
+@check(plain=False)
+def one_that_cannot_be_sent_keeps_no_other_back():
+    alice, bob = pair()
+    for top in "here", "there":
+        os.mkdir(alice.path(top))
+    same = [put(alice.path(top, "same"), top.encode()) for top in ("here", "there")]
+    nothing = put(alice.path("no bytes"))
+    os.symlink("same", alice.path("here/link"))
+    os.makedirs(alice.path("empty folder"), exist_ok=True)
+    sent = alice.send("send", alice.path("empty folder"), nothing, *same, "--to", "bob",
+                      status=FAILED, says="is empty")
+    # of two that have one name, the path tells which
+    eq([name for _, _, name, _, _ in sent], ["no bytes", "here/same", "there/same"])
+    alice.tg("send", alice.path("here"), "--to", "bob", says="here/link' is left out")
+    bob.receive()
+    eq(get(bob.shared("alice/no bytes")), b"")
+    eq({get(bob.shared("alice", n)) for n in ("same", "same (2)")}, {b"here", b"there"})
+    eq(os.listdir(bob.shared("alice/here")), ["same"])
+
+
+@check(plain=False)
+def what_has_expired_is_cleared_away_without_a_word():
+    box = fresh("post")
+    os.mkdir(box)
+    bob, eve = Person("bob", box), post.Person("eve")
+    eve.meet(bob.mount)
+    sets = {name: eve.send(bob.mount, name, b"x", k=2, n=2, expires=expires)
+            for name, expires in (("gone", int(time.time()) + 1), ("unwanted", 0))}
+    for s in sets.values():
+        s.post_manifest()
+    frond.until(lambda: len(bob.status()["came"]) == 2, what="both")
+    frond.until(lambda: bob.came(sets["gone"].id.hex())["state"] == "expired", what="expiry")
+    for name in sets:
+        os.unlink(bob.shared("eve", name))
+    # she has no address: what she is told stays in the outbox
+    bob.receive(status=QUEUED)
+    eq([n.split("-")[1] for n in os.listdir(bob.path(".tgshare/outbox")) if "-0-5-" in n],
+       [sets["unwanted"].id.hex()])
+    eq([r["text"] for r in bob.log("expired")], ["gone"])
+    bob.mount.umount()
 
 
 @check(plain=False)
@@ -841,7 +920,8 @@ def sets_are_named_by_what_begins_them():
     path = put(alice.path("short"), b"x")
     (set_id, *_), = alice.send("send", path, "--to", "bob")
     alice.tg("revoke", "00000000", status=UNKNOWN, says="nothing")
-    alice.tg("revoke", set_id[:7], status=NO_VAULT)
+    alice.tg("revoke", set_id[:7], status=UNKNOWN, says="8 digits or more")
+    alice.tg("revoke", "no such", status=UNKNOWN, says="there is no file")
     bob.tg("release", set_id[:8], status=UNKNOWN, says="no share")
     bob.tg("release", "--all", says="no share")
     alice.tg("revoke", set_id[:8], says="withdrew short from bob")

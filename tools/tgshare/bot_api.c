@@ -93,7 +93,7 @@ static bool is_local(const char *base)
 	return false;
 }
 
-static bool base_ok(const char *base)
+bool bot_api_base_ok(const char *base)
 {
 	for (const char *c = base; *c; c++)
 		if (!isgraph((unsigned char)*c) || strchr("?#@\"\\", *c))
@@ -140,7 +140,7 @@ int bot_api_new(const char *base, const char *token, struct bot_api **out)
 
 	if (!token_ok(token))
 		return -EINVAL;
-	if (!base_ok(base))
+	if (!bot_api_base_ok(base))
 		return -EPROTO;
 	if (start_libcurl())
 		return -ENOMEM;

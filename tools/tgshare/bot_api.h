@@ -49,9 +49,12 @@ struct bot_callback {
 	void *arg;
 };
 
+/* Can a server's address be this? https, or http on this machine only. */
+bool bot_api_base_ok(const char *base);
+
 /*
- * A token looks like "123456:letters, digits, - and _". base: https, or http
- * on this machine only. -EINVAL: token; -EPROTO: base.
+ * A token looks like "123456:letters, digits, - and _". -EINVAL:
+ * token; -EPROTO: base.
  */
 MUST_CHECK int bot_api_new(const char *base, const char *token,
 			   struct bot_api **out);

@@ -1,8 +1,7 @@
 /*
  * Where people are who have Telegram and perhaps no card: the number of their
  * chat with our bot, given or learnt. Telegram tells it when they press Start;
- * a link with a word of ours tells who it was. The words that wait lie in
- * .tgshare/links/WORD, each with a contact's name.
+ * a link with a word of ours tells who it was (people.h).
  */
 #ifndef TGSHARE_CHATS_H
 #define TGSHARE_CHATS_H

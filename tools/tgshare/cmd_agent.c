@@ -253,7 +253,15 @@ static int run(const char *vault)
 		watch_signals();
 		signal(SIGCHLD, SIG_IGN); /* nobody waits for notify-send */
 		s.notify = true;
+		if (isatty(STDERR_FILENO))
+			report("collecting what comes for the vault on '%s'; "
+			       "Ctrl-C ends it",
+			       s.m.info.mountpoint);
 		status = serve(&agent);
+		if (status == CMD_NOT_SET_UP)
+			report("the agent ends: messages do not travel before "
+			       "'tgshare setup%s' is run again",
+			       report_vault());
 	}
 	session_close(&s);
 	return status;

@@ -3,6 +3,7 @@
 #include "json.h"
 #include "report.h"
 #include "status_words.h"
+#include "tell.h"
 #include "text.h"
 #include "when.h"
 
@@ -111,13 +112,13 @@ static void print_items(struct telling *t, const struct outbox *o, bool over)
 	}
 }
 
-static void print_sets(struct telling *t, const struct inbox_set *sets,
-		       size_t count)
+static void print_sets(struct telling *t, const struct session *s,
+		       const struct inbox_set *sets, size_t count)
 {
 	t->under = 0;
 	for (size_t i = 0; i < count; i++) {
 		head(t, "What came");
-		intake_print_set(&sets[i]);
+		tell_set(s, &sets[i]);
 	}
 }
 
@@ -177,7 +178,7 @@ static int print_text(struct session *s, const struct outbox *o,
 
 	t.since = all || t.now < RECENT_S ? 0 : t.now - RECENT_S;
 	print_items(&t, o, false);
-	print_sets(&t, sets, count);
+	print_sets(&t, s, sets, count);
 	if (t.shown == 0) {
 		puts("Nothing is under way.");
 		t.shown = 1;

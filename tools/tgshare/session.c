@@ -68,7 +68,8 @@ int session_need_identity(struct session *s)
 		return CMD_OK;
 	return report_as(CMD_NOT_SET_UP,
 			 "the vault on '%s' has no card yet; run 'tgshare "
-			 "setup --transport dir:PATH%s' first",
+			 "setup --transport telegram%s', or with --transport "
+			 "dir:PATH, first",
 			 s->m.info.mountpoint, report_vault());
 }
 

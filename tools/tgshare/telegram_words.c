@@ -76,7 +76,7 @@ int telegram_explain(const struct bot_reply *r, const char *who,
 	if (r->error_code == 429 || r->error_code >= 500) {
 		snprintf(reason, TELEGRAM_REASON_MAX,
 			 "the Bot API server cannot be reached or is busy "
-			 "(%s); it will be tried again",
+			 "(%s)",
 			 r->description);
 		return -EAGAIN;
 	}
