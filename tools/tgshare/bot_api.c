@@ -490,7 +490,8 @@ static void read_failure(const struct request *r, CURLcode result,
 
 static void finish(struct request *r, CURLcode result)
 {
-	struct bot_reply reply = {.io_err = r->io_err};
+	struct bot_reply reply = {
+		.io_err = r->io_err, .body = r->body, .body_len = r->body_len};
 	json_t *answer = NULL;
 	long status = 0;
 

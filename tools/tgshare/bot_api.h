@@ -82,10 +82,10 @@ MUST_CHECK int bot_api_download(struct bot_api *api, const char *file_path,
 				int fd, uint64_t max,
 				const struct bot_callback *cb);
 
-/* Move everything on; with nothing to move wait at most timeout_ms. */
-MUST_CHECK int bot_api_run(struct bot_api *api, int timeout_ms);
-
 /* Requests whose callback has this argument end without it. */
 void bot_api_forget(struct bot_api *api, const void *arg);
+
+/* Move everything on; with nothing to move wait at most timeout_ms. */
+MUST_CHECK int bot_api_run(struct bot_api *api, int timeout_ms);
 
 #endif

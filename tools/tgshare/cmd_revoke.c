@@ -147,7 +147,6 @@ static int deliver_all(struct session *s)
 				 "not everybody could be told yet; 'tgshare "
 				 "receive%s' tries again",
 				 report_vault());
-	return CMD_OK;
 	if (result.left)
 		return report_as(CMD_QUEUED,
 				 "%zu message%s that can be taken back %s in a "
@@ -155,6 +154,7 @@ static int deliver_all(struct session *s)
 				 result.left, result.left == 1 ? "" : "s",
 				 result.left == 1 ? "lies" : "lie",
 				 report_vault());
+	return CMD_OK;
 }
 
 static int revoke_chosen(struct session *s, const struct outbox *o,

@@ -54,12 +54,12 @@ struct sending {
 	enum item_kind kind;
 	struct outbox outbox;
 	struct delivery *delivery;
+	uint64_t began_s;
 	struct item **made;   /* new or resumed ones; owned */
 	size_t count, failed; /* messages */
 };
 
 static bool same_parties(const struct item *item, const struct plan *plan)
-	uint64_t began_s;
 {
 	if (item->party_count != plan->party_count || item->k != plan->k ||
 	    item->n != plan->n ||
@@ -170,11 +170,6 @@ static bool is_due(const struct item *item)
 	return false;
 }
 
-static int resume(struct sending *w, const struct item *earlier)
-{
-	struct item *item;
-	int err = item_load(w->s->outbox_fd, earlier->id, &item);
-
 /* Another tgshare has just done what we were told to. */
 static bool sent_meanwhile(const struct sending *w, const struct item *item)
 {
@@ -185,6 +180,11 @@ static bool sent_meanwhile(const struct sending *w, const struct item *item)
 			last_s = item->messages[i].sent_s;
 	return last_s > w->began_s || (w->s->waited && last_s == w->began_s);
 }
+
+static int resume(struct sending *w, const struct item *earlier)
+{
+	struct item *item;
+	int err = item_load(w->s->outbox_fd, earlier->id, &item);
 
 	if (err)
 		return session_report(w->s, "read .tgshare/outbox", err);

@@ -293,6 +293,7 @@ static int setup(struct session *s, const struct setup *opt)
 
 	if (err)
 		return session_report(s, "write .tgshare/settings.ini", err);
+	session_stamp(s);
 	return show(s);
 }
 
@@ -311,4 +312,3 @@ int cmd_setup(int argc, char **argv)
 	session_close(&s);
 	return status;
 }
-	session_stamp(s);

@@ -131,8 +131,8 @@ static int wait_for_lock(int fd, bool *waited)
 	const struct timespec pause = {0, 20 * 1000000};
 
 	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
 		*waited = true;
+		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
 		if (tries == 100)
 			report("waiting for another tgshare that works on this "
@@ -174,7 +174,6 @@ int session_lock_collecting(struct session *s)
 	return 0;
 }
 
-void session_unlock(struct session *s)
 bool session_is_news(struct session *s, const char *key)
 {
 	uint64_t now = when_now_s();
@@ -219,6 +218,7 @@ struct timespec session_stamped(const struct session *s)
 	return st.st_mtim;
 }
 
+void session_unlock(struct session *s)
 {
 	if (s->lock_fd >= 0)
 		flock(s->lock_fd, LOCK_UN);
