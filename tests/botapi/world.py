@@ -298,6 +298,14 @@ class World:
         self.files[document.id] = document
         return document
 
+    def fetch(self, bot, document):
+        """Where a server of one's own (--local) puts a file: it is not served."""
+        path = os.path.join(os.path.abspath(self.directory), bot.token, document.path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.exists(path):
+            os.link(os.path.join(self.directory, document.path), path)
+        return path
+
     # updates
 
     def push(self, bot, kind, content):

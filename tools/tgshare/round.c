@@ -112,6 +112,8 @@ static int take_greeting(void *arg, const char *word, const char *address)
 	int err = wake(c);
 
 	c->heard.greeted = true;
+	/* what was refused because they had not */
+	c->s->patient = false;
 	c->heard.word = word[0];
 	if (!err)
 		err = chats_greeted(c->s, word, address, &c->heard.known);

@@ -17,6 +17,7 @@ enum {
 	TIDY_AFTER_S = 3600,
 	PIECES_MAX = 32 << 10, /* several messages of the longest kind */
 	PIECES_HASH_LEN = 16,
+	CUT_MIN = 4, /* of a prefix: fewer letters are words */
 };
 
 static const char temp_suffix[] = ".tmp", envelope_suffix[] = ".env",
@@ -225,11 +226,39 @@ static int load_pieces(int pieces_fd, const char *name, char *text, size_t *len)
 	return err;
 }
 
-/* Is this the beginning of an envelope, or what follows one? */
-static bool could_go_on(const char *text, size_t len, size_t before)
+static const char prefix[] = ENVELOPE_TEXT_PREFIX;
+
+/* How many bytes at its end are the first of a prefix that was cut. */
+static size_t cut_prefix(const char *text, size_t len)
 {
-	return before > 0 || memmem(text, len, ENVELOPE_TEXT_PREFIX,
-				    strlen(ENVELOPE_TEXT_PREFIX));
+	size_t n = sizeof prefix - 2;
+
+	while (n >= CUT_MIN &&
+	       (n > len || memcmp(text + len - n, prefix, n) != 0))
+		n--;
+	return n < CUT_MIN ? 0 : n;
+}
+
+/* Where an envelope begins, whole or not, at from or behind; len: nowhere. */
+static size_t beginning(const char *text, size_t len, size_t from)
+{
+	const char *found =
+		memmem(text + from, len - from, prefix, sizeof prefix - 1);
+
+	return found ? (size_t)(found - text) : len - cut_prefix(text, len);
+}
+
+/*
+ * Where what may yet be completed begins in a text that has nothing whole; of
+ * too much the newest is kept. len: nowhere.
+ */
+static size_t kept_from(const char *text, size_t len, bool goes_on)
+{
+	size_t from = goes_on ? 0 : beginning(text, len, 0);
+
+	while (len - from > PIECES_MAX)
+		from = beginning(text, len, from + 1);
+	return from;
 }
 
 int spool_pieces(int pieces_fd, const char *from, const char *text, size_t len,
@@ -249,16 +278,15 @@ int spool_pieces(int pieces_fd, const char *from, const char *text, size_t len,
 	err = load_pieces(pieces_fd, name, all, &before);
 	if (err)
 		return err;
-	if (before)
+	if (before && !cut_prefix(all, before))
 		all[before++] = '\n';
 	memcpy(all + before, text, len);
 	err = take_all(taker, all, before + len, &at, &found);
 	if (err)
 		return err;
 	/* behind what is whole another one may begin */
-	*unfinished =
-		could_go_on(all + at, before + len - at, found ? 0 : before) &&
-		before + len - at <= PIECES_MAX;
+	at += kept_from(all + at, before + len - at, before && !found);
+	*unfinished = at < before + len;
 	if (*unfinished)
 		return xio_replace_file(pieces_fd, name, all + at,
 					before + len - at, 0600);
