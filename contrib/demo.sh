@@ -131,6 +131,19 @@ for person in alice bob carol; do
 		--api-base "$api" >/dev/null
 done
 rm token
+tg() { # PERSON COMMAND...: at whose terminal
+	who=$1
+	shift
+	line="$who\$ tgshare"
+	for word; do
+		case $word in
+		*[!A-Za-z0-9/.,_-]*) word=$(quoted "$word") ;;
+		esac
+		line="$line $word"
+	done
+	echo "$line" >&2
+	TGSHARE_VAULT=$who "$tgshare" "$@"
+}
 know() {
 	"$tgshare" card --vault "$2" | "$tgshare" contact add "$2" - --vault "$1" >/dev/null
 }
@@ -139,23 +152,23 @@ for one in alice bob carol; do
 		[ "$one" = "$other" ] || know "$one" "$other"
 	done
 done
-"$tgshare" card --vault alice
-"$tgshare" contact list --vault alice
+tg alice card
+tg alice contact list
 
 say "7. Alice sends Bob a report; opening it takes his share and Carol's"
 cp "$here/docs/THREATS.md" alice/report.md
-"$tgshare" send alice/report.md --to bob --shares 2 --threshold 2 --via bob,carol
+tg alice send alice/report.md --to bob --shares 2 --threshold 2 --via bob,carol
 
 say "8. Bob sees it at once, with its true size. It is locked"
-"$tgshare" receive --vault bob
+tg bob receive
 ls -l bob/Shared/alice
 cat bob/Shared/alice/report.md || true
-"$tgshare" status --vault bob
+tg bob status
 
 say "9. Carol agrees, and it opens"
-"$tgshare" receive --vault carol
-"$tgshare" release --all --vault carol
-"$tgshare" receive --vault bob
+tg carol receive
+tg carol release --all
+tg bob receive
 head -n 3 bob/Shared/alice/report.md
 cmp bob/Shared/alice/report.md "$here/docs/THREATS.md" && echo "to the byte"
 
@@ -163,42 +176,43 @@ say "10. Dave has no vault, only a telephone: Alice sends him a link, he presses
 dave() { # what he does on his telephone
 	/usr/bin/python3 "$here/tests/botapi/telephone.py" "$api" Dave "$@"
 }
-link=$("$tgshare" contact chat dave --link --vault alice)
-echo "$link"
-dave start alice_bot "${link#*start=}"
-"$tgshare" receive --vault alice
+tg alice contact chat dave --link >dave.link
+cat dave.link
+link=$(sed -n 's/^https.*start=//p' dave.link)
+dave start alice_bot "$link"
+tg alice receive
 echo 'the ferns are yours' >alice/will
-"$tgshare" send alice/will --to bob --shares 2 --threshold 2 --via bob,dave \
+tg alice send alice/will --to bob --shares 2 --threshold 2 --via bob,dave \
 	--note "Dear Dave, please pass this on when I am gone."
-echo "His telephone:"
+echo "Dave's telephone:"
 dave show alice_bot
 
 say "11. Dave forwards it to Bob's bot, and Bob can read it"
-"$tgshare" receive --vault bob
+tg bob receive
 cat bob/Shared/alice/will || true
 dave start bob_bot
 dave forward alice_bot bob_bot
-"$tgshare" receive --vault bob
+tg bob receive
 cat bob/Shared/alice/will
-echo "His telephone:"
+echo "Dave's telephone:"
 dave show bob_bot
 
 say "12. Alice lets Bob read a file of hers as it is and will be, and takes that back"
 echo 'the plan: plant ferns' >alice/plan
 "$frondfs" attach bob alice "$work/.alice"
-"$tgshare" grant alice/plan --to bob
-"$tgshare" receive --vault bob
+tg alice grant alice/plan --to bob
+tg bob receive
 cat bob/Shared/alice/plan
 echo 'the plan: plant more ferns' >alice/plan
 sync alice/plan
 sleep 1.5
 cat bob/Shared/alice/plan
-"$tgshare" revoke alice/plan --from bob
-"$tgshare" receive --vault bob
+tg alice revoke alice/plan --from bob
+tg bob receive
 cat bob/Shared/alice/plan || true
 
 say "13. Who did what"
 "$tgshare" receive --vault alice >/dev/null
-"$tgshare" log --vault alice
-"$tgshare" log --vault alice --verify
+tg alice log
+tg alice log --verify
 say "The demonstration is over and cleaned up"
