@@ -215,11 +215,11 @@ def who_is_to_be_left_alone_for_long_keeps_no_other_waiting():
         api.do("flood", bot="alice_bot", chat="bob_bot", seconds=3600)
         path = put(alice.path("news"), b"news")
         alice.tg("send", path, "--to", "bob,carol", status=QUEUED,
-                 says="asks not to write to @bob_bot for")
+                 says="asks not to write to bob (@bob_bot) for")
         carol.receive()
         readable(carol.shared("alice/news"), b"news")
         eq(bob.receive(), "")
-        alice.tg("receive", status=QUEUED, says="asks not to write to @bob_bot for")
+        alice.tg("receive", status=QUEUED, says="asks not to write to bob (@bob_bot) for")
         api.do("advance", seconds=3601)
         alice.receive()
         bob.receive()
@@ -260,6 +260,26 @@ def a_token_that_is_revoked_in_the_middle():
         bob.receive()
         eq(get(bob.shared("alice/first")), b"1")
         eq(get(bob.shared("alice/second")), b"2")
+
+
+@check(plain=False)
+def a_token_that_is_revoked_while_a_large_file_goes_out():
+    with town("alice", "bob") as (api, alice, bob):
+        alice.tg("setup", "--part-size", "1")
+        data = blob(scale(60 << 20, 12 << 20))
+        film = put(alice.path("film"), data)
+        sending = subprocess.Popen([TGSHARE, "send", film, "--to", "bob"],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
+        until(lambda: api.do("counts")["requests"].get("sendDocument", 0) > 2, 60, "some parts")
+        token = api.do("revoke_token", bot="alice_bot")["token"]
+        said = sending.communicate(timeout=60)[1].decode()
+        # all of it may have been out by then
+        assert sending.returncode == 0 or "@BotFather" in said, said
+        alice.tg("setup", "--bot-token-file", put(frond.fresh("token"), token.encode()))
+        alice.send("send", film, "--to", "bob")
+        until(lambda: "film is open" in bob.receive(), 60, "the film")
+        assert get(bob.shared("alice/film")) == data
 
 
 @check(plain=False)
@@ -337,6 +357,25 @@ def people_without_a_vault_keep_shares_and_forward_them():
         for user in users.values():
             assert not [m for m in chat_with(api, user, "alice_bot")
                         if "tgshare1." in m.get("text", "")]
+
+
+@check(plain=False)
+def two_of_three_with_people_who_forward():
+    with town("alice", "bob") as (api, alice, bob):
+        users = carol, dave = new_user(api, "carol"), new_user(api, "dave")
+        for name, user in zip(("carol", "dave"), users):
+            api.do("start", user=user, bot="alice_bot", payload=link_of(alice, name))
+        alice.receive()
+        alice.send("send", put(alice.path("plan"), b"x"), "--to", "bob", "--shares", "3",
+                   "--threshold", "2", "--via", "bob,carol,dave")
+        assert "1 of 2 shares, waiting for carol or dave" in bob.receive()
+        raises(errno.ENOKEY, get, bob.shared("alice/plan"))
+        for user in dave, carol:  # the second is late, and welcome
+            api.do("forward", user=user, **{"from": "alice_bot"}, to="bob_bot",
+                   message_id=chat_with(api, user, "alice_bot")[-1]["message_id"])
+            bob.receive()
+            readable(bob.shared("alice/plan"), b"x")
+            assert "has arrived" in answers(api, user, "bob_bot")[-1]
 
 
 @check(plain=False)
