@@ -475,7 +475,7 @@ def what_people_send_is_answered_with_a_sentence():
         assert "has arrived" in answers(api, dave, "bob_bot")[-1]
         # words, half of it, and then the whole message instead
         for what, words in ((lambda: api.do("say", user=erin, to="bob_bot", text="Hello?"),
-                             "understands nothing but"),
+                             "understands only sealed messages"),
                             (lambda: api.do("say", user=erin, to="bob_bot",
                                             text=asked[erin]["text"][:-50]), "not complete yet"),
                             (lambda: forward(erin, "bob_bot"), "has arrived")):

@@ -21,9 +21,8 @@ static const char notes_name[] = "answered";
 
 static const char *const sentences[] = {
 	[ANSWER_HELLO] =
-		"Hello, a program reads this chat and takes sealed messages: "
-		"if you were asked to pass one on to this bot, please forward "
-		"it to this chat, and if not, there is nothing for you to do.",
+		"Hello, this bot takes sealed messages: if you were asked to "
+		"pass one on to it, please forward it to this chat.",
 	[ANSWER_WELCOME] =
 		"Thank you, that was all: when you are asked to keep a sealed "
 		"message, it will come to you in this chat.",
@@ -40,9 +39,9 @@ static const char *const sentences[] = {
 		"This sealed message is not for this bot: please forward it "
 		"to the bot that its text names.",
 	[ANSWER_WORDS] =
-		"Only a program reads this chat, and it understands nothing "
-		"but sealed messages: if you were asked to pass one on to this "
-		"bot, please forward the whole message to this chat.",
+		"This bot is a program and understands only sealed messages: "
+		"if you were asked to pass one on to it, please forward the "
+		"whole message to this chat.",
 };
 
 /* Of messages the latest counts, and more than what they say beside them. */
