@@ -114,6 +114,14 @@ static int report_nothing(const struct choice *c, const char *what,
 		what, from ? " with " : "", from ? from : "", report_vault());
 }
 
+static bool was_delivered(const struct item *item)
+{
+	for (size_t i = 0; i < item->message_count; i++)
+		if (item->messages[i].sends)
+			return true;
+	return item->exported;
+}
+
 static void tell(const struct item *item)
 {
 	fputs(item->kind == ITEM_GRANT ? "revoked " : "withdrew ", stdout);
@@ -122,6 +130,8 @@ static void tell(const struct item *item)
 	if (item->kind == ITEM_GRANT)
 		printf("; the file has a new key. What was read already stays "
 		       "read.\n");
+	else if (!was_delivered(item))
+		printf("; it had not been delivered.\n");
 	else if (item->recipient_state == 0)
 		printf("; if it has been opened in the meantime, that copy is "
 		       "theirs.\n");

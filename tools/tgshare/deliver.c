@@ -2,6 +2,7 @@
 #include "progress.h"
 #include "report.h"
 #include "when.h"
+#include "why.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -143,6 +144,7 @@ static void finished(void *arg, int err, const char *reason, const char *ref)
 	if (err) {
 		d->result.failed++;
 		complain(d, address_of(d->s, item, m), err, reason);
+		why_note(d->s->outbox_fd, item, m->party, reason);
 		if (!is_refusal(err))
 			return;
 		err = item_note_failed(d->s->outbox_fd, item, sending->message,

@@ -24,6 +24,11 @@ int session_report(const struct session *s, const char *what, int err)
 				 "the vault on '%s' is mounted read-only; "
 				 "mount it without -o ro",
 				 s->m.info.mountpoint);
+	if (err == -EBADMSG && strstr(what, " log"))
+		return report_as(CMD_FAILED,
+				 "cannot %s in the vault on '%s', which is "
+				 "damaged; 'tgshare log --verify%s' says where",
+				 what, s->m.info.mountpoint, report_vault());
 	return report_as(CMD_FAILED, "cannot %s in the vault on '%s': %s", what,
 			 s->m.info.mountpoint, strerror(-err));
 }
