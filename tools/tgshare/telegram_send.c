@@ -174,7 +174,7 @@ static void ended(struct parcel *p)
 static void parcel_done(void *arg, const struct bot_reply *r)
 {
 	struct parcel *p = arg;
-	char ref[TRANSPORT_REF_MAX] = "";
+	char ref[TRANSPORT_REF_MAX] = "", reason[TELEGRAM_REASON_MAX];
 	int err;
 
 	ended(p);
@@ -186,13 +186,13 @@ static void parcel_done(void *arg, const struct bot_reply *r)
 		return;
 	}
 	if (r->io_err) {
-		snprintf(p->t->reason, sizeof p->t->reason,
+		snprintf(reason, sizeof reason,
 			 "what was to be sent cannot be read: %s",
 			 strerror(-r->io_err));
-		end_parcel(p, r->io_err, p->t->reason, "");
+		end_parcel(p, r->io_err, reason, "");
 		return;
 	}
-	err = telegram_explain(r, who(p), p->t->reason);
+	err = telegram_explain(r, who(p), reason);
 	if (p->retract_id && !p->tombstone && r->error_code == 400 &&
 	    strstr(r->description, "can't be deleted")) {
 		p->tombstone = true;
@@ -201,7 +201,7 @@ static void parcel_done(void *arg, const struct bot_reply *r)
 	if (err == -EAGAIN && p->tries + 1 < TELEGRAM_TRIES)
 		try_again(p, r);
 	else
-		end_parcel(p, err, p->t->reason, "");
+		end_parcel(p, err, reason, "");
 }
 
 /* An id as the API wants it: a number where it is one. */
@@ -304,12 +304,14 @@ void telegram_give_up(struct transport *base)
 
 static void put_off(struct parcel *p, int64_t wait_ms)
 {
+	char reason[TELEGRAM_REASON_MAX];
+
 	snprintf(
-		p->t->reason, sizeof p->t->reason,
+		reason, sizeof reason,
 		"Telegram asks not to write to %s for %lld seconds; it will be "
 		"tried again",
 		who(p), (long long)(wait_ms / 1000));
-	end_parcel(p, -EAGAIN, p->t->reason, "");
+	end_parcel(p, -EAGAIN, reason, "");
 }
 
 void telegram_send_more(struct telegram *t, int *wait_ms)
