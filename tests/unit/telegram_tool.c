@@ -11,9 +11,9 @@
  *   run MS [deaf]              transport_run once
  *   flush                      until nothing is under way
  *
- * Prints "done TAG err ref reason", "text TEXT", "document NAME LEN", "ran err
- * reason". Documents are put into INBOX under their names; a name that begins
- * with the BLAKE2b-256 of its bytes has to be right.
+ * Prints "done TAG err ref reason", "text TEXT", "document NAME LEN", "lost
+ * REASON", "ran err reason". Documents are put into INBOX under their names; a
+ * name that begins with the BLAKE2b-256 of its bytes has to be right.
  */
 #include "text.h"
 #include "transport_telegram.h"
@@ -101,8 +101,14 @@ static int on_document(void *arg, int fd, uint64_t len, const char *filename,
 	return 0;
 }
 
-static const struct transport_receiver receiver = {.text = on_text,
-						   .document = on_document};
+static void on_lost(void *arg, const char *reason)
+{
+	(void)arg;
+	printf("lost %s\n", reason);
+}
+
+static const struct transport_receiver receiver = {
+	.text = on_text, .document = on_document, .lost = on_lost};
 
 static void submit(struct transport *t, char *line)
 {

@@ -20,18 +20,17 @@ static json_int_t update_id(const json_t *update)
 }
 
 /* The update being worked on is durable, or nothing for us. */
-static void step(struct telegram *t)
+static int step(struct telegram *t)
 {
-	json_int_t id = update_id(json_array_get(t->batch, t->batch_at));
+	json_int_t id = update_id(json_array_get(t->batch, t->batch_at++));
 
 	/* without a number that can be confirmed it would come for ever */
-	if (id > 0 && id < INT64_MAX) {
-		t->offset = id + 1;
-	} else {
+	if (id <= 0 || id == INT64_MAX) {
 		snprintf(t->reason, sizeof t->reason, "%s", telegram_no_server);
-		t->receive_err = -EPROTO;
+		return -EPROTO;
 	}
-	t->batch_at++;
+	t->offset = id + 1;
+	return 0;
 }
 
 /* Behind one that is put aside come those that were taken in already. */
@@ -260,10 +259,9 @@ static int take_update(struct telegram *t, bool *done)
 	if (err)
 		return err;
 	telegram_end_document(t, t->batch_at);
-	step(t);
 	if (t->receiver->ends)
 		t->receiver->ends(t->receiver->arg);
-	return 0;
+	return step(t);
 }
 
 static int work_on_batch(struct telegram *t)
