@@ -433,6 +433,11 @@ def who_presses_start_is_told_what_comes_next():
         api.do("start", user=late, bot="alice_bot", payload=word)
         alice.receive()
         assert "that was all" in answers(api, late, "alice_bot")[0]
+        # an agent tells it by itself, and ends when it is told to
+        agent, quick = Agent(alice), new_user(api, "quick")
+        api.do("start", user=quick, bot="alice_bot")
+        until(lambda: answers(api, quick, "alice_bot"), 20, "an answer")
+        eq(agent.end(), (0, ""))
 
 
 @check(plain=False)
