@@ -17,6 +17,7 @@ import post
 from frond import blob, check, eq, fresh, get, put
 from share import (FAILED, NO_VAULT, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
                    people, readable, tg)
+from telegram import town
 
 COMMANDS = ("setup card contact send grant release receive agent status revoke log "
             "export import split combine").split()
@@ -405,6 +406,54 @@ def one_that_cannot_be_sent_keeps_no_other_back():
     eq(get(bob.shared("alice/no bytes")), b"")
     eq({get(bob.shared("alice", n)) for n in ("same", "same (2)")}, {b"here", b"there"})
     eq(os.listdir(bob.shared("alice/here")), ["same"])
+
+
+@check(plain=False)
+def chats_and_links_say_whose_they_are():
+    with town("alice", "bob") as (api, alice, bob):
+        def chat(*argv, **kw):
+            return tg("contact", "chat", *argv, "--vault", alice.mount.path, **kw)
+        for argv in ("bob", "--link"), ("bob", "123"):
+            chat(*argv, status=FAILED, says="'bob' has a card, and is written to at @bob_bot")
+        chat("dave", alice.bot["token"].split(":")[0], status=FAILED, says="your own bot")
+        chat("dave", "123", says="That is not checked")
+        chat("dave", "123", says="as before")
+        chat("dave", "124", says="dave is in chat:124 now, no longer in chat:123")
+        chat("erin", "124", status=FAILED, says="that is the chat of 'dave'")
+        # a link that waits is one link, known as such
+        link, hint = chat("carol", "--link")
+        assert "send this link to carol" in hint and "'tgshare receive --vault" in hint, hint
+        eq(chat("carol", "--link")[0], link)
+        assert "carol             link pending" in alice.tg("contact", "list")
+        path = put(alice.path("will"), b"x")
+        send = ["send", path, "--to", "bob", "--shares", "2", "--threshold", "2", "--via"]
+        alice.tg(*send, "carol,bob", status=UNKNOWN, says="'carol' has not pressed Start")
+        alice.tg("contact", "remove", "carol", says="the link leads nowhere now")
+        assert "carol" not in alice.tg("contact", "list")
+        link = chat("carol", "--link")[0].strip().partition("start=")[2]
+        api.do("start", user=api.do("add_user", name="carol")["id"], bot="alice_bot",
+               payload=link)
+        assert "carol pressed Start" in alice.receive()
+        assert "pending" not in alice.tg("contact", "list")
+        # who is asked in words can read the note, and so can Telegram
+        for note, via, told in (("hello", "carol,bob", 1), ("", "carol,bob", 0),
+                                ("hello", "bob", 0)):
+            err = tg(*send, via, "--note", note)[1]
+            eq(err.count("readable in the chat with carol, for Telegram too"), told, err)
+
+
+@check(plain=False)
+def setup_over_telegram_names_what_comes_next():
+    with town() as (api,), frond.Mount() as m:
+        file = put(fresh("token"), api.do("add_bot", username="zoe_bot")["token"].encode())
+        setup = ["setup", "--vault", m.path, "--name", "zoe", "--bot-token-file", file,
+                 "--api-base", api.root]
+        said = tg(*setup)[0]
+        for word in "/mybots, @zoe_bot", "Bot-to-Bot", "chat NAME --link", "tgshare agent":
+            assert word in said, said
+        api.do("faults", every=1, kinds=["502"])
+        err = tg(*setup, status=FAILED, says="nothing is changed, run this again later")[1]
+        assert "tried again" not in err, err
 
 
 @check(plain=False)
