@@ -252,7 +252,7 @@ static int run(const char *vault)
 	if (!status) {
 		watch_signals();
 		signal(SIGCHLD, SIG_IGN); /* nobody waits for notify-send */
-		s.notify = true;
+		s.notify = s.patient = true;
 		if (isatty(STDERR_FILENO))
 			report("collecting what comes for the vault on '%s'; "
 			       "Ctrl-C ends it",
