@@ -222,7 +222,10 @@ static int serve_once(struct agent *a)
 	/* in any case, so that the next time it is known */
 	bool grown = log_has_grown(a);
 
-	return grown || arrived || when_now_s() >= a->work_s ? work(a) : CMD_OK;
+	/* somebody who may be written to now is no news of the vault's */
+	bool due = !a->s->patient || when_now_s() >= a->work_s;
+
+	return grown || arrived || due ? work(a) : CMD_OK;
 }
 
 static int serve(struct agent *a)
