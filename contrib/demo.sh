@@ -2,17 +2,20 @@
 # demo.sh: install what is missing, build frondfs, and show it on real files.
 # demo.sh --keep FOLDER: build it, and leave FOLDER mounted for you, with its
 # encrypted side in FOLDER.vault.
+# BUILD=DIRECTORY demo.sh: show what is built there already.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-frondfs=$here/build/release/tools/frondfs/frondfs
-tgshare=$here/build/release/tools/tgshare/tgshare
+built=${BUILD:-$here/build/release}
+frondfs=$built/tools/frondfs/frondfs
+tgshare=$built/tools/tgshare/tgshare
 
 say() {
 	printf '\n\033[1m%s\033[0m\n' "$*"
 }
 
 build() {
+	[ -z "${BUILD:-}" ] || return 0
 	say "Installing what is missing, and building"
 	sh "$here/contrib/install-deps.sh" build recover
 	cd "$here"
