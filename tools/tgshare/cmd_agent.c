@@ -214,6 +214,9 @@ static int serve_once(struct agent *a)
 		return status;
 	if (status && a->s->no_room)
 		return wait_for_room(a);
+	/* not all that is there could be had: what could be is taken in */
+	if (status && arrived && work(a) == CMD_NO_VAULT)
+		return CMD_NO_VAULT;
 	if (status)
 		return reopen_transport(a);
 	a->transport.wait_s = 0;

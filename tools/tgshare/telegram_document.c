@@ -20,6 +20,7 @@
 enum {
 	/* of one that is other than its name says, and another each time */
 	BAD_TRIES = 8,
+	WAITS_MAX = 60,
 	FILE_ID_MAX = 256,
 	FILENAME_MAX_LEN = 200,
 	/* then the server has forgotten it anyway */
@@ -41,7 +42,8 @@ struct arrival {
 	bool under_way;
 	bool complete; /* to be handed over when its turn has come */
 	char lost[TELEGRAM_REASON_MAX]; /* why it is given up; "": it is not */
-	unsigned tries, bad; /* bad: what came was not what the name says */
+	unsigned waits, tries,
+		bad; /* bad: what came was not what the name says */
 	int64_t not_before_ms, since_ms;
 };
 
@@ -82,8 +84,8 @@ static void retry(struct arrival *a, const struct bot_reply *r)
 {
 	/* a download link lasts for an hour at least, and not for ever */
 	a->file_path[0] = '\0';
-	/* being told to wait is no failure */
-	a->tries += r->retry_after_s == 0;
+	/* being told to wait is no failure, unless it never ends */
+	a->tries += r->retry_after_s == 0 || ++a->waits > WAITS_MAX;
 	a->not_before_ms = telegram_now_ms() +
 			   (r->retry_after_s ? 1000 * (int64_t)r->retry_after_s
 					     : telegram_backoff_ms(a->tries));
