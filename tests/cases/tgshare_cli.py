@@ -229,6 +229,11 @@ def contacts_are_added_shown_and_removed():
     alice.tg("contact", "add", "bob", bob.card, says="known already")
     alice.tg("contact", "add", "robert", bob.card, status=FAILED, says="'bob'")
     alice.tg("contact", "add", "me", alice.card, status=FAILED, says="your own card")
+    # a mount that lies here has somebody's name
+    where = fresh("where")
+    os.makedirs(os.path.join(where, "robert"))
+    alice.tg("contact", "add", "robert", "nothing", cwd=where, status=FAILED,
+             says="cannot read the card from 'nothing'")
     for card in bob.card, "-", put(fresh("card"), bob.card.encode()):
         alice.tg("contact", "add", card, "robert", status=USAGE,
                  says="the name comes first: 'tgshare contact add robert CARD'")
@@ -643,7 +648,7 @@ def what_opened_is_told_without_the_folder_too():
     alice, bob = Person("alice", post), Person("bob", post)
     alice.meets(bob)
     alice.send("send", put(alice.path("early"), b"before the card"), "--to", "bob")
-    assert "from somebody unknown" in bob.receive()
+    assert "early from somebody unknown: locked; add their card" in bob.receive()
     os.rename(post, post + ".away")
     bob.meets(alice)
     readable(bob.shared("alice/early"), b"before the card")

@@ -11,6 +11,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char cmd_contact_help[] =
 	"Usage: tgshare contact add NAME CARD|FILE|-\n"
@@ -153,15 +154,22 @@ static int report_bad_name(const char *name)
 			 name, CARD_NAME_MAX);
 }
 
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /* Is it the other way round? People write what they have at hand first. */
 static int check_order(const struct contact_args *args)
 {
 	const char *name = args->argv[0], *card = args->argv[1];
+	bool has_card = strstr(card, CARD_TEXT_PREFIX) ||
+			strcmp(card, "-") == 0 || is_file(card);
 	bool swapped =
-		strstr(name, CARD_TEXT_PREFIX) || (strcmp(name, "-") == 0) ||
-		(access(name, F_OK) == 0 && !strstr(card, CARD_TEXT_PREFIX) &&
-		 strcmp(card, "-") != 0 && access(card, F_OK) < 0 &&
-		 contact_name_check(card) == 0);
+		strstr(name, CARD_TEXT_PREFIX) || strcmp(name, "-") == 0 ||
+		(is_file(name) && !has_card && contact_name_check(card) == 0);
 
 	if (!swapped)
 		return CMD_OK;

@@ -61,9 +61,8 @@ static int receive(struct session *s, long wait_s)
 		return status;
 	size_t failed = result.delivered.failed;
 
-	if (!arrived && !result.events && !failed && alone &&
-	    isatty(STDOUT_FILENO))
-		puts("Nothing has come.");
+	if (!result.events && !failed && alone && isatty(STDOUT_FILENO))
+		puts("Nothing new has come.");
 	if (failed)
 		return report_as(CMD_QUEUED,
 				 "%zu message%s could not be delivered; try "

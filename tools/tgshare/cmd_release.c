@@ -88,8 +88,8 @@ static int release_one(struct session *s, const struct inbox_set *set)
 	if (err)
 		return report_release(set, err);
 	printf("share %u of something from ", set->index);
-	json_put_plain(stdout,
-		       set->sender_name[0] ? set->sender_name : "unknown");
+	json_put_plain(stdout, set->sender_name[0] ? set->sender_name
+						   : "somebody unknown");
 	printf(" goes to %s\n",
 	       people_with_keys(&s->people, &got->recipient.pub)
 		       ? people_label(&s->people, &got->recipient.pub, label)

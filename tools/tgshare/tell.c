@@ -130,8 +130,8 @@ static void tell_state(const struct session *s, const struct inbox_set *set)
 	hex_encode(set->set_id, SET_ID_LEN, hex);
 	switch (set->state) {
 	case INBOX_WAITING_CARD:
-		printf("locked: from somebody unknown; add their card with "
-		       "'tgshare contact add NAME CARD%s'",
+		printf("locked; add their card with 'tgshare contact add NAME "
+		       "CARD%s'",
 		       report_vault());
 		break;
 	case INBOX_WAITING_MANIFEST:
@@ -139,7 +139,8 @@ static void tell_state(const struct session *s, const struct inbox_set *set)
 		       have_of(set), have_of(set) == 1 ? "" : "s");
 		break;
 	case INBOX_WAITING_SHARES:
-		printf("locked: %u of %u shares", have_of(set), set->k);
+		printf("locked: %u of %u share%s", have_of(set), set->k,
+		       set->k == 1 ? "" : "s");
 		tell_missing(set);
 		break;
 	case INBOX_WAITING_CONTENT:
@@ -155,7 +156,8 @@ static void tell_state(const struct session *s, const struct inbox_set *set)
 		tell_not_attached(s, set);
 		break;
 	case INBOX_REVOKED:
-		printf("revoked");
+		printf("%s",
+		       set->kind == MANIFEST_GRANT ? "revoked" : "withdrawn");
 		break;
 	case INBOX_EXPIRED:
 		printf("expired %s", when_text(set->expires_s, when));
@@ -172,7 +174,8 @@ static void tell_state(const struct session *s, const struct inbox_set *set)
 /* A share to keep comes without a name. */
 static void tell_what(const struct inbox_set *set)
 {
-	const char *sender = set->sender_name[0] ? set->sender_name : "unknown";
+	const char *sender =
+		set->sender_name[0] ? set->sender_name : "somebody unknown";
 
 	if (set->index) {
 		printf("share %u of something from ", set->index);
