@@ -363,8 +363,9 @@ static int finish_redo(struct vault *vault, int redo_fd, bool *done)
 	err = rekey_read_record(vault, redo_fd, r);
 	if (!err)
 		err = rekey_view(vault, fd, r->new_header, r->size, &n.redo);
-	if (err == -EBADMSG) {
-		/* A crash before the record: the file is untouched. */
+	if (err == -EBADMSG || err == -ENOKEY) {
+		/* A crash before the record: the file is untouched. Or one
+		 * that no re-keying has written. */
 		*done = true;
 		return 0;
 	}
