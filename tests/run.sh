@@ -284,6 +284,10 @@ stage_cases() {
 	disown "$ahead"
 	set +m
 	cases cases build/dev "${FROND_SCALE:-1}" .
+	# Each stage goes on building its own, with all CPUs.
+	kill -- -"$ahead" 2>/dev/null
+	while kill -0 -- -"$ahead" 2>/dev/null; do sleep 0.1; done
+	ahead=
 }
 
 stage_clang() {
