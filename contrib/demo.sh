@@ -2,17 +2,20 @@
 # demo.sh: install what is missing, build frondfs, and show it on real files.
 # demo.sh --keep FOLDER: build it, and leave FOLDER mounted for you, with its
 # encrypted side in FOLDER.vault.
+# BUILD=DIRECTORY demo.sh: show what is built there already.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-frondfs=$here/build/release/tools/frondfs/frondfs
-tgshare=$here/build/release/tools/tgshare/tgshare
+built=${BUILD:-$here/build/release}
+frondfs=$built/tools/frondfs/frondfs
+tgshare=$built/tools/tgshare/tgshare
 
 say() {
 	printf '\n\033[1m%s\033[0m\n' "$*"
 }
 
 build() {
+	[ -z "${BUILD:-}" ] || return 0
 	say "Installing what is missing, and building"
 	sh "$here/contrib/install-deps.sh" build recover
 	cd "$here"
@@ -131,6 +134,19 @@ for person in alice bob carol; do
 		--api-base "$api" >/dev/null
 done
 rm token
+tg() { # PERSON COMMAND...: at whose terminal
+	who=$1
+	shift
+	line="$who\$ tgshare"
+	for word; do
+		case $word in
+		*[!A-Za-z0-9/.,_-]*) word=$(quoted "$word") ;;
+		esac
+		line="$line $word"
+	done
+	echo "$line" >&2
+	TGSHARE_VAULT=$who "$tgshare" "$@"
+}
 know() {
 	"$tgshare" card --vault "$2" | "$tgshare" contact add "$2" - --vault "$1" >/dev/null
 }
@@ -139,42 +155,67 @@ for one in alice bob carol; do
 		[ "$one" = "$other" ] || know "$one" "$other"
 	done
 done
-"$tgshare" card --vault alice
-"$tgshare" contact list --vault alice
+tg alice card
+tg alice contact list
 
 say "7. Alice sends Bob a report; opening it takes his share and Carol's"
 cp "$here/docs/THREATS.md" alice/report.md
-"$tgshare" send alice/report.md --to bob --shares 2 --threshold 2 --via bob,carol
+tg alice send alice/report.md --to bob --shares 2 --threshold 2 --via bob,carol
 
 say "8. Bob sees it at once, with its true size. It is locked"
-"$tgshare" receive --vault bob
+tg bob receive
 ls -l bob/Shared/alice
 cat bob/Shared/alice/report.md || true
-"$tgshare" status --vault bob
+tg bob status
 
 say "9. Carol agrees, and it opens"
-"$tgshare" receive --vault carol
-"$tgshare" release --all --vault carol
-"$tgshare" receive --vault bob
+tg carol receive
+tg carol release --all
+tg bob receive
 head -n 3 bob/Shared/alice/report.md
 cmp bob/Shared/alice/report.md "$here/docs/THREATS.md" && echo "to the byte"
 
-say "10. Alice lets Bob read a file of hers as it is and will be, and takes that back"
+say "10. Dave has no vault, only a telephone: Alice sends him a link, he presses Start"
+dave() { # what he does on his telephone
+	/usr/bin/python3 "$here/tests/botapi/telephone.py" "$api" Dave "$@"
+}
+tg alice contact chat dave --link >dave.link
+cat dave.link
+link=$(sed -n 's/^https.*start=//p' dave.link)
+dave start alice_bot "$link"
+tg alice receive
+echo 'the ferns are yours' >alice/will
+tg alice send alice/will --to bob --shares 2 --threshold 2 --via bob,dave \
+	--note "Dear Dave, please pass this on when I am gone."
+echo "Dave's telephone:"
+dave show alice_bot
+
+say "11. Dave forwards it to Bob's bot, and Bob can read it"
+tg bob receive
+cat bob/Shared/alice/will || true
+dave start bob_bot
+dave forward alice_bot bob_bot
+tg bob receive
+cat bob/Shared/alice/will
+echo "Dave's telephone:"
+dave show bob_bot
+
+say "12. Alice lets Bob read a file of hers as it is and will be, and takes that back"
 echo 'the plan: plant ferns' >alice/plan
 "$frondfs" attach bob alice "$work/.alice"
-"$tgshare" grant alice/plan --to bob
-"$tgshare" receive --vault bob
+tg alice grant alice/plan --to bob
+tg bob receive
 cat bob/Shared/alice/plan
 echo 'the plan: plant more ferns' >alice/plan
 sync alice/plan
 sleep 1.5
 cat bob/Shared/alice/plan
-"$tgshare" revoke alice/plan --from bob
-"$tgshare" receive --vault bob
+tg alice revoke alice/plan --from bob
+tg bob receive
 cat bob/Shared/alice/plan || true
 
-say "11. Who did what"
+say "13. Who did what"
 "$tgshare" receive --vault alice >/dev/null
-"$tgshare" log --vault alice
-"$tgshare" log --vault alice --verify
+tg alice log
+tg alice log --verify
 say "The demonstration is over and cleaned up"

@@ -80,7 +80,7 @@ _tgshare() {
 	grant) options="--to --shares --threshold --via --expires" ;;
 	release) options="--all" ;;
 	receive) options="--wait" ;;
-	status) options="--json" ;;
+	status) options="--all --json" ;;
 	revoke) options="--from" ;;
 	log) options="--verify --json" ;;
 	export) options="-o --to" ;;

@@ -63,6 +63,7 @@ complete -c tgshare -n '__fish_seen_subcommand_from release' -a '(__tgshare_sets
 complete -c tgshare -n '__fish_seen_subcommand_from release' -l all -d 'All that you keep'
 complete -c tgshare -n '__fish_seen_subcommand_from receive' -l wait -x -d 'Seconds to wait'
 complete -c tgshare -n '__fish_seen_subcommand_from status log' -l json -d 'As JSON'
+complete -c tgshare -n '__fish_seen_subcommand_from status' -l all -d 'What ended earlier, too'
 complete -c tgshare -n '__fish_seen_subcommand_from log' -l verify -d 'Check it'
 complete -c tgshare -n '__fish_seen_subcommand_from revoke' -l from -x -a '(__tgshare_names)' -d 'Only from'
 complete -c tgshare -n '__fish_seen_subcommand_from export combine' -s o -rF -d 'Into which file'

@@ -15,6 +15,16 @@ void inbox_count_(const struct parcel *p, size_t *done, size_t *open)
 	}
 }
 
+/* What expired is cleared away, not refused. */
+int inbox_log_declined_(struct inbox *in, const struct parcel *p)
+{
+	int err = inbox_expired_(p) && !p->revoked
+			  ? inbox_log_of_(in, p, VLOG_EXPIRED, p->custody)
+			  : 0;
+
+	return err ? err : inbox_log_of_(in, p, VLOG_DECLINED, 0);
+}
+
 /* The record first: a crash in between must not bring the file back. */
 static int decline_file(struct inbox *in, struct parcel *p, uint32_t entry)
 {
@@ -32,8 +42,8 @@ static int decline_file(struct inbox *in, struct parcel *p, uint32_t entry)
 	if (open)
 		return 0;
 	if (!p->revoked)
-		err = inbox_log_of_(in, p, done ? VLOG_OPENED : VLOG_DECLINED,
-				    0);
+		err = done ? inbox_log_of_(in, p, VLOG_OPENED, 0)
+			   : inbox_log_declined_(in, p);
 	if (!err)
 		inbox_finish_(in, p);
 	return err;
@@ -49,7 +59,7 @@ static int decline(struct inbox *in, const struct declined *d)
 	if (d->entry != PLACE_WHOLE && p->place_count > 1)
 		return d->entry < p->place_count ? decline_file(in, p, d->entry)
 						 : 0;
-	err = inbox_log_of_(in, p, VLOG_DECLINED, 0);
+	err = inbox_log_declined_(in, p);
 	if (!err)
 		inbox_finish_(in, p);
 	return err;

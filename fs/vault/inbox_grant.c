@@ -200,7 +200,7 @@ int inbox_advance_grant_(struct inbox *in, struct parcel *p, bool *dropped)
 	int err;
 
 	if (!is_wanted(p)) {
-		err = inbox_log_of_(in, p, VLOG_DECLINED, 0);
+		err = inbox_log_declined_(in, p);
 		if (err)
 			return err;
 		inbox_finish_(in, p);

@@ -370,6 +370,8 @@ MUST_CHECK int inbox_drain_declines_(struct inbox *in);
 void inbox_settle_declines_(struct inbox *in);
 /* Files of the set that are imported, and that are still to come. */
 void inbox_count_(const struct parcel *p, size_t *done, size_t *open);
+/* Removed here before it opened; that it had expired is noted before. */
+MUST_CHECK int inbox_log_declined_(struct inbox *in, const struct parcel *p);
 
 /* inbox_import.c */
 /* Is there a file that can be imported, or none left to be? */

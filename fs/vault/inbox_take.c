@@ -307,6 +307,18 @@ static int take_held(struct inbox *in, struct parcel *p,
 	return inbox_hold_(in, p, &h);
 }
 
+/* Acknowledgements overtake one another: does the log have what follows on
+ * this one already? */
+static bool is_old_news(const struct inbox *in, const struct log_line *l)
+{
+	static const uint8_t next[] = {
+		[ACK_RECEIVED] = ACK_OPENED, [ACK_CUSTODY] = ACK_RELEASED};
+	struct log_line later = *l;
+
+	later.detail = l->detail < sizeof next ? next[l->detail] : 0;
+	return later.detail && inbox_has_logged_(in, &later);
+}
+
 static int take_ack(struct inbox *in, const struct envelope *e, bool *keep)
 {
 	struct message_ack ack;
@@ -328,7 +340,7 @@ static int take_ack(struct inbox *in, const struct envelope *e, bool *keep)
 				     "sent");
 	l.index = ack.index;
 	l.detail = ack.state;
-	return inbox_log_once_(in, &l);
+	return is_old_news(in, &l) ? 0 : inbox_log_once_(in, &l);
 }
 
 static int take_custody(struct inbox *in, struct parcel *p,

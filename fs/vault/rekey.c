@@ -172,6 +172,9 @@ static int write_redo(struct rekey *k)
 	if (err)
 		return err;
 	crypto_generichash_final(&st, r->old_digest, sizeof r->old_digest);
+	/* The record says that all before it is whole, also after a crash. */
+	if (fsync(to.fd) < 0)
+		return -errno;
 	err = rekey_write_record(k->f->vault, to.fd, r);
 	if (!err && (fsync(to.fd) < 0 || fsync(k->journal_fd) < 0))
 		err = -errno;

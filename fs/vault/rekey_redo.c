@@ -20,6 +20,15 @@ enum {
 	TRAILER_LEN = 4,
 };
 
+/* The directory's own name must be durable before a record in it counts. */
+static int sync_place(struct vault *vault)
+{
+	CLEANUP_FD int fd =
+		openat(vault->meta_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
 int rekey_open_journal(struct vault *vault, bool make, int *out)
 {
 	CLEANUP_FD int fd = -1;
@@ -34,6 +43,9 @@ int rekey_open_journal(struct vault *vault, bool make, int *out)
 	if (fd < 0)
 		return -errno;
 	err = made ? vtree_own(vault, fd) : 0;
+	/* who made it may have crashed before this */
+	if (!err && make)
+		err = sync_place(vault);
 	if (err)
 		return err;
 	*out = TAKE_FD(fd);

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The table: every workload on every file system, in interleaved rounds.
 
-compare.py [--rounds N] [--mib N] [--files N] [--root DIR] [--only A,B]
+compare.py [--rounds N] [--mib N] [--files N] [--root DIR]
            [--json FILE] [SYSTEM...]
 
 SYSTEM: frondfs, gocryptfs, securefs, floor (libfuse's plain passthrough

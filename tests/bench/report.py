@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Write what compare.py and more.py measured as a page and pictures.
 
-report.py TABLE.json MORE.json PAGE.md PICTURES-DIR
+report.py TABLE.json MORE.json FLAMES.json PAGE.md PICTURES-DIR
 
 Replaces what stands between the two "measured" marks of PAGE.md; other text
 stays. Pictures are SVG, without scripts or fonts.
@@ -156,6 +156,17 @@ def more_of(more, pictures):
     return out
 
 
+def flames_of(flames):
+    """Where the daemon's time goes; the file is missing where perf is."""
+    out = ["", "Where the daemon's time goes, its system calls included (a click on a "
+           "picture shows each box's name):", "",
+           row("workload", "busy, cores", "most of it in"), "|---|---|---|"]
+    for w, f in flames.items():
+        top = ", ".join(f"`{name}` {share} %" for name, share in f["top"][:6])
+        out.append(row(f"[{w}](pictures/{f['picture']})", f"{f['busy']:.2f}", top))
+    return out if flames else []
+
+
 def machine_of(m):
     versions = ", ".join(f"{k} ({v})" for k, v in m["versions"].items() if v)
     where = " under a hypervisor" if m["hypervisor"] else ""
@@ -165,10 +176,12 @@ def machine_of(m):
 
 
 def main():
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 6:
         sys.exit(__doc__)
     table, more = (json.loads(Path(p).read_text()) for p in sys.argv[1:3])
-    page, pictures = Path(sys.argv[3]), Path(sys.argv[4])
+    flames = Path(sys.argv[3])
+    flames = json.loads(flames.read_text()) if flames.exists() else {}
+    page, pictures = Path(sys.argv[4]), Path(sys.argv[5])
     pictures.mkdir(parents=True, exist_ok=True)
     (pictures / "bench-table.svg").write_text(bars(table))
     body = machine_of(table["machine"])
@@ -176,7 +189,7 @@ def main():
              f"{table['mib']} MiB, {table['files']} small files. Of rates, more than "
              "1 x is better; of times, less.", "", *table_of(table), "",
              "![speed beside peers](pictures/bench-table.svg)", *requests_of(table),
-             *more_of(more, pictures)]
+             *more_of(more, pictures), *flames_of(flames)]
     old = page.read_text() if page.exists() else f"{BEGIN}\n{END}\n"
     head, _, rest = old.partition(BEGIN)
     tail = rest.partition(END)[2]

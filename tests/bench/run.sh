@@ -1,9 +1,10 @@
 #!/bin/sh
 # run.sh [--small]: measure frondfs beside what is installed of its peers
-# (apt install gocryptfs securefs libfuse3-dev fio git make gcc), and write
-# docs/BENCHMARKS.md and docs/pictures/bench-*.svg. As root, on a quiet
-# machine; hours, or minutes with --small, which writes below $OUT
-# (/tmp/frond-bench) instead. FRONDFS names the binary, SYSTEMS what to compare.
+# (apt install gocryptfs securefs libfuse3-dev fio git make gcc linux-perf), and
+# write docs/BENCHMARKS.md and docs/pictures/{bench,flame}-*.svg. As root, on a
+# quiet machine; hours, or minutes with --small, which writes below $OUT
+# (/tmp/frond-bench) instead. FRONDFS names the binary, SYSTEMS what to compare,
+# PROFILED a build with frame pointers for the flame graphs (see flame.py).
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,9 +21,11 @@ fi
 export FRONDFS
 table=''
 more=''
+flames=''
 if [ "${1:-}" = --small ]; then
 	table="--rounds 1 --mib 32 --files 200 --tree /usr/include/linux"
 	more=--small
+	flames="--mib 64 --files 1000"
 	cp "$docs/BENCHMARKS.md" "$OUT"
 	docs=$OUT
 fi
@@ -31,6 +34,9 @@ python3=/usr/bin/python3
 $python3 "$here/compare.py" $table --json "$OUT/table.json" ${SYSTEMS:-}
 # shellcheck disable=SC2086
 $python3 "$here/more.py" $more --json "$OUT/more.json" ${SYSTEMS:-}
+# shellcheck disable=SC2086
+[ -z "$(command -v perf)" ] || FRONDFS=${PROFILED:-$FRONDFS} \
+	$python3 "$here/flame.py" $flames --json "$OUT/flames.json" "$docs/pictures"
 $python3 "$here/report.py" "$OUT/table.json" "$OUT/more.json" \
-	"$docs/BENCHMARKS.md" "$docs/pictures"
+	"$OUT/flames.json" "$docs/BENCHMARKS.md" "$docs/pictures"
 echo "$docs/BENCHMARKS.md"

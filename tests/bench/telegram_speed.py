@@ -110,7 +110,7 @@ def upload(api, bot, chat, parts):
 
 def large(args):
     size = args.mib << 20
-    with town("alice", "bob", options=("--no-limits", "--local")) as (api, alice, bob):
+    with town("alice", "bob", options=("--no-limits",)) as (api, alice, bob):
         parts = cut(frond.fresh("part"), size)
         sinks = [api.do("add_bot", username=f"sink{n}_bot", bot_to_bot=True) for n in range(2)]
         if args.first:

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import time
 
-WIDTH, MARGIN, PAD, LINE, COLUMNS = 420, 12, 10, 17, 46
+WIDTH, MARGIN, PAD, LINE, COLUMNS = 420, 12, 10, 17, 42
 BUBBLE = WIDTH - 60
 
 

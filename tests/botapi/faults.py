@@ -11,6 +11,7 @@ makes every N-th request (of those methods, if given) suffer one of:
   slow       the answer drips, byte by byte, for a while
   corrupt    a downloaded file has a wrong byte
   500, 502   the server, or the one in front of it, has a bad day
+  429        too much was asked of it: ten minutes' wait
 
 "every": 0 ends it.
 """
@@ -20,8 +21,10 @@ import struct
 import threading
 import time
 
+from world import World
+
 DELAY_S, DRIP_S, DRIPS = 1.5, 0.05, 20
-BEFORE = ("drop", "reset", "delay", "500", "502")
+BEFORE = ("drop", "reset", "delay", "500", "502", "429")
 AFTER = ("lost", "truncate", "slow")
 
 
@@ -66,6 +69,8 @@ class Faults:
             raise Lost()
         elif kind == "reset":
             reset(handler)
+        elif kind == "429":
+            World.too_many(600)
         elif kind in ("500", "502"):
             handler.close_connection = True
             page = b"<html><head><title>%s</title></head></html>\r\n" % kind.encode()

@@ -27,7 +27,7 @@ def structure(params, name):
 
 def get_me(_world, bot, _params):
     return dict(bot.as_user(), can_join_groups=True,
-                can_read_all_group_messages=False,
+                can_read_all_group_messages=not bot.privacy,
                 supports_inline_queries=False)
 
 
@@ -82,15 +82,16 @@ def get_updates(world, bot, params):
                              if "allowed_updates" in params else None)
 
 
-def get_file(world, _bot, params):
+def get_file(world, bot, params):
     with world.lock:
         document = world.files.get(params.get("file_id"))
         if document is None:
             raise bad_request("wrong file_id or the file is temporarily unavailable")
         if document.size > (LOCAL_MAX if world.local else DOWNLOAD_MAX):
             raise bad_request("file is too big")
+        path = world.fetch(bot, document) if world.local else document.path
         return {"file_id": document.id, "file_unique_id": document.unique_id,
-                "file_size": document.size, "file_path": document.path}
+                "file_size": document.size, "file_path": path}
 
 
 def find_message(world, bot, params, missing):

@@ -6,7 +6,7 @@ import base64
 import os
 
 from methods import start_payload_ok
-from world import Message
+from world import TEXT_MAX, Message
 
 
 def add_bot(world, q):
@@ -16,6 +16,14 @@ def add_bot(world, q):
 
 def add_user(world, q):
     return {"id": world.add_user(q["name"], q.get("username")).id}
+
+
+def account_of(world, q):
+    """Of the user of that name, made where there is none."""
+    for user in world.accounts.values():
+        if user.name == q["name"] and not user.is_bot:
+            return {"id": user.id}
+    return add_user(world, q)
 
 
 def add_group(world, q):
@@ -42,12 +50,13 @@ def start(world, q):
 
 
 def say(world, q):
-    """Type or paste a text, to a bot or a group."""
+    """Type or paste a text, to a bot or a group; what is too long goes in several."""
     user = account(world, q["user"])
     to = world.groups.get(q["to"]) or account(world, q["to"])
     if getattr(to, "is_bot", False):
         to.started.add(user.id)
-    message = world.post(Message(user, world.now(), text=q["text"]), to)
+    for at in range(0, len(q["text"]), TEXT_MAX):
+        message = world.post(Message(user, world.now(), text=q["text"][at:at + TEXT_MAX]), to)
     return {"message_id": message.ids[user.id][1]}
 
 
@@ -122,6 +131,19 @@ def flood(world, q):
     return {}
 
 
+def come_again(world, q):
+    """As if the bot's last confirmation had not been heard."""
+    bot = account(world, q["bot"])
+    bot.updates[:0] = bot.confirmed
+    bot.confirmed = []
+    return {}
+
+
+def set_privacy(world, q):
+    account(world, q["bot"]).privacy = q["on"]
+    return {}
+
+
 def set_bot_to_bot(world, q):
     account(world, q["bot"]).bot_to_bot = q["on"]
     return {}
@@ -157,5 +179,6 @@ def advance(world, q):
 
 
 ACTIONS = {f.__name__: f for f in (
-    add_bot, add_user, add_group, start, say, give, edit, inbox, forward, press, block, flood,
-    set_bot_to_bot, revoke_token, set_limits, deliver, forget_files, advance)}
+    add_bot, add_user, account_of, add_group, start, say, give, edit, inbox, forward, press,
+    block, flood, come_again, set_privacy, set_bot_to_bot, revoke_token, set_limits, deliver,
+    forget_files, advance)}

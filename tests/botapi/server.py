@@ -155,7 +155,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def download(self, token, path):
         world = self.server.world
         known = any(d.path == path for d in world.files.values())
-        if world.by_token(token) is None or not known:
+        if world.by_token(token) is None or not known or world.local:
             raise ApiError(404, "Not Found")
         with open(os.path.join(world.directory, path), "rb") as f:
             size = os.fstat(f.fileno()).st_size
@@ -231,7 +231,8 @@ class Server(http.server.ThreadingHTTPServer):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--local", action="store_true",
-                        help="lift the limits on files, as a server of one's own does")
+                        help="lift the limits on files, and leave them where getFile says, as "
+                        "a server of one's own does")
     parser.add_argument("--no-limits", action="store_true")
     parser.add_argument("directory")
     args = parser.parse_args()

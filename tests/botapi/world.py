@@ -76,6 +76,8 @@ class Bot(Account):
     def __init__(self, id_, name, username, bot_to_bot):
         super().__init__(id_, name, username, True)
         self.bot_to_bot = bot_to_bot
+        self.privacy = True  # of groups; @BotFather's /setprivacy
+        self.confirmed = []  # what the last getUpdates did not get any more
         self.started, self.blocked = set(), set()
         self.updates = []  # (update id, time, kind, content)
         self.next_update = random.randrange(1 << 20, 1 << 29)
@@ -86,6 +88,14 @@ class Bot(Account):
         self.flooded = {}  # chat -> until when it is to be left alone
         self.allowed = None
         self.token = f"{id_}:{secrets.token_urlsafe(26)[:35]}"
+
+    def reads_in_groups(self, message):
+        """What somebody else wrote to a group that it is in."""
+        if message.sender.is_bot:
+            return self.bot_to_bot and not self.privacy
+        command, _, name = ((message.text or "").split() or [""])[0].partition("@")
+        mine = command.startswith("/") and name.lower() in ("", self.username.lower())
+        return mine or not self.privacy
 
 
 class Group:
@@ -263,8 +273,9 @@ class World:
         self.messages.append(message)
         if isinstance(target, Group):
             number = next(target.next_message)
-            for member in target.members:
-                self.show(message, self.accounts[member], target.as_chat(), number)
+            for member in map(self.accounts.get, target.members):
+                if member is sender or not member.is_bot or member.reads_in_groups(message):
+                    self.show(message, member, target.as_chat(), number)
         else:
             message.ids[sender.id] = (target.as_chat(), next(sender.next_message))
             self.show(message, target, sender.as_chat())
@@ -286,6 +297,14 @@ class World:
         document = Document(path, name, mime, len(data))
         self.files[document.id] = document
         return document
+
+    def fetch(self, bot, document):
+        """Where a server of one's own (--local) puts a file: it is not served."""
+        path = os.path.join(os.path.abspath(self.directory), bot.token, document.path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.exists(path):
+            os.link(os.path.join(self.directory, document.path), path)
+        return path
 
     # updates
 
@@ -312,6 +331,8 @@ class World:
         if offset < 0:
             bot.updates = bot.updates[offset:]
         elif offset:
+            gone = [u for u in bot.updates if u[0] < offset]
+            bot.confirmed = gone or bot.confirmed
             bot.updates = [u for u in bot.updates if u[0] >= offset]
         return [{"update_id": number, kind: content}
                 for number, _, kind, content in bot.updates[:limit]]

@@ -168,6 +168,29 @@ def check_people_forward_and_paste(s, client):
     assert got[0]["message"]["forward_origin"]["type"] == "hidden_user"
 
 
+def check_groups(s, client):
+    def heard():
+        got = s.call.ok(client, s.bob["token"], "getUpdates", {})
+        if got:
+            s.call.ok(client, s.bob["token"], "getUpdates",
+                      {"offset": got[-1]["update_id"] + 1})
+        return [u["message"]["text"] for u in got]
+    group = s.api.do("add_group", title="friends",
+                     members=[s.ann, s.alice["id"], s.bob["id"]])["id"]
+    # with privacy on, as every bot has it at first
+    assert s.call.ok(client, s.bob["token"], "getMe")["can_read_all_group_messages"] is False
+    for text in "not for a bot", "/start@bob_bot", "/start@alice_bot":
+        s.api.do("say", user=s.ann, to=group, text=text)
+    s.call.ok(client, s.alice["token"], "sendMessage", group, "from a bot")
+    assert heard() == ["/start@bob_bot"]
+    s.api.do("set_privacy", bot="bob_bot", on=False)
+    assert s.call.ok(client, s.bob["token"], "getMe")["can_read_all_group_messages"] is True
+    s.api.do("say", user=s.ann, to=group, text="to everybody")
+    s.call.ok(client, s.alice["token"], "sendMessage", group, "from a bot")
+    assert heard() == ["to everybody", "from a bot"]
+    s.api.do("set_privacy", bot="bob_bot", on=True)
+
+
 def check_refusals(s, client):
     token = s.alice["token"]
     stranger = s.api.do("add_user", name="Eve")["id"]

@@ -123,6 +123,21 @@ def systemd_understands_the_units():
 
 
 @check
+def units_name_the_programs_where_they_are_installed():
+    frond.tool("cmake")
+    if not os.path.exists(f"{BUILD}/cmake_install.cmake"):
+        raise frond.Skip("there is a program, but no build tree")
+    prefix = f"{directory('root')}/100% of it"
+    env = {k: v for k, v in os.environ.items() if k != "DESTDIR"}
+    run("cmake", "--install", BUILD, "--prefix", prefix, env=env)
+    for name in "frondfs@", "tgshare-agent@":
+        text = get(f"{prefix}/lib/systemd/user/{name}.service").decode()
+        for program in re.findall("^Exec.*=(\\S+)", text, re.M):
+            program = program.replace("%%", "%").replace("\\x20", " ")
+            assert program.startswith(prefix) and os.access(program, os.X_OK), program
+
+
+@check
 def removing_what_the_manifest_lists_uninstalls_all():
     root, prefix = installed()
     listed = get(f"{BUILD}/install_manifest.txt").decode().splitlines()

@@ -17,7 +17,7 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, fresh, get, put, raises, until
-from share import FAILED, NOT_SET_UP, TGSHARE, readable
+from share import FAILED, NOT_SET_UP, QUEUED, TGSHARE, readable
 from telegram import spooled, town
 
 
@@ -63,15 +63,17 @@ def fake_notify_send():
 @check(plain=False)
 def a_file_that_opens_is_told_on_the_desktop():
     path, notes = fake_notify_send()
-    with town("alice", "bob") as (_, alice, bob):
+    with town("alice", "bob", "carol") as (_, alice, bob, carol):
         odd = "--x $(id) <b>& \u00fc"
         with Agent(bob, PATH=path, NOTES=notes, DBUS_SESSION_BUS_ADDRESS="unix:path=/none") as a:
             for name in ("film", odd):
                 alice.send("send", put(alice.path(name), b"x"), "--to", "bob")
-            until(lambda: os.path.exists(notes) and get(notes).count(b"\0\n") == 2, 20, "notes")
+            alice.send("send", put(alice.path("kept"), b"x"), "--to", "carol", "--via", "bob")
+            until(lambda: os.path.exists(notes) and get(notes).count(b"\0\n") == 3, 20, "notes")
             lines = [n.split("\0") for n in get(notes).decode().split("\0\n")[:-1]]
             eq({line[line.index("--") + 1] for line in lines},
-               {f"{name} is open, from alice" for name in ("film", odd)})
+               {f"{name} is open, from alice" for name in ("film", odd)} |
+               {"alice asks you to let carol open something"})
             secret = bob.bot["token"].split(":")[1]
             assert secret not in get(notes + ".env").decode()
             for line in lines:
@@ -107,6 +109,7 @@ def an_agent_without_a_valid_token_ends_with_a_sentence():
         api.do("say", user=api.do("add_user", name="x")["id"], to="alice_bot", text="hello")
         eq(agent.process.wait(30), NOT_SET_UP)
         assert "@BotFather" in agent.said()[1] and "tgshare setup" in agent.said()[1]
+        assert agent.said()[1].rstrip().splitlines()[-1].startswith("tgshare: the agent ends:")
 
 
 @check(plain=False)
@@ -146,7 +149,7 @@ def receive_does_not_disturb_an_agent():
 def a_server_that_is_away_is_told_and_not_taken_for_silence():
     with town("alice") as (api, alice):
         api.do("faults", every=1, kinds=["502"])
-        alice.tg("receive", status=FAILED, says="cannot be reached")
+        alice.tg("receive", status=QUEUED, says="cannot be reached")
         api.do("faults", every=0)
         eq(alice.receive(), "")
 
@@ -212,6 +215,7 @@ def groups_carry_shares_and_are_nobody():
         group = api.do("add_group", title="friends",
                        members=[carol, mallory, alice.bot["id"], bob.bot["id"]])["id"]
         assert group < -1 << 31
+        api.do("set_privacy", bot="bob_bot", on=False)
         # two people write at a time, and both in pieces
         half = len(armour) // 2
         for user, piece in ((carol, armour[:half]), (mallory, "tgshare1.AAAA"),

@@ -55,10 +55,12 @@ def pictures_of_chats_show_what_is_there():
         # two days pass until she agrees; then it is too old to be deleted
         bob.receive()
         api.do("advance", seconds=49 * 3600)
+        api.do("start", user=carol, bot="bob_bot")
+        bob.receive()
         api.do("forward", user=carol, **{"from": "ann_bot"}, to="bob_bot",
                message_id=said[-1]["message_id"])
-        compare("forwarded.svg", "bob_bot", carol, chat("bob_bot"))
         bob.receive()
+        compare("forwarded.svg", "bob_bot", carol, chat("bob_bot"))
         eq(get(bob.shared("ann/letter.pdf")), blob(9000))
         ann.receive()
         compare("taken-back.svg", "ann_bot", carol, [

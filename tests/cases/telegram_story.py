@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, get, put, raises, scale, until
-from share import FAILED, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, readable, same_tree
+from share import FAILED, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, readable, same_tree, tg
 from telegram import spooled, town
 
 BAD_DAYS = ["drop", "lost", "reset", "delay", "truncate", "corrupt", "500", "502"]
@@ -214,11 +215,11 @@ def who_is_to_be_left_alone_for_long_keeps_no_other_waiting():
         api.do("flood", bot="alice_bot", chat="bob_bot", seconds=3600)
         path = put(alice.path("news"), b"news")
         alice.tg("send", path, "--to", "bob,carol", status=QUEUED,
-                 says="asks not to write to @bob_bot for")
+                 says="asks not to write to bob (@bob_bot) for")
         carol.receive()
         readable(carol.shared("alice/news"), b"news")
         eq(bob.receive(), "")
-        alice.tg("receive", status=QUEUED, says="asks not to write to @bob_bot for")
+        alice.tg("receive", status=QUEUED, says="asks not to write to bob (@bob_bot) for")
         api.do("advance", seconds=3601)
         alice.receive()
         bob.receive()
@@ -259,6 +260,26 @@ def a_token_that_is_revoked_in_the_middle():
         bob.receive()
         eq(get(bob.shared("alice/first")), b"1")
         eq(get(bob.shared("alice/second")), b"2")
+
+
+@check(plain=False)
+def a_token_that_is_revoked_while_a_large_file_goes_out():
+    with town("alice", "bob") as (api, alice, bob):
+        alice.tg("setup", "--part-size", "1")
+        data = blob(scale(60 << 20, 12 << 20))
+        film = put(alice.path("film"), data)
+        sending = subprocess.Popen([TGSHARE, "send", film, "--to", "bob"],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
+        until(lambda: api.do("counts")["requests"].get("sendDocument", 0) > 2, 60, "some parts")
+        token = api.do("revoke_token", bot="alice_bot")["token"]
+        said = sending.communicate(timeout=60)[1].decode()
+        # all of it may have been out by then
+        assert sending.returncode == 0 or "@BotFather" in said, said
+        alice.tg("setup", "--bot-token-file", put(frond.fresh("token"), token.encode()))
+        alice.send("send", film, "--to", "bob")
+        until(lambda: "film is open" in bob.receive(), 60, "the film")
+        assert get(bob.shared("alice/film")) == data
 
 
 @check(plain=False)
@@ -339,6 +360,25 @@ def people_without_a_vault_keep_shares_and_forward_them():
 
 
 @check(plain=False)
+def two_of_three_with_people_who_forward():
+    with town("alice", "bob") as (api, alice, bob):
+        users = carol, dave = new_user(api, "carol"), new_user(api, "dave")
+        for name, user in zip(("carol", "dave"), users):
+            api.do("start", user=user, bot="alice_bot", payload=link_of(alice, name))
+        alice.receive()
+        alice.send("send", put(alice.path("plan"), b"x"), "--to", "bob", "--shares", "3",
+                   "--threshold", "2", "--via", "bob,carol,dave")
+        assert "1 of 2 shares, waiting for carol or dave" in bob.receive()
+        raises(errno.ENOKEY, get, bob.shared("alice/plan"))
+        for user in dave, carol:  # the second is late, and welcome
+            api.do("forward", user=user, **{"from": "alice_bot"}, to="bob_bot",
+                   message_id=chat_with(api, user, "alice_bot")[-1]["message_id"])
+            bob.receive()
+            readable(bob.shared("alice/plan"), b"x")
+            assert "has arrived" in answers(api, user, "bob_bot")[-1]
+
+
+@check(plain=False)
 def a_link_is_good_for_one_person_once():
     with town("alice") as (api, alice):
         link = alice.tg("contact", "chat", "carol", "--link").strip().partition("start=")[2]
@@ -355,6 +395,189 @@ def a_link_is_good_for_one_person_once():
         alice.tg("contact", "chat", "dave", "12x", status=USAGE, says="number of a chat")
         alice.tg("contact", "remove", "dave")
         assert "dave" not in alice.tg("contact", "list")
+
+
+def answers(api, user, bot):
+    """What the bot told them of itself: one plain sentence each, about nobody."""
+    said = [m["text"] for m in chat_with(api, user, bot) if m["from"]["is_bot"]]
+    said = [text for text in said if "tgshare1." not in text]
+    for text in said:
+        assert len(text) < 250 and text.endswith(".") and "\n" not in text, text
+        assert ". " not in text and "alice" not in text and "bob" not in text, text
+    return said
+
+
+def link_of(person, name):
+    return person.tg("contact", "chat", name, "--link").strip().partition("start=")[2]
+
+
+def new_user(api, name):
+    return api.do("add_user", name=name)["id"]
+
+
+@check(plain=False)
+def who_presses_start_is_told_what_comes_next():
+    with town("alice") as (api, alice):
+        carol, dave, erin = (new_user(api, name) for name in ("carol", "dave", "erin"))
+        word = link_of(alice, "carol")
+        for user, payload in ((carol, word), (dave, ""), (erin, word)):
+            api.do("start", user=user, bot="alice_bot", payload=payload)
+            alice.receive()
+        for user, words in ((carol, "that was all"), (dave, "takes sealed messages"),
+                            (erin, "ask whoever sent it to you for a new one")):
+            said, = answers(api, user, "alice_bot")
+            assert words in said, said
+        # whom we know already is known by any link
+        late = new_user(api, "late")
+        alice.tg("contact", "chat", "late", str(late))
+        api.do("start", user=late, bot="alice_bot", payload=word)
+        alice.receive()
+        assert "that was all" in answers(api, late, "alice_bot")[0]
+        # an agent tells it by itself, and ends when it is told to
+        agent, quick = Agent(alice), new_user(api, "quick")
+        api.do("start", user=quick, bot="alice_bot")
+        until(lambda: answers(api, quick, "alice_bot"), 20, "an answer")
+        eq(agent.end(), (0, ""))
+
+
+@check(plain=False)
+def what_people_send_is_answered_with_a_sentence():
+    with town("alice", "bob") as (api, alice, bob):
+        names = "carol", "dave", "erin"
+        users = carol, dave, erin = [new_user(api, name) for name in names]
+        for name, user in zip(names, users):
+            api.do("start", user=user, bot="alice_bot", payload=link_of(alice, name))
+        alice.receive()
+        data = blob(3000)
+        alice.send("send", put(alice.path("will"), data), "--to", "bob", "--shares", "3",
+                   "--threshold", "3", "--via", ",".join(names))
+        bob.receive()
+        asked = {u: chat_with(api, u, "alice_bot")[-1] for u in users}
+        assert "which only bob can read" in asked[carol]["text"]
+
+        def forward(user, to):
+            api.do("forward", user=user, **{"from": "alice_bot"}, to=to,
+                   message_id=asked[user]["message_id"])
+        # the wrong bot: not even its log has it
+        forward(carol, "alice_bot")
+        assert "refused" not in alice.receive()
+        assert "is not for this bot" in answers(api, carol, "alice_bot")[-1]
+        eq((alice.log("refused"), spooled(alice)), ([], []))
+        # the right one
+        forward(carol, "bob_bot")
+        assert "1 of 3" in bob.receive()
+        assert "has arrived" in answers(api, carol, "bob_bot")[-1]
+        # half of it, and the rest
+        text = asked[dave]["text"]
+        api.do("start", user=dave, bot="bob_bot")
+        api.do("say", user=dave, to="bob_bot", text="There it is:")
+        api.do("say", user=dave, to="bob_bot", text=text[:-50])
+        bob.receive()
+        said, = answers(api, dave, "bob_bot")
+        assert "not complete yet" in said, said
+        api.do("say", user=dave, to="bob_bot", text=text[-50:])
+        assert "2 of 3" in bob.receive()
+        assert "has arrived" in answers(api, dave, "bob_bot")[-1]
+        # words, half of it, and then the whole message instead
+        for what, words in ((lambda: api.do("say", user=erin, to="bob_bot", text="Hello?"),
+                             "understands only sealed messages"),
+                            (lambda: api.do("say", user=erin, to="bob_bot",
+                                            text=asked[erin]["text"][:-50]), "not complete yet"),
+                            (lambda: forward(erin, "bob_bot"), "has arrived")):
+            what()
+            bob.receive()
+            assert words in answers(api, erin, "bob_bot")[-1], words
+        eq(get(bob.shared("alice/will")), data)
+
+
+@check(plain=False)
+def who_is_asked_on_the_telephone_stays_there():
+    with town("alice", "bob", "carol") as (api, alice, bob, carol):
+        alice.tg("contact", "remove", "carol")
+        phone = new_user(api, "carol")
+        api.do("start", user=phone, bot="alice_bot", payload=link_of(alice, "carol"))
+        alice.receive()
+        api.do("block", user=phone, bot="alice_bot")
+        alice.tg("send", put(alice.path("a"), b"x"), "--to", "bob", "--via", "carol",
+                 status=QUEUED, says="blocked our bot")
+        # now she has a vault and a bot, too, which can make nothing of what is for bob
+        alice.meets(carol)
+        api.do("start", user=phone, bot="alice_bot")
+        alice.receive()
+        eq((carol.receive(), carol.log("refused")), ("", []))
+        asked, = (m for m in chat_with(api, phone, "alice_bot") if "tgshare1." in m["text"])
+        api.do("forward", user=phone, **{"from": "alice_bot"}, to="bob_bot",
+               message_id=asked["message_id"])
+        bob.receive()
+        readable(bob.shared("alice/a"), b"x")
+        # from now on she is asked in her vault
+        alice.send("send", put(alice.path("b"), b"y"), "--to", "bob", "--via", "carol")
+        assert "with you, for bob" in carol.receive()
+
+
+@check(plain=False)
+def answers_flood_nobody_and_go_to_people_alone():
+    frond.tool("faketime")
+    with town("alice", "bob") as (api, alice, bob):
+        carol, dave = new_user(api, "carol"), new_user(api, "dave")
+
+        def receive(later_s=0):
+            out, err = tg("receive", env={"TGSHARE_VAULT": bob.mount.path}) if not later_s else \
+                (subprocess.run(["faketime", "-f", f"+{later_s}s", TGSHARE, "receive"], check=True,
+                                env=dict(os.environ, TGSHARE_VAULT=bob.mount.path), timeout=100,
+                                stdout=subprocess.PIPE).stdout.decode(), "")
+            eq((out, err), ("", ""))
+        # a photograph, stickers, chatter: one answer
+        api.do("give", user=carol, to="bob_bot", name="fern.jpg", data="eA==")
+        receive()
+        eq(len(answers(api, carol, "bob_bot")), 1)
+        for n in range(30):
+            api.do("say", user=carol, to="bob_bot", text=f"Hello {n}")
+        receive()
+        eq(len(answers(api, carol, "bob_bot")), 1)
+        # whatever else: three sentences
+        for number, (what, more) in enumerate((
+                ("start", {"bot": "bob_bot"}), ("start", {"bot": "bob_bot", "payload": "A" * 16}),
+                ("say", {"to": "bob_bot", "text": "tgshare1.AAAA"})), 2):
+            api.do(what, user=carol, **more)
+            receive()
+            said = answers(api, carol, "bob_bot")
+            eq((len(said), len(set(said))), (min(number, 3), min(number, 3)))
+        # what comes again because it was not confirmed is not answered again
+        api.do("say", user=dave, to="bob_bot", text="Hello")
+        receive()
+        for _ in range(2):
+            receive()
+            api.do("come_again", bot="bob_bot")
+        receive()
+        eq(len(answers(api, dave, "bob_bot")), 1)
+        # nor does an agent that is killed again and again
+        for _ in range(3):
+            agent = Agent(bob)
+            api.do("say", user=dave, to="bob_bot", text="Hello?")
+            time.sleep(random.random() * 0.5)
+            eq(agent.end(signal.SIGKILL)[0], -signal.SIGKILL)
+        receive()
+        eq(len(answers(api, dave, "bob_bot")), 1)
+        # ten minutes later it may be said again
+        api.do("say", user=dave, to="bob_bot", text="Anybody?")
+        receive(later_s=601)
+        eq(len(answers(api, dave, "bob_bot")), 2)
+        # who has blocked the bot is left alone
+        erin = new_user(api, "erin")
+        api.do("say", user=erin, to="bob_bot", text="Hello")
+        api.do("block", user=erin, bot="bob_bot")
+        receive()
+        # bots, and groups, get no answer
+        said = f"{api.root}/bot{alice.bot['token']}/sendMessage?chat_id=@bob_bot&text=Hello"
+        urllib.request.urlopen(said, timeout=10).close()
+        api.do("set_privacy", bot="bob_bot", on=False)
+        group = api.do("add_group", title="friends", members=[erin, bob.bot["id"]])["id"]
+        api.do("say", user=erin, to=group, text="Hello everybody")
+        receive()
+        eq([m for m in chat_with(api, "alice_bot", "bob_bot")
+            if m["from"]["username"] == "bob_bot"], [])
+        eq([m for m in chat_with(api, erin, "bob_bot") if m["from"]["is_bot"]], [])
 
 
 frond.main()

@@ -13,9 +13,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
+import post
 from frond import blob, check, eq, fresh, get, put
 from share import (FAILED, NO_VAULT, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
                    people, readable, tg)
+from telegram import town
 
 COMMANDS = ("setup card contact send grant release receive agent status revoke log "
             "export import split combine").split()
@@ -85,6 +87,31 @@ def a_wrong_option_is_called_by_its_name():
         tg(*argv, status=USAGE, says=says)
 
 
+# As @BotFather makes them; nobody's.
+TOKEN = "5432109876:AAF-x_Yz0123456789abcdefghijklmnopq"
+
+
+@check(plain=False)
+def a_bot_token_on_the_command_line_is_never_shown():
+    alice, _ = pair()
+    vault = ["--vault", alice.mount.path]
+    for argv in (["--bot-token", TOKEN], [f"--bot-token={TOKEN}"], ["--token", TOKEN],
+                 ["--bot-token-file", TOKEN], ["--transport", f"telegram:{TOKEN}"], [TOKEN],
+                 ["--api-base", f"https://api.telegram.org/bot{TOKEN}/"],
+                 ["--name", TOKEN], ["--part-size", TOKEN], ["--bot-token", "mistyped"]):
+        out, err = tg("setup", *vault, *argv, status=USAGE, says="--bot-token-file FILE")
+        assert "/revoke" in err and "history" in err, err
+        assert TOKEN[11:] not in out + err and "mistyped" not in err, err
+    for argv in (["contact", "chat", "carol", TOKEN, *vault], ["contact", TOKEN],
+                 ["contact", "show", TOKEN, *vault], [TOKEN], ["receive", TOKEN],
+                 ["receive", "--wait", TOKEN], ["send", TOKEN, "--to", "bob"],
+                 ["revoke", TOKEN], ["import", TOKEN, *vault], ["card", f"--{TOKEN}"],
+                 ["send", alice.mount.path, "--to", "bob", "--vault", TOKEN]):
+        p = subprocess.run([TGSHARE, *argv], capture_output=True, check=False)
+        assert p.returncode and b"(a bot token)" in p.stderr, (argv, p.stderr)
+        assert TOKEN[11:].encode() not in p.stdout + p.stderr, p.stderr
+
+
 @check(plain=False)
 def a_place_that_is_no_vault_is_status_3():
     plain = fresh("plain")
@@ -148,6 +175,12 @@ def setup_can_be_repeated_and_keeps_the_keys():
         setup("--transport", "pigeon:x", status=USAGE, says="no transport 'pigeon:x'")
         setup("--transport", f"dir:{post}/nowhere", status=FAILED, says="No such file")
         setup("--transport", f"dir:{m.path}", status=FAILED, says="lies in a vault")
+        for base in "api.example.org", "ftp://example.org", "http://example.org", \
+                "https://x?y", "https://" + "x" * 300:
+            setup("--api-base", base, status=USAGE, says="--api-base wants https://HOST")
+        setup("--bot-token-file", put(fresh("empty")), status=FAILED,
+              says="its first line has to be the token")
+        tg("card", "--vault", m.path, status=NOT_SET_UP, says="--transport telegram")
         for name in "", "a/b", ".x", "-x", "a,b", "x" * 65, "a\nb", b"\xff":
             setup("--name", name, "--transport", f"dir:{post}", status=USAGE,
                   says="cannot be a name")
@@ -196,6 +229,14 @@ def contacts_are_added_shown_and_removed():
     alice.tg("contact", "add", "bob", bob.card, says="known already")
     alice.tg("contact", "add", "robert", bob.card, status=FAILED, says="'bob'")
     alice.tg("contact", "add", "me", alice.card, status=FAILED, says="your own card")
+    # a mount that lies here has somebody's name
+    where = fresh("where")
+    os.makedirs(os.path.join(where, "robert"))
+    alice.tg("contact", "add", "robert", "nothing", cwd=where, status=FAILED,
+             says="cannot read the card from 'nothing'")
+    for card in bob.card, "-", put(fresh("card"), bob.card.encode()):
+        alice.tg("contact", "add", card, "robert", status=USAGE,
+                 says="the name comes first: 'tgshare contact add robert CARD'")
     for name in "a/b", "..", "-x", "a,b", "":
         alice.tg("contact", "add", "--", name, bob.card, status=USAGE,
                  says="cannot be a contact's name")
@@ -302,6 +343,7 @@ def send_refuses_what_cannot_be_sent_and_leaves_nothing():
             ([file, "--to", ""], USAGE, "wants a name"),
             ([file, "--to", "bob,bob"], USAGE, "twice"),
             ([file, file, "--to", "bob"], USAGE, "twice"),
+            ([file, alice.path(".", "refused"), "--to", "bob"], USAGE, "twice"),
             ([file, "--to", "bob", "--via", "carol"], UNKNOWN, "carol"),
             ([file, "--to", "bob", "--shares", "3"], USAGE, "go together"),
             ([file, "--to", "bob", "--threshold", "3"], USAGE, "go together"),
@@ -314,7 +356,7 @@ def send_refuses_what_cannot_be_sent_and_leaves_nothing():
             ([file, "--to", "bob", "--expires", "2020-01-01"], USAGE, "future"),
             ([file, "--to", "bob", "--expires", "2027-02-30"], USAGE, "2027-02-30"),
             ([file, "--to", "bob", "--note", "x" * 1001], USAGE, "1000"),
-            ([alice.path("nothing"), "--to", "bob"], NO_VAULT, "No such file"),
+            ([alice.path("nothing"), "--to", "bob"], UNKNOWN, "there is no file"),
             ([alice.mount.path, "--to", "bob"], FAILED, "whole vault"),
             ([alice.path(".tgshare"), "--to", "bob"], FAILED, "tgshare"),
             ([alice.path(".tgshare/settings.ini"), "--to", "bob"], FAILED, "tgshare"),
@@ -346,8 +388,99 @@ def shares_that_make_somebodys_consent_a_show_are_refused():
         _, err = send(n, k, via)
         assert "one person" not in err, err
     send(3, 2, None, says="all shares go to one person")
+    send(3, 1, "carol", says="carol keeps all 3 shares, so carol alone decides")
     for person in alice, bob, carol, dave:
         person.mount.umount()
+
+
+@check(plain=False)
+def one_that_cannot_be_sent_keeps_no_other_back():
+    alice, bob = pair()
+    for top in "here", "there":
+        os.mkdir(alice.path(top))
+    same = [put(alice.path(top, "same"), top.encode()) for top in ("here", "there")]
+    nothing = put(alice.path("no bytes"))
+    os.symlink("same", alice.path("here/link"))
+    os.makedirs(alice.path("empty folder"), exist_ok=True)
+    sent = alice.send("send", alice.path("empty folder"), nothing, *same, "--to", "bob",
+                      status=FAILED, says="is empty")
+    # of two that have one name, the path tells which
+    eq([name for _, _, name, _, _ in sent], ["no bytes", "here/same", "there/same"])
+    alice.tg("send", alice.path("here"), "--to", "bob", says="here/link' is left out")
+    bob.receive()
+    eq(get(bob.shared("alice/no bytes")), b"")
+    eq({get(bob.shared("alice", n)) for n in ("same", "same (2)")}, {b"here", b"there"})
+    eq(os.listdir(bob.shared("alice/here")), ["same"])
+
+
+@check(plain=False)
+def chats_and_links_say_whose_they_are():
+    with town("alice", "bob") as (api, alice, bob):
+        def chat(*argv, **kw):
+            return tg("contact", "chat", *argv, "--vault", alice.mount.path, **kw)
+        for argv in ("bob", "--link"), ("bob", "123"):
+            chat(*argv, status=FAILED, says="'bob' has a card, and is written to at @bob_bot")
+        chat("dave", alice.bot["token"].split(":")[0], status=FAILED, says="your own bot")
+        chat("dave", "123", says="That is not checked")
+        chat("dave", "123", says="as before")
+        chat("dave", "124", says="dave is in chat:124 now, no longer in chat:123")
+        chat("erin", "124", status=FAILED, says="that is the chat of 'dave'")
+        # a link that waits is one link, known as such
+        link, hint = chat("carol", "--link")
+        assert "send this link to carol" in hint and "'tgshare receive --vault" in hint, hint
+        eq(chat("carol", "--link")[0], link)
+        assert "carol             link pending" in alice.tg("contact", "list")
+        path = put(alice.path("will"), b"x")
+        send = ["send", path, "--to", "bob", "--shares", "2", "--threshold", "2", "--via"]
+        alice.tg(*send, "carol,bob", status=UNKNOWN, says="'carol' has not pressed Start")
+        alice.tg("contact", "remove", "carol", says="the link leads nowhere now")
+        assert "carol" not in alice.tg("contact", "list")
+        link = chat("carol", "--link")[0].strip().partition("start=")[2]
+        api.do("start", user=api.do("add_user", name="carol")["id"], bot="alice_bot",
+               payload=link)
+        assert "carol pressed Start" in alice.receive()
+        assert "pending" not in alice.tg("contact", "list")
+        # who is asked in words can read the note, and so can Telegram
+        for note, via, told in (("hello", "carol,bob", 1), ("", "carol,bob", 0),
+                                ("hello", "bob", 0)):
+            err = tg(*send, via, "--note", note)[1]
+            eq(err.count("readable in the chat with carol, for Telegram too"), told, err)
+
+
+@check(plain=False)
+def setup_over_telegram_names_what_comes_next():
+    with town() as (api,), frond.Mount() as m:
+        file = put(fresh("token"), api.do("add_bot", username="zoe_bot")["token"].encode())
+        setup = ["setup", "--vault", m.path, "--name", "zoe", "--bot-token-file", file,
+                 "--api-base", api.root]
+        said = tg(*setup)[0]
+        for word in "/mybots, @zoe_bot", "Bot-to-Bot", "chat NAME --link", "tgshare agent":
+            assert word in said, said
+        api.do("faults", every=1, kinds=["502"])
+        err = tg(*setup, status=FAILED, says="nothing is changed, run this again later")[1]
+        assert "tried again" not in err, err
+
+
+@check(plain=False)
+def what_has_expired_is_cleared_away_without_a_word():
+    box = fresh("post")
+    os.mkdir(box)
+    bob, eve = Person("bob", box), post.Person("eve")
+    eve.meet(bob.mount)
+    sets = {name: eve.send(bob.mount, name, b"x", k=2, n=2, expires=expires)
+            for name, expires in (("gone", int(time.time()) + 1), ("unwanted", 0))}
+    for s in sets.values():
+        s.post_manifest()
+    frond.until(lambda: len(bob.status()["came"]) == 2, what="both")
+    frond.until(lambda: bob.came(sets["gone"].id.hex())["state"] == "expired", what="expiry")
+    for name in sets:
+        os.unlink(bob.shared("eve", name))
+    # she has no address: what she is told stays in the outbox
+    bob.receive(status=QUEUED)
+    eq([n.split("-")[1] for n in os.listdir(bob.path(".tgshare/outbox")) if "-0-5-" in n],
+       [sets["unwanted"].id.hex()])
+    eq([r["text"] for r in bob.log("expired")], ["gone"])
+    bob.mount.umount()
 
 
 @check(plain=False)
@@ -382,6 +515,12 @@ def what_is_sent_again_is_sent_again():
     bob.receive()
     alice.receive()
     eq(get(bob.shared("alice/lost")), b"lost")
+    # the log does not turn around what overtook one another on its way
+    said = [(r["peer"], r["detail"]) for r in alice.log("acknowledged")]
+    for before, after in ("received", "opened"), ("kept", "passed on"):
+        for who in "bob", "carol":
+            told = [d for w, d in said if w == who and d in (before, after)]
+            assert told == sorted(told, key=(before, after).index), said
     # that one is over: this is another
     assert alice.send("send", *argv)[0][0] != set_id
     for person in alice, bob, carol:
@@ -447,10 +586,15 @@ def what_cannot_be_delivered_waits():
     eq((state, name, to), ("queued", "later", "bob"))
     eq(alice.given(set_id)["state"], "queued")
     alice.receive(status=6, says="no mailbox")
+    share, = alice.given(set_id)["shares"]
+    assert share["state"] == "not delivered" and "no mailbox" in share["reason"], share
+    assert "not delivered to bob: there is no mailbox" in alice.tg("status")
     subprocess.run(["rm", "-r", post], check=True)
     os.rename(away, post)
     alice.receive()
     eq(alice.given(set_id)["state"], "sent")
+    eq([(s["state"], s["reason"]) for s in alice.given(set_id)["shares"]], [("sent", "")])
+    assert "not delivered" not in alice.tg("status")
     bob.receive()
     readable(bob.shared("alice/later"), b"later")
     for person in alice, bob:
@@ -504,7 +648,7 @@ def what_opened_is_told_without_the_folder_too():
     alice, bob = Person("alice", post), Person("bob", post)
     alice.meets(bob)
     alice.send("send", put(alice.path("early"), b"before the card"), "--to", "bob")
-    assert "from somebody unknown" in bob.receive()
+    assert "early from somebody unknown: locked; add their card" in bob.receive()
     os.rename(post, post + ".away")
     bob.meets(alice)
     readable(bob.shared("alice/early"), b"before the card")
@@ -821,14 +965,20 @@ def no_content_leaves_the_content_to_another_way():
     (set_id, *_), = alice.send("send", path, "--to", "bob", "--no-content", "--expires",
                                "2099-01-31", "--note", "See you\non Monday")
     said = bob.receive()
-    assert '          "See you\n           on Monday"\n' in said, said
+    note = '          "See you\n           on Monday"\n'
+    assert note in said and note in alice.tg("status"), said
     assert "; expires 2099-0" in said, said
     frond.raises(frond.errno.ENOKEY, get, bob.shared("alice/keys only"))
     eq(bob.came(set_id)["state"], "waiting for content")
     bundle = fresh("bundle")
     alice.tg("export", set_id[:8], "-o", bundle)
-    bob.tg("import", bundle)
+    # it is there yet, when it opens and later
+    assert note in bob.tg("import", bundle)
     readable(bob.shared("alice/keys only"), data)
+    assert note in bob.tg("log") and note in bob.tg("status")
+    came = bob.came(set_id)
+    eq([came[key] for key in ("state", "from", "name", "note", "path")],
+       ["open", "alice", "keys only", "See you\non Monday", "Shared/alice/keys only"])
     bob.receive()
     alice.receive()
     eq(alice.given(set_id)["state"], "opened")
@@ -841,7 +991,8 @@ def sets_are_named_by_what_begins_them():
     path = put(alice.path("short"), b"x")
     (set_id, *_), = alice.send("send", path, "--to", "bob")
     alice.tg("revoke", "00000000", status=UNKNOWN, says="nothing")
-    alice.tg("revoke", set_id[:7], status=NO_VAULT)
+    alice.tg("revoke", set_id[:7], status=UNKNOWN, says="8 digits or more")
+    alice.tg("revoke", "no such", status=UNKNOWN, says="there is no file")
     bob.tg("release", set_id[:8], status=UNKNOWN, says="no share")
     bob.tg("release", "--all", says="no share")
     alice.tg("revoke", set_id[:8], says="withdrew short from bob")
@@ -890,7 +1041,7 @@ def the_log_is_shown_and_checked():
     eq([r["seq"] for r in records], list(range(len(records))))
     assert ("sent", "logged", "bob") in {(r["event"], r["text"], r["peer"])
                                          for r in records}, records
-    lines = alice.tg("log").splitlines()
+    lines = [line for line in alice.tg("log").splitlines() if line[:10].strip()]
     eq(len(lines), len(records))
     # who has read enough
     alice.tg("contact", "list")

@@ -11,9 +11,9 @@
  *   run MS [deaf]              transport_run once
  *   flush                      until nothing is under way
  *
- * Prints "done TAG err ref reason", "text TEXT", "document NAME LEN", "ran err
- * reason". Documents are put into INBOX under their names; a name that begins
- * with the BLAKE2b-256 of its bytes has to be right.
+ * Prints "done TAG err ref reason", "text TEXT", "document NAME LEN", "lost
+ * REASON", "ran err reason". Documents are put into INBOX under their names; a
+ * name that begins with the BLAKE2b-256 of its bytes has to be right.
  */
 #include "text.h"
 #include "transport_telegram.h"
@@ -75,7 +75,8 @@ static int keep(int from, int to, uint64_t len, uint8_t hash[static HASH_LEN])
 	return err;
 }
 
-static int on_document(void *arg, int fd, uint64_t len, const char *filename)
+static int on_document(void *arg, int fd, uint64_t len, const char *filename,
+		       const uint8_t *known)
 {
 	CLEANUP_FD int to =
 		openat(inbox_fd, filename,
@@ -87,6 +88,10 @@ static int on_document(void *arg, int fd, uint64_t len, const char *filename)
 	(void)arg;
 	if (err)
 		return err;
+	if (known && memcmp(hash, known, HASH_LEN) != 0) {
+		printf("hashed wrong %s\n", filename);
+		return -EBADMSG;
+	}
 	hex_encode(hash, HASH_LEN, hex);
 	if (strncmp(filename, hex, 2 * HASH_LEN) != 0) {
 		printf("wrong %s\n", filename);
@@ -96,8 +101,14 @@ static int on_document(void *arg, int fd, uint64_t len, const char *filename)
 	return 0;
 }
 
-static const struct transport_receiver receiver = {.text = on_text,
-						   .document = on_document};
+static void on_lost(void *arg, const char *reason)
+{
+	(void)arg;
+	printf("lost %s\n", reason);
+}
+
+static const struct transport_receiver receiver = {
+	.text = on_text, .document = on_document, .lost = on_lost};
 
 static void submit(struct transport *t, char *line)
 {
@@ -148,7 +159,8 @@ static void obey(struct transport *t, char *line)
 	    strncmp(line, "file\t", 5) == 0) {
 		submit(t, line);
 	} else if (strncmp(line, "back\t", 5) == 0) {
-		printf("back %d\n", t->ops->retract(t, "", line + 5, NULL, NULL));
+		printf("back %d\n",
+		       t->ops->retract(t, "", line + 5, NULL, NULL));
 	} else if (strcmp(line, "flush") == 0) {
 		flush(t);
 	} else if (strncmp(line, "run\t", 4) == 0) {

@@ -1,24 +1,34 @@
 #include "bot_api.h"
 
+#include "bot_answer.h"
 #include "secret.h"
 #include "xio.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-	URL_MAX = BOT_BASE_MAX + BOT_TOKEN_MAX + BOT_FILE_PATH_MAX + 16,
-	BODY_MAX = 16 << 20, /* 100 updates of the longest texts, and more */
+	/* every byte of a path may have to be escaped */
+	PATH_ESCAPED_MAX = 3 * BOT_FILE_PATH_MAX + 1,
+	URL_MAX = BOT_BASE_MAX + BOT_TOKEN_MAX + PATH_ESCAPED_MAX + 16,
+	BODY_MAX = 8 << 20, /* 100 updates of long texts */
 	CONNECT_TIMEOUT_S = 30,
 	/* who sends less than this for so long is given up */
 	SLOW_BYTES_PER_S = 100,
 	SLOW_FOR_S = 30,
 	CALL_TIMEOUT_S = 60,
-	UPLOAD_BUFFER = 512 << 10,
+	/* and who drips has not for ever: so much for a document, and a second
+	 * for so many of its bytes */
+	FILE_TIMEOUT_S = 120,
+	FILE_BYTES_PER_S = 4096,
+	BUFFER = 512 << 10,
+	/* what was fetched goes to the disk while more comes */
+	WRITE_BEHIND = 1 << 20,
 };
 
 /* In locked memory. */
@@ -44,11 +54,13 @@ struct request {
 	char *send; /* a JSON body */
 	char *body; /* what came */
 	size_t body_len, body_room;
+	bool too_long;
 	struct bot_upload up;
 	uint64_t sent;
 	bool is_download;
 	int fd;
 	uint64_t max, received;
+	crypto_generichash_state *hash; /* of what was received */
 	int io_err;
 };
 
@@ -81,7 +93,7 @@ static bool is_local(const char *base)
 	return false;
 }
 
-static bool base_ok(const char *base)
+bool bot_api_base_ok(const char *base)
 {
 	for (const char *c = base; *c; c++)
 		if (!isgraph((unsigned char)*c) || strchr("?#@\"\\", *c))
@@ -128,7 +140,7 @@ int bot_api_new(const char *base, const char *token, struct bot_api **out)
 
 	if (!token_ok(token))
 		return -EINVAL;
-	if (!base_ok(base))
+	if (!bot_api_base_ok(base))
 		return -EPROTO;
 	if (start_libcurl())
 		return -ENOMEM;
@@ -163,6 +175,7 @@ static void request_free(struct request *r)
 	}
 	curl_mime_free(r->mime);
 	curl_slist_free_all(r->headers);
+	free(r->hash);
 	free(r->send);
 	free(r->body);
 	free(r);
@@ -186,7 +199,8 @@ static size_t take_body(char *data, size_t size, size_t n, void *arg)
 	struct request *r = arg;
 	size_t len = size * n;
 
-	if (r->body_len + len > BODY_MAX)
+	r->too_long = r->body_len + len > BODY_MAX;
+	if (r->too_long)
 		return 0;
 	if (r->body_len + len > r->body_room) {
 		size_t room = (r->body_len + len) * 2;
@@ -210,6 +224,18 @@ static bool is_ok_status(const struct request *r)
 	return status == 200;
 }
 
+/* So that little is left to wait for when it has to be durable. */
+static void write_behind(const struct request *r, size_t len)
+{
+	uint64_t done = r->received / WRITE_BEHIND * WRITE_BEHIND;
+	uint64_t now = (r->received + len) / WRITE_BEHIND * WRITE_BEHIND;
+
+	if (now > done)
+		(void)sync_file_range(r->fd, (off64_t)done,
+				      (off64_t)(now - done),
+				      SYNC_FILE_RANGE_WRITE);
+}
+
 /* A file; what is no file (an error's JSON) is a body as usual. */
 static size_t take_file(char *data, size_t size, size_t n, void *arg)
 {
@@ -225,6 +251,8 @@ static size_t take_file(char *data, size_t size, size_t n, void *arg)
 	r->io_err = xio_write(r->fd, data, len);
 	if (r->io_err)
 		return 0;
+	crypto_generichash_update(r->hash, (const uint8_t *)data, len);
+	write_behind(r, len);
 	r->received += len;
 	return len;
 }
@@ -294,8 +322,10 @@ static struct request *request_new(struct bot_api *api, const char *prefix,
 	return r;
 }
 
-static void give_up_when_slow(struct request *r)
+static void give_up_when_slow(struct request *r, uint64_t len)
 {
+	curl_easy_setopt(r->easy, CURLOPT_TIMEOUT,
+			 (long)(FILE_TIMEOUT_S + len / FILE_BYTES_PER_S));
 	curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT,
 			 (long)SLOW_BYTES_PER_S);
 	curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_TIME, (long)SLOW_FOR_S);
@@ -381,89 +411,101 @@ int bot_api_upload(struct bot_api *api, const struct bot_upload *up,
 		return err;
 	}
 	curl_easy_setopt(r->easy, CURLOPT_MIMEPOST, r->mime);
-	curl_easy_setopt(r->easy, CURLOPT_UPLOAD_BUFFERSIZE,
-			 (long)UPLOAD_BUFFER);
+	curl_easy_setopt(r->easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)BUFFER);
 	/* do not wait for "100 Continue" before the bytes */
 	r->headers = curl_slist_append(NULL, "Expect:");
 	curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->headers);
-	give_up_when_slow(r);
+	give_up_when_slow(r, up->len);
 	return start(r);
+}
+
+/* No byte of it means anything in a URL; "/" stays. */
+static void escape_path(const char *path, char out[static PATH_ESCAPED_MAX])
+{
+	for (; *path; path++) {
+		if (isalnum((unsigned char)*path) || strchr("-._~/", *path))
+			*out++ = *path;
+		else
+			out += sprintf(out, "%%%02X", (unsigned char)*path);
+	}
+	*out = '\0';
+}
+
+static int begin_hash(struct request *r)
+{
+	/* it wants to lie at a multiple of 64 */
+	r->hash = aligned_alloc(64, sizeof *r->hash);
+	return r->hash ? crypto_generichash_init(r->hash, NULL, 0, BOT_HASH_LEN)
+		       : -ENOMEM;
 }
 
 int bot_api_download(struct bot_api *api, const char *file_path, int fd,
 		     uint64_t max, const struct bot_callback *cb)
 {
+	char path[PATH_ESCAPED_MAX];
 	struct request *r;
 
 	if (strlen(file_path) > BOT_FILE_PATH_MAX)
 		return -EINVAL;
-	r = request_new(api, "/file/bot", file_path, cb);
+	escape_path(file_path, path);
+	r = request_new(api, "/file/bot", path, cb);
 	if (!r)
 		return -ENOMEM;
+	if (begin_hash(r)) {
+		request_free(r);
+		return -ENOMEM;
+	}
 	r->is_download = true;
 	r->fd = fd;
 	r->max = max;
 	curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, take_file);
-	give_up_when_slow(r);
+	curl_easy_setopt(r->easy, CURLOPT_BUFFERSIZE, (long)BUFFER);
+	give_up_when_slow(r, max);
 	return start(r);
 }
 
-static void read_error(const json_t *answer, struct bot_reply *reply)
+void bot_api_forget(struct bot_api *api, const void *arg)
 {
-	const json_t *parameters = json_object_get(answer, "parameters");
-	const char *words =
-		json_string_value(json_object_get(answer, "description"));
-	json_int_t wait =
-		json_integer_value(json_object_get(parameters, "retry_after"));
-	json_int_t code =
-		json_integer_value(json_object_get(answer, "error_code"));
-
-	reply->error_code = code > 0 && code < 1000 ? (int)code : reply->status;
-	if (words)
-		snprintf(reply->description, sizeof reply->description, "%s",
-			 words);
-	if (wait > 0)
-		reply->retry_after_s = wait < 86400 ? (unsigned)wait : 86400;
+	for (struct request *r = api->first, *next; r; r = next) {
+		next = r->next;
+		if (r->cb.arg == arg)
+			request_free(r);
+	}
 }
 
-/* The JSON that came, to be freed; NULL: it is none of the API's. */
-static json_t *read_answer(const struct request *r, struct bot_reply *reply)
+/* It did not come to an answer. */
+static void read_failure(const struct request *r, CURLcode result,
+			 struct bot_reply *reply)
 {
-	json_t *answer =
-		r->body ? json_loadb(r->body, r->body_len, 0, NULL) : NULL;
+	/* that does not get better by itself */
+	bool final = result == CURLE_URL_MALFORMAT ||
+		     result == CURLE_UNSUPPORTED_PROTOCOL;
 
-	if (!json_is_object(answer)) {
-		json_decref(answer);
-		reply->error_code = reply->status >= 400 ? reply->status : 502;
-		snprintf(reply->description, sizeof reply->description,
-			 "what the server answered (HTTP status %d) cannot be "
-			 "understood",
-			 reply->status);
-		return NULL;
-	}
-	if (json_is_true(json_object_get(answer, "ok")))
-		reply->result = json_object_get(answer, "result");
-	else
-		read_error(answer, reply);
-	return answer;
+	reply->error_code = final ? 400 : 502;
+	reply->garbled = r->too_long;
+	snprintf(reply->description, sizeof reply->description, "%s",
+		 r->too_long ? "what the server answers is too long"
+			     : curl_easy_strerror(result));
 }
 
 static void finish(struct request *r, CURLcode result)
 {
-	struct bot_reply reply = {.io_err = r->io_err};
+	struct bot_reply reply = {
+		.io_err = r->io_err, .body = r->body, .body_len = r->body_len};
 	json_t *answer = NULL;
 	long status = 0;
 
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (result != CURLE_OK) {
-		reply.error_code = 502;
-		snprintf(reply.description, sizeof reply.description, "%s",
-			 curl_easy_strerror(result));
+		read_failure(r, result, &reply);
 	} else {
 		reply.status = (int)status;
 		reply.wrote_all = r->is_download && status == 200;
-		if (!reply.wrote_all)
-			answer = read_answer(r, &reply);
+		if (reply.wrote_all)
+			crypto_generichash_final(r->hash, reply.hash,
+						 BOT_HASH_LEN);
+		else
+			bot_answer_read(r->body, r->body_len, &reply, &answer);
 	}
 	r->cb.done(r->cb.arg, &reply);
 	json_decref(answer);

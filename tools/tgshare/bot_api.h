@@ -19,6 +19,7 @@ enum {
 	BOT_BASE_MAX = 256,
 	BOT_DESCRIPTION_MAX = 256,
 	BOT_FILE_PATH_MAX = 512,
+	BOT_HASH_LEN = 32,
 };
 #define BOT_BASE_PUBLIC "https://api.telegram.org"
 
@@ -30,10 +31,16 @@ struct bot_reply {
 	int error_code; /* the API's; 0: ok, result is set */
 	/* in words: the API's, or what happened on the way */
 	char description[BOT_DESCRIPTION_MAX];
-	unsigned retry_after_s; /* with 429 */
-	const json_t *result;	/* borrowed */
-	bool wrote_all;		/* downloads: the bytes are in the file */
+	unsigned retry_after_s;	    /* with 429 */
+	const json_t *result;	    /* borrowed */
+	bool wrote_all;		    /* downloads: the bytes are in the file */
+	uint8_t hash[BOT_HASH_LEN]; /* then: BLAKE2b of them */
 	int io_err; /* a negative errno of the file sent or fetched */
+	/* it worked, but what came is more than we take, or no JSON: these
+	 * bytes, or their beginning; borrowed */
+	bool garbled;
+	const char *body;
+	size_t body_len;
 };
 
 /* Called once for every request, from bot_api_run(). */
@@ -42,9 +49,12 @@ struct bot_callback {
 	void *arg;
 };
 
+/* Can a server's address be this? https, or http on this machine only. */
+bool bot_api_base_ok(const char *base);
+
 /*
- * A token looks like "123456:letters, digits, - and _". base: https, or http
- * on this machine only. -EINVAL: token; -EPROTO: base.
+ * A token looks like "123456:letters, digits, - and _". -EINVAL:
+ * token; -EPROTO: base.
  */
 MUST_CHECK int bot_api_new(const char *base, const char *token,
 			   struct bot_api **out);
@@ -71,6 +81,9 @@ MUST_CHECK int bot_api_upload(struct bot_api *api, const struct bot_upload *up,
 MUST_CHECK int bot_api_download(struct bot_api *api, const char *file_path,
 				int fd, uint64_t max,
 				const struct bot_callback *cb);
+
+/* Requests whose callback has this argument end without it. */
+void bot_api_forget(struct bot_api *api, const void *arg);
 
 /* Move everything on; with nothing to move wait at most timeout_ms. */
 MUST_CHECK int bot_api_run(struct bot_api *api, int timeout_ms);

@@ -96,7 +96,8 @@ int bot_token_get(struct session *s, const char *file, struct bot_token **out)
 			return report_as(
 				CMD_FAILED,
 				"cannot read a bot token from '%s': %s", file,
-				err == -EINVAL ? "its first line is none"
+				err == -EINVAL ? "its first line has to be the "
+						 "token, as @BotFather gave it"
 					       : strerror(-err));
 	} else if (!err && load(s, t)) {
 		status = ask(t);

@@ -13,7 +13,7 @@ enum cmd_status {
 	CMD_USAGE = 2,
 	CMD_NO_VAULT = 3,   /* not in a mounted vault, or which one? */
 	CMD_NOT_SET_UP = 4, /* 'tgshare setup' comes first */
-	CMD_UNKNOWN = 5,    /* no such contact or set */
+	CMD_UNKNOWN = 5,    /* no such file, contact or set */
 	CMD_QUEUED = 6,	    /* not all is delivered; it will be tried again */
 };
 

@@ -88,8 +88,9 @@ static void retry_later(struct retry *r)
 struct agent {
 	struct session *s;
 	struct retry transport, delivery;
-	uint64_t work_s; /* when there is something to do at the latest */
-	off_t log_len;	 /* of the vault's log, as it was last seen */
+	uint64_t work_s;       /* when there is something to do at the latest */
+	off_t log_len;	       /* of the vault's log, as it was last seen */
+	struct timespec stamp; /* of the settings that are used */
 };
 
 /*
@@ -117,8 +118,9 @@ static int work(struct agent *a)
 	if (!status)
 		status = round_work(a->s, &result);
 	session_rest(a->s);
+	a->s->patient = true;
 	a->work_s = now + WORK_EVERY_S;
-	if (result.delivered.failed || status) {
+	if (result.delivered.failed || result.delivered.left || status) {
 		retry_later(&a->delivery);
 		a->work_s = now + a->delivery.wait_s;
 	} else {
@@ -128,6 +130,42 @@ static int work(struct agent *a)
 	}
 	/* what went wrong was said; only without the vault there is no way */
 	return status == CMD_NO_VAULT ? status : CMD_OK;
+}
+
+static bool setup_has_changed(const struct agent *a)
+{
+	struct timespec now = session_stamped(a->s);
+
+	return now.tv_sec != a->stamp.tv_sec || now.tv_nsec != a->stamp.tv_nsec;
+}
+
+/* 'tgshare setup' was run beside us. */
+static int take_new_setup(struct agent *a)
+{
+	struct session *s = a->s;
+	struct settings fresh;
+	int status = session_wake(s), err;
+
+	if (status)
+		return status;
+	a->stamp = session_stamped(s);
+	err = settings_load(&s->m, &fresh);
+	if (err) {
+		(void)session_report(s, "read .tgshare/settings.ini", err);
+	} else {
+		s->settings = fresh;
+		if (s->transport)
+			s->transport->ops->free(s->transport);
+		s->transport = NULL;
+		if (session_need_transport(s) == CMD_OK)
+			report("the settings have changed; going on as %s",
+			       s->transport->ops->address(s->transport));
+	}
+	/* what was refused may be taken now */
+	s->patient = false;
+	a->work_s = 0;
+	session_rest(s);
+	return CMD_OK;
 }
 
 /* A folder that was unplugged, a server that is down: it comes back. */
@@ -169,10 +207,16 @@ static int serve_once(struct agent *a)
 	int status = round_collect(a->s, a->work_s ? COLLECT_MS : 0, &arrived);
 
 	session_rest(a->s);
+	/* that may be the reason */
+	if (status && status != CMD_NO_VAULT && setup_has_changed(a))
+		return CMD_OK;
 	if (status == CMD_NO_VAULT || status == CMD_NOT_SET_UP)
 		return status;
-	if (status == CMD_QUEUED)
+	if (status && a->s->no_room)
 		return wait_for_room(a);
+	/* not all that is there could be had: what could be is taken in */
+	if (status && arrived && work(a) == CMD_NO_VAULT)
+		return CMD_NO_VAULT;
 	if (status)
 		return reopen_transport(a);
 	a->transport.wait_s = 0;
@@ -181,15 +225,21 @@ static int serve_once(struct agent *a)
 	/* in any case, so that the next time it is known */
 	bool grown = log_has_grown(a);
 
-	return grown || arrived || when_now_s() >= a->work_s ? work(a) : CMD_OK;
+	/* somebody who may be written to now is no news of the vault's */
+	bool due = !a->s->patient || when_now_s() >= a->work_s;
+
+	return grown || arrived || due ? work(a) : CMD_OK;
 }
 
 static int serve(struct agent *a)
 {
 	int status = CMD_OK;
 
+	a->stamp = session_stamped(a->s);
 	while (!stopped && !status)
-		status = a->s->transport ? serve_once(a) : reopen_transport(a);
+		status = setup_has_changed(a) ? take_new_setup(a)
+			 : a->s->transport    ? serve_once(a)
+					      : reopen_transport(a);
 	return status;
 }
 
@@ -208,8 +258,16 @@ static int run(const char *vault)
 	if (!status) {
 		watch_signals();
 		signal(SIGCHLD, SIG_IGN); /* nobody waits for notify-send */
-		s.notify = true;
+		s.notify = s.patient = true;
+		if (isatty(STDERR_FILENO))
+			report("collecting what comes for the vault on '%s'; "
+			       "Ctrl-C ends it",
+			       s.m.info.mountpoint);
 		status = serve(&agent);
+		if (status == CMD_NOT_SET_UP)
+			report("the agent ends: messages do not travel before "
+			       "'tgshare setup%s' is run again",
+			       report_vault());
 	}
 	session_close(&s);
 	return status;

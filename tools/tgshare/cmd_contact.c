@@ -11,6 +11,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char cmd_contact_help[] =
 	"Usage: tgshare contact add NAME CARD|FILE|-\n"
@@ -30,7 +31,9 @@ const char cmd_contact_help[] =
 	"  --fingerprint DIGITS  what the other one read out: compared without "
 	"asking\n"
 	"  --link                print a link; who opens it and presses Start "
-	"is NAME\n"
+	"is NAME,\n"
+	"                        as soon as 'tgshare receive' or the agent has "
+	"looked\n"
 	"  --help                this text\n";
 
 struct contact_args {
@@ -151,6 +154,32 @@ static int report_bad_name(const char *name)
 			 name, CARD_NAME_MAX);
 }
 
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Is it the other way round? People write what they have at hand first. */
+static int check_order(const struct contact_args *args)
+{
+	const char *name = args->argv[0], *card = args->argv[1];
+	bool has_card = strstr(card, CARD_TEXT_PREFIX) ||
+			strcmp(card, "-") == 0 || is_file(card);
+	bool swapped =
+		strstr(name, CARD_TEXT_PREFIX) || strcmp(name, "-") == 0 ||
+		(is_file(name) && !has_card && contact_name_check(card) == 0);
+
+	if (!swapped)
+		return CMD_OK;
+	return report_usage("contact",
+			    "the name comes first: 'tgshare contact add %s "
+			    "CARD%s'",
+			    contact_name_check(card) ? "NAME" : card,
+			    report_vault());
+}
+
 static int add(struct session *s, const struct contact_args *args)
 {
 	char text[CARD_TEXT_MAX], fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
@@ -158,6 +187,9 @@ static int add(struct session *s, const struct contact_args *args)
 	struct card card;
 	int status;
 
+	status = check_order(args);
+	if (status)
+		return status;
 	if (contact_name_check(name))
 		return report_bad_name(name);
 	status = read_card(args->argv[1], &card, text);
@@ -186,23 +218,47 @@ static int add(struct session *s, const struct contact_args *args)
 	return CMD_OK;
 }
 
+/* Each of them once, and only who has no other way yet. */
+static void list_invited(const struct people *p)
+{
+	const char *last = "";
+
+	for (size_t i = 0; i < p->invited_count; i++) {
+		const char *name = p->invited[i].name;
+
+		if (!people_named(p, name) && strcmp(name, last) != 0)
+			printf("%-16s  link pending: has not pressed Start\n",
+			       name);
+		last = name;
+	}
+}
+
 static int list(struct session *s, const struct contact_args *args)
 {
 	char when[WHEN_TEXT_MAX];
 
 	(void)args;
+	if (s->people.count + s->people.invited_count == 0 &&
+	    isatty(STDOUT_FILENO))
+		printf("You have no contacts yet; 'tgshare contact add NAME "
+		       "CARD%s' adds one.\n",
+		       report_vault());
 	for (size_t i = 0; i < s->people.count; i++) {
 		const struct person *p = &s->people.list[i];
 
 		if (!p->has_card) {
-			printf("%-16s  no card; can keep shares, %s\n", p->name,
-			       p->chat);
+			printf("%-16s  no card; can keep shares, %s%s\n",
+			       p->name, p->chat,
+			       people_invited(&s->people, p->name)
+				       ? "; a new link is pending"
+				       : "");
 			continue;
 		}
 		printf("%-16s  %s  %s%s\n", p->name, p->fingerprint,
 		       p->verified_s ? "verified " : "not verified",
 		       p->verified_s ? when_text(p->verified_s, when) : "");
 	}
+	list_invited(&s->people);
 	return CMD_OK;
 }
 
@@ -217,8 +273,8 @@ static int show(struct session *s, const struct contact_args *args)
 	if (p->chat[0])
 		printf("chat:         %s\n", p->chat);
 	if (!p->has_card) {
-		puts("card:         none; they can keep shares and pass them "
-		     "on");
+		puts("card:         none; they can keep shares and forward "
+		     "them");
 		return CMD_OK;
 	}
 	fputs("calls self:   ", stdout);
@@ -268,7 +324,10 @@ static int ask_same(const char *name, bool *same)
 				 "there is no terminal to ask on; give what %s "
 				 "read out with --fingerprint DIGITS",
 				 name);
-	fprintf(tty, "Does %s see the same two? (yes or no) ", name);
+	fprintf(tty,
+		"Does %s, by telephone or face to face, read out the same two? "
+		"(yes or no) ",
+		name);
 	fflush(tty);
 	rewind(tty);
 	if (!fgets(line, sizeof line, tty))
@@ -327,26 +386,38 @@ static int verify(struct session *s, const struct contact_args *args)
 				 "has %zu; quote all of them as one word",
 				 count_digits(args->fingerprint),
 				 count_digits(p->fingerprint));
+	if (args->fingerprint)
+		return report_as(CMD_FAILED,
+				 "the fingerprints differ: what you gave is "
+				 "not that of the card of '%s'; nothing is "
+				 "recorded, share nothing with '%s' and get "
+				 "their card another way",
+				 p->name, p->name);
 	return report_as(CMD_FAILED,
-			 "the fingerprints differ, or you did not say yes: "
-			 "nothing is recorded; if they differ, share nothing "
-			 "with '%s' and get their card another way",
+			 "you did not say yes: nothing is recorded; if the "
+			 "fingerprints differ, share nothing with '%s' and get "
+			 "their card another way",
 			 p->name);
 }
 
 static int remove_contact(struct session *s, const struct contact_args *args)
 {
-	const struct person *p = people_wanted(&s->people, args->argv[0]);
+	const char *name = args->argv[0];
+	bool invited = !people_named(&s->people, name) &&
+		       people_invited(&s->people, name);
 	int err;
 
-	if (!p)
+	if (!invited && !people_wanted(&s->people, name))
 		return CMD_UNKNOWN;
-	err = people_remove(&s->m, p->name);
+	err = people_remove(&s->m, name);
 	if (err)
 		return session_report(s, "remove the contact", err);
-	printf("%s is removed. What you granted them stays granted: see "
-	       "'tgshare status%s' and 'tgshare revoke%s'.\n",
-	       p->name, report_vault(), report_vault());
+	if (invited)
+		printf("%s is removed: the link leads nowhere now.\n", name);
+	else
+		printf("%s is removed. What you granted them stays granted: "
+		       "see 'tgshare status%s' and 'tgshare revoke%s'.\n",
+		       name, report_vault(), report_vault());
 	return CMD_OK;
 }
 
@@ -446,7 +517,7 @@ int cmd_contact(int argc, char **argv)
 	action = find_action(args.argv[0]);
 	if (!action)
 		return report_usage("contact",
-				    "contact cannot '%s': it can add, list, "
+				    "contact cannot do '%s': it can add, list, "
 				    "show, verify, chat and remove",
 				    args.argv[0]);
 	if (args.link && action->run != chat)

@@ -3,6 +3,7 @@
 #include "report.h"
 #include "session.h"
 #include "status_words.h"
+#include "tell.h"
 #include "text.h"
 #include "when.h"
 
@@ -41,7 +42,7 @@ static void describe_detail(const struct vlog_record *r, char *text,
 static void print_record(const struct session *s, const struct vlog_record *r)
 {
 	char when[WHEN_TEXT_MAX], label[PEOPLE_LABEL_MAX], detail[32];
-	char hex[2 * SET_ID_LEN + 1];
+	char hex[2 * SET_ID_LEN + 1], note[TELL_NOTE_SIZE];
 	const char *event = status_of_event(r->event);
 	bool nobody = sodium_is_zero((const uint8_t *)&r->peer, sizeof r->peer);
 	bool no_set = sodium_is_zero(r->set_id, SET_ID_LEN);
@@ -53,9 +54,16 @@ static void print_record(const struct session *s, const struct vlog_record *r)
 	       no_set ? "-" : hex,
 	       nobody ? "-" : people_label(&s->people, &r->peer, label));
 	json_put_plain(stdout, r->text);
+	fputs(r->text[0] && detail[0] ? " " : "", stdout);
+	fputs(detail, stdout);
 	if (r->index)
-		printf(" (share %u)", r->index);
-	printf("%s%s\n", detail[0] ? " " : "", detail);
+		printf("%s(share %u)", r->text[0] || detail[0] ? " " : "",
+		       r->index);
+	putchar('\n');
+	if (r->event == VLOG_OPENED) {
+		tell_note_of(s, r->text, note);
+		tell_note(note);
+	}
 }
 
 static void print_json(const struct session *s, const struct vlog_record *r)
@@ -90,6 +98,9 @@ static int print_all(struct session *s, bool json)
 		r.seq = seq;
 		int err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &r);
 
+		if (err == -ENODATA && seq == 0 && !json &&
+		    isatty(STDOUT_FILENO))
+			puts("Nothing has been shared yet.");
 		if (err == -ENODATA)
 			return status;
 		if (err && err != -EBADMSG)

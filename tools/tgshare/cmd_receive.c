@@ -1,3 +1,4 @@
+#include "answer.h"
 #include "cmd.h"
 #include "report.h"
 #include "round.h"
@@ -46,9 +47,8 @@ static int receive(struct session *s, long wait_s)
 	bool alone = !s->transport->ops->one_reader || s->collecting;
 
 	/* without the post there is still what came before */
-	at_home = status == CMD_FAILED || status == CMD_NOT_SET_UP
-			  ? round_work_at_home(s, &result)
-			  : round_work(s, &result);
+	at_home = status && !s->no_room ? round_work_at_home(s, &result)
+					: round_work(s, &result);
 	if (!status)
 		status = at_home;
 	while (!status && alone && !arrived && !result.events &&
@@ -61,6 +61,8 @@ static int receive(struct session *s, long wait_s)
 		return status;
 	size_t failed = result.delivered.failed;
 
+	if (!result.events && !failed && alone && isatty(STDOUT_FILENO))
+		puts("Nothing new has come.");
 	if (failed)
 		return report_as(CMD_QUEUED,
 				 "%zu message%s could not be delivered; try "
@@ -93,8 +95,10 @@ static int run(const char *vault, long wait_s)
 	/* the spool has to be there before the first message */
 	if (!status)
 		status = session_open_spool(&s);
-	if (!status)
+	if (!status) {
 		status = receive(&s, wait_s);
+		answer_finish(&s);
+	}
 	session_close(&s);
 	return status;
 }

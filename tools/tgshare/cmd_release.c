@@ -4,6 +4,7 @@
 #include "intake.h"
 #include "json.h"
 #include "report.h"
+#include "tell.h"
 #include "text.h"
 
 #include <errno.h>
@@ -86,10 +87,10 @@ static int release_one(struct session *s, const struct inbox_set *set)
 		err = queue_share(s, got);
 	if (err)
 		return report_release(set, err);
-	printf("share %u, from ", set->index);
-	json_put_plain(stdout,
-		       set->sender_name[0] ? set->sender_name : "unknown");
-	printf(", goes to %s\n",
+	printf("share %u of something from ", set->index);
+	json_put_plain(stdout, set->sender_name[0] ? set->sender_name
+						   : "somebody unknown");
+	printf(" goes to %s\n",
 	       people_with_keys(&s->people, &got->recipient.pub)
 		       ? people_label(&s->people, &got->recipient.pub, label)
 		       : got->recipient.name);
@@ -120,19 +121,20 @@ static int deliver(struct session *s)
 		status = deliver_all(s, &second);
 	if (!status && (first.failed || second.failed))
 		return report_as(CMD_QUEUED,
-				 "not all could be delivered; it waits, and "
-				 "'tgshare receive%s' tries again",
+				 "not all could be delivered; what could not "
+				 "waits, and 'tgshare receive%s' tries again",
 				 report_vault());
 	return status;
 }
 
-static int list_kept(const struct inbox_set *sets, size_t count)
+static int list_kept(const struct session *s, const struct inbox_set *sets,
+		     size_t count)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < count; i++)
 		if (sets[i].state == INBOX_CUSTODY) {
-			intake_print_set(&sets[i]);
+			tell_set(s, &sets[i]);
 			kept++;
 		}
 	if (!kept)
@@ -149,7 +151,7 @@ static int release(struct session *s, const struct release_args *args)
 	if (err)
 		return session_report(s, "look at the inbox", err);
 	if (!args->set && !args->all)
-		return list_kept(sets, count);
+		return list_kept(s, sets, count);
 	for (size_t i = 0; i < count && !status; i++) {
 		if (sets[i].state != INBOX_CUSTODY ||
 		    (args->set &&

@@ -114,6 +114,14 @@ static int report_nothing(const struct choice *c, const char *what,
 		what, from ? " with " : "", from ? from : "", report_vault());
 }
 
+static bool was_delivered(const struct item *item)
+{
+	for (size_t i = 0; i < item->message_count; i++)
+		if (item->messages[i].sends)
+			return true;
+	return item->exported;
+}
+
 static void tell(const struct item *item)
 {
 	fputs(item->kind == ITEM_GRANT ? "revoked " : "withdrew ", stdout);
@@ -122,8 +130,11 @@ static void tell(const struct item *item)
 	if (item->kind == ITEM_GRANT)
 		printf("; the file has a new key. What was read already stays "
 		       "read.\n");
+	else if (!was_delivered(item))
+		printf("; it had not been delivered.\n");
 	else if (item->recipient_state == 0)
-		printf("; unless it has been opened in the meantime.\n");
+		printf("; if it has been opened in the meantime, that copy is "
+		       "theirs.\n");
 	else
 		printf("; it had arrived, but was not opened.\n");
 }
@@ -145,6 +156,13 @@ static int deliver_all(struct session *s)
 		return report_as(CMD_QUEUED,
 				 "not everybody could be told yet; 'tgshare "
 				 "receive%s' tries again",
+				 report_vault());
+	if (result.left)
+		return report_as(CMD_QUEUED,
+				 "%zu message%s that can be taken back %s in a "
+				 "chat yet; 'tgshare receive%s' tries again",
+				 result.left, result.left == 1 ? "" : "s",
+				 result.left == 1 ? "lies" : "lie",
 				 report_vault());
 	return CMD_OK;
 }
@@ -242,6 +260,16 @@ static int run(struct revoke_args *args)
 	return status;
 }
 
+/* What is no file, and too short for a set, which it looks like. */
+static bool is_short_set(const char *what)
+{
+	size_t len = strlen(what);
+
+	return len >= OUTBOX_SHORT / 2 && len < OUTBOX_SHORT &&
+	       strspn(what, "0123456789abcdef") == len &&
+	       access(what, F_OK) < 0;
+}
+
 int cmd_revoke(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -266,6 +294,11 @@ int cmd_revoke(int argc, char **argv)
 	if (argc - optind != 1)
 		return report_usage("revoke", "revoke wants one FILE or SET");
 	args.what[0] = argv[optind];
+	if (is_short_set(args.what[0]))
+		return report_as(CMD_UNKNOWN,
+				 "there is no file '%s', and the number of a "
+				 "set has to be given with %d digits or more",
+				 args.what[0], OUTBOX_SHORT);
 	/* what exists as a file is one */
 	args.is_set = outbox_is_set_text(args.what[0]) &&
 		      access(args.what[0], F_OK) < 0;

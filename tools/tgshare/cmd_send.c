@@ -27,10 +27,14 @@ const char cmd_send_help[] =
 	"[--note TEXT]\n"
 	"\n"
 	"Give a copy of files or folders of a vault. May be interrupted and "
-	"repeated.\n" SPLIT_HELP
+	"repeated.\n"
+	"Symbolic links in a folder are left out.\n" SPLIT_HELP
 	"  --no-content     send the key only; the content goes another way "
 	"(export)\n"
-	"  --note TEXT      words for the recipient, sealed as well\n"
+	"  --note TEXT      words for the recipient, sealed as well; but "
+	"whoever keeps a\n"
+	"                   share without a card reads them in the chat, as "
+	"Telegram does\n"
 	"  --help           this text\n";
 
 const char cmd_grant_help[] =
@@ -50,6 +54,7 @@ struct sending {
 	enum item_kind kind;
 	struct outbox outbox;
 	struct delivery *delivery;
+	uint64_t began_s;
 	struct item **made;   /* new or resumed ones; owned */
 	size_t count, failed; /* messages */
 };
@@ -165,6 +170,17 @@ static bool is_due(const struct item *item)
 	return false;
 }
 
+/* Another tgshare has just done what we were told to. */
+static bool sent_meanwhile(const struct sending *w, const struct item *item)
+{
+	uint64_t last_s = 0;
+
+	for (size_t i = 0; i < item->message_count; i++)
+		if (item->messages[i].sent_s > last_s)
+			last_s = item->messages[i].sent_s;
+	return last_s > w->began_s || (w->s->waited && last_s == w->began_s);
+}
+
 static int resume(struct sending *w, const struct item *earlier)
 {
 	struct item *item;
@@ -179,7 +195,8 @@ static int resume(struct sending *w, const struct item *earlier)
 			item->id);
 	/* what was interrupted is finished first; what is out already may
 	 * have been lost on its way */
-	item->again = !deliver_waiting(item, when_now_s());
+	item->again = !deliver_waiting(item, when_now_s()) &&
+		      !sent_meanwhile(w, item);
 	item->again = item->again && is_due(item);
 	return keep(w, item);
 }
@@ -254,6 +271,39 @@ static int share_file(struct sending *w, const char *path)
 	return status;
 }
 
+/* People without keys are asked in words, and the note is among these. */
+static void warn_note(const struct request *r)
+{
+	const char *before = "";
+	bool any = false;
+
+	for (size_t i = 0; r->note && r->note[0] && i < r->via_count; i++)
+		any |= !r->via[i]->has_card;
+	if (!any)
+		return;
+	fputs("tgshare: the note is sealed for whoever gets the file, but "
+	      "stands readable in the chat with ",
+	      stderr);
+	for (size_t i = 0; i < r->via_count; i++) {
+		if (r->via[i]->has_card)
+			continue;
+		fprintf(stderr, "%s%s", before, r->via[i]->name);
+		before = ", ";
+	}
+	fputs(", for Telegram too\n", stderr);
+}
+
+/* Several shares in one hand go all at once. */
+static void warn_one_keeper(const struct request *r)
+{
+	if (r->via_count != 1 || r->n == 1 ||
+	    (r->to_count == 1 && r->via[0] == r->to[0]))
+		return;
+	report("%s keeps all %u shares, so %s alone decides, as with one; to "
+	       "need several people, name them with --via",
+	       r->via[0]->name, r->n, r->via[0]->name);
+}
+
 static bool all_direct(const struct item *item)
 {
 	for (unsigned i = 0; i < item->n; i++)
@@ -284,24 +334,35 @@ static void print_holders(const struct item *item)
 	printf("; any %u open%s it\n", item->k, item->k == 1 ? "s" : "");
 }
 
+/* Of two files of one name, the path tells which is meant. */
+static bool has_namesake(const struct sending *w, const struct item *item)
+{
+	for (size_t i = 0; i < w->count; i++)
+		if (strcmp(w->made[i]->name, item->name) == 0 &&
+		    strcmp(w->made[i]->path, item->path) != 0)
+			return true;
+	return false;
+}
+
 static void print_item(const struct sending *w, const struct item *item)
 {
 	bool waiting = deliver_waiting(item, when_now_s()) ||
 		       (item->again && w->failed);
 	bool terminal = isatty(STDOUT_FILENO);
+	const char *name = has_namesake(w, item) ? item->path : item->name;
 	const char *how = waiting	? "queued"
 			  : item->again ? "sent again"
 					: "sent";
 
 	if (!terminal) {
 		printf("%s\t%s\t", item->id, how);
-		json_put_plain(stdout, item->name);
+		json_put_plain(stdout, name);
 		printf("\t%s\t%s\n", item->parties[0].name, item->code);
 		return;
 	}
 	printf("%s%s ", w->kind == ITEM_GRANT ? "granted" : "sent",
 	       item->again ? " again" : "");
-	json_put_plain(stdout, item->name);
+	json_put_plain(stdout, name);
 	printf(" to %s: set %.8s, verification code %s%s\n",
 	       item->parties[0].name, item->id, item->code,
 	       waiting ? " (waiting to be delivered)" : "");
@@ -338,11 +399,16 @@ static int send_all(struct sending *w)
 	}
 	if (!result.failed)
 		return CMD_OK;
+	if (result.failed == 1)
+		return report_as(CMD_QUEUED,
+				 "1 message is not delivered yet; it waits, "
+				 "and 'tgshare receive%s' or 'tgshare agent%s' "
+				 "sends it",
+				 report_vault(), report_vault());
 	return report_as(CMD_QUEUED,
-			 "%zu message%s not delivered yet; they wait, and "
+			 "%zu messages are not delivered yet; they wait, and "
 			 "'tgshare receive%s' or 'tgshare agent%s' sends them",
-			 result.failed, result.failed == 1 ? " is" : "s are",
-			 report_vault(), report_vault());
+			 result.failed, report_vault(), report_vault());
 }
 
 /* What was made before a later FILE failed is sent nevertheless. */
@@ -358,11 +424,25 @@ static int share_all(struct sending *w)
 	err = delivery_new(w->s, &w->delivery);
 	if (err)
 		return session_report(w->s, "send", err);
-	for (int i = 0; i < w->r->file_count && !status; i++)
-		status = share_file(w, w->r->files[i]);
+	/* one that cannot be shared keeps no other back */
+	for (int i = 0; i < w->r->file_count; i++) {
+		int one = share_file(w, w->r->files[i]);
+
+		status = status ? status : one;
+	}
 	sent = w->count ? send_all(w) : CMD_OK;
 	delivery_free(w->delivery);
 	return status ? status : sent;
+}
+
+/* However they are spelt; two hard links are two names to share. */
+static bool same_file(const char *a, const char *b)
+{
+	CLEANUP_FREE char *real_a = realpath(a, NULL);
+	CLEANUP_FREE char *real_b = realpath(b, NULL);
+
+	return strcmp(a, b) == 0 ||
+	       (real_a && real_b && strcmp(real_a, real_b) == 0);
 }
 
 static int check_request(const struct request *r)
@@ -375,7 +455,7 @@ static int check_request(const struct request *r)
 				    "to whom? Name somebody with --to");
 	for (int i = 0; i < r->file_count; i++)
 		for (int j = 0; j < i; j++)
-			if (strcmp(r->files[i], r->files[j]) == 0)
+			if (same_file(r->files[i], r->files[j]))
 				return report_usage(r->command,
 						    "'%s' is named twice",
 						    r->files[i]);
@@ -385,15 +465,19 @@ static int check_request(const struct request *r)
 static int run(struct request *r, enum item_kind kind)
 {
 	struct session s;
-	struct sending w = {.s = &s, .r = r, .kind = kind};
+	struct sending w = {
+		.s = &s, .r = r, .kind = kind, .began_s = when_now_s()};
 	int status = session_open(&s, r->files, r->file_count, r->vault);
 
 	if (!status)
 		status = session_need_transport(&s);
 	if (!status)
 		status = request_resolve(r, &s);
-	if (!status)
+	if (!status) {
+		warn_note(r);
+		warn_one_keeper(r);
 		status = session_lock(&s);
+	}
 	if (!status)
 		status = share_all(&w);
 	for (size_t i = 0; i < w.count; i++)

@@ -41,6 +41,18 @@ struct setup {
 		*part_size;
 };
 
+/* It stands where anybody may read it, so it is not quoted either. */
+static int report_token_told(void)
+{
+	return report_usage(
+		"setup",
+		"a bot token does not belong on the command line, where the "
+		"shell's history keeps it and others on this machine can see "
+		"it: have @BotFather replace it (/revoke), put the new one "
+		"into a file, and say --bot-token-file FILE, or let yourself "
+		"be asked");
+}
+
 static int parse(int argc, char **argv, struct setup *opt, bool *help)
 {
 	static const struct option options[] = {
@@ -48,6 +60,9 @@ static int parse(int argc, char **argv, struct setup *opt, bool *help)
 		{"name", required_argument, NULL, 'n'},
 		{"transport", required_argument, NULL, 't'},
 		{"bot-token-file", required_argument, NULL, 'b'},
+		/* what people try, told apart from its abbreviation */
+		{"bot-token", required_argument, NULL, 'T'},
+		{"token", required_argument, NULL, 'T'},
 		{"api-base", required_argument, NULL, 'a'},
 		{"part-size", required_argument, NULL, 'p'},
 		{"help", no_argument, NULL, 'h'},
@@ -70,9 +85,14 @@ static int parse(int argc, char **argv, struct setup *opt, bool *help)
 			opt->transport = optarg;
 		else if (c == 'h')
 			*help = true;
+		else if (c == 'T')
+			return report_token_told();
 		else
 			return report_bad_option("setup", c, argv);
 	}
+	for (int i = 1; i < argc; i++)
+		if (report_has_token(argv[i]))
+			return report_token_told();
 	if (optind < argc)
 		return report_usage("setup", "setup takes no argument '%s'",
 				    argv[optind]);
@@ -151,22 +171,31 @@ static int choose_bot(struct session *s, const struct setup *opt)
 	CLEANUP_SECRET struct bot_token *token = NULL;
 	char reason[TELEGRAM_REASON_MAX];
 	struct settings *set = &s->settings;
-	int status = CMD_OK;
+	int status = CMD_OK, err;
 
 	if (opt->part_size)
 		status = choose_part_size(set, opt->part_size);
+	if (!status && opt->api_base && !bot_api_base_ok(opt->api_base))
+		status = report_usage("setup",
+				      "--api-base wants https://HOST, or "
+				      "http://localhost:PORT for a server on "
+				      "this machine, not '%s'",
+				      opt->api_base);
 	if (!status)
 		status = bot_token_get(s, opt->token_file, &token);
 	if (status)
 		return status;
-	if (opt->api_base && strlen(opt->api_base) < sizeof set->api_base)
+	if (opt->api_base)
 		strcpy(set->api_base, opt->api_base);
 	else if (!set->api_base[0])
 		strcpy(set->api_base, BOT_BASE_PUBLIC);
-	if (telegram_who_am_i(set->api_base, token->text, set->bot, reason))
-		return report_as(CMD_FAILED, "%s", reason);
-	int err = bot_token_save(s, token);
-
+	err = telegram_who_am_i(set->api_base, token->text, set->bot, reason);
+	if (err)
+		return report_as(CMD_FAILED, "%s%s", reason,
+				 err == -EAGAIN ? "; nothing is changed, run "
+						  "this again later"
+						: "");
+	err = bot_token_save(s, token);
 	if (err)
 		return session_report(s, "keep the bot's token", err);
 	strcpy(set->transport, "telegram");
@@ -208,6 +237,32 @@ static int make_identity(struct session *s)
 	return CMD_OK;
 }
 
+static void show_next(const struct session *s)
+{
+	const char *bot = s->settings.bot, *vault = report_vault();
+
+	puts("Next:");
+	if (strcmp(s->settings.transport, "telegram") == 0)
+		printf("- In Telegram, open @BotFather, /mybots, %s, Bot "
+		       "Settings, and switch\n"
+		       "  'Bot-to-Bot Communication' on; whom you share with "
+		       "does that for theirs.\n",
+		       bot);
+	printf("- Give the card to the other person, who runs 'tgshare contact "
+	       "add %s CARD';\n"
+	       "  add theirs with 'tgshare contact add NAME CARD%s'.\n"
+	       "- Compare fingerprints by telephone: 'tgshare contact verify "
+	       "NAME%s'.\n",
+	       s->settings.name, vault, vault);
+	if (strcmp(s->settings.transport, "telegram") == 0)
+		printf("- Who has no vault can keep a share: 'tgshare contact "
+		       "chat NAME --link%s'.\n",
+		       vault);
+	printf("- 'tgshare receive%s' collects what comes; 'tgshare agent%s' "
+	       "does so for ever.\n",
+	       vault, vault);
+}
+
 static int show(struct session *s)
 {
 	char card[CARD_TEXT_MAX], fingerprint[IDENTITY_FINGERPRINT_LEN + 1];
@@ -218,10 +273,7 @@ static int show(struct session *s)
 	identity_fingerprint(&s->m.info.pub, fingerprint);
 	printf("Your card (anybody may see it):\n\n%s\n\n", card);
 	printf("Your fingerprint: %s\n\n", fingerprint);
-	printf("Next: give the card to the other person, who runs 'tgshare "
-	       "contact add %s CARD';\nadd theirs the same way; compare "
-	       "fingerprints with 'tgshare contact verify NAME'.\n",
-	       s->settings.name);
+	show_next(s);
 	return CMD_OK;
 }
 
@@ -241,6 +293,7 @@ static int setup(struct session *s, const struct setup *opt)
 
 	if (err)
 		return session_report(s, "write .tgshare/settings.ini", err);
+	session_stamp(s);
 	return show(s);
 }
 

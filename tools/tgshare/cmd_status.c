@@ -3,8 +3,10 @@
 #include "json.h"
 #include "report.h"
 #include "status_words.h"
+#include "tell.h"
 #include "text.h"
 #include "when.h"
+#include "why.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -54,7 +56,34 @@ static void print_shares(const struct item *item)
 	putchar('\n');
 }
 
-static void print_item(const struct item *item, uint64_t now)
+/* Once for each of them, and for what is not a share, too. */
+static void print_reasons(const struct session *s, const struct item *item,
+			  uint64_t now)
+{
+	char why[WHY_MAX];
+
+	for (unsigned party = 0; party < item->party_count; party++) {
+		bool waits = false;
+
+		for (size_t i = 0; i < item->message_count; i++)
+			waits |= item->messages[i].party == party &&
+				 item->messages[i].sends == 0 &&
+				 item_message_due_s(item, &item->messages[i],
+						    now) != UINT64_MAX;
+		if (!waits)
+			continue;
+		printf("          not delivered to %s",
+		       item->parties[party].name);
+		if (why_of(s->outbox_fd, item, party, why)[0]) {
+			fputs(": ", stdout);
+			json_put_plain(stdout, why);
+		}
+		putchar('\n');
+	}
+}
+
+static void print_item(const struct session *s, const struct item *item,
+		       uint64_t now)
 {
 	char when[WHEN_TEXT_MAX];
 
@@ -67,8 +96,11 @@ static void print_item(const struct item *item, uint64_t now)
 	if (item->expires_s)
 		printf(", expires %s", when_text(item->expires_s, when));
 	putchar('\n');
-	if (item_live(item, now) && item->recipient_state < ACK_OPENED)
+	if (item_live(item, now) && item->recipient_state < ACK_OPENED) {
 		print_shares(item);
+		print_reasons(s, item, now);
+	}
+	tell_note(item->note);
 }
 
 /* What is told, and how much of it so far. */
@@ -97,7 +129,8 @@ static uint64_t over_s(const struct item *item)
 				 : item->created_s;
 }
 
-static void print_items(struct telling *t, const struct outbox *o, bool over)
+static void print_items(struct telling *t, const struct session *s,
+			const struct outbox *o, bool over)
 {
 	t->under = 0;
 	for (size_t i = 0; i < o->count; i++) {
@@ -107,23 +140,24 @@ static void print_items(struct telling *t, const struct outbox *o, bool over)
 		    (over && over_s(item) < t->since))
 			continue;
 		head(t, over ? "What you gave, and is over" : "What you gave");
-		print_item(item, t->now);
+		print_item(s, item, t->now);
 	}
 }
 
-static void print_sets(struct telling *t, const struct inbox_set *sets,
-		       size_t count)
+static void print_sets(struct telling *t, const struct session *s,
+		       const struct inbox_set *sets, size_t count)
 {
 	t->under = 0;
 	for (size_t i = 0; i < count; i++) {
 		head(t, "What came");
-		intake_print_set(&sets[i]);
+		tell_set(s, &sets[i]);
 	}
 }
 
 static void print_opened(const struct session *s, const struct vlog_record *r)
 {
 	char hex[2 * SET_ID_LEN + 1], label[PEOPLE_LABEL_MAX];
+	char note[TELL_NOTE_SIZE];
 	const char *slash = strrchr(r->text, '/');
 
 	hex_encode(r->set_id, SET_ID_LEN, hex);
@@ -135,6 +169,8 @@ static void print_opened(const struct session *s, const struct vlog_record *r)
 		json_put_plain(stdout, r->text);
 	}
 	putchar('\n');
+	tell_note_of(s, r->text, note);
+	tell_note(note);
 }
 
 static bool is_listed(const struct inbox_set *sets, size_t count,
@@ -146,49 +182,82 @@ static bool is_listed(const struct inbox_set *sets, size_t count,
 	return false;
 }
 
+/* What the log has and the inbox does not. */
+struct opened {
+	const struct session *s;
+	const struct inbox_set *sets;
+	size_t count;
+	uint64_t since;
+	void (*each)(void *arg, const struct session *s,
+		     const struct vlog_record *r);
+	void *arg;
+};
+
 /* The inbox forgets what is open; the log does not. */
-static int print_all_opened(struct telling *t, struct session *s,
-			    const struct inbox_set *sets, size_t count)
+static int visit_opened(const struct opened *o)
 {
 	struct vlog_record r = {0};
 
-	t->under = 0;
 	for (uint64_t seq = 0;; seq++) {
 		r.seq = seq;
-		int err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &r);
+		int err = mounted_ask(o->s->m.fd, CONTROL_LOG_READ, &r);
 
 		if (err == -ENODATA)
 			return 0;
-		if (err && err != -EBADMSG)
+		if (err == -EBADMSG)
+			report("entry %" PRIu64 " of the log is damaged; "
+			       "'tgshare log --verify%s' says more",
+			       seq, report_vault());
+		else if (err)
 			return err;
-		if (err || r.event != VLOG_OPENED || r.time_s < t->since ||
-		    is_listed(sets, count, r.set_id))
-			continue;
-		head(t, "What came, and is open");
-		print_opened(s, &r);
+		else if (r.event == VLOG_OPENED && r.time_s >= o->since &&
+			 !is_listed(o->sets, o->count, r.set_id))
+			o->each(o->arg, o->s, &r);
 	}
+}
+
+static void print_one_opened(void *arg, const struct session *s,
+			     const struct vlog_record *r)
+{
+	head(arg, "What came, and is open");
+	print_opened(s, r);
+}
+
+static uint64_t since_s(bool all)
+{
+	uint64_t now = when_now_s();
+
+	return all || now < RECENT_S ? 0 : now - RECENT_S;
 }
 
 static int print_text(struct session *s, const struct outbox *o,
 		      const struct inbox_set *sets, size_t count, bool all)
 {
-	struct telling t = {.now = when_now_s()};
+	struct telling t = {.now = when_now_s(), .since = since_s(all)};
 	int err;
 
-	t.since = all || t.now < RECENT_S ? 0 : t.now - RECENT_S;
-	print_items(&t, o, false);
-	print_sets(&t, sets, count);
+	print_items(&t, s, o, false);
+	print_sets(&t, s, sets, count);
 	if (t.shown == 0) {
 		puts("Nothing is under way.");
 		t.shown = 1;
 	}
-	err = print_all_opened(&t, s, sets, count);
-	print_items(&t, o, true);
+	t.under = 0;
+	err = visit_opened(&(struct opened){.s = s,
+					    .sets = sets,
+					    .count = count,
+					    .since = t.since,
+					    .each = print_one_opened,
+					    .arg = &t});
+	print_items(&t, s, o, true);
 	return err;
 }
 
-static void json_item(const struct item *item, uint64_t now)
+static void json_item(const struct session *s, const struct item *item,
+		      uint64_t now)
 {
+	char why[WHY_MAX];
+
 	printf("{\"set\": \"%s\", \"kind\": \"%s\", ", item->id,
 	       item->kind == ITEM_SEND ? "send" : "grant");
 	put_text("name", item->name);
@@ -196,6 +265,8 @@ static void json_item(const struct item *item, uint64_t now)
 	put_text("path", item->path);
 	printf(", ");
 	put_text("to", item->parties[0].name);
+	printf(", ");
+	put_text("note", item->note);
 	printf(", \"state\": \"%s\", \"code\": \"%s\", \"threshold\": %u",
 	       status_of_item(item, now), item->code, item->k);
 	put_time("created", item->created_s);
@@ -204,9 +275,14 @@ static void json_item(const struct item *item, uint64_t now)
 	for (unsigned i = 0; i < item->n; i++) {
 		printf("%s{\"index\": %u, ", i ? ", " : "", i + 1);
 		put_text("holder", item->parties[item->holders[i]].name);
-		printf(", \"direct\": %s, \"state\": \"%s\"}",
+		printf(", \"direct\": %s, \"state\": \"%s\", ",
 		       item->holders[i] ? "false" : "true",
 		       status_of_share(item, i));
+		put_text("reason", status_is_waiting(item, i)
+					   ? why_of(s->outbox_fd, item,
+						    item->holders[i], why)
+					   : "");
+		putchar('}');
 	}
 	printf("]}");
 }
@@ -253,26 +329,58 @@ static void json_set(const struct inbox_set *set)
 	putchar('}');
 }
 
-static void print_json(const struct outbox *o, const struct inbox_set *sets,
-		       size_t count)
+static void json_opened(void *arg, const struct session *s,
+			const struct vlog_record *r)
+{
+	char hex[2 * SET_ID_LEN + 1], label[PEOPLE_LABEL_MAX];
+	const char **before = arg, *slash = strrchr(r->text, '/');
+	char note[TELL_NOTE_SIZE];
+
+	hex_encode(r->set_id, SET_ID_LEN, hex);
+	tell_note_of(s, r->text, note);
+	printf("%s{\"set\": \"%s\", \"state\": \"open\", ", *before, hex);
+	put_text("name", slash ? slash + 1 : r->text);
+	printf(", ");
+	put_text("from", people_label(&s->people, &r->peer, label));
+	printf(", ");
+	put_text("note", note);
+	printf(", ");
+	put_text("path", r->text);
+	put_time("opened", r->time_s);
+	putchar('}');
+	*before = ", ";
+}
+
+static int print_json(const struct session *s, const struct outbox *o,
+		      const struct inbox_set *sets, size_t count, bool all)
 {
 	uint64_t now = when_now_s();
 	const char *before = "";
+	int err;
 
 	printf("{\"given\": [");
 	for (size_t i = 0; i < o->count; i++) {
 		if (o->items[i]->kind == ITEM_NOTE)
 			continue;
 		fputs(before, stdout);
-		json_item(o->items[i], now);
+		json_item(s, o->items[i], now);
 		before = ", ";
 	}
 	printf("], \"came\": [");
+	before = "";
 	for (size_t i = 0; i < count; i++) {
-		fputs(i ? ", " : "", stdout);
+		fputs(before, stdout);
 		json_set(&sets[i]);
+		before = ", ";
 	}
+	err = visit_opened(&(struct opened){.s = s,
+					    .sets = sets,
+					    .count = count,
+					    .since = since_s(all),
+					    .each = json_opened,
+					    .arg = &before});
 	puts("]}");
+	return err;
 }
 
 static int show(struct session *s, bool json, bool all)
@@ -285,7 +393,7 @@ static int show(struct session *s, bool json, bool all)
 	if (!err)
 		err = intake_sets(s, &sets, &count);
 	if (!err && json)
-		print_json(&o, sets, count);
+		err = print_json(s, &o, sets, count, all);
 	else if (!err)
 		err = print_text(s, &o, sets, count, all);
 	outbox_free(&o);

@@ -2,6 +2,7 @@
 #include "progress.h"
 #include "report.h"
 #include "when.h"
+#include "why.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@ enum {
 	OPEN_MAX = 256,
 	BUTTON_URL_MAX = CARD_ADDRESS_MAX + 32,
 	BUTTON_MAX = CARD_NAME_MAX + 32,
+	WHO_MAX = CARD_NAME_MAX + CARD_ADDRESS_MAX + 4,
 };
 
 static const char words[] =
@@ -34,6 +36,7 @@ struct sending {
 	uint64_t moved; /* bytes, of those that it has */
 	char *text;
 	char name[ITEM_MESSAGE_NAME_MAX + 1];
+	char who[WHO_MAX];
 	char button_url[BUTTON_URL_MAX]; /* "" without */
 	char button[BUTTON_MAX];
 	int fd; /* of its own, or -1 */
@@ -54,7 +57,6 @@ struct delivery {
 	bool once; /* no copy is for several */
 	struct deliver_result result;
 	int err; /* of the vault's own */
-	char complained[TRANSPORT_ADDRESS_MAX + 1];
 };
 
 bool deliver_waiting(const struct item *item, uint64_t now_s)
@@ -66,26 +68,33 @@ bool deliver_waiting(const struct item *item, uint64_t now_s)
 	return false;
 }
 
-/* The address on the newest card that we have of them. */
+/*
+ * The newest address that we have of them. What a person was asked on the
+ * telephone is asked there again, also when they have a vault and a bot by
+ * now, which could not make anything of it.
+ */
 static const char *address_of(const struct session *s, const struct item *item,
 			      const struct item_message *m)
 {
 	const struct item_party *party = &item->parties[m->party];
 	const struct person *p = people_with_keys(&s->people, &party->pub);
 
-	if (!p && !item_has_keys(party))
+	if (!item_has_keys(party)) {
 		p = people_named(&s->people, party->name);
+		return p && p->chat[0] ? p->chat : party->address;
+	}
 	return p && people_address(p)[0] ? people_address(p) : party->address;
 }
 
-static void complain(struct delivery *d, const char *address,
+/* Once for each address and kind of trouble. */
+static void complain(struct delivery *d, const char *address, int err,
 		     const char *reason)
 {
-	if (strcmp(d->complained, address) == 0 ||
-	    strcmp(d->s->told, reason) == 0)
+	char key[SESSION_KEY_MAX];
+
+	snprintf(key, sizeof key, "%d %s", err, address);
+	if (!session_is_news(d->s, key))
 		return;
-	snprintf(d->complained, sizeof d->complained, "%s", address);
-	snprintf(d->s->told, sizeof d->s->told, "%s", reason);
 	progress_end(&d->progress);
 	report("%s", reason);
 }
@@ -116,6 +125,13 @@ static void forget_part(const struct delivery *d, const struct item *item,
 				    POSIX_FADV_DONTNEED);
 }
 
+/* It will not pass by itself. */
+static bool is_refusal(int err)
+{
+	return err == -EPERM || err == -EADDRNOTAVAIL || err == -EREMOTEIO ||
+	       err == -EFBIG || err == -EPROTO;
+}
+
 static void finished(void *arg, int err, const char *reason, const char *ref)
 {
 	struct sending *sending = arg;
@@ -127,7 +143,14 @@ static void finished(void *arg, int err, const char *reason, const char *ref)
 	progressed(sending, m->len);
 	if (err) {
 		d->result.failed++;
-		complain(d, address_of(d->s, item, m), reason);
+		complain(d, address_of(d->s, item, m), err, reason);
+		why_note(d->s->outbox_fd, item, m->party, reason);
+		if (!is_refusal(err))
+			return;
+		err = item_note_failed(d->s->outbox_fd, item, sending->message,
+				       when_now_s());
+		if (err && !d->err)
+			d->err = err;
 		return;
 	}
 	d->result.sent++;
@@ -224,13 +247,13 @@ static int ask_person(struct sending *sending, const char *bare)
 			 "Open the chat with %s's bot", to->name);
 	}
 	return asprintf(&sending->text,
-			"%s%s%s asks you to keep this sealed message for %s. "
-			"When you agree that %s may open it, forward this "
-			"whole message to %s%s%s. You cannot read it, and "
-			"nobody else can.\n\n%s",
+			"%s%s%s asks you to keep this sealed message, which "
+			"only %s can read, and to forward all of it to "
+			"%s%s%s%s when you agree that %s may open it."
+			"\n\n%s",
 			item->note, item->note[0] ? "\n\n" : "", me, to->name,
-			to->name, to->name, bot ? "'s bot, " : "",
-			bot ? to->address : "", bare) < 0
+			to->name, bot ? "'s bot, " : "", bot ? to->address : "",
+			bot ? "," : "", to->name, bare) < 0
 		       ? -ENOMEM
 		       : 0;
 }
@@ -307,6 +330,11 @@ static int submit(struct delivery *d, struct item *item, size_t message)
 	if (err)
 		return lost(d, item, m, err);
 	out.address = address_of(d->s, item, m);
+	out.who = sending->who;
+	/* the number of a chat says nothing to anybody */
+	snprintf(sending->who, sizeof sending->who,
+		 out.address[0] == '@' ? "%s (%s)" : "%s",
+		 item->parties[m->party].name, out.address);
 	out.text = (const uint8_t *)sending->text;
 	out.text_len = sending->text ? strlen(sending->text) : 0;
 	if (sending->button_url[0]) {
@@ -322,14 +350,9 @@ static int submit(struct delivery *d, struct item *item, size_t message)
 	return err;
 }
 
-/* Waits for what is under way. */
-static int end_sending(struct delivery *d)
+/* Nothing may be under way that refers to them. */
+static void free_sendings(struct delivery *d)
 {
-	struct transport *t = d->s->transport;
-	int err = 0;
-
-	while (!err && !t->ops->idle(t))
-		err = t->ops->run(t, NULL, 1000);
 	while (d->sendings) {
 		struct sending *next = d->sendings->next;
 
@@ -341,13 +364,27 @@ static int end_sending(struct delivery *d)
 	}
 	close_copies(d);
 	d->open_count = 0;
+}
+
+/* Waits for what is under way. */
+static int end_sending(struct delivery *d)
+{
+	struct transport *t = d->s->transport;
+	int err = 0;
+
+	while (!err && !t->ops->idle(t))
+		err = t->ops->run(t, NULL, 1000);
+	if (err)
+		t->ops->give_up(t);
+	free_sendings(d);
 	return err ? err : d->err;
 }
 
 static bool is_wanted(const struct delivery *d, const struct item *item,
 		      const struct item_message *m)
 {
-	return !m->tried && item_message_due(item, m, d->now_s);
+	return !m->tried && item_message_due(item, m, d->now_s) &&
+	       !(d->s->patient && item_message_put_off_s(m) > d->now_s);
 }
 
 static uint64_t bytes_wanted(const struct delivery *d,
@@ -395,14 +432,17 @@ static bool is_spent(const struct item *item, const struct item_message *m)
 		item_message_done(item, m));
 }
 
-/* What is to be tried again is not noted. */
+/* What is to be tried again is not noted; else it does not matter whether it
+ * is still there. */
 static void taken_back(void *arg, int err)
 {
 	struct sending *sending = arg;
 	struct delivery *d = sending->delivery;
 
-	if (err == -EAGAIN)
+	if (err == -EAGAIN || err == -EKEYREVOKED || err == -ENOMEM) {
+		d->result.left++;
 		return;
+	}
 	err = item_note_taken_back(d->s->outbox_fd, sending->item,
 				   sending->message);
 	if (err && !d->err)
@@ -430,10 +470,12 @@ static int take_back_spent(struct delivery *d, struct item *item)
 					    .fd = -1,
 					    .next = d->sendings};
 		d->sendings = sending;
-		/* it does not matter whether it is still there */
-		if (t->ops->retract(t, item->parties[m->party].address, m->ref,
-				    taken_back, sending))
-			err = item_note_taken_back(d->s->outbox_fd, item, i);
+		err = t->ops->retract(t, item->parties[m->party].address,
+				      m->ref, taken_back, sending);
+		if (err) {
+			taken_back(sending, err);
+			err = 0;
+		}
 	}
 	return err;
 }
@@ -528,6 +570,9 @@ int delivery_end(struct delivery *d, struct item **items, size_t count,
 
 void delivery_free(struct delivery *d)
 {
+	if (d->sendings)
+		d->s->transport->ops->give_up(d->s->transport);
+	free_sendings(d);
 	free(d);
 }
 

@@ -6,6 +6,7 @@
 
 struct deliver_result {
 	size_t sent, failed; /* messages */
+	size_t left;	     /* that are to be taken back, and were not yet */
 };
 
 /*
@@ -23,6 +24,7 @@ MUST_CHECK int deliver_due(struct session *s, struct item **items, size_t count,
  */
 struct delivery;
 MUST_CHECK int delivery_new(struct session *s, struct delivery **out);
+/* What is under way yet is given up. */
 void delivery_free(struct delivery *d);
 /* So many bytes will be added yet: for the bar. And no sealed copy goes to
  * several. */

@@ -1,9 +1,8 @@
 #include "intake.h"
 #include "compose.h"
-#include "json.h"
 #include "notify.h"
-#include "progress.h"
 #include "report.h"
+#include "tell.h"
 #include "text.h"
 #include "when.h"
 #include "xio.h"
@@ -68,130 +67,6 @@ int intake_sets(const struct session *s, struct inbox_set **sets, size_t *count)
 	*sets = TAKE_PTR(list);
 	*count = n;
 	return 0;
-}
-
-static void put_name(const char *name)
-{
-	json_put_plain(stdout, name[0] ? name : "something");
-}
-
-static unsigned have_of(const struct inbox_set *set)
-{
-	return (unsigned)__builtin_popcount(set->have_mask);
-}
-
-/* ", waiting for carol or dave" */
-static void print_missing(const struct inbox_set *set)
-{
-	const char *before = ", waiting for ";
-
-	for (unsigned i = 0; i < set->n && i < SLIP39_SHARES_MAX; i++) {
-		if (set->have_mask & 1u << i || !set->holders[i][0])
-			continue;
-		printf("%s", before);
-		json_put_plain(stdout, set->holders[i]);
-		before = " or ";
-	}
-}
-
-static void print_content(const struct inbox_set *set)
-{
-	uint64_t need = set->content_need ? set->content_need : 1;
-
-	printf("%" PRIu64 "%% of its content is here",
-	       set->content_have * 100 / need);
-}
-
-static void print_state(const struct inbox_set *set)
-{
-	char when[WHEN_TEXT_MAX], hex[2 * SET_ID_LEN + 1];
-
-	hex_encode(set->set_id, SET_ID_LEN, hex);
-	switch (set->state) {
-	case INBOX_WAITING_CARD:
-		printf("locked: from somebody unknown; add their card with "
-		       "'tgshare contact add NAME CARD%s'",
-		       report_vault());
-		break;
-	case INBOX_WAITING_MANIFEST:
-		printf("%u shares, waiting to be told what it is",
-		       have_of(set));
-		break;
-	case INBOX_WAITING_SHARES:
-		printf("locked: %u of %u shares", have_of(set), set->k);
-		print_missing(set);
-		break;
-	case INBOX_WAITING_CONTENT:
-		print_content(set);
-		break;
-	case INBOX_OPEN:
-		printf("open");
-		break;
-	case INBOX_GRANTED:
-		printf("may be read");
-		break;
-	case INBOX_NOT_ATTACHED:
-		printf("granted; tell where its files lie: 'frondfs attach "
-		       "MOUNT %s BACKING'",
-		       set->sender_name[0] ? set->sender_name : "NAME");
-		break;
-	case INBOX_REVOKED:
-		printf("revoked");
-		break;
-	case INBOX_EXPIRED:
-		printf("expired %s", when_text(set->expires_s, when));
-		break;
-	case INBOX_CUSTODY:
-		printf("share %u of it is with you, for %s; pass it on with "
-		       "'tgshare release %.8s%s'",
-		       set->index,
-		       set->recipient_name[0] ? set->recipient_name
-					      : "somebody",
-		       hex, report_vault());
-		break;
-	default:
-		printf("damaged: what came is not what was sent");
-	}
-}
-
-/* In quotes; each of its lines on one of its own. */
-static void print_note(const char *note)
-{
-	char line[MANIFEST_NOTE_MAX + 1];
-
-	printf("\n          \"");
-	for (;;) {
-		size_t len = strcspn(note, "\n");
-
-		snprintf(line, sizeof line, "%.*s", (int)len, note);
-		json_put_plain(stdout, line);
-		note += len;
-		if (!*note++)
-			break;
-		printf("\n           ");
-	}
-	putchar('"');
-}
-
-void intake_print_set(const struct inbox_set *set)
-{
-	char hex[2 * SET_ID_LEN + 1], when[WHEN_TEXT_MAX];
-
-	hex_encode(set->set_id, SET_ID_LEN, hex);
-	printf("%.8s  ", hex);
-	put_name(set->name);
-	printf(" from ");
-	json_put_plain(stdout,
-		       set->sender_name[0] ? set->sender_name : "unknown");
-	printf(": ");
-	print_state(set);
-	if (set->code[0] && set->state != INBOX_CUSTODY)
-		printf("; verification code %s", set->code);
-	if (set->expires_s && set->state != INBOX_EXPIRED)
-		printf("; expires %s", when_text(set->expires_s, when));
-	if (set->note[0])
-		print_note(set->note);
-	putchar('\n');
 }
 
 static int load_cursor(const struct session *s, uint64_t *seq)
@@ -370,36 +245,6 @@ static int take_acknowledged(const struct taking *t)
 		    : 0;
 }
 
-static const char *ack_words(unsigned state)
-{
-	static const char *const words[] = {
-		[ACK_RECEIVED] = "has received",
-		[ACK_OPENED] = "has opened",
-		[ACK_CUSTODY] = "keeps a share of",
-		[ACK_RELEASED] = "has passed on a share of",
-		[ACK_DECLINED] = "does not want",
-	};
-
-	return state < sizeof words / sizeof *words && words[state]
-		       ? words[state]
-		       : "says something new about";
-}
-
-static void tell_acknowledged(const struct taking *t, const char *who)
-{
-	const struct item *item = acknowledged(t);
-
-	if (!item) {
-		printf("%s acknowledged what they were not sent, or what is "
-		       "forgotten\n",
-		       who);
-		return;
-	}
-	printf("%s %s ", who, ack_words(t->r.detail));
-	put_name(item->name);
-	putchar('\n');
-}
-
 /* The state of the set, 0: the inbox has done with it. */
 static uint8_t in_inbox(const struct taking *t)
 {
@@ -410,52 +255,68 @@ static uint8_t in_inbox(const struct taking *t)
 	return 0;
 }
 
-static void tell_opened(const struct taking *t, const char *who)
+/* On the desktop: what can be read now, and what somebody is asked for. */
+static void notify(const struct taking *t)
 {
-	const char *path = t->r.text, *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
+	const struct vlog_record *r = &t->r;
+	const char *slash = strrchr(r->text, '/');
+	char label[PEOPLE_LABEL_MAX];
+	const char *who = people_label(&t->s->people, &r->peer, label);
 
-	if (t->s->notify)
-		notify_opened(name, who);
-	put_name(name);
-	printf(" is open, from %s", who);
-	if (slash) {
-		fputs(": ", stdout);
-		json_put_plain(stdout, path);
-	}
-	putchar('\n');
+	if (r->event == VLOG_OPENED)
+		notify_opened(slash ? slash + 1 : r->text, who);
+	else if (r->event == VLOG_CUSTODY)
+		notify_asked(r->text, who);
 }
 
 /* Only what somebody else did: our own doing was told when we did it. */
 static void tell(const struct taking *t)
 {
-	static const char *const words[VLOG_EVENTS] = {
-		[VLOG_REFUSED] = "refused, from",
-		[VLOG_WITHDRAWN] = "was withdrawn by",
-		[VLOG_KEY_REVOKED] = "was revoked by",
-		[VLOG_EXPIRED] = "has expired, from",
-	};
-	const struct vlog_record *r = &t->r;
-	char label[PEOPLE_LABEL_MAX];
-	const char *who =
-		sodium_is_zero((const uint8_t *)&r->peer, sizeof r->peer)
-			? "nobody knows whom"
-			: people_label(&t->s->people, &r->peer, label);
+	const struct item *item =
+		t->r.event == VLOG_ACKNOWLEDGED ? acknowledged(t) : NULL;
 
-	if (r->event == VLOG_OPENED) {
-		/* of one that cannot be read yet, its line tells what to do */
-		if (in_inbox(t) == INBOX_NOT_ATTACHED)
-			return;
-		tell_opened(t, who);
-	} else if (r->event == VLOG_ACKNOWLEDGED) {
-		tell_acknowledged(t, who);
-	} else if (r->event < VLOG_EVENTS && words[r->event]) {
-		put_name(r->text);
-		printf(" %s %s\n", words[r->event], who);
-	} else {
+	/* of one that cannot be read yet, its line tells what to do */
+	if (t->r.event == VLOG_OPENED && in_inbox(t) == INBOX_NOT_ATTACHED)
 		return;
+	if (t->s->notify)
+		notify(t);
+	*t->events += tell_record(t->s, &t->r, item);
+}
+
+/* Had it ended by itself, or by its sender, before? */
+static int was_over(const struct taking *t, bool *over)
+{
+	struct vlog_record r = {0};
+
+	*over = false;
+	for (uint64_t seq = 0; seq < t->r.seq && !*over; seq++) {
+		int err;
+
+		r.seq = seq;
+		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &r);
+		if (err && err != -EBADMSG)
+			return err;
+		*over = !err &&
+			(r.event == VLOG_EXPIRED ||
+			 r.event == VLOG_KEY_REVOKED ||
+			 r.event == VLOG_WITHDRAWN) &&
+			memcmp(r.set_id, t->r.set_id, SET_ID_LEN) == 0 &&
+			people_same_keys(&r.peer, &t->r.peer);
 	}
-	(*t->events)++;
+	return 0;
+}
+
+/* Who clears away what had ended says nothing by that. */
+static int take_declined(const struct taking *t)
+{
+	const struct ack ack = {.set_id = t->r.set_id,
+				.to = &t->r.peer,
+				.state = ACK_DECLINED,
+				.index = t->r.index};
+	bool over;
+	int err = was_over(t, &over);
+
+	return err || over ? err : queue_ack(t->s, &ack);
 }
 
 /* Nothing here does harm when a crash makes it happen twice. */
@@ -479,9 +340,7 @@ static int take(const struct taking *t)
 		ack.index = r->index;
 		return queue_ack(t->s, &ack);
 	case VLOG_DECLINED:
-		ack.state = ACK_DECLINED;
-		ack.index = r->index;
-		return queue_ack(t->s, &ack);
+		return take_declined(t);
 	default:
 		return 0;
 	}
@@ -510,7 +369,7 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 		}
 		if (r.seq == to)
 			continue;
-		intake_print_set(&sets[i]);
+		tell_set(s, &sets[i]);
 		(*events)++;
 	}
 	return err;

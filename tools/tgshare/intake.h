@@ -18,9 +18,6 @@ MUST_CHECK int intake_scan(struct session *s);
  */
 MUST_CHECK int intake_log(struct session *s, size_t *events);
 
-/* One line about a set that is not open yet. */
-void intake_print_set(const struct inbox_set *set);
-
 /* All sets of the inbox, malloced. */
 MUST_CHECK int intake_sets(const struct session *s, struct inbox_set **sets,
 			   size_t *count);

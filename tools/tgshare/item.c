@@ -76,9 +76,18 @@ static void take_sent(struct item *item, size_t message, uint64_t now_s,
 
 	m->sends++;
 	m->sent_s = now_s;
+	m->fails = 0;
 	free(m->ref);
 	m->ref = ref[0] ? strdup(ref) : NULL;
 	m->taken_back = false;
+}
+
+static void take_failed(struct item *item, size_t message, uint64_t now_s)
+{
+	if (message >= item->message_count)
+		return;
+	item->messages[message].fails++;
+	item->messages[message].failed_s = now_s;
 }
 
 static void take_end(struct item *item, uint8_t end, uint64_t now_s)
@@ -115,6 +124,8 @@ static int take_line(struct item *item, const char *line)
 	if (sscanf(line, "sent %zu %" SCNu64 " %128s", &message, &now_s, ref) >=
 	    2)
 		take_sent(item, message, now_s, ref);
+	else if (sscanf(line, "fail %zu %" SCNu64, &message, &now_s) == 2)
+		take_failed(item, message, now_s);
 	else if (sscanf(line, "ack %u %u %" SCNu64, &index, &state, &now_s) >=
 		 2)
 		take_ack(item, index, (uint8_t)state, now_s);
@@ -408,6 +419,20 @@ int item_note_sent(int outbox, struct item *item, size_t message,
 	return err;
 }
 
+int item_note_failed(int outbox, struct item *item, size_t message,
+		     uint64_t now_s)
+{
+	char line[96];
+	int err;
+
+	snprintf(line, sizeof line, "fail %zu %" PRIu64, message, now_s);
+	/* one that is forgotten is one try more */
+	err = append_line(outbox, item, line, false);
+	if (!err)
+		take_failed(item, message, now_s);
+	return err;
+}
+
 int item_note_ack(int outbox, struct item *item, unsigned index, uint8_t state,
 		  uint64_t now_s)
 {
@@ -500,6 +525,14 @@ bool item_message_due(const struct item *item, const struct item_message *m,
 		      uint64_t now_s)
 {
 	return item_message_due_s(item, m, now_s) <= now_s;
+}
+
+uint64_t item_message_put_off_s(const struct item_message *m)
+{
+	if (m->fails == 0)
+		return 0;
+	return m->fails < ITEM_SENDS_MAX ? m->failed_s + wait_s(m->fails)
+					 : UINT64_MAX;
 }
 
 bool item_live(const struct item *item, uint64_t now_s)

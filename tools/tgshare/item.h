@@ -58,6 +58,8 @@ struct item_message {
 	unsigned sends;
 	uint64_t sent_s; /* the last time */
 	char *ref;	 /* of the transport, or NULL */
+	unsigned fails;	 /* since then; not those that pass by themselves */
+	uint64_t failed_s;
 	bool taken_back; /* done with, and gone from where it lay */
 	bool tried;	 /* not stored: this process has been at it */
 };
@@ -153,6 +155,9 @@ MUST_CHECK int item_note_part(int outbox, struct item *item, uint64_t len,
 /* The journal: durable, then in *item too. */
 MUST_CHECK int item_note_sent(int outbox, struct item *item, size_t message,
 			      uint64_t now_s, const char *ref);
+/* It was refused. */
+MUST_CHECK int item_note_failed(int outbox, struct item *item, size_t message,
+				uint64_t now_s);
 MUST_CHECK int item_note_ack(int outbox, struct item *item, unsigned index,
 			     uint8_t state, uint64_t now_s);
 MUST_CHECK int item_note_taken_back(int outbox, struct item *item,
@@ -170,6 +175,9 @@ uint64_t item_message_due_s(const struct item *item,
 /* Is it to be sent (again) at this time? */
 bool item_message_due(const struct item *item, const struct item_message *m,
 		      uint64_t now_s);
+/* Until when it is left alone after it was refused: 0 it was not, UINT64_MAX
+ * for ever. */
+uint64_t item_message_put_off_s(const struct item_message *m);
 /* The recipient may still get at what is in it, or has it. */
 bool item_live(const struct item *item, uint64_t now_s);
 /* Are the sealed copy's bytes still needed? */

@@ -43,7 +43,7 @@ static const char help_text[] =
 	"  setup                     make your keys and your card\n"
 	"  card                      print the card\n"
 	"  contact add NAME CARD     know somebody; also list, show, verify, "
-	"remove\n"
+	"remove, chat\n"
 	"  send FILE... --to NAME    give a copy\n"
 	"  grant FILE... --to NAME   let somebody read this very file\n"
 	"  receive                   collect what came; agent does so for "

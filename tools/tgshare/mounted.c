@@ -107,6 +107,14 @@ static int report_mounted(int err, const char *path)
 			 "cannot open '%s': %s", path, strerror(-err));
 }
 
+/* Of one that is to be shared, or the like. */
+static int report_file(int err, const char *path)
+{
+	return err == -ENOENT || err == -ENOTDIR
+		       ? report_as(CMD_UNKNOWN, "there is no file '%s'", path)
+		       : report_mounted(err, path);
+}
+
 /* mountinfo writes blanks and the like as \ooo. */
 static void unescape(char *text)
 {
@@ -223,7 +231,7 @@ static int check_same(struct mounted *m, const char *path, const char *other)
 	bool same;
 
 	if (err)
-		return report_mounted(err, path);
+		return report_file(err, path);
 	same = same_vault(m, &also);
 	mounted_close(&also);
 	if (same)
@@ -245,11 +253,12 @@ int mounted_find(char *const *paths, int count, const char *option,
 		 struct mounted *m)
 {
 	const char *from_environment = getenv("TGSHARE_VAULT");
-	int status;
+	int status, err;
 
 	m->fd = -1;
 	if (count > 0) {
-		status = use_path(paths[0], m);
+		err = mounted_of_path(paths[0], m);
+		status = err ? report_file(err, paths[0]) : CMD_OK;
 		for (int i = 1; i < count && !status; i++)
 			status = check_same(m, paths[i], paths[0]);
 		if (!status && option)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -59,18 +60,44 @@ static void start(char *const argv[])
 	posix_spawn_file_actions_destroy(&files);
 }
 
-void notify_opened(const char *name, const char *who)
+static void show(char *words, char *body, char *icon)
+{
+	char program[] = "notify-send", app[] = "--app-name=tgshare",
+	     end[] = "--";
+
+	start((char *[]){program, app, icon, end, words, body, NULL});
+}
+
+static bool has_desktop(void)
 {
 	const char *bus = getenv("DBUS_SESSION_BUS_ADDRESS");
+
+	return bus && bus[0];
+}
+
+void notify_opened(const char *name, const char *who)
+{
 	CLEANUP_FREE char *file = plain(name), *sender = plain(who),
 			  *words = NULL;
 	/* the summary is shown as it is; the body may have markup */
-	char program[] = "notify-send", app[] = "--app-name=tgshare",
-	     icon[] = "--icon=changes-allow", end[] = "--",
+	char icon[] = "--icon=changes-allow",
 	     body[] = "It lies in the folder Shared.";
 
-	if (!bus || !bus[0] || !file || !sender ||
-	    asprintf(&words, "%s is open, from %s", file, sender) < 0)
-		return;
-	start((char *[]){program, app, icon, end, words, body, NULL});
+	if (has_desktop() && file && sender &&
+	    asprintf(&words, "%s is open, from %s", file, sender) >= 0)
+		show(words, body, icon);
+}
+
+void notify_asked(const char *recipient, const char *who)
+{
+	CLEANUP_FREE char *to = plain(recipient), *sender = plain(who),
+			  *words = NULL;
+	char icon[] = "--icon=dialog-question",
+	     body[] = "'tgshare release' shows it, and passes it on when you "
+		      "agree.";
+
+	if (has_desktop() && to && sender &&
+	    asprintf(&words, "%s asks you to let %s open something", sender,
+		     to) >= 0)
+		show(words, body, icon);
 }

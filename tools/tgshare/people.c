@@ -184,17 +184,72 @@ static int load_all(int fd, struct people *p)
 	return err;
 }
 
+/* -ENOENT: that is no link's word. */
+static int load_invited(int dir, const char *word, struct invited *to)
+{
+	char text[CARD_NAME_MAX + 2];
+	size_t len;
+	int err;
+
+	if (word[0] == '.' || strlen(word) > PEOPLE_WORD_MAX)
+		return -ENOENT;
+	err = xio_read_file(dir, word, text, sizeof text - 1, &len);
+	if (err)
+		return err;
+	text[len] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	if (contact_name_check(text))
+		return -ENOENT;
+	strcpy(to->name, text);
+	strcpy(to->word, word);
+	return 0;
+}
+
+static int by_invited_name(const void *a, const void *b)
+{
+	return strcmp(((const struct invited *)a)->name,
+		      ((const struct invited *)b)->name);
+}
+
+static int load_all_invited(int top, struct people *p)
+{
+	CLEANUP_DIR DIR *dir = NULL;
+	CLEANUP_FD int fd = openat(top, SETTINGS_DIR "/" PEOPLE_LINKS,
+				   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct dirent *entry;
+	struct invited next, *list;
+	int err;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	err = xio_list(fd, &dir);
+	while (!err && (entry = readdir(dir))) {
+		if (load_invited(fd, entry->d_name, &next))
+			continue;
+		list = reallocarray(p->invited, p->invited_count + 1,
+				    sizeof *list);
+		if (!list)
+			return -ENOMEM;
+		p->invited = list;
+		list[p->invited_count++] = next;
+	}
+	if (!err && p->invited_count)
+		qsort(p->invited, p->invited_count, sizeof *p->invited,
+		      by_invited_name);
+	return err;
+}
+
 int people_load(const struct mounted *m, struct people *p)
 {
 	int fd =
 		openat(m->fd, CONTACTS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int err;
+	int err = fd < 0 && errno != ENOENT ? -errno : 0;
 
-	p->list = NULL;
-	p->count = 0;
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	err = load_all(fd, p);
+	memset(p, 0, sizeof *p);
+	if (fd >= 0)
+		err = load_all(fd, p);
+	if (!err)
+		err = load_all_invited(m->fd, p);
 	if (err) {
 		people_free(p);
 		return err;
@@ -207,8 +262,8 @@ int people_load(const struct mounted *m, struct people *p)
 void people_free(struct people *p)
 {
 	free(p->list);
-	p->list = NULL;
-	p->count = 0;
+	free(p->invited);
+	memset(p, 0, sizeof *p);
 }
 
 const struct person *people_named(const struct people *p, const char *name)
@@ -226,6 +281,22 @@ const struct person *people_with_keys(const struct people *p,
 		if (p->list[i].has_card &&
 		    people_same_keys(&p->list[i].card.pub, pub))
 			return &p->list[i];
+	return NULL;
+}
+
+const struct person *people_in_chat(const struct people *p, const char *chat)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (strcmp(p->list[i].chat, chat) == 0)
+			return &p->list[i];
+	return NULL;
+}
+
+const struct invited *people_invited(const struct people *p, const char *name)
+{
+	for (size_t i = 0; i < p->invited_count; i++)
+		if (strcmp(p->invited[i].name, name) == 0)
+			return &p->invited[i];
 	return NULL;
 }
 
@@ -252,6 +323,13 @@ const struct person *people_wanted(const struct people *p, const char *name)
 
 	if (person)
 		return person;
+	if (people_invited(p, name)) {
+		report("'%s' has not pressed Start on the link that you made, "
+		       "or nobody has looked since: 'tgshare receive%s' does, "
+		       "and 'tgshare contact chat %s --link%s' shows the link",
+		       name, report_vault(), name, report_vault());
+		return NULL;
+	}
 	names = calloc(p->count + 1, sizeof *names);
 	for (size_t i = 0; names && i < p->count; i++)
 		names[i] = p->list[i].name;
@@ -324,6 +402,22 @@ int people_put_verified(const struct mounted *m, const struct person *person,
 	return put_file(m, person->name, ".ini", text);
 }
 
+int people_uninvite(const struct mounted *m, const char *name)
+{
+	struct people p = {0};
+	CLEANUP_FD int dir = -1;
+	int err = load_all_invited(m->fd, &p);
+
+	if (!err && people_invited(&p, name))
+		err = settings_open_dir(m, PEOPLE_LINKS, &dir);
+	for (size_t i = 0; !err && i < p.invited_count; i++)
+		if (strcmp(p.invited[i].name, name) == 0 &&
+		    unlinkat(dir, p.invited[i].word, 0) < 0 && errno != ENOENT)
+			err = -errno;
+	people_free(&p);
+	return err;
+}
+
 int people_remove(const struct mounted *m, const char *name)
 {
 	/* the card last: while it is there, so is the contact */
@@ -342,5 +436,7 @@ int people_remove(const struct mounted *m, const char *name)
 	}
 	if (!err && fsync(dir) < 0)
 		err = -errno;
+	if (!err)
+		err = people_uninvite(m, name);
 	return err ? err : tell_mount(m);
 }

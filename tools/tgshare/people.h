@@ -11,7 +11,11 @@
 #include "contacts.h"
 #include "mounted.h"
 
-enum { PEOPLE_CHAT_MAX = 32 };
+/* Where the words of links lie that wait: .tgshare/links/WORD, each with a
+ * contact's name. */
+#define PEOPLE_LINKS "links"
+
+enum { PEOPLE_CHAT_MAX = 32, PEOPLE_WORD_MAX = 64 };
 
 struct person {
 	char name[CARD_NAME_MAX + 1]; /* as we call them */
@@ -23,12 +27,21 @@ struct person {
 	uint64_t verified_s; /* when that fingerprint was compared; 0: not */
 };
 
+/* Somebody who was given a link to our bot and has not come by it yet. */
+struct invited {
+	char name[CARD_NAME_MAX + 1];
+	char word[PEOPLE_WORD_MAX + 1]; /* of the link */
+};
+
 struct people {
 	struct person *list;
 	size_t count;
+	struct invited *invited;
+	size_t invited_count;
 };
 
-/* Sorted by name. Unreadable cards are left out and reported. */
+/* Sorted by name, the invited, too. Unreadable cards are left out and reported.
+ */
 MUST_CHECK int people_load(const struct mounted *m, struct people *p);
 void people_free(struct people *p);
 
@@ -36,6 +49,10 @@ void people_free(struct people *p);
 const struct person *people_named(const struct people *p, const char *name);
 const struct person *people_with_keys(const struct people *p,
 				      const struct identity_public *pub);
+/* Whose chat this is. NULL: nobody's. */
+const struct person *people_in_chat(const struct people *p, const char *chat);
+/* Who was given a link and has not come by it; NULL: not so. */
+const struct invited *people_invited(const struct people *p, const char *name);
 /* The name for keys: the contact's, else the first group of the fingerprint
  * with "unknown " before it. text has PEOPLE_LABEL_MAX bytes. */
 enum { PEOPLE_LABEL_MAX = CARD_NAME_MAX + 16 };
@@ -55,7 +72,10 @@ MUST_CHECK int people_put_chat(const struct mounted *m, const char *name,
 MUST_CHECK int people_put_verified(const struct mounted *m,
 				   const struct person *person,
 				   uint64_t time_s);
+/* Links of theirs lead nobody here any more. */
 MUST_CHECK int people_remove(const struct mounted *m, const char *name);
+/* Forget what links there are for name; -errno. */
+MUST_CHECK int people_uninvite(const struct mounted *m, const char *name);
 
 /* In names of files: digits that tell people apart. */
 enum { PEOPLE_TAG_LEN = 16 };

@@ -2,10 +2,13 @@
 #include "quote.h"
 
 #include <getopt.h>
+#include <sodium.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+/* A bot token is "123456789:" and 35 letters, digits, "-" and "_". */
+enum { TOKEN_DIGITS_MIN = 3, TOKEN_SECRET_MIN = 16 };
 
 static char vault_words[4096 + 16];
 
@@ -23,11 +26,53 @@ const char *report_vault(void)
 	return vault_words;
 }
 
+/* How long the bot token at text is, 0: there is none. */
+static size_t token_len(const char *text)
+{
+	size_t digits = strspn(text, "0123456789"), n;
+
+	if (digits < TOKEN_DIGITS_MIN || text[digits] != ':')
+		return 0;
+	n = strspn(text + digits + 1, "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_-");
+	return n < TOKEN_SECRET_MIN ? 0 : digits + 1 + n;
+}
+
+bool report_has_token(const char *text)
+{
+	for (; *text; text++)
+		if (token_len(text))
+			return true;
+	return false;
+}
+
+/* Whatever was typed in the wrong place, and is now quoted: no token is. */
+static void put_without_tokens(const char *text)
+{
+	while (*text) {
+		size_t len = token_len(text);
+
+		if (len)
+			fputs("(a bot token)", stderr);
+		else
+			fputc(*text, stderr);
+		text += len ? len : 1;
+	}
+}
+
 __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
 						      va_list ap)
 {
+	CLEANUP_FREE char *text = NULL;
+	int len = vasprintf(&text, fmt, ap);
+
+	if (len < 0)
+		text = NULL;
 	fputs("tgshare: ", stderr);
-	vfprintf(stderr, fmt, ap);
+	put_without_tokens(text ? text : "memory is short");
+	if (text)
+		sodium_memzero(text, (size_t)len);
 }
 
 void report(const char *fmt, ...)

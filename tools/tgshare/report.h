@@ -6,7 +6,10 @@
 
 #include "cmd.h"
 
-/* "tgshare: " and the sentence. */
+#include <stdbool.h>
+
+/* "tgshare: " and the sentence. What looks like a bot token in it is left out,
+ * wherever it came from. */
 __attribute__((format(printf, 1, 2))) void report(const char *fmt, ...);
 
 /* The same; returns status. */
@@ -29,6 +32,9 @@ int report_bad_option(const char *command, int c, char **argv);
  */
 void report_use_vault(const char *option);
 const char *report_vault(void);
+
+/* Does it hold something that looks like a bot token? */
+bool report_has_token(const char *text);
 
 /* --help was asked for. */
 int report_help(const char *text);

@@ -11,8 +11,9 @@
  * Spool everything that is there now, or comes within timeout_ms; *arrived is
  * increased. Wakes the mount (session_wake()) only where that is needed.
  * Returns an exit status; CMD_NO_VAULT: the mount is gone; CMD_NOT_SET_UP: it
- * takes a new setup to go on; CMD_QUEUED: there is no room for what came. The
- * same trouble is told once.
+ * takes a new setup to go on; CMD_QUEUED: there is no room for what came
+ * (s->no_room), or nobody can be reached for now. The same trouble is told
+ * once.
  */
 MUST_CHECK int round_collect(struct session *s, int timeout_ms,
 			     size_t *arrived);

@@ -1,6 +1,8 @@
 #include "session.h"
+#include "answer.h"
 #include "report.h"
 #include "transports.h"
+#include "when.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +12,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
+/* Beside the agent's lock no other file is needed. */
+static const char stamp_name[] = "agent.lock";
+
+enum { FORGET_TOLD_S = 3600 };
+
 int session_report(const struct session *s, const char *what, int err)
 {
 	if (err == -EROFS || (err && s->m.info.read_only))
@@ -17,6 +24,11 @@ int session_report(const struct session *s, const char *what, int err)
 				 "the vault on '%s' is mounted read-only; "
 				 "mount it without -o ro",
 				 s->m.info.mountpoint);
+	if (err == -EBADMSG && strstr(what, " log"))
+		return report_as(CMD_FAILED,
+				 "cannot %s in the vault on '%s', which is "
+				 "damaged; 'tgshare log --verify%s' says where",
+				 what, s->m.info.mountpoint, report_vault());
 	return report_as(CMD_FAILED, "cannot %s in the vault on '%s': %s", what,
 			 s->m.info.mountpoint, strerror(-err));
 }
@@ -47,6 +59,7 @@ void session_close(struct session *s)
 
 	if (s->transport)
 		s->transport->ops->free(s->transport);
+	answering_free(s->answering);
 	people_free(&s->people);
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		if (fds[i] >= 0)
@@ -60,7 +73,8 @@ int session_need_identity(struct session *s)
 		return CMD_OK;
 	return report_as(CMD_NOT_SET_UP,
 			 "the vault on '%s' has no card yet; run 'tgshare "
-			 "setup --transport dir:PATH%s' first",
+			 "setup --transport telegram%s', or with --transport "
+			 "dir:PATH, first",
 			 s->m.info.mountpoint, report_vault());
 }
 
@@ -117,11 +131,12 @@ int session_open_spool(struct session *s)
 	return err ? session_report(s, "open .tgshare", err) : CMD_OK;
 }
 
-static int wait_for_lock(int fd)
+static int wait_for_lock(int fd, bool *waited)
 {
 	const struct timespec pause = {0, 20 * 1000000};
 
 	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+		*waited = true;
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
 		if (tries == 100)
@@ -142,7 +157,8 @@ int session_lock(struct session *s)
 		s->lock_fd =
 			openat(s->copies_fd, "lock",
 			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int err = s->lock_fd < 0 ? -errno : wait_for_lock(s->lock_fd);
+	int err =
+		s->lock_fd < 0 ? -errno : wait_for_lock(s->lock_fd, &s->waited);
 
 	if (err)
 		return report_as(CMD_FAILED,
@@ -155,12 +171,56 @@ int session_lock_collecting(struct session *s)
 {
 	if (s->collect_fd < 0)
 		s->collect_fd =
-			openat(s->copies_fd, "agent.lock",
+			openat(s->copies_fd, stamp_name,
 			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->collect_fd < 0 || flock(s->collect_fd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
 	s->collecting = true;
 	return 0;
+}
+
+bool session_is_news(struct session *s, const char *key)
+{
+	uint64_t now = when_now_s();
+	struct session_told *oldest = &s->told[0];
+
+	for (size_t i = 0; i < SESSION_TOLD_MAX; i++) {
+		struct session_told *t = &s->told[i];
+
+		if (strncmp(t->key, key, SESSION_KEY_MAX - 1) == 0) {
+			bool news = now > t->met_s + FORGET_TOLD_S;
+
+			t->met_s = now;
+			return news;
+		}
+		if (t->met_s < oldest->met_s)
+			oldest = t;
+	}
+	snprintf(oldest->key, sizeof oldest->key, "%s", key);
+	oldest->met_s = now;
+	return true;
+}
+
+void session_stamp(struct session *s)
+{
+	CLEANUP_FD int backing =
+		open(s->m.info.backing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[64];
+
+	snprintf(path, sizeof path, ".frondfs/" VAULT_OUTBOX_DIR "/%s",
+		 stamp_name);
+	/* without one there is nobody to tell */
+	if (backing >= 0)
+		(void)!utimensat(backing, path, NULL, AT_SYMLINK_NOFOLLOW);
+}
+
+struct timespec session_stamped(const struct session *s)
+{
+	struct stat st;
+
+	if (fstatat(s->copies_fd, stamp_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return (struct timespec){0};
+	return st.st_mtim;
 }
 
 void session_unlock(struct session *s)

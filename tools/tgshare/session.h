@@ -9,7 +9,17 @@
 #include "settings.h"
 #include "transport.h"
 
-enum { SESSION_TOLD_MAX = 512 };
+#include <time.h>
+
+struct answering;
+
+enum { SESSION_KEY_MAX = 192, SESSION_TOLD_MAX = 16 };
+
+/* A trouble that was told. */
+struct session_told {
+	char key[SESSION_KEY_MAX];
+	uint64_t met_s; /* the last time */
+};
 
 struct session {
 	struct mounted m;
@@ -24,7 +34,12 @@ struct session {
 	int collect_fd;	 /* see session_lock_collecting() */
 	bool collecting; /* it is held */
 	bool notify;	 /* somebody may sit at the desktop */
-	char told[SESSION_TOLD_MAX]; /* why nothing can be collected */
+	struct answering *answering; /* what people are told just now */
+	bool no_room;		     /* for what came, the last time */
+	bool waited; /* for another tgshare that held the lock */
+	/* what was refused is left alone for a while: nobody asked */
+	bool patient;
+	struct session_told told[SESSION_TOLD_MAX];
 };
 
 /* All of these return an exit status and say what is wrong. Close it even
@@ -54,6 +69,17 @@ MUST_CHECK int session_lock_collecting(struct session *s);
  */
 void session_rest(struct session *s);
 MUST_CHECK int session_wake(struct session *s);
+
+/* Is a trouble, by whatever names it, to be told? Not when it was met within
+ * the last hour, however often. */
+bool session_is_news(struct session *s, const char *key);
+
+/*
+ * The settings have changed: whoever collects sees that by the stamp's
+ * time, and need not wake the mount for it.
+ */
+void session_stamp(struct session *s);
+struct timespec session_stamped(const struct session *s);
 
 /* My card as text (CARD_TEXT_MAX bytes), signed by the mount. */
 MUST_CHECK int session_card(struct session *s, char *text);

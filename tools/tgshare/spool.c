@@ -17,6 +17,7 @@ enum {
 	TIDY_AFTER_S = 3600,
 	PIECES_MAX = 32 << 10, /* several messages of the longest kind */
 	PIECES_HASH_LEN = 16,
+	CUT_MIN = 4, /* of a prefix: fewer letters are words */
 };
 
 static const char temp_suffix[] = ".tmp", envelope_suffix[] = ".env",
@@ -164,7 +165,8 @@ static bool is_unsettled(int fd, const char *filename,
 	       (uint64_t)st.st_mtim.tv_sec + SETTLED_S > when_now_s();
 }
 
-int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
+int spool_document(int spool_fd, int fd, uint64_t len, const char *filename,
+		   const uint8_t *known)
 {
 	size_t name_len = strlen(filename), suffix = strlen(envelope_suffix);
 	bool envelope =
@@ -180,7 +182,9 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
 	err = adopt(spool_fd, fd, len, temp);
 	if (err == -ENOTSUP)
 		err = begin(spool_fd, temp, &copy);
-	if (!err)
+	if (!err && copy < 0 && known)
+		memcpy(hash, known, sizeof hash);
+	else if (!err)
 		err = copy_hashed(fd, copy, len, hash);
 	if (!err && is_unsettled(fd, filename, hash))
 		err = -EAGAIN;
@@ -193,28 +197,21 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename)
 }
 
 /* *at: behind the last one */
-static int spool_all(int spool_fd, const char *text, size_t len, size_t *at,
-		     size_t *count)
+static int take_all(const struct spool_taker *taker, const char *text,
+		    size_t len, size_t *at, size_t *count)
 {
-	for (*at = 0;;) {
+	for (*at = *count = 0;;) {
 		CLEANUP_FREE uint8_t *bytes = NULL;
 		size_t n;
 		int err = envelope_find(text, len, at, &bytes, &n);
 
 		if (err)
 			return err == -ENOENT ? 0 : err;
-		err = spool_envelope(spool_fd, bytes, n);
+		err = taker->take(taker->arg, bytes, n);
 		if (err)
 			return err;
 		(*count)++;
 	}
-}
-
-int spool_text(int spool_fd, const char *text, size_t len, size_t *count)
-{
-	size_t at;
-
-	return spool_all(spool_fd, text, len, &at, count);
 }
 
 /* What from wrote before and was not whole; "" if nothing. */
@@ -229,20 +226,48 @@ static int load_pieces(int pieces_fd, const char *name, char *text, size_t *len)
 	return err;
 }
 
-/* Is this the beginning of an envelope, or what follows one? */
-static bool could_go_on(const char *text, size_t len, size_t before)
+static const char prefix[] = ENVELOPE_TEXT_PREFIX;
+
+/* How many bytes at its end are the first of a prefix that was cut. */
+static size_t cut_prefix(const char *text, size_t len)
 {
-	return before > 0 || memmem(text, len, ENVELOPE_TEXT_PREFIX,
-				    strlen(ENVELOPE_TEXT_PREFIX));
+	size_t n = sizeof prefix - 2;
+
+	while (n >= CUT_MIN &&
+	       (n > len || memcmp(text + len - n, prefix, n) != 0))
+		n--;
+	return n < CUT_MIN ? 0 : n;
 }
 
-int spool_pieces(int spool_fd, int pieces_fd, const char *from,
-		 const char *text, size_t len, size_t *count)
+/* Where an envelope begins, whole or not, at from or behind; len: nowhere. */
+static size_t beginning(const char *text, size_t len, size_t from)
+{
+	const char *found =
+		memmem(text + from, len - from, prefix, sizeof prefix - 1);
+
+	return found ? (size_t)(found - text) : len - cut_prefix(text, len);
+}
+
+/*
+ * Where what may yet be completed begins in a text that has nothing whole; of
+ * too much the newest is kept. len: nowhere.
+ */
+static size_t kept_from(const char *text, size_t len, bool goes_on)
+{
+	size_t from = goes_on ? 0 : beginning(text, len, 0);
+
+	while (len - from > PIECES_MAX)
+		from = beginning(text, len, from + 1);
+	return from;
+}
+
+int spool_pieces(int pieces_fd, const char *from, const char *text, size_t len,
+		 const struct spool_taker *taker, bool *unfinished)
 {
 	CLEANUP_FREE char *all = malloc(PIECES_MAX + 1 + len);
 	uint8_t hash[PIECES_HASH_LEN];
 	char name[2 * PIECES_HASH_LEN + 1];
-	size_t before = 0, found = *count, at;
+	size_t before = 0, found, at;
 	int err;
 
 	if (!all)
@@ -253,16 +278,16 @@ int spool_pieces(int spool_fd, int pieces_fd, const char *from,
 	err = load_pieces(pieces_fd, name, all, &before);
 	if (err)
 		return err;
-	if (before)
+	if (before && !cut_prefix(all, before))
 		all[before++] = '\n';
 	memcpy(all + before, text, len);
-	err = spool_all(spool_fd, all, before + len, &at, count);
+	err = take_all(taker, all, before + len, &at, &found);
 	if (err)
 		return err;
 	/* behind what is whole another one may begin */
-	if (could_go_on(all + at, before + len - at,
-			*count == found ? before : 0) &&
-	    before + len - at <= PIECES_MAX)
+	at += kept_from(all + at, before + len - at, before && !found);
+	*unfinished = at < before + len;
+	if (*unfinished)
 		return xio_replace_file(pieces_fd, name, all + at,
 					before + len - at, 0600);
 	if (before && unlinkat(pieces_fd, name, 0) < 0 && errno != ENOENT)

@@ -19,26 +19,29 @@ MUST_CHECK int spool_to_sift(int spool_fd, const uint8_t *bytes, size_t len,
 			     uint8_t hash[static ENVELOPE_HASH_LEN]);
 
 /*
- * A document of len bytes from fd's position on. filename tells what it is:
- * an envelope when it ends in ".env", else a part of a sealed copy. -EAGAIN:
+ * A document of len bytes from fd's position on; hash: theirs, where it is
+ * known, or NULL. filename tells what it is: an envelope when it ends in
+ * ".env", else a part of a sealed copy. -EAGAIN:
  * a name that tells a hash, which is not that of these bytes, of a file that
  * was changed a moment ago: it may still be on its way (a folder being
  * synchronised).
  */
 MUST_CHECK int spool_document(int spool_fd, int fd, uint64_t len,
-			      const char *filename);
-
-/* All envelopes in a text; *count is increased by their number. */
-MUST_CHECK int spool_text(int spool_fd, const char *text, size_t len,
-			  size_t *count);
+			      const char *filename, const uint8_t *hash);
 
 /*
- * The same for what people type, paste and forward, perhaps in several
+ * All envelopes in what people type, paste and forward, perhaps in several
  * pieces: pieces_fd is a directory where what is not whole yet is kept, from
- * tells whose it is.
+ * tells whose it is. take() gets each envelope and has it durable when it
+ * returns 0. *unfinished: something is kept.
  */
-MUST_CHECK int spool_pieces(int spool_fd, int pieces_fd, const char *from,
-			    const char *text, size_t len, size_t *count);
+struct spool_taker {
+	int (*take)(void *arg, const uint8_t *bytes, size_t len);
+	void *arg;
+};
+MUST_CHECK int spool_pieces(int pieces_fd, const char *from, const char *text,
+			    size_t len, const struct spool_taker *taker,
+			    bool *unfinished);
 
 /* Beginnings that a crash left. Under session_lock(). */
 void spool_tidy(int spool_fd);

@@ -22,6 +22,22 @@ const char *status_of_item(const struct item *item, uint64_t now_s)
 	return deliver_waiting(item, now_s) ? "queued" : "sent";
 }
 
+bool status_is_waiting(const struct item *item, unsigned i)
+{
+	if (item->exported || item->recipient_state ||
+	    item->share_state[i] != 0)
+		return false;
+	for (size_t j = 0; j < item->message_count; j++) {
+		const struct item_message *m = &item->messages[j];
+
+		if ((m->kind == STATEMENT_SHARE ||
+		     m->kind == STATEMENT_CUSTODY) &&
+		    m->index == i + 1)
+			return m->sends == 0;
+	}
+	return false;
+}
+
 const char *status_of_share(const struct item *item, unsigned i)
 {
 	static const char *const words[] = {
@@ -31,6 +47,8 @@ const char *status_of_share(const struct item *item, unsigned i)
 	};
 	unsigned state = item->share_state[i];
 
+	if (status_is_waiting(item, i))
+		return "not delivered";
 	if (item->holders[i] == 0)
 		return item->recipient_state ? "received" : "sent";
 	return state < sizeof words / sizeof *words && words[state]

@@ -7,7 +7,9 @@
 
 /* "queued", "sent", "received", "opened", "revoked", ... */
 const char *status_of_item(const struct item *item, uint64_t now_s);
-/* Of the share with this index (from 0): "sent", "kept", "passed on", ... */
+/* Is the share with this index (from 0) still here, never delivered? */
+bool status_is_waiting(const struct item *item, unsigned i);
+/* Of that share: "not delivered", "sent", "kept", "passed on", ... */
 const char *status_of_share(const struct item *item, unsigned i);
 /* "waiting for shares", ...; names is for programs. */
 const char *status_of_set(const struct inbox_set *set);

@@ -16,7 +16,7 @@ struct parcel {
 	json_int_t retract_id; /* of the message to be taken back, or 0 */
 	void (*retracted)(void *arg, int err);
 	void *retracted_arg;
-	bool tombstone;	       /* it is too old to be deleted */
+	bool tombstone; /* it is too old to be deleted */
 	bool under_way;
 	unsigned tries, told_to_wait;
 	int64_t not_before_ms;
@@ -106,28 +106,34 @@ int telegram_retract(struct transport *t, const char *address, const char *ref,
 	return 0;
 }
 
-/* Where it lies now: the numbers of chat and message. */
-static void write_ref(const json_t *message, char ref[static TRANSPORT_REF_MAX])
+/* Where it lies now: the numbers of chat and message; false: it says not. */
+static bool write_ref(const json_t *message, char ref[static TRANSPORT_REF_MAX])
 {
 	const json_t *chat = json_object_get(message, "chat");
+	long long id = json_integer_value(json_object_get(chat, "id"));
+	long long number =
+		json_integer_value(json_object_get(message, "message_id"));
 
-	snprintf(ref, TRANSPORT_REF_MAX, "%lld:%lld",
-		 (long long)json_integer_value(json_object_get(chat, "id")),
-		 (long long)json_integer_value(
-			 json_object_get(message, "message_id")));
+	snprintf(ref, TRANSPORT_REF_MAX, "%lld:%lld", id, number);
+	return id != 0 && number > 0;
 }
 
 static void end_parcel(struct parcel *p, int err, const char *reason,
 		       const char *ref)
 {
-	const struct transport_message m = p->message;
 	const struct parcel was = *p;
+	const struct transport_message *m = &was.message;
 
 	parcel_free(p);
 	if (was.retracted)
 		was.retracted(was.retracted_arg, err);
-	if (m.done)
-		m.done(m.arg, err, reason, ref);
+	if (m->done)
+		m->done(m->arg, err, reason, ref);
+}
+
+static const char *who(const struct parcel *p)
+{
+	return p->message.who ? p->message.who : p->chat;
 }
 
 /* The next try, or the end of trying. */
@@ -168,23 +174,25 @@ static void ended(struct parcel *p)
 static void parcel_done(void *arg, const struct bot_reply *r)
 {
 	struct parcel *p = arg;
-	char ref[TRANSPORT_REF_MAX] = "";
+	char ref[TRANSPORT_REF_MAX] = "", reason[TELEGRAM_REASON_MAX];
 	int err;
 
 	ended(p);
 	if (r->error_code == 0) {
-		write_ref(r->result, ref);
-		end_parcel(p, 0, "", ref);
+		if (p->retract_id || write_ref(r->result, ref))
+			end_parcel(p, 0, "", ref);
+		else
+			end_parcel(p, -EPROTO, telegram_no_server, "");
 		return;
 	}
 	if (r->io_err) {
-		snprintf(p->t->reason, sizeof p->t->reason,
+		snprintf(reason, sizeof reason,
 			 "what was to be sent cannot be read: %s",
 			 strerror(-r->io_err));
-		end_parcel(p, r->io_err, p->t->reason, "");
+		end_parcel(p, r->io_err, reason, "");
 		return;
 	}
-	err = telegram_explain(r, p->chat, p->t->reason);
+	err = telegram_explain(r, who(p), reason);
 	if (p->retract_id && !p->tombstone && r->error_code == 400 &&
 	    strstr(r->description, "can't be deleted")) {
 		p->tombstone = true;
@@ -193,7 +201,7 @@ static void parcel_done(void *arg, const struct bot_reply *r)
 	if (err == -EAGAIN && p->tries + 1 < TELEGRAM_TRIES)
 		try_again(p, r);
 	else
-		end_parcel(p, err, p->t->reason, "");
+		end_parcel(p, err, reason, "");
 }
 
 /* An id as the API wants it: a number where it is one. */
@@ -279,14 +287,31 @@ static void start(struct parcel *p)
 	end_parcel(p, err, strerror(-err), "");
 }
 
+void telegram_give_up(struct transport *base)
+{
+	struct telegram *t = of(base);
+
+	while (t->parcels) {
+		struct parcel *p = t->parcels;
+
+		if (p->under_way) {
+			bot_api_forget(t->api, p);
+			ended(p);
+		}
+		end_parcel(p, -EAGAIN, "it was given up for now", "");
+	}
+}
+
 static void put_off(struct parcel *p, int64_t wait_ms)
 {
+	char reason[TELEGRAM_REASON_MAX];
+
 	snprintf(
-		p->t->reason, sizeof p->t->reason,
+		reason, sizeof reason,
 		"Telegram asks not to write to %s for %lld seconds; it will be "
 		"tried again",
-		p->chat, (long long)(wait_ms / 1000));
-	end_parcel(p, -EAGAIN, p->t->reason, "");
+		who(p), (long long)(wait_ms / 1000));
+	end_parcel(p, -EAGAIN, reason, "");
 }
 
 void telegram_send_more(struct telegram *t, int *wait_ms)

@@ -55,7 +55,10 @@ static const struct meaning meanings[] = {
 	 "own with @BotFather"},
 };
 
-int telegram_explain(const struct bot_reply *r, const char *chat,
+const char telegram_no_server[] =
+	"what answers at api_base is no Bot API server";
+
+int telegram_explain(const struct bot_reply *r, const char *who,
 		     char reason[static TELEGRAM_REASON_MAX])
 {
 	for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++) {
@@ -66,19 +69,19 @@ int telegram_explain(const struct bot_reply *r, const char *chat,
 			continue;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-		snprintf(reason, TELEGRAM_REASON_MAX, m->sentence, chat);
+		snprintf(reason, TELEGRAM_REASON_MAX, m->sentence, who);
 #pragma GCC diagnostic pop
 		return m->err;
 	}
 	if (r->error_code == 429 || r->error_code >= 500) {
 		snprintf(reason, TELEGRAM_REASON_MAX,
 			 "the Bot API server cannot be reached or is busy "
-			 "(%s); it will be tried again",
+			 "(%s)",
 			 r->description);
 		return -EAGAIN;
 	}
 	snprintf(reason, TELEGRAM_REASON_MAX,
-		 "the Bot API server refuses what was sent to %s: %s", chat,
+		 "the Bot API server refuses what was sent to %s: %s", who,
 		 r->description);
 	return -EREMOTEIO;
 }

@@ -18,6 +18,7 @@ enum { TRANSPORT_ADDRESS_MAX = 128, TRANSPORT_REF_MAX = 128 };
 /* Something to deliver. Borrowed until done() was called. */
 struct transport_message {
 	const char *address; /* as the recipient's card has it */
+	const char *who; /* the same in words, for reasons; NULL: the address */
 	const uint8_t *text; /* an envelope as text and words around it, UTF-8;
 				or NULL */
 	size_t text_len;
@@ -43,14 +44,23 @@ struct transport_message {
 struct transport_receiver {
 	/* from: the same for what the same person writes; "" unknown */
 	int (*text)(void *arg, const char *from, const char *text, size_t len);
-	/* fd: the document's bytes, positioned at its beginning */
-	int (*document)(void *arg, int fd, uint64_t len, const char *filename);
+	/* fd: the document's bytes, positioned at its beginning; hash: their
+	 * BLAKE2b-256 where it is known, or NULL */
+	int (*document)(void *arg, int fd, uint64_t len, const char *filename,
+			const uint8_t *hash);
 	void *arg;
 	/* Somebody greets us, with the word of the link that led them here
 	 * ("" without), and can be written to at this address. Or NULL. */
 	int (*started)(void *arg, const char *word, const char *address);
 	/* Something came and cannot be had; a sentence. Or NULL. */
 	void (*lost)(void *arg, const char *reason);
+	/*
+	 * Around what one message brings, which may begin several times before
+	 * it ends: whoever wrote it can be answered at this address; "" when
+	 * that is nobody in particular, or a program. Or NULL.
+	 */
+	void (*begins)(void *arg, const char *answer_to);
+	void (*ends)(void *arg);
 };
 
 struct transport;
@@ -63,9 +73,9 @@ struct transport_ops {
 	/* Own address, for the card: at most TRANSPORT_ADDRESS_MAX bytes. */
 	const char *(*address)(const struct transport *t);
 	int (*submit)(struct transport *t, const struct transport_message *m);
-	/* Take back what was sent: deleted, or replaced by a tombstone. */
-	/* done (or NULL) is told how it ended, unless this fails; -EAGAIN: it
-	 * lies there still. */
+	/* Take back what was sent: deleted, or replaced by a tombstone. done
+	 * (or NULL) is told how it ended, unless this fails; -EAGAIN: it lies
+	 * there still. */
 	int (*retract)(struct transport *t, const char *address,
 		       const char *ref, void (*done)(void *arg, int err),
 		       void *arg);
@@ -77,6 +87,8 @@ struct transport_ops {
 	int (*run)(struct transport *t, const struct transport_receiver *r,
 		   int timeout_ms);
 	bool (*idle)(const struct transport *t); /* nothing is under way */
+	/* What is under way to others ends now, with -EAGAIN. */
+	void (*give_up)(struct transport *t);
 	const char *(*reason)(const struct transport *t);
 	void (*free)(struct transport *t);
 };

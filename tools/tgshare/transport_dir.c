@@ -399,7 +399,8 @@ static int take_one(struct dir_transport *d, const struct transport_receiver *r,
 		return 0;
 	return ends_with(name, text_suffix)
 		       ? take_text(r, fd, (size_t)st.st_size)
-		       : r->document(r->arg, fd, (uint64_t)st.st_size, name);
+		       : r->document(r->arg, fd, (uint64_t)st.st_size, name,
+				     NULL);
 }
 
 /* What a sender began and was killed over. */
@@ -485,18 +486,38 @@ static int dir_retract(struct transport *t, const char *address,
 	return 0;
 }
 
+/* The next of those that wait, which is to be freed. */
+static struct queued *take_queued(struct dir_transport *d)
+{
+	struct queued *q = d->first;
+
+	d->first = q->next;
+	if (!d->first)
+		d->last = &d->first;
+	return q;
+}
+
+static void dir_give_up(struct transport *t)
+{
+	struct dir_transport *d = of(t);
+
+	while (d->first) {
+		struct queued *q = take_queued(d);
+
+		q->message.done(q->message.arg, -EAGAIN,
+				"it was given up for now", "");
+		free(q);
+	}
+}
+
 static void dir_free(struct transport *t)
 {
 	struct dir_transport *d = of(t);
 
 	if (!d)
 		return;
-	while (d->first) {
-		struct queued *next = d->first->next;
-
-		free(d->first);
-		d->first = next;
-	}
+	while (d->first)
+		free(take_queued(d));
 	leave_own_box(d);
 	free(d->block);
 	free(d);
@@ -510,6 +531,7 @@ static const struct transport_ops dir_ops = {
 	.retract = dir_retract,
 	.run = dir_run,
 	.idle = dir_idle,
+	.give_up = dir_give_up,
 	.reason = dir_reason,
 	.free = dir_free,
 };

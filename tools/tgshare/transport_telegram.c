@@ -122,6 +122,9 @@ static int telegram_run(struct transport *base,
 		}
 		err = bot_api_run(t->api, wait > 0 ? wait : 50);
 	}
+	/* what is put aside keeps a reason */
+	if (!err && r && timeout_ms == 0 && t->aside && !told_to_end())
+		err = -EAGAIN;
 	t->receiver = NULL;
 	let_signals_in();
 	return err;
@@ -137,6 +140,7 @@ static const struct transport_ops ops = {
 	.retract = telegram_retract,
 	.run = telegram_run,
 	.idle = telegram_idle,
+	.give_up = telegram_give_up,
 	.reason = telegram_reason,
 	.free = telegram_free,
 };
@@ -151,6 +155,7 @@ int transport_telegram_open(const struct telegram_config *cfg,
 		return -ENOMEM;
 	t->base.ops = &ops;
 	t->parcels_end = &t->parcels;
+	t->limit = TELEGRAM_UPDATES;
 	t->temp_dirfd = cfg->temp_dirfd;
 	t->part_max = cfg->part_mib ? (uint64_t)cfg->part_mib << 20
 				    : (uint64_t)PART_PUBLIC;
@@ -176,6 +181,8 @@ struct question {
 
 static void answered(void *arg, const struct bot_reply *r)
 {
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
 	struct question *q = arg;
 	const char *name =
 		json_string_value(json_object_get(r->result, "username"));
@@ -184,9 +191,10 @@ static void answered(void *arg, const struct bot_reply *r)
 	q->err = r->error_code ? telegram_explain(r, "us", q->reason) : 0;
 	if (q->err)
 		return;
-	if (!name || strlen(name) > TELEGRAM_USERNAME_MAX) {
-		snprintf(q->reason, TELEGRAM_REASON_MAX,
-			 "what answers at api_base is no Bot API server");
+	if (!name || strlen(name) > TELEGRAM_USERNAME_MAX ||
+	    name[strspn(name, letters)]) {
+		snprintf(q->reason, TELEGRAM_REASON_MAX, "%s",
+			 telegram_no_server);
 		q->err = -EPROTO;
 		return;
 	}

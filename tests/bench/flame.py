@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+"""Where a mount's time goes: a flame graph of the daemon for each workload.
+
+flame.py [--mib N] [--files N] [--root DIR] [--json FILE] PICTURES-DIR
+
+Samples the daemon alone, its system calls included, with perf (apt install
+linux-perf), and writes PICTURES-DIR/flame-WORKLOAD.svg. Stacks are whole where
+the build keeps frame pointers:
+  cmake -B DIR -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS=-fno-omit-frame-pointer
+and FRONDFS=DIR/tools/frondfs/frondfs. As root; DIR of --root on tmpfs.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from compare import create_small, fio, in_order
+from report import svg, text
+from systems import System, run
+
+SAMPLES_PER_S = 997
+WIDTH, ROW, NARROWEST = 1180, 16, 0.8
+COLOURS = (("kernel", "#e0b080"), ("libcrypto", "#8fb4dc"), ("IPSec", "#8fb4dc"),
+           ("libsodium", "#8fb4dc"), ("frondfs", "#8cc79c"), ("", "#d0d0d0"))
+
+
+def frames_of(sample):
+    """Outermost first, as (function, object)."""
+    out = []
+    for line in sample.splitlines():
+        found = re.match(r"\s+[0-9a-f]+ (.+) \((.+)\)$", line)
+        if found:
+            where = "kernel" if found[2].startswith("[") else Path(found[2]).name
+            name = found[1] if found[1] != "[unknown]" else where
+            out.append((name.partition("+")[0], where))
+    return tuple(reversed(out))
+
+
+def profile(pid, work):
+    """Counts of stacks of the daemon while work() runs."""
+    with tempfile.TemporaryDirectory() as place:
+        data = f"{place}/perf.data"
+        recorder = subprocess.Popen(
+            ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(SAMPLES_PER_S),
+             "-g", "-p", str(pid), "-o", data],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        began = time.monotonic()
+        work()
+        took = time.monotonic() - began
+        recorder.send_signal(signal.SIGINT)
+        recorder.wait()
+        told = subprocess.run(["perf", "script", "-i", data, "-F", "ip,sym,dso"],
+                              capture_output=True, text=True, check=True).stdout
+    stacks = Counter(filter(None, map(frames_of, told.split("\n\n"))))
+    return stacks, took
+
+
+def colour(where):
+    return next(c for word, c in COLOURS if word in where)
+
+
+def draw(title, stacks):
+    """Each box as wide as its share; what called it lies below."""
+    total, parts, deepest = sum(stacks.values()), [], 0
+    boxes = {}
+    left = 0
+    for stack, count in sorted(stacks.items()):
+        for depth in range(len(stack)):
+            box = boxes.setdefault((depth, stack[:depth + 1]), [left, 0])
+            box[1] += count
+        left += count
+    for (depth, stack), (start, count) in boxes.items():
+        width = WIDTH * count / total
+        if width < NARROWEST:
+            continue
+        deepest = max(deepest, depth)
+        parts.append((depth, 10 + WIDTH * start / total, width, *stack[-1],
+                      100 * count / total))
+    height = 50 + ROW * (deepest + 1)
+    out = [text(10, 20, title, size=14)]
+    for depth, x, width, name, where, share in parts:
+        y = height - 10 - ROW * (depth + 1)
+        name = name.replace("&", "&amp;").replace("<", "&lt;")
+        out.append(f'<g><title>{name} ({where}) {share:.1f} %</title><rect x="{x:.1f}" '
+                   f'y="{y}" width="{max(width - 0.5, 0.3):.1f}" height="{ROW - 1}" '
+                   f'fill="{colour(where)}"/></g>')
+        room = int(width / 6.2)
+        if room >= 4:
+            out.append(text(x + 2, y + 11, name[:room], size=10))
+    return svg(WIDTH + 20, height, out)
+
+
+def shares(stacks):
+    """The innermost functions that take most, in percent of all samples."""
+    total, own = sum(stacks.values()), Counter()
+    for stack, count in stacks.items():
+        own[stack[-1][0]] += count
+    return [(name, round(100 * n / total, 1)) for name, n in own.most_common(8)]
+
+
+def workloads(system, args):
+    m = system.mount_point
+    mib, half = args.mib, f"{args.mib // 2}M"
+    return {
+        "sequential write": lambda: in_order(m / "big", mib, "write"),
+        "sequential read": lambda: in_order(m / "big", mib, "read"),
+        "random read": lambda: fio(m / "big", rw="randread", bs="4k", numjobs=4,
+                                   norandommap=1, size=f"{mib}M", io_size=half),
+        "random write": lambda: fio(m / "big", rw="randwrite", bs="4k", fsync=64,
+                                    size=f"{mib}M", io_size=half),
+        "create": lambda: create_small(m / "small", args.files),
+        "list": lambda: run("ls", "-lR", m),
+        "remove": lambda: run("rm", "-rf", m / "small"),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--files", type=int, default=20000)
+    parser.add_argument("--root", default="/dev/shm")
+    parser.add_argument("--json")
+    parser.add_argument("pictures", type=Path)
+    args = parser.parse_args()
+    if os.geteuid() != 0 or not shutil.which("perf"):
+        sys.exit("flame.py: run it as root, with perf (apt install linux-perf)")
+    args.pictures.mkdir(parents=True, exist_ok=True)
+    root = tempfile.mkdtemp(prefix="frond-flame-", dir=args.root)
+    system, results = System("frondfs", root), {}
+    try:
+        system.mount()
+        for name, work in workloads(system, args).items():
+            if name != "create":
+                system.remount()
+            stacks, took = profile(system.daemon(), work)
+            busy = sum(stacks.values()) / SAMPLES_PER_S / took
+            title = f"{name}: the daemon is busy for {busy:.2f} of a core"
+            picture = f"flame-{name.replace(' ', '-')}.svg"
+            (args.pictures / picture).write_text(draw(title, stacks))
+            results[name] = {"picture": picture, "busy": busy, "top": shares(stacks)}
+            print(f"{title}; " + ", ".join(f"{f} {p} %" for f, p in shares(stacks)[:5]))
+    finally:
+        system.remove()
+        shutil.rmtree(root, ignore_errors=True)
+    if args.json:
+        Path(args.json).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
