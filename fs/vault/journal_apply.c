@@ -132,6 +132,15 @@ static int read_run(const struct journal *j, const struct journal_entry *e,
 	return 0;
 }
 
+static int put_end(struct journal_file *jf, off_t was, uint64_t end)
+{
+	if (ftruncate(jf->fd, (off_t)end) < 0)
+		return -errno;
+	if (was > (off_t)end)
+		jf->cut = ++jf->changed;
+	return 0;
+}
+
 /* Some runs, the modification time as it was. */
 static int write_batch(struct journal_file *jf, const struct snapshot *s,
 		       size_t *done)
@@ -162,14 +171,9 @@ static int write_batch(struct journal_file *jf, const struct snapshot *s,
 		*done += n;
 		total += len;
 	}
-	if (!err && *done == s->count && s->tail) {
-		off_t end = (off_t)chunk_backing_len(s->size);
-
-		if (st.st_size > end)
-			jf->cut = true;
-		if (ftruncate(jf->fd, end) < 0)
-			err = -errno;
-	}
+	if (!err && *done == s->count && s->tail)
+		err = put_end(jf, st.st_size, chunk_backing_len(s->size));
+	jf->changed++;
 	times[1] = st.st_mtim;
 	(void)!futimens(jf->fd, times); /* its owner may */
 	pthread_mutex_unlock(&jf->journal->times_lock);
@@ -184,7 +188,6 @@ static int write_in_place(struct journal_file *jf, struct snapshot *s)
 	s->buf = malloc(BATCH_BYTES + CHUNK_LAST_MAX);
 	if (!s->buf)
 		return -ENOMEM;
-	jf->unsynced = true;
 	do {
 		err = write_batch(jf, s, &done);
 	} while (!err && done < s->count);
@@ -266,59 +269,84 @@ static int for_all(struct journal *j, int (*fn)(struct journal_file *jf))
 	return err;
 }
 
+int journal_sync_file_(struct journal_file *jf)
+{
+	uint64_t changed;
+	int err = 0;
+
+	/* Who finds it durable must not come before it is. */
+	pthread_mutex_lock(&jf->sync_lock);
+	changed = jf->changed;
+	if (changed != jf->durable) {
+		if (fdatasync(jf->fd) == 0) {
+			jf->durable = changed;
+		} else {
+			/* this was the one time that the kernel says so */
+			err = -errno;
+			jf->untold = err;
+			jf->lost = true;
+		}
+	}
+	/* others may have been told */
+	if (jf->lost && !err)
+		err = -EIO;
+	pthread_mutex_unlock(&jf->sync_lock);
+	return err;
+}
+
+/*
+ * Is the end in place without its mark? Nobody is between the record that
+ * takes the mark away and what follows it in place, so all of the file's
+ * present length is there, but for what has a record.
+ */
+static bool look_at_end(struct journal_file *jf)
+{
+	bool flux;
+
+	pthread_mutex_lock(&jf->applying);
+	pthread_mutex_lock(&jf->journal->append_lock);
+	flux = jf->flux;
+	jf->shortest = jf->size;
+	pthread_mutex_unlock(&jf->journal->append_lock);
+	pthread_mutex_unlock(&jf->applying);
+	/* by whom does not matter */
+	if (flux)
+		jf->changed++;
+	return flux;
+}
+
 /*
  * A file whose end has no mark in place, and whose record saying why is about
- * to be forgotten: say how much of it is durable.
+ * to be forgotten: say how much of it is durable. It may have grown since, or
+ * have ended; of its length this says nothing.
  */
-static int note_floor(struct journal_file *jf, uint64_t size)
+static int note_floor(struct journal_file *jf)
 {
 	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
 				    .ino = jf->ino,
-				    .size = size,
-				    .before = size,
-				    .floor = size,
+				    .size = JOURNAL_SIZE_KEPT,
 				    .marked = true,
 				    .holes = jf->holes};
 	const struct journal_put put = {
-		.head = &head, .quiet = true, .hurry = true};
+		.head = &head, .quiet = true, .hurry = true, .shortest = true};
 
 	memcpy(head.file_id, jf->id, sizeof head.file_id);
 	return journal_append_(jf, &put);
 }
 
-int journal_sync_file_(struct journal_file *jf)
-{
-	bool cut = atomic_exchange(&jf->cut, false);
-	int err;
-
-	jf->unsynced = false;
-	if (fdatasync(jf->fd) == 0)
-		return 0;
-	err = -errno;
-	if (cut)
-		jf->cut = true;
-	/* this was the one time that the kernel says so */
-	jf->untold = err;
-	jf->lost = jf->unsynced = true;
-	return err;
-}
-
+/* What it has in segments that nothing is appended to is in place, durably. */
 static int finish_file(struct journal_file *jf)
 {
-	bool flux = jf->flux;
-	uint64_t size = jf->size;
+	bool flux;
 	int err = jf->lost ? journal_again_(jf) : 0;
 
 	if (!err)
 		err = journal_drain_(jf);
-	if (!err && (jf->unsynced || flux))
-		err = journal_sync_file_(jf);
-	/* others may have been told */
-	if (!err && jf->lost)
-		err = -EIO;
 	if (err)
 		return err;
-	return flux ? note_floor(jf, size) : 0;
+	flux = look_at_end(jf);
+	err = journal_sync_file_(jf);
+	return err || !flux ? err : note_floor(jf);
 }
 
 /* Nothing is appended to it any more. Needs the retire_lock. */

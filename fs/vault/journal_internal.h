@@ -114,14 +114,19 @@ struct journal_file {
 				      number for each change of it */
 	_Atomic size_t count;	   /* entries; changed under lock */
 	_Atomic uint64_t size;	   /* plaintext */
-	atomic_bool flux;	   /* its end is in place, and unmarked */
-	atomic_bool holes;	   /* ...and it may have some */
-	atomic_bool unsynced;	   /* changed in place since fdatasync */
-	atomic_bool cut;	   /* made shorter in place since then */
-	atomic_bool lost;	   /* or not: fsync failed, journal_again_() */
-	_Atomic int error;	   /* of the last try to bring it in place */
-	_Atomic int untold;	   /* one that fsync has to tell, once */
-	_Atomic int64_t touched;   /* the coarse clock at the last touch, ns */
+	uint64_t shortest; /* journal->append_lock: since finish_file() began
+			      to make it durable */
+	atomic_bool flux;  /* its end is in place, and unmarked */
+	atomic_bool holes; /* ...and it may have some */
+	pthread_mutex_t sync_lock; /* held by who makes it durable */
+	/* Changes in place are counted when they have been made, never
+	 * before: so many there were, so many of them are durable (changed
+	 * under sync_lock), and this was the last that made it shorter. */
+	_Atomic uint64_t changed, durable, cut;
+	atomic_bool lost;	 /* or not: fsync failed, journal_again_() */
+	_Atomic int error;	 /* of the last try to bring it in place */
+	_Atomic int untold;	 /* one that fsync has to tell, once */
+	_Atomic int64_t touched; /* the coarse clock at the last touch, ns */
 	_Atomic uint64_t touched_set; /* journal->times_set then */
 	int64_t used_ms; /* the thread's: when it was last of use */
 };
@@ -196,6 +201,7 @@ struct journal_put {
 	bool tail;  /* the file's end changes */
 	bool quiet; /* nothing that programs could see changes */
 	bool hurry;
+	bool shortest; /* floor: the file's shortest, whatever head says */
 };
 MUST_CHECK int journal_append_(struct journal_file *jf,
 			       const struct journal_put *put);
@@ -274,7 +280,7 @@ MUST_CHECK int journal_read_(struct journal_file *jf, int fd, uint8_t *buf,
 /* journal_apply.c */
 /* Make durable and bring in place what the file has. */
 MUST_CHECK int journal_drain_(struct journal_file *jf);
-/* What was brought in place is durable then. */
+/* What was changed in place up to now is durable then. */
 MUST_CHECK int journal_sync_file_(struct journal_file *jf);
 /* Move the modification time to now; unless that was just done, or again. */
 void journal_touch_(struct journal_file *jf, bool again);

@@ -50,6 +50,7 @@ static void file_free(struct journal_file *jf)
 	if (jf->owns_fd)
 		close(jf->fd);
 	pthread_mutex_destroy(&jf->applying);
+	pthread_mutex_destroy(&jf->sync_lock);
 	pthread_rwlock_destroy(&jf->lock);
 	free(jf->slots);
 	free(jf);
@@ -67,8 +68,11 @@ static struct journal_file *file_new(struct journal *j, int fd,
 	jf->fd = fd;
 	jf->refs = 1;
 	jf->size = size;
+	/* who made it may have written in place before */
+	jf->changed = 1;
 	memcpy(jf->id, id, sizeof jf->id);
 	pthread_mutex_init(&jf->applying, NULL);
+	pthread_mutex_init(&jf->sync_lock, NULL);
 	pthread_rwlockattr_init(&attr);
 	/* readers that follow one another must not keep writers out */
 	pthread_rwlockattr_setkind_np(
@@ -171,13 +175,18 @@ struct journal_file **journal_all_(struct journal *j)
 	return all;
 }
 
+static bool is_unsynced(const struct journal_file *jf)
+{
+	return jf->durable != jf->changed;
+}
+
 /*
  * Whoever has just asked for the length in place may ask next what the journal
  * says, and must not find it gone: it lingers a little.
  */
 static bool is_of_use(struct journal_file *jf, bool all, int64_t now)
 {
-	if (jf->refs > 0 || jf->count > 0 || jf->tail || jf->unsynced) {
+	if (jf->refs > 0 || jf->count > 0 || jf->tail || is_unsynced(jf)) {
 		jf->used_ms = now;
 		return true;
 	}
@@ -200,7 +209,7 @@ bool journal_sweep_(struct journal *j, bool all)
 		while ((jf = *link)) {
 			if (is_of_use(jf, all, now)) {
 				closed += jf->refs == 0;
-				left = left || jf->refs == 0 || jf->unsynced;
+				left = left || jf->refs == 0 || is_unsynced(jf);
 				link = &jf->next;
 				continue;
 			}

@@ -266,7 +266,7 @@ int journal_again_(struct journal_file *jf)
 			err = journal_punch_(jf->fd, holes.list[i].first,
 					     holes.list[i].end -
 						     holes.list[i].first);
-	jf->unsynced = true;
+	jf->changed++;
 	if (err)
 		jf->lost = true;
 	pthread_mutex_unlock(&jf->applying);

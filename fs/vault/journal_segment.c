@@ -133,17 +133,35 @@ static void take_effect(struct journal_file *jf, const struct journal_put *put,
 
 	journal_enter_record_(jf, put, segment, offset);
 	jf->position = position;
-	if (h->size != JOURNAL_SIZE_KEPT && h->count > 0)
+	if (h->size != JOURNAL_SIZE_KEPT)
 		jf->size = h->size;
+	if (h->size < jf->shortest)
+		jf->shortest = h->size;
 	if (put->tail)
 		jf->tail = position;
+}
+
+/*
+ * The head as it is written: the floor is at no time above the end, though
+ * another thread may just have moved that.
+ */
+static struct journal_head with_floor(const struct journal_file *jf,
+				      const struct journal_put *put)
+{
+	struct journal_head h = *put->head;
+
+	if (put->shortest)
+		h.floor = jf->shortest;
+	if (h.floor > jf->size)
+		h.floor = jf->size;
+	return h;
 }
 
 static int append(struct journal_file *jf, const struct journal_put *put)
 {
 	struct journal *j = jf->journal;
-	const struct journal_head *h = put->head;
-	size_t len = JOURNAL_RECORD_HEAD_LEN + h->len;
+	const struct journal_head h = with_floor(jf, put);
+	size_t len = JOURNAL_RECORD_HEAD_LEN + h.len;
 	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
 	struct journal_ids ids;
 	struct segment *s;
@@ -152,12 +170,12 @@ static int append(struct journal_file *jf, const struct journal_put *put)
 	if (err)
 		return err;
 	ids = journal_ids_of_(j, s->number);
-	journal_record_build(&ids, h, s->end, put->tokens, head);
-	err = write_both(s->fd, head, sizeof head, put->tokens, h->len,
+	journal_record_build(&ids, &h, s->end, put->tokens, head);
+	err = write_both(s->fd, head, sizeof head, put->tokens, h.len,
 			 (off_t)s->end);
 	pthread_rwlock_wrlock(&jf->lock);
-	if (!err && h->kind == JOURNAL_KIND_TOKENS)
-		err = journal_reserve_(jf, h->count);
+	if (!err && h.kind == JOURNAL_KIND_TOKENS)
+		err = journal_reserve_(jf, h.count);
 	if (!err)
 		take_effect(jf, put, (unsigned)(s - j->seg),
 			    s->end + sizeof head, j->appended + len);

@@ -40,6 +40,9 @@ int vfile_new_(struct vault *vault, struct vfile **out)
 	f->generation = next_generation();
 	rangelock_init(&f->ranges);
 	pthread_mutex_init(&f->marks_lock, NULL);
+	pthread_mutex_init(&f->sync_lock, NULL);
+	/* another vfile may have written the file, and was closed since */
+	f->written = 1;
 	*out = f;
 	return 0;
 }
@@ -54,6 +57,7 @@ void vfile_close(struct vfile *f)
 	secret_pool_put(f->vault->file_keys, f->key);
 	gaps_fini(&f->gaps);
 	pthread_mutex_destroy(&f->marks_lock);
+	pthread_mutex_destroy(&f->sync_lock);
 	rangelock_fini(&f->ranges);
 	free(f);
 }
@@ -278,7 +282,6 @@ int vfile_create_as(struct vault *vault, int dirfd,
 	f->holes_known = true;
 	f->journal = vault->shared ? NULL : vault->journal;
 	f->made = true;
-	f->dirty = true;
 	*out = f;
 	return 0;
 }

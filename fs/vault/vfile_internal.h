@@ -52,7 +52,11 @@ struct vfile {
 	_Atomic uint64_t floor; /* this much is known to be durable; changed
 				   under marks_lock, as is the next */
 	_Atomic unsigned cuts;	/* how often it was made shorter */
-	atomic_bool dirty;	/* written in place since it was synced */
+	/* Changes in place, counted when they have been made; so many of them
+	 * are durable, and so often that failed (both under sync_lock). */
+	_Atomic uint64_t written, synced;
+	_Atomic unsigned failures;
+	pthread_mutex_t sync_lock; /* held by who makes it durable */
 	_Atomic int64_t grown_ms;
 	bool listed; /* journal->flux_lock, and the next two */
 	struct vfile *flux_prev, *flux_next;

@@ -33,6 +33,17 @@ int vfile_journal_open_(struct vfile *f, const struct stat *st, uint64_t *size)
 	return chunk_shown_len((uint64_t)again.st_size, size);
 }
 
+/* What the file had become before it had one. Whoever changes that now looks
+ * for the journal's side afterwards. */
+static void tell_jf(struct vfile *f, struct journal_file *jf)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	jf->holes = f->holes;
+	pthread_mutex_unlock(&f->marks_lock);
+	if (f->flux)
+		jf->flux = true;
+}
+
 /* The journal's side of the file; made when it is first needed. */
 static int get_jf(struct vfile *f, struct journal_file **out)
 {
@@ -46,8 +57,7 @@ static int get_jf(struct vfile *f, struct journal_file **out)
 		if (err)
 			return err;
 		if (atomic_compare_exchange_strong(&f->jf, &none, jf)) {
-			jf->flux = f->flux;
-			jf->holes = f->holes;
+			tell_jf(f, jf);
 		} else {
 			journal_put_back_(jf);
 			jf = none;
@@ -57,17 +67,27 @@ static int get_jf(struct vfile *f, struct journal_file **out)
 	return 0;
 }
 
+/* Something was changed in place that no record tells of. */
+static void note_written(struct vfile *f)
+{
+	struct journal_file *jf = f->jf;
+
+	f->written++;
+	if (jf)
+		jf->changed++;
+}
+
 static void enter_flux(struct vfile *f)
 {
 	struct journal *j = f->journal;
+	bool already = atomic_exchange(&f->flux, true);
 	struct journal_file *jf = f->jf;
 
 	f->grown_ms = journal_now_ms();
 	if (jf)
 		jf->flux = true;
-	if (f->flux)
+	if (already)
 		return;
-	f->flux = true;
 	pthread_mutex_lock(&j->flux_lock);
 	if (!f->listed) {
 		f->flux_prev = NULL;
@@ -159,7 +179,7 @@ struct growth {
 	uint64_t size;
 	bool lead; /* the first is the former end, which data does not reach */
 	bool hole, fresh, whole, mark;
-	bool had; /* holes */
+	bool had, holes; /* before, and then */
 };
 
 static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
@@ -230,6 +250,17 @@ static void take_back(struct vfile *f, struct workspace *ws,
 		journal_forget_(jf, g->base, g->old_last);
 }
 
+/* Whoever empties the segment that has the record must not take the end for a
+ * marked one, nor an unmarked one's holes for lost data. */
+static void note_end(struct vfile *f, const struct growth *g,
+		     struct journal_file *jf)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	jf->holes = g->holes;
+	pthread_mutex_unlock(&f->marks_lock);
+	jf->flux = !g->mark;
+}
+
 /*
  * The former end loses its mark in the journal, what is behind it goes to its
  * place. If that fails, the record must not get there: so nobody applies any
@@ -247,7 +278,7 @@ static int grow_behind(struct vfile *f, struct workspace *ws,
 	if (!err && (jf->tail || (g->over > 1 && jf->count > 0)))
 		err = journal_drain_(jf);
 	/* What was cut off could come back, and look like the new data. */
-	if (!err && jf->cut)
+	if (!err && jf->cut > jf->durable)
 		err = journal_sync_file_(jf);
 	if (err)
 		return err;
@@ -257,8 +288,11 @@ static int grow_behind(struct vfile *f, struct workspace *ws,
 	if (!err) {
 		err = write_at(f, ws->tokens + over_len,
 			       g->stored_len - over_len, behind);
+		note_written(f);
 		if (err)
 			take_back(f, ws, g, jf);
+		else
+			note_end(f, g, jf);
 	}
 	pthread_mutex_unlock(&jf->applying);
 	return err;
@@ -285,16 +319,13 @@ static int store_growth(struct vfile *f, struct workspace *ws,
 	if (g->whole)
 		return record(f, ws->tokens, g->base, g->count, g->stored_len,
 			      g->size, holes_flags(g->had));
-	if (g->over > 0) {
-		err = grow_behind(f, ws, g);
-	} else {
-		/* behind an end in flux, or over the nothing of a new file */
-		err = write_at(f, ws->tokens, g->stored_len, g->base);
-		if (err)
-			undo_growth(f, ws, g);
-	}
-	if (!err)
-		f->dirty = true;
+	if (g->over > 0)
+		return grow_behind(f, ws, g);
+	/* behind an end in flux, or over the nothing of a new file */
+	err = write_at(f, ws->tokens, g->stored_len, g->base);
+	note_written(f);
+	if (err)
+		undo_growth(f, ws, g);
 	return err;
 }
 
@@ -310,7 +341,7 @@ static void forget_growth(struct vfile *f)
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
-static void adopt_growth(struct vfile *f, const struct growth *g, bool holes)
+static void adopt_growth(struct vfile *f, const struct growth *g)
 {
 	struct journal_file *jf = f->jf;
 
@@ -322,7 +353,7 @@ static void adopt_growth(struct vfile *f, const struct growth *g, bool holes)
 		if (!g->whole)
 			journal_touch_(jf, true);
 	}
-	vfile_set_holes_(f, holes);
+	vfile_set_holes_(f, g->holes);
 	if (g->mark)
 		leave_flux(f);
 	else
@@ -341,6 +372,7 @@ static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
 		staging->slot = 1;
 	}
 	staging->mark = g->mark;
+	staging->holes = g->holes;
 	err = vfile_stage_extension_(f, ws, staging, bad_chunk);
 	return err ? err
 		   : workspace_seal(ws, f->key, g->count, true, &g->stored_len);
@@ -364,16 +396,16 @@ int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
 			*bad_chunk = g.old_last;
 		return err;
 	}
-	staging.holes = vfile_update_gaps_(f, g.first, g.end,
-					   g.hole ? g.old_last + 1 : 1,
-					   g.hole ? g.first - 1 : 0);
+	g.holes = vfile_update_gaps_(f, g.first, g.end,
+				     g.hole ? g.old_last + 1 : 1,
+				     g.hole ? g.first - 1 : 0);
 	err = stage_growth(f, ws, &g, &staging, bad_chunk);
 	if (!err)
 		err = store_growth(f, ws, &g);
 	if (err)
 		forget_growth(f);
 	else
-		adopt_growth(f, &g, staging.holes);
+		adopt_growth(f, &g);
 	return err;
 }
 
@@ -435,9 +467,8 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 		return err;
 	/* older tokens may be on their way there */
 	pthread_mutex_lock(&jf->applying);
-	jf->unsynced = true;
 	err = vfile_zero_slots_(f, ws, first, last);
-	f->dirty = true;
+	note_written(f);
 	pthread_mutex_unlock(&jf->applying);
 	return err;
 }
@@ -506,6 +537,7 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 		err = -errno;
 	if (!err)
 		err = write_at(f, ws->tokens, stored_len, last);
+	note_written(f);
 	times[1] = st.st_mtim;
 	if (!err)
 		(void)!futimens(f->fd, times);

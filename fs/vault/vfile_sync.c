@@ -27,21 +27,52 @@ static void raise_floor(struct vfile *f, uint64_t size, unsigned cuts)
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
-/* What was written in place; and what the journal has brought there. */
+/*
+ * What was written in place; and what the journal has brought there: should
+ * that be lost, whoever empties the journal must not find all well meanwhile.
+ */
+static int sync_file(struct vfile *f, bool data_only)
+{
+	struct journal_file *jf = f->jf;
+	int err = 0;
+
+	if (jf)
+		pthread_mutex_lock(&jf->sync_lock);
+	if ((data_only ? fdatasync(f->fd) : fsync(f->fd)) < 0)
+		err = -errno;
+	if (jf && err) {
+		jf->lost = true;
+		jf->changed++;
+	}
+	if (jf)
+		pthread_mutex_unlock(&jf->sync_lock);
+	if (err)
+		journal_wake_(f->journal, false);
+	return err;
+}
+
+/*
+ * Who comes while another is at it waits, and is told the same: the kernel
+ * tells only one.
+ */
 static int sync_in_place(struct vfile *f, bool data_only)
 {
-	struct journal_file *jf;
-	int err;
+	unsigned failures = f->failures;
+	uint64_t written;
+	int err = 0;
 
-	if ((data_only ? fdatasync(f->fd) : fsync(f->fd)) == 0)
-		return 0;
-	err = -errno;
-	f->dirty = true;
-	jf = f->jf;
-	if (jf) {
-		jf->lost = jf->unsynced = true;
-		journal_wake_(f->journal, false);
+	pthread_mutex_lock(&f->sync_lock);
+	written = f->written;
+	if (f->failures != failures) {
+		err = -EIO;
+	} else if (!data_only || written != f->synced) {
+		err = sync_file(f, data_only);
+		if (err)
+			f->failures++;
+		else
+			f->synced = written;
 	}
+	pthread_mutex_unlock(&f->sync_lock);
 	return err;
 }
 
@@ -64,12 +95,10 @@ int vfile_sync_journaled_(struct vfile *f, bool data_only)
 	int err = settle_for_sync_with_room(f), told, met = 0;
 	uint64_t size = f->size;
 	struct journal_file *jf;
-	bool dirty;
 
 	if (err)
 		return err;
-	dirty = atomic_exchange(&f->dirty, false);
-	if (dirty || !data_only)
+	if (!data_only || f->written != f->synced)
 		err = sync_in_place(f, data_only);
 	jf = f->jf;
 	if (!err && jf)

@@ -46,10 +46,11 @@ int vfile_cut_backing_(struct vfile *f, uint64_t size)
 
 void vfile_set_holes_(struct vfile *f, bool holes)
 {
-	struct journal_file *jf = f->jf;
+	struct journal_file *jf;
 
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes = holes;
+	jf = f->jf;
 	if (jf)
 		jf->holes = holes;
 	pthread_mutex_unlock(&f->marks_lock);
