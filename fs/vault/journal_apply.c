@@ -85,10 +85,12 @@ static int take_snapshot(struct journal_file *jf, struct snapshot *s)
 	int err = 0;
 
 	pthread_rwlock_rdlock(&jf->lock);
-	s->entries = malloc((jf->count + 1) * sizeof *s->entries);
-	if (!s->entries)
-		err = -ENOMEM;
-	for (size_t i = 0; !err && i < jf->room; i++)
+	if (jf->count > 0) {
+		s->entries = malloc(jf->count * sizeof *s->entries);
+		if (!s->entries)
+			err = -ENOMEM;
+	}
+	for (size_t i = 0; s->entries && i < jf->room; i++)
 		if (jf->slots[i].chunk != UINT64_MAX)
 			s->entries[s->count++] = jf->slots[i];
 	s->size = jf->size;
@@ -208,6 +210,7 @@ static void forget_entries(struct journal_file *jf, const struct snapshot *s)
 	}
 	if (jf->tail == s->tail)
 		jf->tail = 0;
+	journal_trim_(jf);
 	pthread_rwlock_unlock(&jf->lock);
 	jf->journal->applied += s->count;
 }
@@ -215,12 +218,11 @@ static void forget_entries(struct journal_file *jf, const struct snapshot *s)
 int journal_drain_(struct journal_file *jf)
 {
 	struct snapshot s = {0};
-	int err = 0;
+	int err;
 
 	/* whoever is at it has to be done with the segments */
 	pthread_mutex_lock(&jf->applying);
-	if (jf->count > 0 || jf->tail)
-		err = take_snapshot(jf, &s);
+	err = take_snapshot(jf, &s);
 	if (!err && (s.count > 0 || s.tail)) {
 		err = journal_commit_(jf->journal, s.position, NULL);
 		if (!err)

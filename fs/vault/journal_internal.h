@@ -112,7 +112,8 @@ struct journal_file {
 	_Atomic uint64_t position; /* of its newest record */
 	_Atomic uint64_t tail;	   /* not 0: the end in place is an old one; a
 				      number for each change of it */
-	_Atomic size_t count;	   /* entries; changed under lock */
+	_Atomic size_t count;	   /* entries; changed under lock; never 0
+				      while there is one */
 	_Atomic uint64_t size;	   /* plaintext */
 	uint64_t shortest; /* journal->append_lock: since finish_file() began
 			      to make it durable */
@@ -261,6 +262,8 @@ bool journal_sweep_(struct journal *j, bool all);
 struct journal_entry *journal_entry_(struct journal_file *jf, uint64_t chunk);
 /* Room for so many more; needs the lock. */
 MUST_CHECK int journal_reserve_(struct journal_file *jf, size_t more);
+/* Give back the room of a file that had many; needs the lock. */
+void journal_trim_(struct journal_file *jf);
 /* Needs the lock and room. */
 void journal_enter_(struct journal_file *jf, const struct journal_entry *e);
 void journal_drop_(struct journal_file *jf, uint64_t chunk);

@@ -228,43 +228,38 @@ bool journal_sweep_(struct journal *j, bool all)
 	return left;
 }
 
-static size_t slot_of_chunk(const struct journal_file *jf, uint64_t chunk)
+static size_t home_of(uint64_t chunk, size_t room)
 {
 	return (size_t)(chunk * UINT64_C(0x9e3779b97f4a7c15) >> 32) &
-	       (jf->room - 1);
+	       (room - 1);
+}
+
+/* The chunk's slot, or the free one where it belongs; there is one. */
+static struct journal_entry *slot_for(struct journal_entry *slots, size_t room,
+				      uint64_t chunk)
+{
+	size_t i = home_of(chunk, room);
+
+	while (slots[i].chunk != NO_CHUNK && slots[i].chunk != chunk)
+		i = (i + 1) & (room - 1);
+	return &slots[i];
 }
 
 struct journal_entry *journal_entry_(struct journal_file *jf, uint64_t chunk)
 {
+	struct journal_entry *e;
+
 	if (jf->count == 0)
 		return NULL;
-	for (size_t i = slot_of_chunk(jf, chunk);;
-	     i = (i + 1) & (jf->room - 1)) {
-		if (jf->slots[i].chunk == chunk)
-			return &jf->slots[i];
-		if (jf->slots[i].chunk == NO_CHUNK)
-			return NULL;
-	}
+	e = slot_for(jf->slots, jf->room, chunk);
+	return e->chunk == chunk ? e : NULL;
 }
 
-/* There is a free slot. */
-static void insert(struct journal_file *jf, const struct journal_entry *e)
-{
-	size_t i = slot_of_chunk(jf, e->chunk);
-
-	while (jf->slots[i].chunk != NO_CHUNK && jf->slots[i].chunk != e->chunk)
-		i = (i + 1) & (jf->room - 1);
-	if (jf->slots[i].chunk == NO_CHUNK) {
-		jf->count++;
-		jf->journal->pending++;
-	}
-	jf->slots[i] = *e;
-}
-
+/* Who reads count without the lock must not see the table half moved. */
 int journal_reserve_(struct journal_file *jf, size_t more)
 {
-	size_t need = (jf->count + more) * 2, room = jf->room, old = jf->room;
-	struct journal_entry *slots = jf->slots;
+	size_t need = (jf->count + more) * 2, room = jf->room;
+	struct journal_entry *slots;
 
 	if (need <= room)
 		return 0;
@@ -272,26 +267,39 @@ int journal_reserve_(struct journal_file *jf, size_t more)
 		room = ROOM_MIN;
 	while (room < need)
 		room *= 2;
-	jf->slots = malloc(room * sizeof *slots);
-	if (!jf->slots) {
-		jf->slots = slots;
+	slots = malloc(room * sizeof *slots);
+	if (!slots)
 		return -ENOMEM;
-	}
 	for (size_t i = 0; i < room; i++)
-		jf->slots[i].chunk = NO_CHUNK;
+		slots[i].chunk = NO_CHUNK;
+	for (size_t i = 0; i < jf->room; i++)
+		if (jf->slots[i].chunk != NO_CHUNK)
+			*slot_for(slots, room, jf->slots[i].chunk) =
+				jf->slots[i];
+	free(jf->slots);
+	jf->slots = slots;
 	jf->room = room;
-	jf->journal->pending -= jf->count;
-	jf->count = 0;
-	for (size_t i = 0; i < old; i++)
-		if (slots[i].chunk != NO_CHUNK)
-			insert(jf, &slots[i]);
-	free(slots);
 	return 0;
+}
+
+void journal_trim_(struct journal_file *jf)
+{
+	if (jf->count > 0 || jf->room <= ROOM_MIN)
+		return;
+	free(jf->slots);
+	jf->slots = NULL;
+	jf->room = 0;
 }
 
 void journal_enter_(struct journal_file *jf, const struct journal_entry *e)
 {
-	insert(jf, e);
+	struct journal_entry *slot = slot_for(jf->slots, jf->room, e->chunk);
+
+	if (slot->chunk == NO_CHUNK) {
+		jf->count++;
+		jf->journal->pending++;
+	}
+	*slot = *e;
 }
 
 /* Linear probing without tombstones: those behind may have to move up. */
@@ -309,7 +317,7 @@ void journal_drop_(struct journal_file *jf, uint64_t chunk)
 		i = (i + 1) & mask;
 		if (jf->slots[i].chunk == NO_CHUNK)
 			break;
-		home = slot_of_chunk(jf, jf->slots[i].chunk);
+		home = home_of(jf->slots[i].chunk, jf->room);
 		if (((i - home) & mask) >= ((i - hole) & mask)) {
 			jf->slots[hole] = jf->slots[i];
 			hole = i;

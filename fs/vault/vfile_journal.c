@@ -33,15 +33,13 @@ int vfile_journal_open_(struct vfile *f, const struct stat *st, uint64_t *size)
 	return chunk_shown_len((uint64_t)again.st_size, size);
 }
 
-/* What the file had become before it had one. Whoever changes that now looks
- * for the journal's side afterwards. */
+/* What the file had become before it had one. */
 static void tell_jf(struct vfile *f, struct journal_file *jf)
 {
 	pthread_mutex_lock(&f->marks_lock);
 	jf->holes = f->holes;
+	jf->flux = f->flux;
 	pthread_mutex_unlock(&f->marks_lock);
-	if (f->flux)
-		jf->flux = true;
 }
 
 /* The journal's side of the file; made when it is first needed. */
@@ -77,16 +75,27 @@ static void note_written(struct vfile *f)
 		jf->changed++;
 }
 
+static bool set_flux(struct vfile *f, bool flux)
+{
+	struct journal_file *jf;
+	bool was;
+
+	pthread_mutex_lock(&f->marks_lock);
+	was = f->flux;
+	f->flux = flux;
+	jf = f->jf;
+	if (jf)
+		jf->flux = flux;
+	pthread_mutex_unlock(&f->marks_lock);
+	return was;
+}
+
 static void enter_flux(struct vfile *f)
 {
 	struct journal *j = f->journal;
-	bool already = atomic_exchange(&f->flux, true);
-	struct journal_file *jf = f->jf;
 
 	f->grown_ms = journal_now_ms();
-	if (jf)
-		jf->flux = true;
-	if (already)
+	if (set_flux(f, true))
 		return;
 	pthread_mutex_lock(&j->flux_lock);
 	if (!f->listed) {
@@ -118,13 +127,8 @@ static void unlist(struct vfile *f)
 /* It stays on the list, from which the thread takes it. */
 static void leave_flux(struct vfile *f)
 {
-	struct journal_file *jf = f->jf;
-
-	if (!f->flux)
-		return;
-	f->flux = false;
-	if (jf)
-		jf->flux = false;
+	if (f->flux)
+		(void)set_flux(f, false);
 }
 
 /* KEEP: others may be moving the end, behind these chunks. MARKED: whether the
