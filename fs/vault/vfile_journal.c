@@ -19,15 +19,15 @@ int vfile_journal_open_(struct vfile *f, const struct stat *st, uint64_t *size)
 	struct journal_file *jf = f->jf;
 	struct stat again;
 
-	if (f->journal && !jf)
-		f->jf = jf = journal_find_(f->journal, st->st_dev, st->st_ino);
-	if (!jf)
+	if (!f->journal)
 		return chunk_shown_len((uint64_t)st->st_size, size);
-	if (jf->tail) {
+	if (!jf)
+		f->jf = jf = journal_find_(f->journal, st->st_dev, st->st_ino);
+	if (jf && jf->tail) {
 		*size = jf->size;
 		return 0;
 	}
-	/* it may have become so just now */
+	/* what the journal had of it may have got there just now */
 	if (fstat(f->fd, &again) < 0)
 		return -errno;
 	return chunk_shown_len((uint64_t)again.st_size, size);
@@ -446,6 +446,28 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 	return 0;
 }
 
+/*
+ * First the record, durable, then the holes, and nobody empties the segment in
+ * between. Those who apply must not wait for room.
+ */
+static int punch(struct vfile *f, struct workspace *ws, struct journal_file *jf,
+		 const struct journal_put *put)
+{
+	const struct journal_head *h = put->head;
+	int err;
+
+	pthread_mutex_lock(&jf->applying);
+	err = journal_append_(jf, put);
+	if (!err)
+		err = journal_commit_(f->journal, jf->position, NULL);
+	if (!err) {
+		err = vfile_zero_slots_(f, ws, h->first, h->first + h->count);
+		note_written(f);
+	}
+	pthread_mutex_unlock(&jf->applying);
+	return err;
+}
+
 int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 			   uint64_t first, uint64_t last)
 {
@@ -456,24 +478,21 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 				    .count = last - first,
 				    .marked = true,
 				    .holes = true};
-	const struct journal_put put = {.head = &head};
+	const struct journal_put put = {.head = &head, .hurry = true};
 	struct journal_file *jf;
 	int err = get_jf(f, &jf);
 
+	/* should it fail, what is in place is what they hold */
+	if (!err)
+		err = journal_drain_(jf);
 	if (err)
 		return err;
 	head.ino = jf->ino;
 	memcpy(head.file_id, f->id, sizeof head.file_id);
-	err = journal_append_(jf, &put);
-	if (!err)
-		err = journal_commit_(f->journal, jf->position, NULL);
+	err = punch(f, ws, jf, &put);
+	/* and no crash is to make them later */
 	if (err)
-		return err;
-	/* older tokens may be on their way there */
-	pthread_mutex_lock(&jf->applying);
-	err = vfile_zero_slots_(f, ws, first, last);
-	note_written(f);
-	pthread_mutex_unlock(&jf->applying);
+		(void)!journal_flush(f->vault);
 	return err;
 }
 
