@@ -21,6 +21,8 @@ int file_kill_privs(struct fs *fs, struct inode *i, struct vfile *f)
 	if (drop && fchmod(vfile_fd(f), st.st_mode & 07777 & ~drop) < 0)
 		return -errno;
 	err = vxattr_remove(fs->vault, vfile_fd(f), "security.capability");
+	if (drop || !err)
+		i->attrs_changed++;
 	/* -EACCES: its owner's daemon may not write a file of this mode by
 	 * name; an ordinary user's mount honours no capabilities anyway. */
 	if (err && err != -ENODATA && err != -EOPNOTSUPP && err != -EPERM &&

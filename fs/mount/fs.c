@@ -66,14 +66,31 @@ static void fill_stat(struct fs *fs, const struct inode *i,
 	};
 }
 
+/* What the journal held may have got there since st was filled. */
+static void look_again(struct fs *fs, const struct inode *i, int dirfd,
+		       const char *entry, struct stat *st)
+{
+	struct stat now;
+
+	if (entry && !journal_is_quiet(fs->vault) &&
+	    fstatat(dirfd, entry, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    now.st_ino == i->ino && now.st_dev == i->dev)
+		st->st_size = now.st_size;
+}
+
 /* A length that no file has is shown as it is: open will say EIO. */
-static void set_file_size(struct fs *fs, struct inode *i, struct stat *st)
+static void set_file_size(struct fs *fs, struct inode *i, int dirfd,
+			  const char *entry, struct stat *st)
 {
 	uint64_t size;
 
 	if (file_size_if_open(fs, i, &size) ||
-	    journal_size(fs->vault, i->dev, i->ino, &size) ||
-	    !chunk_shown_len((uint64_t)st->st_size, &size))
+	    journal_size(fs->vault, i->dev, i->ino, &size)) {
+		st->st_size = (off_t)size;
+		return;
+	}
+	look_again(fs, i, dirfd, entry, st);
+	if (!chunk_shown_len((uint64_t)st->st_size, &size))
 		st->st_size = (off_t)size;
 }
 
@@ -85,7 +102,7 @@ int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 
 	fill_stat(fs, i, stx, st);
 	if (S_ISREG(i->type))
-		set_file_size(fs, i, st);
+		set_file_size(fs, i, dirfd, entry, st);
 	else if (S_ISLNK(i->type) &&
 		 !vlink_read(fs->vault, dirfd, entry, target, &len))
 		st->st_size = (off_t)len;

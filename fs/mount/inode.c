@@ -125,6 +125,7 @@ static struct inode *add_inode(struct inode_table *t, const struct statx *stx,
 	i->btime_ns = btime_ns_of(stx);
 	i->type = stx->stx_mode & S_IFMT;
 	i->fd = -1;
+	i->attrs_changed = 1; /* nobody knows */
 	if (++t->inode_count > t->inode_buckets)
 		grow_inodes(t);
 	bucket = bucket_of(t, i);

@@ -67,12 +67,14 @@ struct inode {
 	struct inode *lru_prev, *lru_next; /* while fd has no users */
 
 	/* regular files: ops_file.c's cache of open files */
-	struct open_file *file;	   /* the file cache's lock */
-	_Atomic unsigned opens;	   /* open handles of the kernel's */
-	_Atomic unsigned writers;  /* those of them that may write */
-	_Atomic bool parked;	   /* its only link left is in orphans/ */
-	_Atomic bool attrs_synced; /* durable, but for the modification time */
-	_Atomic bool privs_clean;  /* no set-id bits, no capabilities: known */
+	struct open_file *file;	  /* the file cache's lock */
+	_Atomic unsigned opens;	  /* open handles of the kernel's */
+	_Atomic unsigned writers; /* those of them that may write */
+	_Atomic bool parked;	  /* its only link left is in orphans/ */
+	_Atomic bool privs_clean; /* no set-id bits, no capabilities: known */
+	/* Changes of attributes, counted when they have been made; so many of
+	 * them are durable, but for the modification time. */
+	_Atomic unsigned attrs_changed, attrs_durable;
 	/* mtime.h: what the kernel knows, 0 if that is not known; and whether
 	 * its writes have moved it since */
 	_Atomic int64_t known_mtime_ns;

@@ -171,9 +171,6 @@ static int apply(const struct subject *s, const struct stat *attr, int to_set)
 {
 	int err = 0;
 
-	/* The modification time alone follows what was written. */
-	if (to_set & (SET_OWNER | FUSE_SET_ATTR_MODE | SET_ATIME))
-		s->inode->attrs_synced = false;
 	if (to_set & SET_OWNER)
 		err = set_owner(s, attr, to_set);
 	if (!err && (to_set & FUSE_SET_ATTR_MODE))
@@ -186,6 +183,9 @@ static int apply(const struct subject *s, const struct stat *attr, int to_set)
 	}
 	if (!err && (to_set & SET_TIMES))
 		err = set_times(s, attr, to_set);
+	/* The modification time alone follows what was written. */
+	if (to_set & (SET_OWNER | FUSE_SET_ATTR_MODE | SET_ATIME))
+		s->inode->attrs_changed++;
 	return err;
 }
 

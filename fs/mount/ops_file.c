@@ -270,17 +270,18 @@ static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,
 {
 	struct open_file *of = file_of(fi);
 	struct inode *i = file_inode(of);
+	unsigned changed = i->attrs_changed;
 	struct vfile *vf;
 	int err = file_acquire(fs_of(req), of, false, &vf);
 
 	(void)ino;
 	if (!err) {
 		/* What was only written needs no more than its data. */
-		if (!data_only)
-			data_only = atomic_exchange(&i->attrs_synced, true);
+		if (i->attrs_durable == changed)
+			data_only = 1;
 		err = vfile_sync(vf, data_only);
-		if (err && !data_only)
-			i->attrs_synced = false;
+		if (!err && !data_only)
+			i->attrs_durable = changed;
 		file_release(of);
 	}
 	fs_reply_err(req, err);

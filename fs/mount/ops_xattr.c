@@ -339,7 +339,6 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 		err = owner_of(fs, i, fd, owner);
 	if (err)
 		return err;
-	i->attrs_synced = false;
 	forget_bare(i);
 	err = vxattr_set(fs->vault, fd, owner, v->name, v->value, v->size,
 			 v->flags);
@@ -348,6 +347,7 @@ static int set(fuse_req_t req, struct inode *i, const struct new_value *v)
 	forget_privs(i, v->name);
 	if (!err && strcmp(v->name, access_acl) == 0)
 		err = drop_setgid(req, fd);
+	i->attrs_changed++;
 	return err;
 }
 
@@ -374,6 +374,7 @@ static int drop(struct fs *fs, struct inode *i, const char *name)
 	if (err)
 		return err;
 	err = vxattr_remove(fs->vault, fd, name);
+	i->attrs_changed++;
 	i->told = false;
 	forget_privs(i, name);
 	return err;

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { FILES_MIN = 16, FILES_MAX = 1024 };
+/* Descriptors of files that are closed. */
+enum { OWNED_MIN = 16, OWNED_MAX = 1024 };
 
 static void journal_free(struct journal *j)
 {
@@ -47,12 +48,12 @@ static struct journal *journal_new(struct vault *vault)
 	j->dir_fd = -1;
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
 		j->seg[n].fd = -1;
-	j->file_max = FILES_MAX;
+	j->owned_max = OWNED_MAX;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-	    limit.rlim_cur / 8 < FILES_MAX)
-		j->file_max = limit.rlim_cur / 8;
-	if (j->file_max < FILES_MIN)
-		j->file_max = FILES_MIN;
+	    limit.rlim_cur / 8 < OWNED_MAX)
+		j->owned_max = limit.rlim_cur / 8;
+	if (j->owned_max < OWNED_MIN)
+		j->owned_max = OWNED_MIN;
 	pthread_mutex_init(&j->append_lock, NULL);
 	pthread_cond_init(&j->room, NULL);
 	pthread_mutex_init(&j->commit_lock, NULL);

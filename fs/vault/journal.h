@@ -107,9 +107,13 @@ bool journal_spare_fds(struct vault *vault);
 
 /*
  * The length of a file that is not open, where what lies in the backing
- * directory is older than what the journal holds. False: look there.
+ * directory is older than what the journal holds. False: look there; and who
+ * has looked before looks again, unless journal_is_quiet(): it may have got
+ * there in between.
  */
 bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size);
+/* It holds nothing, and has not for seconds. */
+bool journal_is_quiet(struct vault *vault);
 
 /*
  * Between these two no backing file's times are put back to what they were

@@ -167,8 +167,10 @@ struct journal {
 	pthread_mutex_t files_lock;
 	struct journal_file *files[JOURNAL_BUCKETS]; /* files_lock */
 	size_t file_count;			     /* files_lock */
-	size_t file_max;
-	_Atomic size_t known; /* file_count, without the lock */
+	_Atomic size_t known;	  /* file_count, without the lock */
+	_Atomic int64_t swept_ms; /* when the last one was let go */
+	_Atomic size_t owned;	  /* descriptors; changed under files_lock */
+	size_t owned_max;
 
 	pthread_mutex_t flux_lock;
 	struct vfile *flux; /* flux_lock: those whose end has no mark */
@@ -245,10 +247,11 @@ MUST_CHECK int journal_punch_(int fd, uint64_t first, uint64_t count);
 /* journal_overlay.c */
 /* The file's, if the journal knows it: to be put back. */
 struct journal_file *journal_find_(struct journal *j, dev_t dev, ino_t ino);
-/* The same, made where needed, with this descriptor. */
+/* The same, made where needed, with this descriptor; may_wait: after others
+ * have been let go, where too many hold one. */
 MUST_CHECK int journal_get_(struct journal *j, int fd,
 			    const uint8_t id[static FILE_ID_LEN], uint64_t size,
-			    struct journal_file **out);
+			    bool may_wait, struct journal_file **out);
 void journal_put_back_(struct journal_file *jf);
 /* Before a vfile closes this one: true, if that is the file's from now on. */
 bool journal_take_fd_(struct journal_file *jf, int fd);

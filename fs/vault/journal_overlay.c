@@ -97,7 +97,7 @@ bool journal_spare_fds(struct vault *vault)
 
 int journal_get_(struct journal *j, int fd,
 		 const uint8_t id[static FILE_ID_LEN], uint64_t size,
-		 struct journal_file **out)
+		 bool may_wait, struct journal_file **out)
 {
 	struct journal_file *jf, *have;
 	struct stat st;
@@ -109,7 +109,7 @@ int journal_get_(struct journal *j, int fd,
 		*out = have;
 		return 0;
 	}
-	if (j->known >= j->file_max)
+	if (may_wait && j->owned >= j->owned_max)
 		(void)journal_spare_fds(j->vault);
 	jf = file_new(j, fd, id, size);
 	if (!jf)
@@ -155,7 +155,10 @@ bool journal_take_fd_(struct journal_file *jf, int fd)
 {
 	if (!jf || jf->fd != fd)
 		return false;
+	pthread_mutex_lock(&jf->journal->files_lock);
 	jf->owns_fd = true;
+	jf->journal->owned++;
+	pthread_mutex_unlock(&jf->journal->files_lock);
 	return true;
 }
 
@@ -217,6 +220,8 @@ bool journal_sweep_(struct journal *j, bool all)
 			jf->next = gone;
 			gone = jf;
 			j->known = --j->file_count;
+			j->owned -= jf->owns_fd;
+			j->swept_ms = now;
 		}
 	}
 	j->closed = closed;
@@ -437,6 +442,14 @@ int journal_read_(struct journal_file *jf, int fd, uint8_t *buf, uint64_t first,
 		err = read_chunks(jf, buf, first, count, len, have);
 	pthread_rwlock_unlock(&jf->lock);
 	return err;
+}
+
+bool journal_is_quiet(struct vault *vault)
+{
+	struct journal *j = vault->journal;
+
+	return !j ||
+	       (j->known == 0 && journal_now_ms() - j->swept_ms > LINGER_MS);
 }
 
 bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size)

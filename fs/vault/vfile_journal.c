@@ -43,7 +43,7 @@ static void tell_jf(struct vfile *f, struct journal_file *jf)
 }
 
 /* The journal's side of the file; made when it is first needed. */
-static int get_jf(struct vfile *f, struct journal_file **out)
+static int get_jf(struct vfile *f, bool may_wait, struct journal_file **out)
 {
 	struct journal_file *jf = f->jf, *none = NULL;
 	int err;
@@ -51,7 +51,8 @@ static int get_jf(struct vfile *f, struct journal_file **out)
 	if (!f->writable)
 		return -EBADF;
 	if (!jf) {
-		err = journal_get_(f->journal, f->fd, f->id, f->size, &jf);
+		err = journal_get_(f->journal, f->fd, f->id, f->size, may_wait,
+				   &jf);
 		if (err)
 			return err;
 		if (atomic_compare_exchange_strong(&f->jf, &none, jf)) {
@@ -156,7 +157,7 @@ static int record(struct vfile *f, const uint8_t *tokens, uint64_t first,
 					.quiet = flags & QUIET,
 					.hurry = flags & HURRY};
 	struct journal_file *jf;
-	int err = get_jf(f, &jf);
+	int err = get_jf(f, !(flags & HURRY), &jf);
 
 	if (err)
 		return err;
@@ -276,7 +277,7 @@ static int grow_behind(struct vfile *f, struct workspace *ws,
 	size_t over_len = g->over * CHUNK_TOKEN_LEN;
 	uint64_t behind = g->hole ? g->first : g->old_last + 1;
 	struct journal_file *jf;
-	int err = get_jf(f, &jf);
+	int err = get_jf(f, true, &jf);
 
 	/* nor may there be older ones, which it would take along */
 	if (!err && (jf->tail || (g->over > 1 && jf->count > 0)))
@@ -480,7 +481,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 				    .holes = true};
 	const struct journal_put put = {.head = &head, .hurry = true};
 	struct journal_file *jf;
-	int err = get_jf(f, &jf);
+	int err = get_jf(f, true, &jf);
 
 	/* should it fail, what is in place is what they hold */
 	if (!err)
