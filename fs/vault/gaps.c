@@ -73,3 +73,11 @@ void gaps_add(struct gaps *g, uint64_t first, uint64_t last)
 		at++;
 	insert(g, at, first, last);
 }
+
+bool gaps_meet(const struct gaps *g, uint64_t first, uint64_t last)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (g->list[i].first <= last && g->list[i].last >= first)
+			return true;
+	return g->unknown;
+}

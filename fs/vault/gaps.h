@@ -28,6 +28,9 @@ void gaps_add(struct gaps *g, uint64_t first, uint64_t last);
 /* Chunks first..last hold data now. */
 void gaps_fill(struct gaps *g, uint64_t first, uint64_t last);
 
+/* May one of the chunks first..last be one? */
+bool gaps_meet(const struct gaps *g, uint64_t first, uint64_t last);
+
 /* No holes for certain? */
 static inline bool gaps_none(const struct gaps *g)
 {

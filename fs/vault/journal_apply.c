@@ -134,11 +134,18 @@ static int read_run(const struct journal *j, const struct journal_entry *e,
 	return 0;
 }
 
-static int put_end(struct journal_file *jf, off_t was, uint64_t end)
+/* Where the last token ends the file already, room behind it stays reserved. */
+static int put_end(struct journal_file *jf, off_t end)
 {
-	if (ftruncate(jf->fd, (off_t)end) < 0)
+	struct stat st;
+
+	if (fstat(jf->fd, &st) < 0)
 		return -errno;
-	if (was > (off_t)end)
+	if (st.st_size == end)
+		return 0;
+	if (ftruncate(jf->fd, end) < 0)
+		return -errno;
+	if (st.st_size > end)
 		jf->cut = ++jf->changed;
 	return 0;
 }
@@ -174,7 +181,7 @@ static int write_batch(struct journal_file *jf, const struct snapshot *s,
 		total += len;
 	}
 	if (!err && *done == s->count && s->tail)
-		err = put_end(jf, st.st_size, chunk_backing_len(s->size));
+		err = put_end(jf, (off_t)chunk_backing_len(s->size));
 	jf->changed++;
 	times[1] = st.st_mtim;
 	(void)!futimens(jf->fd, times); /* its owner may */

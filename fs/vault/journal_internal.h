@@ -20,6 +20,8 @@ enum {
 	JOURNAL_MAC_LEN = 32,
 	JOURNAL_SEGMENTS = 2,
 	JOURNAL_SEGMENT_MAX = 32 << 20,
+	/* who must not wait may go beyond that, so far */
+	JOURNAL_HURRY_MAX = 4 * JOURNAL_SEGMENT_MAX,
 	JOURNAL_NAME_LEN = 2 * JOURNAL_ID_LEN + 2, /* hex and ".0" */
 	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
 	JOURNAL_RECORD_HEAD_LEN = 120,

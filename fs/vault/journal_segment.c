@@ -61,25 +61,36 @@ static int begin_segment(struct journal *j, struct segment *s)
 	return 0;
 }
 
+/* How long a segment may become by this. */
+static uint64_t max_end(const struct journal_put *put)
+{
+	/* without which none is emptied; and offsets have 32 bits */
+	if (put->shortest)
+		return UINT32_MAX;
+	return put->hurry ? JOURNAL_HURRY_MAX : JOURNAL_SEGMENT_MAX;
+}
+
 /*
  * The segment to append len bytes to. Waits while both are full, unless in a
  * hurry. Needs the append_lock.
  */
-static int find_room(struct journal *j, size_t len, bool hurry,
-		     struct segment **out)
+static int find_room(struct journal *j, size_t len,
+		     const struct journal_put *put, struct segment **out)
 {
 	for (;;) {
 		struct segment *s = &j->seg[j->active];
 		struct segment *other = &j->seg[1 - j->active];
 		int err;
 
-		if (s->end + len <= JOURNAL_SEGMENT_MAX || hurry) {
+		if (s->end + len <= max_end(put)) {
 			err = s->end == 0 ? begin_segment(j, s) : 0;
 			*out = s;
 			return err;
 		}
 		if (other->end == 0) {
 			j->active = 1 - j->active;
+		} else if (put->hurry) {
+			return j->stuck ? j->stuck : -ENOSPC;
 		} else {
 			if (j->stuck)
 				return j->stuck;
@@ -165,7 +176,7 @@ static int append(struct journal_file *jf, const struct journal_put *put)
 	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
 	struct journal_ids ids;
 	struct segment *s;
-	int err = find_room(j, len, put->hurry, &s);
+	int err = find_room(j, len, put, &s);
 
 	if (err)
 		return err;

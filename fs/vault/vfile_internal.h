@@ -49,6 +49,8 @@ struct vfile {
 	 * to RANGE_END, and the next two with it. */
 	bool made;
 	uint64_t journaled; /* bytes it grew by through the journal lately */
+	uint64_t
+		reserved; /* chunks with room in place, behind the end or not */
 	_Atomic uint64_t floor; /* this much is known to be durable; changed
 				   under marks_lock, as is the next */
 	_Atomic unsigned cuts;	/* how often it was made shorter */
@@ -114,6 +116,13 @@ MUST_CHECK int vfile_load_holes_(struct vfile *f, struct workspace *ws,
 /* After -EAGAIN, for callers that hold no range: learn the holes mark. */
 MUST_CHECK int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
 				  uint64_t *bad_chunk);
+
+/*
+ * Room for chunks first..last, before the journal says that they are written:
+ * holes have none, nor has what lies behind the end. 0 also where the backing
+ * file system cannot set any aside.
+ */
+MUST_CHECK int vfile_reserve_(struct vfile *f, uint64_t first, uint64_t last);
 
 /* Zero the places of chunks first..last-1 in the backing file. */
 MUST_CHECK int vfile_zero_slots_(struct vfile *f, struct workspace *ws,

@@ -316,14 +316,26 @@ static void undo_growth(struct vfile *f, struct workspace *ws,
 	cut_growth(f, g);
 }
 
+static int record_growth(struct vfile *f, struct workspace *ws,
+			 const struct growth *g)
+{
+	int err = g->end < f->reserved ? 0 : vfile_reserve_(f, g->base, g->end);
+
+	if (err)
+		return err;
+	if (g->end >= f->reserved)
+		f->reserved = g->end + 1;
+	return record(f, ws->tokens, g->base, g->count, g->stored_len, g->size,
+		      holes_flags(g->had));
+}
+
 static int store_growth(struct vfile *f, struct workspace *ws,
 			const struct growth *g)
 {
 	int err;
 
 	if (g->whole)
-		return record(f, ws->tokens, g->base, g->count, g->stored_len,
-			      g->size, holes_flags(g->had));
+		return record_growth(f, ws, g);
 	if (g->over > 0)
 		return grow_behind(f, ws, g);
 	/* behind an end in flux, or over the nothing of a new file */
@@ -438,6 +450,7 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 		return err;
 	}
 	f->size = size;
+	f->reserved = 0;
 	pthread_mutex_lock(&f->marks_lock);
 	f->cuts++;
 	if (f->floor > size)

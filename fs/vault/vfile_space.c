@@ -20,6 +20,17 @@ static int reserve(struct vfile *f, uint64_t offset, uint64_t len)
 	return 0;
 }
 
+int vfile_reserve_(struct vfile *f, uint64_t first, uint64_t last)
+{
+	off_t from = (off_t)chunk_offset(first);
+	off_t len = (off_t)((last + 1 - first) * CHUNK_TOKEN_LEN +
+			    CHUNK_LAST_MAX - CHUNK_TOKEN_LEN);
+
+	if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, from, len) == 0)
+		return 0;
+	return errno == ENOSPC || errno == EDQUOT || errno == EIO ? -errno : 0;
+}
+
 /* Zeros into part of the file, by writing them. */
 static int write_zeros(struct vfile *f, struct workspace *ws, uint64_t from,
 		       uint64_t to, uint64_t *bad_chunk)

@@ -157,6 +157,23 @@ static struct part part_of(uint64_t index, uint64_t offset, const uint8_t *data,
 	return p;
 }
 
+/* What becomes data by a record alone must have room when its turn comes. */
+static int reserve_holes(struct vfile *f, uint64_t first, uint64_t last)
+{
+	bool known;
+	off_t hole;
+
+	pthread_mutex_lock(&f->marks_lock);
+	known = f->holes_known && !gaps_meet(&f->gaps, first, last);
+	pthread_mutex_unlock(&f->marks_lock);
+	if (known)
+		return 0;
+	hole = lseek(f->fd, (off_t)chunk_offset(first), SEEK_HOLE);
+	if (hole >= (off_t)chunk_offset(last + 1))
+		return 0;
+	return vfile_reserve_(f, first, last);
+}
+
 /* Overwrite within the file: its length stays. */
 static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 		     size_t len, uint64_t offset, uint64_t *bad_chunk)
@@ -191,7 +208,11 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	}
 	if (err)
 		return err;
-	err = vfile_store_run_(f, ws, first, end - first + 1, end == last);
+	if (f->journal)
+		err = reserve_holes(f, first, end);
+	if (!err)
+		err = vfile_store_run_(f, ws, first, end - first + 1,
+				       end == last);
 	if (err && !f->journal)
 		mend_holes(f, ws, first, end);
 	if (!err)
