@@ -78,13 +78,15 @@ static int create_segments(struct journal *j)
 {
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
 		struct segment *s = &j->seg[n];
+		struct stat st;
 		int err;
 
 		journal_segment_name_(j->session, n, s->name);
 		s->fd = openat(j->dir_fd, s->name,
 			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		if (s->fd < 0)
+		if (s->fd < 0 || fstat(s->fd, &st) < 0)
 			return -errno;
+		j->counts_links = st.st_nlink > 0;
 		err = vtree_own(j->vault, s->fd);
 		if (err)
 			return err;

@@ -163,6 +163,9 @@ struct journal {
 	_Atomic uint64_t committed;
 
 	pthread_mutex_t commit_lock;
+	struct stat session_st; /* commit_lock: our session file as last seen */
+	bool made_anew;		/* commit_lock: it has been said */
+	bool counts_links;	/* a file without a name has none */
 	pthread_mutex_t retire_lock; /* one at a time empties segments */
 	pthread_mutex_t times_lock;
 
@@ -229,6 +232,13 @@ uint64_t journal_sum_(const uint8_t *bytes, size_t len);
  */
 MUST_CHECK int journal_renew_(struct journal *j, unsigned segment,
 			      uint64_t len);
+/*
+ * Are session file and segment still there? Somebody else may have removed
+ * them, and then what is written to them is lost with this process. The first
+ * is made anew; of the second this tells. Needs commit_lock.
+ */
+MUST_CHECK int journal_keep_session_(struct journal *j);
+bool journal_is_gone_(struct journal *j, unsigned segment);
 /* Its former file is gone for good. Needs commit_lock. */
 MUST_CHECK int journal_untwin_(struct journal *j, unsigned segment);
 /*

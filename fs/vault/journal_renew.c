@@ -6,6 +6,8 @@
 #include "journal_internal.h"
 
 #include "chunk.h"
+#include "log.h"
+#include "rekey.h"
 #include "vtree.h"
 #include "xio.h"
 
@@ -139,6 +141,76 @@ int journal_renew_(struct journal *j, unsigned segment, uint64_t len)
 	s->twin = true;
 	(void)!journal_untwin_(j, segment);
 	return 0;
+}
+
+/* The directory itself may have been removed and made again. */
+static int find_dir_again(struct journal *j)
+{
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+	int err;
+
+	if (fstat(j->dir_fd, &st) == 0 && st.st_nlink > 0)
+		return 0;
+	err = rekey_open_journal(j->vault, true, &fd);
+	if (!err && dup3(fd, j->dir_fd, O_CLOEXEC) < 0)
+		err = -errno;
+	return err;
+}
+
+static int make_session_anew(struct journal *j)
+{
+	struct journal_session s;
+	int err = find_dir_again(j);
+
+	if (!j->made_anew)
+		log_error("%s: somebody has removed the journal of this mount, "
+			  "or put another one in its place (a synchronising "
+			  "service, another mount elsewhere); it is made anew",
+			  j->vault->path);
+	j->made_anew = true;
+	if (!err)
+		err = journal_session_init_(j->dir_fd, &s);
+	if (err)
+		return err;
+	memcpy(s.id, j->session, sizeof s.id);
+	s.start_s = (uint64_t)j->start_s;
+	return journal_session_write_(j->vault, j->dir_fd, &s);
+}
+
+static bool is_same_stat(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+int journal_keep_session_(struct journal *j)
+{
+	struct journal_session s;
+	struct stat st = {0};
+	int err;
+
+	if (fstatat(j->dir_fd, JOURNAL_SESSION_FILE, &st,
+		    AT_SYMLINK_NOFOLLOW) == 0 &&
+	    is_same_stat(&st, &j->session_st))
+		return 0;
+	err = journal_session_read_(j->vault, j->dir_fd, JOURNAL_SESSION_FILE,
+				    &s);
+	if (err == -ENOMEM)
+		return err;
+	if (err || memcmp(s.id, j->session, sizeof s.id) != 0)
+		return make_session_anew(j);
+	j->session_st = st;
+	return 0;
+}
+
+bool journal_is_gone_(struct journal *j, unsigned segment)
+{
+	struct stat st;
+
+	return j->counts_links && fstat(j->seg[segment].fd, &st) == 0 &&
+	       st.st_nlink == 0;
 }
 
 int journal_untwin_(struct journal *j, unsigned segment)

@@ -227,7 +227,7 @@ static int sync_segment(struct journal *j, unsigned n, int *met)
 	struct segment *s = &j->seg[n];
 	int err = 0, again;
 
-	if (!s->suspect) {
+	if (!s->suspect && !journal_is_gone_(j, n)) {
 		if (fdatasync(s->fd) == 0)
 			return 0;
 		err = -errno;
@@ -260,10 +260,12 @@ static int sync_segments(struct journal *j, uint64_t *reached, int *met)
 	*reached = j->appended;
 	older = 1 - j->active;
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
-		dirty[n] = j->seg[n].uncommitted;
+		dirty[n] = j->seg[n].uncommitted ||
+			   (j->seg[n].end > 0 && journal_is_gone_(j, n));
 		j->seg[n].uncommitted = false;
 	}
 	pthread_mutex_unlock(&j->append_lock);
+	err = journal_keep_session_(j);
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS && !err; n++) {
 		unsigned which = n == 0 ? older : 1 - older;
 

@@ -231,6 +231,7 @@ static void cut_growth(struct vfile *f, const struct growth *g)
 	if (!g->hole && chunk_last_len(f->size) == CHUNK_SIZE)
 		(void)!write_at(f, zeros, sizeof zeros, g->old_last + 1);
 	(void)!vfile_cut_backing_(f, f->size);
+	f->reserved = 0;
 }
 
 /*
