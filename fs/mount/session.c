@@ -36,6 +36,8 @@ enum {
 	/* fewer than the vault has slots for keys: files being made need one */
 	FILES_MAX = 4032,
 	WAKE_INTERVAL_MS = 10,
+	SHARED_PAUSE_MS = 100,
+	SHARED_TRIES = 100,
 };
 
 /* The thread that takes the signals, so that nobody else is interrupted. */
@@ -222,21 +224,64 @@ static int finish_rekeying(struct fs *fs)
  * What the last session left is finished whether or not this one has a
  * journal: its records must not come back over what is written from now on.
  */
+static int recover(struct fs *fs)
+{
+	struct journal_recovery r = {.doubtful = fs->opt->accept_old};
+
+	return journal_recover(fs->vault, &r);
+}
+
+/* With the lock alone for as long as that takes, unless another does it. */
+static int recover_to_share(struct fs *fs)
+{
+	const struct timespec pause = {.tv_nsec = SHARED_PAUSE_MS * 1000000L};
+	struct vault *vault = fs->vault;
+
+	for (int tries = 0; tries < SHARED_TRIES; tries++) {
+		int err;
+
+		if (vault->lock_fd >= 0 && !journal_is_pending(vault))
+			return 0;
+		vault_unlock(vault);
+		err = vault_lock(vault, false, false);
+		if (!err) {
+			err = recover(fs);
+			if (!err)
+				err = journal_forget_ended(vault);
+			return err ? err : vault_lock_share(vault);
+		}
+		if (err == -EBUSY)
+			nanosleep(&pause, NULL);
+		if (err == -EBUSY)
+			err = vault_lock(vault, true, false);
+		if (err && err != -EBUSY)
+			return err;
+	}
+	log_error("%s: a mount ended unexpectedly, and what it has left must "
+		  "be finished before others write: unmount all mounts of this "
+		  "vault, and try again",
+		  vault->path);
+	return -EBUSY;
+}
+
 static int begin_journal(struct fs *fs)
 {
 	int err;
 
 	if (!fs->vault->exclusive)
-		return 0;
-	err = journal_recover(fs->vault, NULL);
-	if (err || !fs->opt->journal)
+		return recover_to_share(fs);
+	err = recover(fs);
+	if (!err && !fs->opt->journal)
+		return journal_forget_ended(fs->vault);
+	if (err)
 		return err;
 	err = journal_start(fs->vault);
-	if (err)
-		log_warning("%s: there is no room for a journal (%s): a crash "
-			    "may damage files that are being changed",
-			    fs->vault->path, strerror(-err));
-	return 0;
+	if (!err)
+		return 0;
+	log_warning("%s: there is no room for a journal (%s): a crash "
+		    "may damage files that are being changed",
+		    fs->vault->path, strerror(-err));
+	return journal_forget_ended(fs->vault);
 }
 
 /* All that can fail before the mount point is touched. */

@@ -37,11 +37,13 @@ enum check_fault {
 	CHECK_SESSION, /* the journal of a mount that ended unexpectedly: it
 			  cannot be read */
 	CHECK_STUCK,   /* an interrupted re-keying that cannot be finished */
+	CHECK_KEPT,    /* what a journal held that had no place to go to */
 	/* not damage */
 	CHECK_REKEY,	/* an interrupted re-keying, to be finished */
 	CHECK_CRASHED,	/* a mount ended unexpectedly; the next one finishes it
 			 */
 	CHECK_JOURNAL,	/* a file that it was writing, and that is mended */
+	CHECK_CUT_OFF,	/* kept of a file that was mended */
 	CHECK_LEFTOVER, /* something that was being made or removed */
 	CHECK_ORPHAN,	/* removed while it was open */
 	CHECK_NO_ENTRY, /* a long name whose entry is not there */

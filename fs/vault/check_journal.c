@@ -7,9 +7,12 @@
 #include "vdir.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SESSION_PATH NAME_VAULT_DIR "/journal/session"
+#define DAMAGED_PATH NAME_VAULT_DIR "/journal/session.damaged"
 
 /* A file that the next mount puts right. */
 struct mended {
@@ -105,8 +108,9 @@ static void on_finding(void *arg, const struct journal_finding *f)
 {
 	struct crashed *crashed = arg;
 
-	/* A file that is gone needs nothing; other damage shows by itself. */
-	if (!f->path || f->event == JOURNAL_BEYOND)
+	/* A file that is gone needs nothing; other damage shows by itself, and
+	 * what is kept is said once for all. */
+	if (!f->path || f->event == JOURNAL_BEYOND || f->event == JOURNAL_LEFT)
 		return;
 	/* Its key is being changed: that is finished first, and it is whole. */
 	if (check_redo_has(crashed->c->redo, f->file_id))
@@ -128,28 +132,57 @@ static void session_trouble(struct check *c, enum check_fault fault)
 		check_trouble(c, &t);
 }
 
+static void on_kept(void *arg, const char *name, bool finished)
+{
+	const struct crashed *crashed = arg;
+	char path[NAME_BACKING_MAX + 32];
+	const struct trouble t = {.fault = CHECK_KEPT, .entry = path};
+
+	snprintf(path, sizeof path, NAME_VAULT_DIR "/journal/%s", name);
+	if (finished)
+		check_found(crashed->c, &t, CHECK_REPAIRED, NULL);
+	else
+		check_found(crashed->c, &t, CHECK_DAMAGED, NULL);
+}
+
+static void report_damaged(struct check *c)
+{
+	const struct trouble t = {.fault = CHECK_SESSION,
+				  .entry = DAMAGED_PATH};
+
+	if (faccessat(c->vault->root_fd, DAMAGED_PATH, F_OK,
+		      AT_SYMLINK_NOFOLLOW) == 0)
+		check_found(c, &t, CHECK_DAMAGED, NULL);
+}
+
 int check_journal_begin(struct check *c)
 {
 	struct crashed *crashed = calloc(1, sizeof *crashed);
 	struct journal_recovery r = {.look_only = !c->opt->repair,
+				     .go_on = c->opt->repair,
 				     .tell = on_finding,
 				     .arg = crashed};
-	int err;
+	bool did_crash;
+	int err, kept_err;
 
 	if (!crashed)
 		return -ENOMEM;
 	crashed->c = c;
 	err = journal_recover(c->vault, &r);
+	did_crash = r.crashed;
+	if (!err)
+		report_damaged(c);
+	kept_err = err ? 0 : journal_retry(c->vault, &r, on_kept);
 	/* what has been put right is looked at like anything else */
 	if (c->opt->repair && !err)
 		check_journal_free(crashed);
 	else
 		c->crashed = crashed;
-	if (err == -ENOMEM)
-		return err;
+	if (err == -ENOMEM || kept_err == -ENOMEM)
+		return -ENOMEM;
 	if (err)
 		session_trouble(c, CHECK_SESSION);
-	else if (r.crashed)
+	else if (did_crash)
 		session_trouble(c, CHECK_CRASHED);
 	return 0;
 }

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define CUT_OFF_DIR REKEY_JOURNAL_DIR "/kept"
+
 enum {
 	HASH_DIGITS = 64,
 	RECORD_DIGITS = 32,
@@ -196,6 +198,7 @@ void check_meta(struct check *c, void *arg)
 	/* a repair has finished what could be finished */
 	check_left(c, REKEY_JOURNAL_DIR, REKEY_SUFFIX,
 		   c->opt->repair ? CHECK_STUCK : CHECK_REKEY);
+	check_left(c, CUT_OFF_DIR, NULL, CHECK_CUT_OFF);
 	/* a mount keeps its own there */
 	if (!check_is_live(c))
 		check_left(c, VAULT_ORPHANS_DIR, NULL, CHECK_ORPHAN);

@@ -4,6 +4,7 @@
 #include "log.h"
 #include "rekey.h"
 #include "secret.h"
+#include "seen.h"
 #include "vtree.h"
 
 #include <errno.h>
@@ -105,9 +106,9 @@ static int begin(struct journal *j)
 		      AT_SYMLINK_NOFOLLOW) == 0)
 		return -EEXIST; /* one that has not been recovered */
 	/* of a session that ended; unless nobody could tell */
-	if (faccessat(j->dir_fd, JOURNAL_SESSION_FILE ".damaged", F_OK,
+	if (faccessat(j->dir_fd, JOURNAL_DAMAGED_FILE, F_OK,
 		      AT_SYMLINK_NOFOLLOW) != 0)
-		err = journal_remove_segments_(j->dir_fd);
+		err = journal_remove_stale_(j->dir_fd);
 	if (!err)
 		err = journal_session_init_(j->dir_fd, &s);
 	if (err)
@@ -162,7 +163,7 @@ int journal_start(struct vault *vault)
  */
 static int end_session(struct journal *j)
 {
-	int err = journal_remove_segments_(j->dir_fd);
+	int err = journal_remove_own_(j->dir_fd, j->session);
 
 	if (err)
 		return err;
@@ -177,7 +178,11 @@ static int end_session(struct journal *j)
 		return err == -EBUSY ? 0 : err;
 	if (unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0) < 0 && errno != ENOENT)
 		return -errno;
-	return fsync(j->dir_fd) < 0 ? -errno : 0;
+	if (fsync(j->dir_fd) < 0)
+		return -errno;
+	if (j->vault->remembers)
+		(void)!seen_session_end(j->vault, j->session);
+	return 0;
 }
 
 int journal_stop(struct vault *vault)

@@ -44,10 +44,14 @@ enum journal_event {
 	JOURNAL_EMPTIED, /* it had no header: an empty file is there now */
 	JOURNAL_LOST,	 /* records of a file that is not there any more */
 	JOURNAL_BEYOND,	 /* it is damaged in a way that no crash leaves */
+	JOURNAL_LEFT,	 /* its records were not put in place, and are kept:
+			    it may be newer, or another one, or it is where
+			    nothing can be read */
 };
 struct journal_finding {
 	enum journal_event event;
-	const char *path; /* relative; NULL with JOURNAL_LOST */
+	const char *path; /* relative; NULL with JOURNAL_LOST, and where
+			     nobody knows */
 	uint8_t file_id[FILE_ID_LEN];
 	uint64_t size; /* plaintext bytes */
 };
@@ -56,11 +60,14 @@ struct journal_recovery {
 	bool look_only; /* say what would be done, and do nothing */
 	bool wholly;	/* look at files as after a power failure, whatever
 			   the session says */
+	bool doubtful;	/* it may have been put back: no file that is newer is
+			   touched. Needed for one that ended here before */
+	bool go_on;	/* without room, too: what cannot be done is kept */
 	void (*tell)(void *arg, const struct journal_finding *finding);
 	void *arg;
 	/* out */
 	bool crashed; /* there was a session that did not end */
-	size_t redone, mended, emptied, lost, beyond;
+	size_t redone, mended, emptied, lost, beyond, left;
 };
 
 /*
@@ -68,10 +75,33 @@ struct journal_recovery {
  * torn tails of files that it had changed are mended. After
  * vault_rekey_finish(), before anything else opens files, under an exclusive
  * vault_lock() unless look_only. May be killed at any instant and run again.
- * r may be NULL: findings go to the log alone. An error: what was found is
- * kept for the next try.
+ * r may be NULL: findings go to the log alone. What of one file or directory
+ * cannot be done does not stop it: it is said, and the session is kept under
+ * another name, for journal_retry(). An error: everything is as it was, for the
+ * next try. -ESTALE: it ended on this machine long ago, see journal_seen().
  */
 MUST_CHECK int journal_recover(struct vault *vault, struct journal_recovery *r);
+
+/*
+ * Once more what earlier recoveries could not bring to its place; with
+ * look_only, only name it. kept() is called for each such session.
+ */
+MUST_CHECK int journal_retry(struct vault *vault, struct journal_recovery *r,
+			     void (*kept)(void *arg, const char *name,
+					  bool finished));
+
+/*
+ * -ESTALE: there is a session that ended on this machine (seen.h), and was put
+ * back: from a backup, or by somebody who wants to see old chunks come back.
+ * Anything else that may be wrong shows elsewhere: 0.
+ */
+MUST_CHECK int journal_seen(struct vault *vault);
+
+/* Is there a session that did not end, or may not have? */
+bool journal_is_pending(struct vault *vault);
+
+/* Make one durable that has ended, if no other is to begin. */
+MUST_CHECK int journal_forget_ended(struct vault *vault);
 
 /*
  * The records of a session that did not end (or goes on: of another

@@ -14,6 +14,12 @@
 #define JOURNAL_SESSION_FILE "session"
 /* One that ended, with its last bytes on their way to the disk. */
 #define JOURNAL_ENDED_FILE "session.ended"
+/* One that nobody can read. */
+#define JOURNAL_DAMAGED_FILE "session.damaged"
+/* Behind a session's hexadecimal id, and behind its segments' names: it is
+ * over, and holds what could not be brought to its place. */
+#define JOURNAL_KEPT_SUFFIX ".kept"
+#define JOURNAL_KEPT_DIR "kept" /* what mending has cut off files */
 
 enum {
 	JOURNAL_ID_LEN = 16,
@@ -23,6 +29,9 @@ enum {
 	/* who must not wait may go beyond that, so far */
 	JOURNAL_HURRY_MAX = 4 * JOURNAL_SEGMENT_MAX,
 	JOURNAL_NAME_LEN = 2 * JOURNAL_ID_LEN + 2, /* hex and ".0" */
+	JOURNAL_KEPT_LEN = 2 * JOURNAL_ID_LEN + 5, /* hex and ".kept" */
+	JOURNAL_KEPT_MAX = 4000,    /* files that a kept session is about */
+	JOURNAL_SEGMENT_NAMES = 10, /* .0 to .9 */
 	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
 	JOURNAL_RECORD_HEAD_LEN = 120,
 	/* of one record: the longest run, and what follows a last token */
@@ -328,11 +337,19 @@ struct journal_reader {
 		int fd;
 		unsigned n; /* in its name */
 		struct journal_ids ids;
-	} segment[10];
+		uint64_t end; /* of what has been read */
+	} segment[JOURNAL_SEGMENT_NAMES];
 	unsigned count; /* of segments, oldest first */
 	unsigned at;
 	uint64_t offset;
+	bool broken; /* the disk did not give all of them */
+	/* of a session that is kept: what it is about; NULL: of another one */
+	uint8_t (*wanted)[FILE_ID_LEN];
+	size_t wanted_count;
 };
+/* name: NULL for the one in course, or a kept one's. */
+MUST_CHECK int journal_reader_open_(struct vault *vault, const char *name,
+				    struct journal_reader **out);
 MUST_CHECK int journal_reader_next_(struct journal_reader *r,
 				    struct journal_found *out);
 
@@ -344,6 +361,7 @@ struct journal_patient {
 	int fd;
 	const char *path;
 	uint8_t file_id[FILE_ID_LEN];
+	uint64_t ino; /* as the journal knows it */
 	struct fernet_key *key;
 	bool made;    /* in the session */
 	bool records; /* the journal has some of it */
@@ -378,8 +396,22 @@ MUST_CHECK int journal_session_init_(int dir_fd, struct journal_session *s);
 /* Is what one of them left in the page cache still there for the other? */
 bool journal_session_same_place_(const struct journal_session *a,
 				 const struct journal_session *b);
-/* Remove whatever segments there are. */
-MUST_CHECK int journal_remove_segments_(int dir_fd);
+/* One that is over, with these files' records; needs at most
+ * JOURNAL_KEPT_MAX ids. Reading yields a list to be freed. */
+MUST_CHECK int journal_kept_write_(struct vault *vault, int dir_fd,
+				   const struct journal_session *s,
+				   const uint8_t (*ids)[FILE_ID_LEN],
+				   size_t count);
+MUST_CHECK int journal_kept_read_(struct vault *vault, int dir_fd,
+				  const char *name, struct journal_session *s,
+				  uint8_t (**ids)[FILE_ID_LEN], size_t *count);
+void journal_kept_name_(const uint8_t session[static JOURNAL_ID_LEN],
+			char name[static JOURNAL_KEPT_LEN + 1]);
+bool journal_is_kept_name_(const char *name);
+/* Remove this session's segments; those of all that are over. */
+MUST_CHECK int
+journal_remove_own_(int dir_fd, const uint8_t session[static JOURNAL_ID_LEN]);
+MUST_CHECK int journal_remove_stale_(int dir_fd);
 void journal_segment_name_(const uint8_t session[static JOURNAL_ID_LEN],
 			   unsigned n, char name[static JOURNAL_NAME_LEN + 1]);
 /* Locked memory: the key of the MACs. */

@@ -9,8 +9,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { SEGMENT_NAMES = 10 };
-
 void journal_reader_close(struct journal_reader *r)
 {
 	if (!r)
@@ -21,8 +19,25 @@ void journal_reader_close(struct journal_reader *r)
 		close(r->dir_fd);
 	secret_free(r->key);
 	free(r->session);
+	free(r->wanted);
 	free(r->buf);
 	free(r);
+}
+
+/* By its own name, or by the one it gets when it is kept. */
+static int open_segment(const struct journal_reader *r, unsigned n, int *out)
+{
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	char name[JOURNAL_NAME_LEN + sizeof JOURNAL_KEPT_SUFFIX];
+
+	journal_segment_name_(r->session->id, n, name);
+	*out = openat(r->dir_fd, name, flags);
+	if (*out < 0 && errno == ENOENT) {
+		memcpy(name + JOURNAL_NAME_LEN, JOURNAL_KEPT_SUFFIX,
+		       sizeof JOURNAL_KEPT_SUFFIX);
+		*out = openat(r->dir_fd, name, flags);
+	}
+	return *out < 0 ? -errno : 0;
 }
 
 /* A segment without a good head holds nothing yet. */
@@ -30,19 +45,17 @@ static int add_segment(struct journal_reader *r, unsigned n)
 {
 	uint8_t head[JOURNAL_HEAD_LEN];
 	struct journal_ids ids = {.key = r->key};
-	char name[JOURNAL_NAME_LEN + 1];
 	CLEANUP_FD int fd = -1;
 	unsigned at;
-	int err;
+	int err = open_segment(r, n, &fd);
 
-	journal_segment_name_(r->session->id, n, name);
-	fd = openat(r->dir_fd, name,
-		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	err = xio_pread(fd, head, sizeof head, 0);
 	if (err)
-		return err == -ENODATA ? 0 : err;
+		return err == -ENOENT ? 0 : err;
+	err = xio_pread(fd, head, sizeof head, 0);
+	if (err == -EIO)
+		r->broken = true;
+	if (err)
+		return err == -ENODATA || err == -EIO ? 0 : err;
 	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
 	memcpy(ids.session, r->session->id, sizeof ids.session);
 	if (journal_head_parse(head, &ids) != 0)
@@ -52,26 +65,29 @@ static int add_segment(struct journal_reader *r, unsigned n)
 			break;
 		r->segment[at] = r->segment[at - 1];
 	}
-	r->segment[at].fd = TAKE_FD(fd);
-	r->segment[at].n = n;
-	r->segment[at].ids = ids;
+	r->segment[at] = (struct journal_segment_file){
+		.fd = TAKE_FD(fd), .n = n, .ids = ids, .end = JOURNAL_HEAD_LEN};
 	r->count++;
 	return 0;
 }
 
-static int open_reader(struct journal_reader *r)
+static int open_reader(struct journal_reader *r, const char *kept)
 {
 	int err = rekey_open_journal(r->vault, false, &r->dir_fd);
 
-	if (!err)
+	if (!err && kept)
+		err = journal_kept_read_(r->vault, r->dir_fd, kept, r->session,
+					 &r->wanted, &r->wanted_count);
+	else if (!err)
 		err = journal_session_read_(r->vault, r->dir_fd,
 					    JOURNAL_SESSION_FILE, r->session);
-	for (unsigned n = 0; n < SEGMENT_NAMES && !err; n++)
+	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
 		err = add_segment(r, n);
 	return err;
 }
 
-int journal_reader_open(struct vault *vault, struct journal_reader **out)
+int journal_reader_open_(struct vault *vault, const char *name,
+			 struct journal_reader **out)
 {
 	struct journal_reader *r = calloc(1, sizeof *r);
 	int err;
@@ -84,13 +100,18 @@ int journal_reader_open(struct vault *vault, struct journal_reader **out)
 	r->session = calloc(1, sizeof *r->session);
 	r->key = journal_key_(vault);
 	r->buf = malloc(JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX);
-	err = r->session && r->key && r->buf ? open_reader(r) : -ENOMEM;
+	err = r->session && r->key && r->buf ? open_reader(r, name) : -ENOMEM;
 	if (err) {
 		journal_reader_close(r);
 		return err;
 	}
 	*out = r;
 	return 0;
+}
+
+int journal_reader_open(struct vault *vault, struct journal_reader **out)
+{
+	return journal_reader_open_(vault, NULL, out);
 }
 
 /* Like pread until the end of the file. */
@@ -134,17 +155,21 @@ static int read_record(const struct journal_segment_file *s, uint64_t offset,
 int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
 {
 	while (r->at < r->count) {
-		const struct journal_segment_file *s = &r->segment[r->at];
+		struct journal_segment_file *s = &r->segment[r->at];
 		size_t len;
 		int err = read_record(s, r->offset, r->buf, &len);
 
-		if (err)
+		/* what the disk does not give is the end of it */
+		if (err == -EIO)
+			r->broken = true;
+		else if (err)
 			return err;
-		if (journal_record_parse(&s->ids, r->offset, r->buf, len,
-					 &out->head) == 0) {
+		if (!err && journal_record_parse(&s->ids, r->offset, r->buf,
+						 len, &out->head) == 0) {
 			out->segment = r->at;
 			out->offset = r->offset;
 			r->offset += JOURNAL_RECORD_HEAD_LEN + out->head.len;
+			s->end = r->offset;
 			return 1;
 		}
 		r->at++;

@@ -2,15 +2,20 @@
 #include "journal_recover.h"
 
 #include "log.h"
-#include "name.h"
 #include "rekey.h"
 #include "secret.h"
+#include "seen.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
+
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
 
 /* The wall clock may have been set back a little meanwhile. */
 enum { MARGIN_S = 120 };
@@ -24,12 +29,14 @@ void journal_tell_(struct recovery *rec, const struct journal_patient *p,
 		[JOURNAL_EMPTIED] = "it had not come to be; it is empty now",
 		[JOURNAL_LOST] = "it is gone, and what the journal held of it",
 		[JOURNAL_BEYOND] = "it is damaged, and not by the crash",
+		[JOURNAL_LEFT] = "it may be newer than what the journal holds "
+				 "of it, or another file, and stays as it is",
 	};
 	struct journal_recovery *r = rec->out;
 	struct journal_finding f = {
 		.event = event, .path = p->path, .size = size};
-	size_t *const counts[] = {&r->redone, &r->mended, &r->emptied, &r->lost,
-				  &r->beyond};
+	size_t *const counts[] = {&r->redone, &r->mended, &r->emptied,
+				  &r->lost,   &r->beyond, &r->left};
 
 	memcpy(f.file_id, p->file_id, sizeof f.file_id);
 	++*counts[event];
@@ -40,15 +47,18 @@ void journal_tell_(struct recovery *rec, const struct journal_patient *p,
 			   words[event]);
 }
 
-static int by_file(const void *a, const void *b)
+bool journal_is_fatal_(const struct recovery *rec, int err)
 {
-	const struct logged *x = a, *y = b;
-	int order = memcmp(x->found.head.file_id, y->found.head.file_id,
-			   FILE_ID_LEN);
-
-	if (order)
-		return order;
-	return x->seq < y->seq ? -1 : x->seq > y->seq;
+	switch (err) {
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+		return true;
+	case -ENOSPC:
+		return !rec->out->go_on;
+	default:
+		return false;
+	}
 }
 
 static int load_records(struct recovery *rec)
@@ -57,26 +67,24 @@ static int load_records(struct recovery *rec)
 	int got;
 
 	for (;;) {
-		if (rec->count == room) {
-			struct logged *more;
+		struct logged *l;
 
+		if (rec->count == room) {
 			room = room ? 2 * room : 1024;
-			more = realloc(rec->log, room * sizeof *more);
-			if (!more)
+			l = realloc(rec->log, room * sizeof *l);
+			if (!l)
 				return -ENOMEM;
-			rec->log = more;
+			rec->log = l;
 		}
-		got = journal_reader_next_(rec->reader,
-					   &rec->log[rec->count].found);
+		l = &rec->log[rec->count];
+		got = journal_reader_next_(rec->reader, &l->found);
 		if (got <= 0)
-			break;
-		rec->log[rec->count].seq = rec->count;
-		rec->log[rec->count].done = false;
-		rec->count++;
+			return got;
+		if (!journal_is_wanted_(rec->reader, l->found.head.file_id))
+			continue;
+		l->seq = rec->count++;
+		l->limit = UINT64_MAX;
 	}
-	if (got == 0 && rec->count > 1)
-		qsort(rec->log, rec->count, sizeof *rec->log, by_file);
-	return got;
 }
 
 static int by_number(const void *a, const void *b)
@@ -86,47 +94,12 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int index_inodes(struct recovery *rec)
-{
-	rec->inos = malloc((rec->count + 1) * sizeof *rec->inos);
-	if (!rec->inos)
-		return -ENOMEM;
-	for (size_t i = 0; i < rec->count; i++)
-		rec->inos[i] = rec->log[i].found.head.ino;
-	qsort(rec->inos, rec->count, sizeof *rec->inos, by_number);
-	return 0;
-}
-
 bool journal_wants_(const struct recovery *rec, const struct stat *st)
 {
 	uint64_t ino = st->st_ino;
 
-	return rec->moved || st->st_ctim.tv_sec >= rec->since_s ||
+	return !rec->same_tree || st->st_ctim.tv_sec >= rec->since_s ||
 	       bsearch(&ino, rec->inos, rec->count, sizeof ino, by_number);
-}
-
-struct logged *journal_log_of_(const struct recovery *rec,
-			       const uint8_t id[static FILE_ID_LEN],
-			       size_t *count)
-{
-	size_t low = 0, high = rec->count, end;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (memcmp(rec->log[mid].found.head.file_id, id, FILE_ID_LEN) <
-		    0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	for (end = low;
-	     end < rec->count &&
-	     memcmp(rec->log[end].found.head.file_id, id, FILE_ID_LEN) == 0;
-	     end++)
-		;
-	*count = end - low;
-	return rec->log + low;
 }
 
 /* What is to be redone lies in segments that may not be durable themselves. */
@@ -138,72 +111,146 @@ static int sync_segments(const struct recovery *rec)
 	return fsync(rec->reader->dir_fd) < 0 ? -errno : 0;
 }
 
+/* Do files keep their inode numbers there, whatever happens? */
+static bool keeps_numbers(int fd)
+{
+	static const uint32_t known[] = {
+		EXT4_SUPER_MAGIC,  XFS_SUPER_MAGIC,
+		BTRFS_SUPER_MAGIC, TMPFS_MAGIC,
+		F2FS_SUPER_MAGIC,  NILFS_SUPER_MAGIC,
+		NFS_SUPER_MAGIC,   0x2fc12fc1 /* ZFS */,
+		0xca451a4e /* bcachefs */};
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if ((uint32_t)fs.f_type == known[i])
+			return true;
+	return false;
+}
+
 /* Where the session's own machine, boot, and mount are no more. */
-static int compare_session(struct recovery *rec)
+static int compare_session(struct recovery *rec, const char *name)
 {
 	const struct journal_session *s = rec->reader->session;
+	int fd = rec->reader->dir_fd;
 	struct journal_session now;
 	struct stat st;
-	int err = journal_session_init_(rec->reader->dir_fd, &now);
+	int err = journal_session_init_(fd, &now);
 
-	if (!err && fstatat(rec->reader->dir_fd, JOURNAL_SESSION_FILE, &st,
-			    AT_SYMLINK_NOFOLLOW) < 0)
+	if (!err && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = -errno;
 	if (err)
 		return err;
-	rec->moved = s->dev != now.dev || s->ino != now.ino;
+	rec->same_tree = s->ino == now.ino && keeps_numbers(fd);
+	rec->here = rec->same_tree && s->dev == now.dev;
 	rec->wholly = rec->out->wholly || !journal_session_same_place_(s, &now);
 	rec->start_s = (int64_t)s->start_s;
+	/* a file that is no longer the one that the session wrote was copied,
+	 * or put back */
+	rec->doubtful = rec->out->doubtful || rec->again || !rec->here ||
+			st.st_ctim.tv_sec > rec->start_s + MARGIN_S;
 	rec->since_s = rec->start_s < st.st_ctim.tv_sec ? rec->start_s
 							: st.st_ctim.tv_sec;
 	rec->since_s -= MARGIN_S;
 	return 0;
 }
 
-static void report_lost(struct recovery *rec)
+/* Where there are files of a copy, how many are there of each? */
+static int scout(struct recovery *rec)
 {
-	for (size_t i = 0; i < rec->count; i++) {
-		struct journal_patient gone = {0};
+	int err = 0;
 
-		if (rec->log[i].done ||
-		    (i > 0 && memcmp(rec->log[i].found.head.file_id,
-				     rec->log[i - 1].found.head.file_id,
-				     FILE_ID_LEN) == 0))
+	rec->scouting = !rec->here && rec->file_count > 0;
+	if (rec->scouting)
+		err = journal_walk_(rec);
+	rec->scouting = false;
+	return err;
+}
+
+static void report_undone(struct recovery *rec)
+{
+	for (size_t i = 0; i < rec->file_count; i++) {
+		const struct file_log *fl = &rec->files[i];
+		struct journal_patient p = {.path = fl->path};
+
+		if (fl->done)
 			continue;
-		memcpy(gone.file_id, rec->log[i].found.head.file_id,
-		       FILE_ID_LEN);
-		journal_tell_(rec, &gone, JOURNAL_LOST, 0);
+		memcpy(p.file_id, fl->log->found.head.file_id, FILE_ID_LEN);
+		journal_tell_(rec, &p,
+			      journal_is_left_(rec, fl) ? JOURNAL_LEFT
+							: JOURNAL_LOST,
+			      0);
 	}
 }
 
 /* Everything is as it should be, and durable: the session's marks may go. */
 static int end_session(struct recovery *rec)
 {
-	int fd = rec->reader->dir_fd, err;
+	bool kept =
+		rec->out->left > 0 || rec->failed > 0 || rec->reader->broken;
+	char name[JOURNAL_KEPT_LEN + 1];
+	int err = 0;
 
-	if (syncfs(fd) < 0 || unlinkat(fd, JOURNAL_SESSION_FILE, 0) < 0 ||
-	    fsync(fd) < 0)
+	if (syncfs(rec->reader->dir_fd) < 0)
 		return -errno;
-	err = journal_remove_segments_(fd);
-	return !err && fsync(fd) < 0 ? -errno : err;
+	if (kept)
+		err = journal_put_by_(rec);
+	if (!err)
+		err = journal_drop_session_(rec, kept);
+	if (err || !kept)
+		return err;
+	journal_kept_name_(rec->reader->session->id, name);
+	log_warning("%s: not all that the journal of a mount that ended "
+		    "unexpectedly held could be brought to its place; it is "
+		    "kept as .frondfs/journal/%s*, and 'frondfs check "
+		    "--repair' tries again",
+		    rec->vault->path, name);
+	return 0;
 }
 
-static int recover(struct recovery *rec)
+static int recover(struct recovery *rec, const char *name)
 {
-	int err = compare_session(rec);
+	int err = compare_session(rec, name);
 
 	if (!err)
 		err = load_records(rec);
 	if (!err)
-		err = index_inodes(rec);
+		err = journal_sort_(rec);
 	if (!err && !rec->out->look_only)
 		err = sync_segments(rec);
+	if (!err)
+		err = scout(rec);
 	if (!err)
 		err = journal_walk_(rec);
 	if (err)
 		return err;
-	report_lost(rec);
+	report_undone(rec);
 	return rec->out->look_only ? 0 : end_session(rec);
+}
+
+int journal_recover_one_(struct vault *vault, const char *kept,
+			 struct journal_recovery *r)
+{
+	struct recovery rec = {
+		.vault = vault, .out = r, .again = kept, .mend_fd = -1};
+	int err = journal_reader_open_(vault, kept, &rec.reader);
+
+	if (err)
+		return err;
+	r->crashed = true;
+	rec.ws = workspace_get();
+	rec.key = secret_alloc(sizeof *rec.key);
+	err = rec.ws && rec.key
+		      ? recover(&rec, kept ? kept : JOURNAL_SESSION_FILE)
+		      : -ENOMEM;
+	if (rec.mend_fd >= 0)
+		close(rec.mend_fd);
+	secret_free(rec.key);
+	journal_logs_free_(&rec);
+	journal_reader_close(rec.reader);
+	return err;
 }
 
 /* Nobody can tell what it says: as long as it is there, no other begins. */
@@ -215,11 +262,10 @@ static int set_aside(struct vault *vault)
 	if (err)
 		return err;
 	log_error("%s: .frondfs/journal/" JOURNAL_SESSION_FILE
-		  " is damaged; it is kept as " JOURNAL_SESSION_FILE
-		  ".damaged, and what it was about stays as it is",
+		  " is damaged; it is kept as " JOURNAL_DAMAGED_FILE
+		  ", and what it was about stays as it is",
 		  vault->path);
-	if (renameat(fd, JOURNAL_SESSION_FILE, fd,
-		     JOURNAL_SESSION_FILE ".damaged") < 0)
+	if (renameat(fd, JOURNAL_SESSION_FILE, fd, JOURNAL_DAMAGED_FILE) < 0)
 		return -errno;
 	return 0;
 }
@@ -250,41 +296,87 @@ static int look_at_ended(struct vault *vault)
 		       : 0;
 }
 
+int journal_seen(struct vault *vault)
+{
+	static const char *const names[] = {JOURNAL_SESSION_FILE,
+					    JOURNAL_ENDED_FILE};
+	struct journal_session s;
+	CLEANUP_FD int fd = -1;
+	int err = rekey_open_journal(vault, false, &fd);
+
+	for (size_t i = 0; i < 2 && !err; i++)
+		if (journal_session_read_(vault, fd, names[i], &s) == 0 &&
+		    seen_session(vault, s.id) == -ESTALE)
+			return -ESTALE;
+	return 0;
+}
+
+bool journal_is_pending(struct vault *vault)
+{
+	CLEANUP_FD int fd = -1;
+
+	return rekey_open_journal(vault, false, &fd) == 0 &&
+	       (faccessat(fd, JOURNAL_SESSION_FILE, F_OK,
+			  AT_SYMLINK_NOFOLLOW) == 0 ||
+		faccessat(fd, JOURNAL_ENDED_FILE, F_OK, AT_SYMLINK_NOFOLLOW) ==
+			0);
+}
+
+int journal_forget_ended(struct vault *vault)
+{
+	struct journal_session s;
+	CLEANUP_FD int fd = -1;
+	int err = rekey_open_journal(vault, false, &fd);
+
+	if (!err)
+		err = journal_session_read_(vault, fd, JOURNAL_ENDED_FILE, &s);
+	if (err)
+		return err == -ENOENT || err == -EBADMSG ? 0 : err;
+	if (syncfs(fd) < 0 || unlinkat(fd, JOURNAL_ENDED_FILE, 0) < 0 ||
+	    fsync(fd) < 0)
+		return -errno;
+	if (vault->remembers)
+		(void)!seen_session_end(vault, s.id);
+	return 0;
+}
+
+static void say_why(const struct vault *vault, int err)
+{
+	if (err == -ENOSPC)
+		log_error("%s: what a mount that ended unexpectedly has left "
+			  "cannot be finished: there is no room; make some "
+			  "where the vault lies, or mount it with -o ro",
+			  vault->path);
+	else
+		log_error("%s: what a mount that ended unexpectedly has left "
+			  "cannot be finished now: %s",
+			  vault->path, strerror(-err));
+}
+
 int journal_recover(struct vault *vault, struct journal_recovery *r)
 {
 	struct journal_recovery own = {0};
-	struct recovery rec = {.vault = vault, .out = r ? r : &own};
-	int err;
+	int err = 0;
 
-	rec.out->crashed = false;
-	rec.out->redone = rec.out->mended = rec.out->emptied = 0;
-	rec.out->lost = rec.out->beyond = 0;
-	if (!vault->exclusive && !rec.out->look_only)
+	r = r ? r : &own;
+	r->crashed = false;
+	r->redone = r->mended = r->emptied = 0;
+	r->lost = r->beyond = r->left = 0;
+	if (!vault->exclusive && !r->look_only)
 		return -EINVAL;
-	err = rec.out->look_only ? 0 : look_at_ended(vault);
-	if (err)
-		return err;
-	err = journal_reader_open(vault, &rec.reader);
-	if (err == -ENOENT)
+	if (!r->look_only) {
+		if (vault->remembers && !r->doubtful)
+			err = journal_seen(vault);
+		if (!err)
+			err = look_at_ended(vault);
+	}
+	if (!err)
+		err = journal_recover_one_(vault, NULL, r);
+	if (err == -ENOENT && !r->crashed)
 		return 0;
-	if (err == -EBADMSG)
-		return rec.out->look_only ? err : set_aside(vault);
+	if (err == -EBADMSG && !r->crashed)
+		return r->look_only ? err : set_aside(vault);
 	if (err)
-		return err;
-	rec.out->crashed = true;
-	rec.mend_fd = -1;
-	rec.ws = workspace_get();
-	rec.key = secret_alloc(sizeof *rec.key);
-	err = rec.ws && rec.key ? recover(&rec) : -ENOMEM;
-	if (err)
-		log_error("%s: the last session did not end, and cannot be "
-			  "finished now: %s",
-			  vault->path, strerror(-err));
-	if (rec.mend_fd >= 0)
-		close(rec.mend_fd);
-	secret_free(rec.key);
-	journal_reader_close(rec.reader);
-	free(rec.inos);
-	free(rec.log);
+		say_why(vault, err);
 	return err;
 }

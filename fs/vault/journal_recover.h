@@ -8,8 +8,22 @@
 struct logged {
 	struct journal_found found;
 	size_t seq;
-	bool done;	/* its file has been found */
 	uint64_t limit; /* chunks from here on were cut off later */
+};
+
+/* The records of one file: they have its id and its inode number. */
+struct file_log {
+	struct logged *log; /* in order */
+	size_t count;
+	uint64_t ino;
+	bool done; /* they are in place */
+	/* A file of this id has been met, and was not to be touched. */
+	bool met;
+	char *path; /* of the first one; NULL: none, or no memory */
+	/* journal_scout_(): files of this id, and whether one has ino */
+	unsigned places;
+	uint64_t first_ino;
+	bool with_ino;
 };
 
 struct recovery {
@@ -20,11 +34,21 @@ struct recovery {
 	struct fernet_key *key; /* locked memory: of the file at hand */
 	struct logged *log;	/* by file, then in order */
 	size_t count;
-	uint64_t *inos;	 /* of the records, sorted */
-	bool moved;	 /* inode numbers mean nothing */
-	bool wholly;	 /* data may be missing anywhere */
-	int64_t start_s; /* the session's */
-	int64_t since_s; /* what has changed since is looked at */
+	struct file_log *files; /* by id, then by inode number */
+	size_t file_count;
+	uint64_t *inos; /* of the records, sorted */
+	/* Is it where it was when it began? */
+	bool here;	   /* yes: inode numbers tell files apart */
+	bool same_tree;	   /* perhaps: files that were not changed are known */
+	bool doubtful;	   /* it may be older than what the files hold */
+	bool again;	   /* kept by an earlier one; others have come since */
+	bool wholly;	   /* data may be missing anywhere */
+	bool scouting;	   /* only find out where the files are */
+	int64_t start_s;   /* the session's */
+	int64_t since_s;   /* what has changed since is looked at */
+	uint64_t root_dev; /* of the root directory */
+	size_t skipped;	   /* what could not be looked at... */
+	size_t failed;	   /* ...of that: what should have been */
 	/* what mending writes, before it goes to its place */
 	int mend_fd;
 	struct journal_ids mend_ids;
@@ -35,14 +59,63 @@ void journal_tell_(struct recovery *rec, const struct journal_patient *p,
 		   enum journal_event event, uint64_t size);
 /* Is this file to be looked at? */
 bool journal_wants_(const struct recovery *rec, const struct stat *st);
-/* The records of a file, in order. */
-struct logged *journal_log_of_(const struct recovery *rec,
-			       const uint8_t id[static FILE_ID_LEN],
-			       size_t *count);
+/* This cannot be gone on from: everything stays for the next try. */
+bool journal_is_fatal_(const struct recovery *rec, int err);
+
+/* kept: the name of a session that is; NULL: the one that did not end. */
+MUST_CHECK int journal_recover_one_(struct vault *vault, const char *kept,
+				    struct journal_recovery *r);
+
 /* journal_walk.c: look at every file of the tree. */
 MUST_CHECK int journal_walk_(struct recovery *rec);
+
 /* journal_redo.c: see to one file, open for both unless only looking. */
 MUST_CHECK int journal_treat_(struct recovery *rec, int dirfd,
 			      const char *entry, const char *path, int fd);
+
+/* journal_home.c: whose are the records? */
+MUST_CHECK int journal_sort_(struct recovery *rec);
+void journal_logs_free_(struct recovery *rec);
+/* A file of this id is there. */
+void journal_scout_(struct recovery *rec, const uint8_t id[static FILE_ID_LEN],
+		    const struct stat *st);
+enum journal_claim {
+	JOURNAL_NONE, /* there are no records of it */
+	JOURNAL_HOME, /* these are its */
+	JOURNAL_DOUBT /* they may be another's: it is left alone */
+};
+enum journal_claim journal_claim_(struct recovery *rec,
+				  const struct journal_patient *p,
+				  const struct stat *st, struct file_log **out);
+/*
+ * Has somebody else written the file since these records? newest: the latest
+ * time of their tokens. size: what they say it is, if ends.
+ */
+MUST_CHECK int journal_is_newer_(const struct recovery *rec,
+				 const struct journal_patient *p,
+				 const struct file_log *fl, uint64_t newest,
+				 bool ends, uint64_t size, bool *newer);
+
+/* journal_empty.c: a file without a header */
+MUST_CHECK int journal_treat_nothing_(struct recovery *rec,
+				      struct journal_patient *p, int dirfd,
+				      const char *entry, const struct stat *st);
+
+/* journal_kept.c: what is not destroyed, and what is not lost */
+/*
+ * Before everything from offset on is cut off: keep it, if there is anything.
+ */
+MUST_CHECK int journal_keep_tail_(struct recovery *rec,
+				  const struct journal_patient *p,
+				  uint64_t offset);
+/* Are records left, that will be wanted again? */
+bool journal_is_left_(const struct recovery *rec, const struct file_log *fl);
+/* Is the (kept) session about this file? */
+bool journal_is_wanted_(const struct journal_reader *r,
+			const uint8_t id[static FILE_ID_LEN]);
+/* Keep the session: what of it is left can be tried again. */
+MUST_CHECK int journal_put_by_(struct recovery *rec);
+/* The session's own files are of no use any more, or stay with kept. */
+MUST_CHECK int journal_drop_session_(struct recovery *rec, bool kept);
 
 #endif

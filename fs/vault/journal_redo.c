@@ -2,8 +2,7 @@
 #include "journal_recover.h"
 
 #include "bytes.h"
-#include "name.h"
-#include "vdir.h"
+#include "log.h"
 #include "vfile_slot.h"
 #include "vtree.h"
 #include "xio.h"
@@ -12,7 +11,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA, MEND_SEGMENT = 2 };
+enum { MEND_SEGMENT = 4 }; /* 0 to 3 are the session's own */
 
 /* Are the tokens in ws->tokens chunks of this file, all of them? */
 static bool tokens_are_good(const struct journal_patient *p,
@@ -127,7 +126,8 @@ static void note_size(struct journal_patient *p, const struct journal_head *h,
 		p->floor = h->floor;
 	if (h->marked)
 		p->holes = h->holes;
-	if (h->size == JOURNAL_SIZE_KEPT)
+	/* one without chunks tells of what is durable, not of an end */
+	if (h->size == JOURNAL_SIZE_KEPT || h->count == 0)
 		return;
 	if (h->size < p->floor)
 		p->floor = h->size;
@@ -141,27 +141,34 @@ static void note_size(struct journal_patient *p, const struct journal_head *h,
 }
 
 /*
- * How many records are whole: one whose tokens are not was never durable, and
- * neither is what follows it.
+ * Leave out the records that are not whole: one whose tokens are not was never
+ * durable, and neither is what follows it. *newest: the latest time of the
+ * tokens.
  */
-static int count_whole(struct recovery *rec, const struct journal_patient *p,
-		       const struct logged *log, size_t count, size_t *whole)
+static int take_whole(struct recovery *rec, const struct journal_patient *p,
+		      struct file_log *fl, uint64_t *newest)
 {
 	size_t i;
 
-	for (i = 0; i < count; i++) {
-		const struct journal_head *h = &log[i].found.head;
+	for (i = 0; i < fl->count; i++) {
+		const struct journal_head *h = &fl->log[i].found.head;
 		int err;
 
 		if (h->kind != JOURNAL_KIND_TOKENS || h->count == 0)
 			continue;
-		err = read_tokens(rec, p, &log[i].found);
+		err = read_tokens(rec, p, &fl->log[i].found);
 		if (err)
 			return err;
 		if (!tokens_are_good(p, h))
 			break;
+		for (uint64_t n = 0; n < h->count; n++) {
+			uint64_t sealed = fernet_timestamp(p->ws->tokens +
+							   n * CHUNK_TOKEN_LEN);
+
+			*newest = sealed > *newest ? sealed : *newest;
+		}
 	}
-	*whole = i;
+	fl->count = i;
 	return 0;
 }
 
@@ -184,55 +191,86 @@ static void set_limits(struct logged *log, size_t count)
 	}
 }
 
-/* In order. *size: where the journal says that it ends, if *ends. */
-static int redo(struct recovery *rec, struct journal_patient *p,
-		struct logged *log, size_t count, uint64_t *size, bool *ends)
+/* What all of them together say of the file. */
+static void note_all(struct journal_patient *p, const struct file_log *fl,
+		     uint64_t *size, bool *ends)
 {
-	int err;
-
 	*ends = false;
-	for (size_t i = 0; i < count; i++)
-		log[i].done = true;
-	err = count_whole(rec, p, log, count, &count);
-	set_limits(log, count);
-	for (size_t i = 0; i < count && !err; i++) {
-		if (!rec->out->look_only)
-			err = redo_record(rec, p, &log[i]);
-		note_size(p, &log[i].found.head, size, ends);
-	}
-	if (!err && *ends && !rec->out->look_only)
-		err = put_length(p, *size);
-	return err;
+	for (size_t i = 0; i < fl->count; i++)
+		note_size(p, &fl->log[i].found.head, size, ends);
 }
 
-/* Where mending writes first; what an earlier recovery wrote there stays. */
-static int open_mend(struct recovery *rec)
+static int redo_all(struct recovery *rec, const struct journal_patient *p,
+		    const struct file_log *fl, bool ends, uint64_t size)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < fl->count && !err; i++)
+		err = redo_record(rec, p, &fl->log[i]);
+	return !err && ends ? put_length(p, size) : err;
+}
+
+/*
+ * Put the records in place. *size: where the journal says that it ends, if
+ * *ends. *left: the file is newer, and stays as it is.
+ */
+static int redo(struct recovery *rec, struct journal_patient *p,
+		struct file_log *fl, uint64_t *size, bool *ends, bool *left)
+{
+	uint64_t newest = 0;
+	int err = take_whole(rec, p, fl, &newest);
+
+	if (err)
+		return err;
+	set_limits(fl->log, fl->count);
+	note_all(p, fl, size, ends);
+	if (rec->doubtful)
+		err = journal_is_newer_(rec, p, fl, newest, *ends, *size, left);
+	if (err || *left || rec->out->look_only)
+		return err;
+	return redo_all(rec, p, fl, *ends, *size);
+}
+
+/* Go on behind what an earlier recovery wrote there. */
+static int go_on_mending(struct recovery *rec,
+			 const struct journal_segment_file *s)
+{
+	char name[JOURNAL_NAME_LEN + sizeof JOURNAL_KEPT_SUFFIX];
+	int fd;
+
+	journal_segment_name_(rec->reader->session->id, MEND_SEGMENT, name);
+	fd = openat(rec->reader->dir_fd, name,
+		    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		memcpy(name + JOURNAL_NAME_LEN, JOURNAL_KEPT_SUFFIX,
+		       sizeof JOURNAL_KEPT_SUFFIX);
+		fd = openat(rec->reader->dir_fd, name,
+			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	}
+	if (fd < 0)
+		return -errno;
+	rec->mend_fd = fd;
+	rec->mend_ids = s->ids;
+	rec->mend_end = s->end;
+	return 0;
+}
+
+static int begin_mending(struct recovery *rec, uint64_t number)
 {
 	struct journal_reader *r = rec->reader;
 	char name[JOURNAL_NAME_LEN + 1];
 	uint8_t head[JOURNAL_HEAD_LEN];
 	CLEANUP_FD int fd = -1;
-	uint64_t number = 0;
-	unsigned n = MEND_SEGMENT;
 	int err;
 
-	for (unsigned i = 0; i < r->count; i++) {
-		if (r->segment[i].ids.number > number)
-			number = r->segment[i].ids.number;
-		if (r->segment[i].n >= n)
-			n = r->segment[i].n + 1;
-	}
-	if (n > 9)
-		return -EMFILE;
-	journal_segment_name_(r->session->id, n, name);
+	journal_segment_name_(r->session->id, MEND_SEGMENT, name);
 	(void)!unlinkat(r->dir_fd, name, 0);
 	fd = openat(r->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
 	if (fd < 0)
 		return -errno;
 	err = vtree_own(rec->vault, fd);
-	rec->mend_ids =
-		(struct journal_ids){.number = number + 1, .key = r->key};
+	rec->mend_ids = (struct journal_ids){.number = number, .key = r->key};
 	memcpy(rec->mend_ids.vault_id, rec->vault->id, VAULT_ID_LEN);
 	memcpy(rec->mend_ids.session, r->session->id, JOURNAL_ID_LEN);
 	journal_head_build(&rec->mend_ids, head);
@@ -247,6 +285,21 @@ static int open_mend(struct recovery *rec)
 	return 0;
 }
 
+/* Where mending writes first: the newest segment. */
+static int open_mend(struct recovery *rec)
+{
+	const struct journal_reader *r = rec->reader;
+	uint64_t number = 0;
+
+	for (unsigned i = 0; i < r->count; i++) {
+		if (r->segment[i].n == MEND_SEGMENT)
+			return go_on_mending(rec, &r->segment[i]);
+		if (r->segment[i].ids.number > number)
+			number = r->segment[i].ids.number;
+	}
+	return begin_mending(rec, number + 1);
+}
+
 /* The new end, durable elsewhere before it is put over what was there. */
 static int log_end(struct recovery *rec, const struct journal_patient *p,
 		   uint64_t size, size_t len)
@@ -258,14 +311,11 @@ static int log_end(struct recovery *rec, const struct journal_patient *p,
 				 .count = 1,
 				 .len = (uint32_t)len};
 	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
-	struct stat st;
 	int err = rec->mend_fd < 0 ? open_mend(rec) : 0;
 
-	if (!err && fstat(p->fd, &st) < 0)
-		err = -errno;
 	if (err)
 		return err;
-	h.ino = st.st_ino;
+	h.ino = p->ino;
 	memcpy(h.file_id, p->file_id, sizeof h.file_id);
 	journal_record_build(&rec->mend_ids, &h, rec->mend_end, p->ws->tokens,
 			     head);
@@ -340,6 +390,12 @@ static int put_end(struct recovery *rec, const struct journal_patient *p,
 	return err;
 }
 
+/* Where what does not stay begins, if the file is to be so long. */
+static uint64_t lost_from(uint64_t size)
+{
+	return chunk_offset(size ? chunk_last_index(size) + 1 : 0);
+}
+
 static int mend(struct recovery *rec, struct journal_patient *p)
 {
 	enum journal_state state = JOURNAL_SOUND;
@@ -354,103 +410,80 @@ static int mend(struct recovery *rec, struct journal_patient *p)
 		return 0;
 	}
 	if (!rec->out->look_only)
+		err = journal_keep_tail_(rec, p, lost_from(size));
+	/* what cannot be kept is not cut off, either */
+	if (err == -ENOSPC || err == -EDQUOT) {
+		log_warning("%s/%s: its end is torn, and stays so: there is no "
+			    "room to keep what would be cut off",
+			    rec->vault->path, p->path);
+		journal_tell_(rec, p, JOURNAL_BEYOND, 0);
+		return 0;
+	}
+	if (!err && !rec->out->look_only)
 		err = put_end(rec, p, size, holes);
 	if (!err)
 		journal_tell_(rec, p, JOURNAL_MENDED, size);
 	return err;
 }
 
-/* Its name is one that we make, in its directory. */
-static bool is_named_by_us(struct recovery *rec, int dirfd, const char *entry,
-			   uint8_t dirid[static DIRID_LEN])
+/* Its records, if they are; *mended: nothing more is to be done. */
+static int treat_records(struct recovery *rec, struct journal_patient *p,
+			 struct file_log *fl, bool *mended)
 {
-	char plain[NAME_PLAIN_MAX + 1];
-
-	return vdir_read_id(dirfd, dirid) == 0 &&
-	       vdir_plain_name(rec->vault, dirfd, dirid, entry, plain) == 0;
-}
-
-/*
- * A file that had a name before it had any bytes. Header and empty chunk lie
- * within one sector.
- */
-static int make_empty(struct recovery *rec, struct journal_patient *p,
-		      const uint8_t dirid[static DIRID_LEN])
-{
-	uint8_t start[EMPTY_LEN] = {0}, tag[CHUNK_TAG_LEN];
-	struct fernet_seal_job job = {.head = tag,
-				      .head_len = sizeof tag,
-				      .body = tag,
-				      .token = start + HEADER_LEN};
-	struct header h;
-	int err;
-
-	randombytes_buf(h.file_id, sizeof h.file_id);
-	randombytes_buf(h.file_key, sizeof h.file_key);
-	memcpy(h.dirid, dirid, sizeof h.dirid);
-	be64_store(tag, chunk_tag(0, true, false));
-	fernet_key_init(p->key, h.file_key);
-	err = header_build(&h, &rec->vault->keys->file_keys, start);
-	memcpy(p->file_id, h.file_id, sizeof p->file_id);
-	sodium_memzero(&h, sizeof h);
-	if (!err)
-		err = fernet_seal(p->ws->fernet, p->key, (uint64_t)rec->start_s,
-				  &job, 1);
-	if (!err)
-		err = xio_pwrite(p->fd, start, sizeof start, 0);
-	if (!err && ftruncate(p->fd, EMPTY_LEN) < 0)
-		err = -errno;
-	return err;
-}
-
-static int treat_nothing(struct recovery *rec, struct journal_patient *p,
-			 int dirfd, const char *entry, const struct stat *st)
-{
-	uint8_t start[EMPTY_LEN], dirid[DIRID_LEN];
-	size_t len = st->st_size < EMPTY_LEN ? (size_t)st->st_size : EMPTY_LEN;
-	int err;
-
-	if (st->st_ctim.tv_sec < rec->since_s && !rec->moved)
-		return 0;
-	err = xio_pread(p->fd, start, len, 0);
-	if (err)
-		return err == -ENODATA ? 0 : err;
-	if (!bytes_all_zero(start, len) && st->st_size > EMPTY_LEN)
-		return 0;
-	if (!is_named_by_us(rec, dirfd, entry, dirid))
-		return 0;
-	if (!rec->out->look_only)
-		err = make_empty(rec, p, dirid);
-	if (!err && !rec->out->look_only && fsync(p->fd) < 0)
-		err = -errno;
-	if (!err)
-		journal_tell_(rec, p, JOURNAL_EMPTIED, 0);
-	return err;
-}
-
-static int treat(struct recovery *rec, struct journal_patient *p)
-{
-	const struct timespec omit = {.tv_nsec = UTIME_OMIT};
-	size_t count;
-	struct logged *log = journal_log_of_(rec, p->file_id, &count);
-	struct timespec times[2] = {omit, omit};
 	uint64_t size = 0;
-	bool ends = false;
-	struct stat st;
-	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
+	bool ends = false, left = false;
+	int err = redo(rec, p, fl, &size, &ends, &left);
 
-	times[1] = st.st_mtim;
-	p->records = count > 0;
-	if (!err && count > 0)
-		err = redo(rec, p, log, count, &size, &ends);
-	if (!err && count > 0)
+	if (err)
+		return err;
+	*mended = left || rec->out->look_only || (ends && !p->wholly);
+	fl->done = !left;
+	if (!left)
 		journal_tell_(rec, p, JOURNAL_REDONE, size);
-	if (!err && (p->wholly || !ends) && !(count && rec->out->look_only))
+	else if (!fl->path)
+		fl->path = strdup(p->path);
+	fl->met |= left;
+	return 0;
+}
+
+static int treat(struct recovery *rec, struct journal_patient *p,
+		 const struct stat *st)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
+	struct file_log *fl;
+	enum journal_claim claim = journal_claim_(rec, p, st, &fl);
+	bool mended = false;
+	int err = 0;
+
+	/* another's records, or the same file by another name */
+	if (claim == JOURNAL_DOUBT || (fl && fl->done))
+		return 0;
+	p->records = claim == JOURNAL_HOME;
+	p->ino = fl ? fl->ino : st->st_ino;
+	if (fl)
+		err = treat_records(rec, p, fl, &mended);
+	if (!err && !mended)
 		err = mend(rec, p);
+	if (err && fl)
+		fl->done = false;
 	if (err || rec->out->look_only)
 		return err;
 	(void)!futimens(p->fd, times);
 	return fsync(p->fd) < 0 ? -errno : 0;
+}
+
+/* Was it made in the session? Its header may be newer than it is. */
+static bool was_made(const struct recovery *rec, int fd, const uint8_t *header)
+{
+	struct statx stx;
+
+	if ((int64_t)fernet_timestamp(header + 40) < rec->since_s)
+		return false;
+	/* of a copy, it says when that was made */
+	if (!rec->here || statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) < 0 ||
+	    !(stx.stx_mask & STATX_BTIME))
+		return true;
+	return stx.stx_btime.tv_sec >= rec->since_s;
 }
 
 int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
@@ -475,14 +508,14 @@ int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
 	if (!err)
 		err = header_parse(bytes, &rec->vault->keys->file_keys, &h);
 	if (err == -EBADMSG || err == -ENODATA)
-		return treat_nothing(rec, &p, dirfd, entry, &st);
+		return journal_treat_nothing_(rec, &p, dirfd, entry, &st);
 	if (err)
 		return err == -ENOKEY ? 0 : err;
 	memcpy(p.file_id, h.file_id, sizeof p.file_id);
 	fernet_key_init(p.key, h.file_key);
 	sodium_memzero(&h, sizeof h);
-	p.made = (int64_t)fernet_timestamp(bytes + 40) >= rec->since_s;
-	err = treat(rec, &p);
+	p.made = was_made(rec, fd, bytes);
+	err = treat(rec, &p, &st);
 	sodium_memzero(p.key, sizeof *p.key);
 	return err;
 }

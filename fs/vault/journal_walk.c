@@ -1,4 +1,7 @@
-/* Every file of the tree that the session may have changed. */
+/*
+ * Every file of the tree that the session may have changed. What cannot be
+ * looked at is said, and stays as it is.
+ */
 #include "journal_recover.h"
 
 #include "log.h"
@@ -21,6 +24,34 @@ struct walk {
 	size_t len;
 };
 
+/* A directory on the way. */
+struct place {
+	DIR *dir;
+	bool known, asked; /* its id */
+	uint8_t id[DIRID_LEN];
+};
+
+/* 0: go on with the next one. */
+static int pass_over(struct walk *w, int err, bool file)
+{
+	struct recovery *rec = w->rec;
+	bool denied = err == -EACCES || err == -EPERM;
+
+	if (journal_is_fatal_(rec, err))
+		return err;
+	if (rec->scouting)
+		return 0;
+	rec->skipped++;
+	/* somebody else's, which this mount cannot have written */
+	if (file && !denied)
+		rec->failed++;
+	if (!rec->out->look_only)
+		log_warning("%s/%s: cannot be looked at, and stays as it is: "
+			    "%s",
+			    rec->vault->path, w->path, strerror(-err));
+	return 0;
+}
+
 static int open_file(const struct walk *w, int dirfd, const char *entry,
 		     int *out)
 {
@@ -29,6 +60,19 @@ static int open_file(const struct walk *w, int dirfd, const char *entry,
 	*out = openat(dirfd, entry,
 		      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	return *out < 0 ? -errno : 0;
+}
+
+static int scout(struct walk *w, int fd, const struct stat *st)
+{
+	uint8_t bytes[HEADER_LEN], id[FILE_ID_LEN];
+	bool locked;
+	int err = xio_pread(fd, bytes, sizeof bytes, 0);
+
+	if (!err)
+		err = header_probe(bytes, id, &locked);
+	if (!err)
+		journal_scout_(w->rec, id, st);
+	return err == -EBADMSG || err == -ENODATA ? 0 : err;
 }
 
 static int visit_file(struct walk *w, int dirfd, const char *entry,
@@ -40,10 +84,16 @@ static int visit_file(struct walk *w, int dirfd, const char *entry,
 	if (!journal_wants_(w->rec, st))
 		return 0;
 	err = open_file(w, dirfd, entry, &fd);
-	/* somebody else's, that this mount cannot have written */
-	if (err == -EACCES || err == -EPERM || err == -ENOENT)
+	if (err == -ENOENT)
 		return 0;
-	return err ? err : journal_treat_(w->rec, dirfd, entry, w->path, fd);
+	if (!err && w->rec->scouting)
+		err = scout(w, fd, st);
+	else if (!err)
+		err = journal_treat_(w->rec, dirfd, entry, w->path, fd);
+	/* once more: disks may mean it once */
+	if (err == -EIO && fd >= 0 && !w->rec->scouting)
+		err = journal_treat_(w->rec, dirfd, entry, w->path, fd);
+	return err ? pass_over(w, err, true) : 0;
 }
 
 /* A directory whatever its mode, if it is ours. */
@@ -61,7 +111,10 @@ static int open_dir(int dirfd, const char *entry, DIR **out)
 		if (err)
 			return err;
 		fd = openat(path_fd, ".", flags);
+		err = fd < 0 ? -errno : 0;
 		vdir_restore(path_fd, old_mode);
+		if (err)
+			return err;
 	}
 	if (fd < 0)
 		return -errno;
@@ -81,48 +134,82 @@ static int visit(struct walk *w, int dirfd, const char *entry)
 	struct stat st;
 
 	if (fstatat(dirfd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (S_ISDIR(st.st_mode))
-		return visit_dir(w, dirfd, entry);
-	return S_ISREG(st.st_mode) ? visit_file(w, dirfd, entry, &st) : 0;
+		return errno == ENOENT ? 0 : pass_over(w, -errno, false);
+	if (S_ISREG(st.st_mode))
+		return visit_file(w, dirfd, entry, &st);
+	if (!S_ISDIR(st.st_mode))
+		return 0;
+	/* Snapshots in there have the same inode numbers. */
+	if (st.st_dev != w->rec->root_dev)
+		return pass_over(w, -EXDEV, false);
+	return visit_dir(w, dirfd, entry);
 }
 
-/* What is ours and no file: ids, long names, what was being made. */
-static bool is_entry(const char *name)
+/*
+ * Does a mount show this? What it does not show it has not written: ids and
+ * long names, what was being made, others' directories of old versions.
+ */
+static bool is_entry(const struct walk *w, struct place *place,
+		     const char *entry)
 {
-	enum name_kind kind = name_classify(name);
+	char plain[NAME_PLAIN_MAX + 1];
 
-	return kind != NAME_KIND_INTERNAL && strcmp(name, ".") != 0 &&
-	       strcmp(name, "..") != 0;
+	if (strcmp(entry, ".") == 0 || strcmp(entry, "..") == 0)
+		return false;
+	switch (name_classify(entry)) {
+	case NAME_KIND_INTERNAL:
+		return false;
+	case NAME_KIND_ENTRY:
+	case NAME_KIND_LONG:
+		return true;
+	case NAME_KIND_FOREIGN:
+		break;
+	}
+	if (!place->asked)
+		place->known = vdir_read_id(dirfd(place->dir), place->id) == 0;
+	place->asked = true;
+	return place->known && vdir_plain_name(w->rec->vault, dirfd(place->dir),
+					       place->id, entry, plain) == 0;
+}
+
+static int visit_entry(struct walk *w, struct place *place, const char *entry)
+{
+	size_t len = w->len;
+	int n = snprintf(w->path + len, sizeof w->path - len, "%s%s",
+			 len ? "/" : "", entry);
+	int err;
+
+	if (n < 0 || (size_t)n >= sizeof w->path - len) {
+		w->path[len] = '\0';
+		return pass_over(w, -ENAMETOOLONG, false);
+	}
+	w->len = len + (size_t)n;
+	err = visit(w, dirfd(place->dir), entry);
+	w->len = len;
+	w->path[len] = '\0';
+	return err;
 }
 
 static int visit_dir(struct walk *w, int parent, const char *entry)
 {
 	CLEANUP_DIR DIR *dir = NULL;
-	size_t len = w->len;
-	const struct dirent *e;
+	struct place place = {0};
 	int err = open_dir(parent, entry, &dir);
 
-	if (err == -EACCES || err == -EPERM || err == -ENOENT)
-		return 0;
+	if (err && w->len == 0)
+		return err;
+	if (err)
+		return err == -ENOENT ? 0 : pass_over(w, err, false);
+	place.dir = dir;
 	while (!err) {
-		int n;
+		const struct dirent *e;
 
 		errno = 0;
 		e = readdir(dir);
 		if (!e)
-			return -errno;
-		if (!is_entry(e->d_name))
-			continue;
-		n = snprintf(w->path + len, sizeof w->path - len, "%s%s",
-			     len ? "/" : "", e->d_name);
-		if (n < 0 || (size_t)n >= sizeof w->path - len) {
-			log_warning("%s: too deep to be looked at", w->path);
-			continue;
-		}
-		w->len = len + (size_t)n;
-		err = visit(w, dirfd(dir), e->d_name);
-		w->len = len;
+			return errno ? pass_over(w, -errno, false) : 0;
+		if (is_entry(w, &place, e->d_name))
+			err = visit_entry(w, &place, e->d_name);
 	}
 	return err;
 }
@@ -130,12 +217,16 @@ static int visit_dir(struct walk *w, int parent, const char *entry)
 int journal_walk_(struct recovery *rec)
 {
 	struct walk *w = calloc(1, sizeof *w);
+	struct stat st;
 	int err;
 
 	if (!w)
 		return -ENOMEM;
 	w->rec = rec;
-	err = visit_dir(w, rec->vault->root_fd, ".");
+	err = fstat(rec->vault->root_fd, &st) < 0 ? -errno : 0;
+	rec->root_dev = st.st_dev;
+	if (!err)
+		err = visit_dir(w, rec->vault->root_fd, ".");
 	free(w);
 	return err;
 }

@@ -17,7 +17,12 @@ enum {
 	MAC_OFFSET = SEAL_OFFSET + VAULT_MAC_LEN,
 	SEEN_LEN = MAC_OFFSET + 32,
 	NAME_LEN = 2 * VAULT_ID_LEN,
+	SESSIONS_VERSION = 1,
+	SESSIONS_MAX = 256,
+	SESSIONS_ROOM = 1 + SESSIONS_MAX * SEEN_SESSION_LEN + 32,
 };
+
+#define SESSIONS_SUFFIX ".sessions"
 
 /* The directory's path; false: there is no home to have one in. */
 static bool state_path(char path[static PATH_MAX])
@@ -70,7 +75,7 @@ static int open_state(int *out)
 	return 0;
 }
 
-static void seal(const struct vault *vault, uint8_t record[static SEEN_LEN],
+static void seal(const struct vault *vault, const uint8_t *record, size_t len,
 		 uint8_t mac[static 32])
 {
 	crypto_generichash_state state;
@@ -79,7 +84,7 @@ static void seal(const struct vault *vault, uint8_t record[static SEEN_LEN],
 	kdf_subkey(vault->keys->master, KDF_SEEN, key, sizeof key);
 	crypto_generichash_init(&state, key, sizeof key, 32);
 	crypto_generichash_update(&state, vault->id, VAULT_ID_LEN);
-	crypto_generichash_update(&state, record, MAC_OFFSET);
+	crypto_generichash_update(&state, record, len);
 	crypto_generichash_final(&state, mac, 32);
 	sodium_memzero(key, sizeof key);
 	sodium_memzero(&state, sizeof state);
@@ -96,7 +101,7 @@ static int load(const struct vault *vault, int fd, const char *name,
 		return err == -ENOENT ? err : -EBADMSG;
 	if (len != SEEN_LEN || record[0] != SEEN_VERSION)
 		return -EBADMSG;
-	seal(vault, record, mac);
+	seal(vault, record, MAC_OFFSET, mac);
 	return sodium_memcmp(mac, record + MAC_OFFSET, sizeof mac) == 0
 		       ? 0
 		       : -EBADMSG;
@@ -108,7 +113,7 @@ static int store(const struct vault *vault, int fd, const char *name)
 
 	be64_store(record + TIME_OFFSET, vault->sealed_s);
 	memcpy(record + SEAL_OFFSET, vault->seal, VAULT_MAC_LEN);
-	seal(vault, record, record + MAC_OFFSET);
+	seal(vault, record, MAC_OFFSET, record + MAC_OFFSET);
 	return xio_replace_file(fd, name, record, sizeof record, 0600);
 }
 
@@ -131,4 +136,87 @@ int seen_vault_ini(const struct vault *vault, bool accept)
 		return -ESTALE;
 	err = store(vault, fd, name);
 	return err || loaded == -ENOENT ? err : loaded;
+}
+
+static void sessions_name(const struct vault *vault,
+			  char name[static NAME_LEN + sizeof SESSIONS_SUFFIX])
+{
+	sodium_bin2hex(name, NAME_LEN + 1, vault->id, VAULT_ID_LEN);
+	memcpy(name + NAME_LEN, SESSIONS_SUFFIX, sizeof SESSIONS_SUFFIX);
+}
+
+/* The version and ids, of which there may be none. */
+static int load_sessions(const struct vault *vault, int fd,
+			 uint8_t record[static SESSIONS_ROOM], size_t *count)
+{
+	char name[NAME_LEN + sizeof SESSIONS_SUFFIX];
+	uint8_t mac[32];
+	size_t len = 0;
+	int err;
+
+	sessions_name(vault, name);
+	err = xio_read_file(fd, name, record, SESSIONS_ROOM, &len);
+	if (err)
+		return err == -ENOENT ? err : -EBADMSG;
+	if (len < 1 + sizeof mac || record[0] != SESSIONS_VERSION ||
+	    (len - 1 - sizeof mac) % SEEN_SESSION_LEN)
+		return -EBADMSG;
+	len -= sizeof mac;
+	seal(vault, record, len, mac);
+	if (sodium_memcmp(mac, record + len, sizeof mac) != 0)
+		return -EBADMSG;
+	*count = (len - 1) / SEEN_SESSION_LEN;
+	return 0;
+}
+
+static bool has_session(const uint8_t *record, size_t count, const uint8_t *id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(record + 1 + i * SEEN_SESSION_LEN, id,
+			   SEEN_SESSION_LEN) == 0)
+			return true;
+	return false;
+}
+
+int seen_session(const struct vault *vault,
+		 const uint8_t id[static SEEN_SESSION_LEN])
+{
+	uint8_t record[SESSIONS_ROOM];
+	CLEANUP_FD int fd = -1;
+	size_t count;
+	int err = open_state(&fd);
+
+	if (!err)
+		err = load_sessions(vault, fd, record, &count);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return has_session(record, count, id) ? -ESTALE : 0;
+}
+
+int seen_session_end(const struct vault *vault,
+		     const uint8_t id[static SEEN_SESSION_LEN])
+{
+	uint8_t record[SESSIONS_ROOM];
+	char name[NAME_LEN + sizeof SESSIONS_SUFFIX];
+	CLEANUP_FD int fd = -1;
+	size_t count = 0, len;
+	int err = open_state(&fd);
+
+	if (!err)
+		err = load_sessions(vault, fd, record, &count);
+	/* none, or damaged: it begins anew */
+	if (err == -ENOENT || err == -EBADMSG)
+		err = fd < 0 ? err : 0;
+	if (err || has_session(record, count, id))
+		return err;
+	if (count == SESSIONS_MAX)
+		count--;
+	record[0] = SESSIONS_VERSION;
+	memmove(record + 1 + SEEN_SESSION_LEN, record + 1,
+		count * SEEN_SESSION_LEN);
+	memcpy(record + 1, id, SEEN_SESSION_LEN);
+	len = 1 + (count + 1) * SEEN_SESSION_LEN;
+	seal(vault, record, len, record + len);
+	sessions_name(vault, name);
+	return xio_replace_file(fd, name, record, len + 32, 0600);
 }

@@ -23,4 +23,19 @@
  */
 MUST_CHECK int seen_vault_ini(const struct vault *vault, bool accept);
 
+/*
+ * The journal's sessions (journal.h) that ended on this machine, the last 256
+ * of them: one that ended never comes back but by the hand of somebody who
+ * has kept it. In a file beside the other, named by the vault's id and
+ * ".sessions":
+ *
+ *   1 u8 | ids, 16 bytes each, the newest first | BLAKE2b-256 as above 32
+ */
+enum { SEEN_SESSION_LEN = 16 };
+/* -ESTALE: it has; other errors: nothing is known. */
+MUST_CHECK int seen_session(const struct vault *vault,
+			    const uint8_t id[static SEEN_SESSION_LEN]);
+MUST_CHECK int seen_session_end(const struct vault *vault,
+				const uint8_t id[static SEEN_SESSION_LEN]);
+
 #endif

@@ -35,6 +35,7 @@ struct vault {
 	int lock_fd;	/* -1 before vault_lock() */
 	bool shared;	/* other mounts may write it too */
 	bool exclusive; /* the lock is held alone */
+	bool remembers; /* this machine notes what it has seen (seen.h) */
 	uint8_t id[VAULT_ID_LEN];
 	uint8_t seal[VAULT_MAC_LEN]; /* of vault.ini, when it was opened */
 	uint64_t sealed_s; /* since 1970: when the latest of its slots was */
@@ -91,6 +92,9 @@ MUST_CHECK int vault_probe(const char *path, struct vault_ini *ini,
  * file system has no locks.
  */
 MUST_CHECK int vault_lock(struct vault *vault, bool shared, bool read_only);
+
+/* From now on with others, without letting go of it in between. */
+MUST_CHECK int vault_lock_share(struct vault *vault);
 
 /* Let go of it. */
 void vault_unlock(struct vault *vault);

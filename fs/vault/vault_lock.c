@@ -74,6 +74,17 @@ int vault_lock(struct vault *vault, bool shared, bool read_only)
 	return 0;
 }
 
+int vault_lock_share(struct vault *vault)
+{
+	struct flock lock = lock_byte(F_RDLCK, MOUNT_BYTE);
+
+	if (fcntl(vault->lock_fd, F_OFD_SETLK, &lock) < 0)
+		return -errno;
+	vault->shared = true;
+	vault->exclusive = false;
+	return 0;
+}
+
 void vault_unlock(struct vault *vault)
 {
 	cleanup_fd_(&vault->lock_fd);

@@ -44,6 +44,11 @@ static const struct words {
 				      "finishes what it has left"},
 	[CHECK_JOURNAL] = {"journal", "was being written when a mount ended "
 				      "unexpectedly; mounting puts it right"},
+	[CHECK_KEPT] = {"kept", "what the journal of a mount that ended "
+				"unexpectedly held could not be brought to its "
+				"place, and is kept there"},
+	[CHECK_CUT_OFF] = {"cut-off", "was cut off a file that a crash had "
+				      "torn"},
 	[CHECK_LEFTOVER] = {"leftover", "was being made or removed"},
 	[CHECK_ORPHAN] = {"orphan", "was removed while it was open; mounting "
 				    "deletes it"},

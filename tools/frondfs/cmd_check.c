@@ -1,6 +1,7 @@
 #include "check.h"
 #include "check_words.h"
 #include "cmd.h"
+#include "journal.h"
 #include "json.h"
 #include "passphrase.h"
 #include "progress.h"
@@ -252,7 +253,16 @@ static int open_and_check(const struct check_request *req, const char *backing)
 	if (!err && req->repair)
 		err = vault_lock(vault, false, false);
 	passphrase_free(&passphrase);
-	return err ? refuse(err, backing, &fault) : check(vault, req);
+	if (err)
+		return refuse(err, backing, &fault);
+	if (req->repair && journal_seen(vault) == -ESTALE) {
+		report("'%s/.frondfs/journal' holds what a mount left that "
+		       "ended here before; mount it first, which says more, or "
+		       "check it without --repair",
+		       backing);
+		return STATUS_FAILED;
+	}
+	return check(vault, req);
 }
 
 static int run(const struct check_request *req)

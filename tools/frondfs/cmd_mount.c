@@ -1,5 +1,6 @@
 #include "background.h"
 #include "cmd.h"
+#include "journal.h"
 #include "log.h"
 #include "passphrase.h"
 #include "report.h"
@@ -42,8 +43,9 @@ const char cmd_mount_help[] =
 	"root's alone\n"
 	"       nonempty             the mount point may have entries\n"
 	"       fsname=NAME          what df shows as the source\n"
-	"       accept-old           a vault.ini older than one seen here, "
-	"once\n"
+	"       accept-old           a vault.ini older than one seen here, or "
+	"an old\n"
+	"                            journal put back, once\n"
 	"       passfile=FILE, extpass=CMD   as above, for fstab\n"
 	"  --help            this text\n"
 	"\n"
@@ -235,9 +237,24 @@ static size_t raise_nofile(void)
 					      : NOFILE_WANTED;
 }
 
+/* Was what it begins with over and done with, on this machine? */
+static int check_session(const struct mount_request *req, struct vault *vault)
+{
+	vault->remembers = req->opt.remember;
+	if (!req->opt.remember || req->opt.read_only || req->opt.accept_old ||
+	    journal_seen(vault) != -ESTALE)
+		return CMD_OK;
+	report("'%s/.frondfs/journal' holds what a mount left that ended here "
+	       "before: somebody has put it back, and old content could come "
+	       "back with it. If you restored a backup, or this is a copy made "
+	       "while it was mounted, mount once with '-o accept-old'; else "
+	       "delete 'session*' in there",
+	       req->backing);
+	return CMD_OLD_VAULT;
+}
+
 /* Was a newer vault.ini seen on this machine? */
-static int check_seen(const struct mount_request *req,
-		      const struct vault *vault)
+static int check_seen(const struct mount_request *req, struct vault *vault)
 {
 	int err = req->opt.remember ? seen_vault_ini(vault, req->opt.accept_old)
 				    : 0;
@@ -258,7 +275,7 @@ static int check_seen(const struct mount_request *req,
 		/* not of accounts that have no home */
 		log_notice("cannot remember which vault.ini was seen: %s",
 			   strerror(-err));
-	return CMD_OK;
+	return check_session(req, vault);
 }
 
 static int unlock(const struct mount_request *req, struct vault **out)

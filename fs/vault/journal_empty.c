@@ -1,0 +1,98 @@
+/* A file of the tree without a header: it had a name before it had bytes. */
+#include "journal_recover.h"
+
+#include "bytes.h"
+#include "log.h"
+#include "vdir.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA };
+
+/* Its name is one that we make, in its directory. */
+static bool is_named_by_us(struct recovery *rec, int dirfd, const char *entry,
+			   uint8_t dirid[static DIRID_LEN])
+{
+	char plain[NAME_PLAIN_MAX + 1];
+
+	return vdir_read_id(dirfd, dirid) == 0 &&
+	       vdir_plain_name(rec->vault, dirfd, dirid, entry, plain) == 0;
+}
+
+/* Header and empty chunk lie within one sector. */
+static int make_empty(struct recovery *rec, struct journal_patient *p,
+		      const uint8_t dirid[static DIRID_LEN])
+{
+	uint8_t start[EMPTY_LEN] = {0}, tag[CHUNK_TAG_LEN];
+	struct fernet_seal_job job = {.head = tag,
+				      .head_len = sizeof tag,
+				      .body = tag,
+				      .token = start + HEADER_LEN};
+	struct header h;
+	int err;
+
+	randombytes_buf(h.file_id, sizeof h.file_id);
+	randombytes_buf(h.file_key, sizeof h.file_key);
+	memcpy(h.dirid, dirid, sizeof h.dirid);
+	be64_store(tag, chunk_tag(0, true, false));
+	fernet_key_init(p->key, h.file_key);
+	err = header_build(&h, &rec->vault->keys->file_keys, start);
+	memcpy(p->file_id, h.file_id, sizeof p->file_id);
+	sodium_memzero(&h, sizeof h);
+	if (!err)
+		err = fernet_seal(p->ws->fernet, p->key, (uint64_t)rec->start_s,
+				  &job, 1);
+	sodium_memzero(p->key, sizeof *p->key);
+	if (!err)
+		err = xio_pwrite(p->fd, start, sizeof start, 0);
+	if (!err && ftruncate(p->fd, EMPTY_LEN) < 0)
+		err = -errno;
+	return !err && fsync(p->fd) < 0 ? -errno : err;
+}
+
+/*
+ * Can it have been made in the session? The inode knows; of a copy, where only
+ * the modification time may be an old one, that has to do.
+ */
+static bool may_be_new(const struct recovery *rec, const struct stat *st)
+{
+	if (rec->here)
+		return st->st_ctim.tv_sec >= rec->since_s;
+	return st->st_size <= EMPTY_LEN || st->st_mtim.tv_sec >= rec->since_s;
+}
+
+int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
+			   int dirfd, const char *entry, const struct stat *st)
+{
+	uint8_t start[EMPTY_LEN], dirid[DIRID_LEN];
+	size_t len = st->st_size < EMPTY_LEN ? (size_t)st->st_size : EMPTY_LEN;
+	int err;
+
+	if (!may_be_new(rec, st))
+		return 0;
+	err = xio_pread(p->fd, start, len, 0);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	if (!bytes_all_zero(start, len) && st->st_size > EMPTY_LEN)
+		return 0;
+	if (!is_named_by_us(rec, dirfd, entry, dirid))
+		return 0;
+	/* without a header nobody can read what follows; unless there is a
+	 * copy of that one */
+	if (!rec->out->look_only)
+		err = journal_keep_tail_(rec, p, 0);
+	if (err == -ENOSPC || err == -EDQUOT) {
+		log_warning("%s/%s: its header is lost, and there is no room "
+			    "to keep the rest elsewhere: it stays as it is",
+			    rec->vault->path, p->path);
+		journal_tell_(rec, p, JOURNAL_BEYOND, 0);
+		return 0;
+	}
+	if (!err && !rec->out->look_only)
+		err = make_empty(rec, p, dirid);
+	if (!err)
+		journal_tell_(rec, p, JOURNAL_EMPTIED, 0);
+	return err;
+}

@@ -1,0 +1,89 @@
+/* Sessions whose records could not all be brought to their place: once more. */
+#include "journal_recover.h"
+
+#include "rekey.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+struct kept {
+	uint64_t start_s;
+	char name[JOURNAL_KEPT_LEN + 1];
+};
+
+static int by_start(const void *a, const void *b)
+{
+	const struct kept *x = a, *y = b;
+
+	return x->start_s < y->start_s ? -1 : x->start_s > y->start_s;
+}
+
+/* One that cannot be read is tried first, and fails. */
+static uint64_t start_of(struct vault *vault, int fd, const char *name)
+{
+	struct journal_session s;
+	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] = NULL;
+	size_t count;
+
+	return journal_kept_read_(vault, fd, name, &s, &ids, &count) == 0
+		       ? s.start_s
+		       : 0;
+}
+
+static int list_kept(struct vault *vault, struct kept **out, size_t *count)
+{
+	CLEANUP_DIR DIR *dir = NULL;
+	CLEANUP_FD int fd = -1;
+	const struct dirent *e;
+	int err = rekey_open_journal(vault, false, &fd);
+
+	if (!err)
+		err = xio_list(fd, &dir);
+	while (!err && (e = readdir(dir))) {
+		struct kept *more;
+
+		if (!journal_is_kept_name_(e->d_name))
+			continue;
+		more = realloc(*out, (*count + 1) * sizeof *more);
+		if (!more)
+			return -ENOMEM;
+		*out = more;
+		more += (*count)++;
+		more->start_s = start_of(vault, fd, e->d_name);
+		memcpy(more->name, e->d_name, sizeof more->name);
+	}
+	if (*count > 1)
+		qsort(*out, *count, sizeof **out, by_start);
+	return err == -ENOENT ? 0 : err;
+}
+
+static bool is_gone(struct vault *vault, const char *name)
+{
+	CLEANUP_FD int fd = -1;
+
+	return rekey_open_journal(vault, false, &fd) == 0 &&
+	       faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+	       errno == ENOENT;
+}
+
+int journal_retry(struct vault *vault, struct journal_recovery *r,
+		  void (*kept)(void *arg, const char *name, bool finished))
+{
+	CLEANUP_FREE struct kept *list = NULL;
+	size_t count = 0;
+	int err = list_kept(vault, &list, &count);
+
+	if (!r->look_only && !vault->exclusive)
+		return -EINVAL;
+	for (size_t i = 0; i < count && !err; i++) {
+		if (!r->look_only)
+			err = journal_recover_one_(vault, list[i].name, r);
+		/* what is kept stays */
+		if (err != -ENOMEM)
+			err = 0;
+		kept(r->arg, list[i].name, is_gone(vault, list[i].name));
+	}
+	return err;
+}
