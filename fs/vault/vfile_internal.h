@@ -229,13 +229,41 @@ MUST_CHECK int vfile_mark_holes_(struct vfile *f, struct workspace *ws,
  */
 void vfile_clear_holes_(struct vfile *f, struct workspace *ws);
 
-/* vfile_journal.c: the same with a journal. */
+/* vfile_journal.c, vfile_growth.c: the same with a journal. */
 
 /* The length of a file that has just been opened: the journal may know. */
 MUST_CHECK int vfile_journal_open_(struct vfile *f, const struct stat *st,
 				   uint64_t *size);
 /* Before vfile_close() closes the descriptor. */
 void vfile_journal_close_(struct vfile *f);
+/* The journal's side of the file; made when it is first needed, may_wait as for
+ * journal_get_(). */
+MUST_CHECK int vfile_get_jf_(struct vfile *f, bool may_wait,
+			     struct journal_file **out);
+/* Something was changed in place that no record tells of. */
+void vfile_note_written_(struct vfile *f);
+/* The end is in place, and has no mark; or it has one. Range to RANGE_END. */
+void vfile_enter_flux_(struct vfile *f);
+void vfile_leave_flux_(struct vfile *f);
+/*
+ * Tokens become chunks of a file that is to be size long from now on. KEEP:
+ * others may be moving the end, behind these chunks. MARKED: whether the file
+ * may have HOLES is known.
+ */
+enum {
+	RECORD_QUIET = 1,
+	RECORD_HURRY = 2,
+	RECORD_KEEP = 4,
+	RECORD_MARKED = 8,
+	RECORD_HOLES = 16
+};
+MUST_CHECK int vfile_put_record_(struct vfile *f, const uint8_t *tokens,
+				 uint64_t first, size_t count, size_t len,
+				 uint64_t size, int flags);
+static inline int vfile_holes_flags_(bool holes)
+{
+	return RECORD_MARKED | (holes ? RECORD_HOLES : 0);
+}
 /* count tokens of ws->tokens become chunks first and following. */
 MUST_CHECK int vfile_record_(struct vfile *f, const struct workspace *ws,
 			     uint64_t first, size_t count, size_t stored_len);

@@ -1,0 +1,264 @@
+/* Growing files that are written through the journal. */
+#include "vfile_internal.h"
+
+#include "xio.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	/* Growth by no more than this goes through the journal as a whole... */
+	SMALL_CHUNKS = 16,
+	/* ...until it has done so for this much. */
+	SMALL_TOTAL = 256 << 10,
+};
+
+/* Growth as it has been staged and sealed: tokens of chunks base and on. */
+struct growth {
+	uint64_t old_last, first, end; /* chunks; first: of the data */
+	uint64_t base;
+	size_t over;		  /* tokens in front that replace others */
+	size_t count, stored_len; /* tokens, and bytes of all */
+	uint64_t size;
+	bool lead; /* the first is the former end, which data does not reach */
+	bool hole, fresh, whole, mark;
+	bool had, holes; /* before, and then */
+};
+
+static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
+{
+	struct growth g = {.old_last = chunk_last_index(f->size),
+			   .first = offset / CHUNK_SIZE,
+			   .end = (offset + len - 1) / CHUNK_SIZE,
+			   .size = offset + len};
+
+	g.hole = g.first > g.old_last + 1;
+	/* What follows a record is never written without one. */
+	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole;
+	g.lead = !f->flux && g.first > g.old_last;
+	g.base = g.lead ? g.old_last : g.first;
+	if (g.base <= g.old_last && !g.fresh)
+		g.over = (size_t)(g.old_last - g.base + 1);
+	g.count = (size_t)(g.end - g.first + 1) + g.lead;
+	if (g.over > 0 && !g.hole)
+		g.whole = g.end == g.old_last ||
+			  (!f->flux && g.count <= SMALL_CHUNKS + 1 &&
+			   f->journaled + len <= SMALL_TOTAL);
+	/* In flux only at the end of a chunk, and without new holes: nothing
+	 * would say that they are. */
+	g.mark = g.whole || g.hole || g.size % CHUNK_SIZE != 0;
+	return g;
+}
+
+static int write_at(struct vfile *f, const uint8_t *tokens, size_t len,
+		    uint64_t chunk)
+{
+	return xio_pwrite(f->fd, tokens, len, (off_t)chunk_offset(chunk));
+}
+
+/* A failed growth in place must leave the file as long and whole as it was. */
+static void cut_growth(struct vfile *f, const struct growth *g)
+{
+	static const uint8_t zeros[CHUNK_LAST_MAX - CHUNK_TOKEN_LEN];
+
+	if (!g->hole && chunk_last_len(f->size) == CHUNK_SIZE)
+		(void)!write_at(f, zeros, sizeof zeros, g->old_last + 1);
+	(void)!vfile_cut_backing_(f, f->size);
+	f->reserved = 0;
+}
+
+/*
+ * What the last record says of the former end shall not be so, and no older
+ * one may come back instead. Chunks in front of it stay as they were written.
+ */
+static void take_back(struct vfile *f, struct workspace *ws,
+		      const struct growth *g, struct journal_file *jf)
+{
+	size_t len;
+	int err;
+
+	cut_growth(f, g);
+	jf->size = f->size;
+	workspace_stage(ws, 0, chunk_tag(g->old_last, true, g->had), ws->tail,
+			chunk_last_len(f->size));
+	err = workspace_seal(ws, f->key, 1, true, &len);
+	if (!err)
+		err = vfile_put_record_(
+			f, ws->tokens, g->old_last, 1, len, f->size,
+			RECORD_HURRY | vfile_holes_flags_(g->had));
+	if (err)
+		journal_forget_(jf, g->base, g->old_last);
+}
+
+/* Whoever empties the segment that has the record must not take the end for a
+ * marked one, nor an unmarked one's holes for lost data. */
+static void note_end(struct vfile *f, const struct growth *g,
+		     struct journal_file *jf)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	jf->holes = g->holes;
+	pthread_mutex_unlock(&f->marks_lock);
+	jf->flux = !g->mark;
+}
+
+/*
+ * The former end loses its mark in the journal, what is behind it goes to its
+ * place. If that fails, the record must not get there: so nobody applies any
+ * meanwhile, and so nobody waits for room.
+ */
+static int grow_behind(struct vfile *f, struct workspace *ws,
+		       const struct growth *g)
+{
+	size_t over_len = g->over * CHUNK_TOKEN_LEN;
+	uint64_t behind = g->hole ? g->first : g->old_last + 1;
+	struct journal_file *jf;
+	int err = vfile_get_jf_(f, true, &jf);
+
+	/* nor may there be older ones, which it would take along */
+	if (!err && (jf->tail || (g->over > 1 && jf->count > 0)))
+		err = journal_drain_(jf);
+	/* What was cut off could come back, and look like the new data. */
+	if (!err && jf->cut > jf->durable)
+		err = journal_sync_file_(jf);
+	if (err)
+		return err;
+	pthread_mutex_lock(&jf->applying);
+	err = vfile_put_record_(f, ws->tokens, g->base, g->over, over_len,
+				g->size,
+				RECORD_HURRY | vfile_holes_flags_(g->had));
+	if (!err) {
+		err = write_at(f, ws->tokens + over_len,
+			       g->stored_len - over_len, behind);
+		vfile_note_written_(f);
+		if (err)
+			take_back(f, ws, g, jf);
+		else
+			note_end(f, g, jf);
+	}
+	pthread_mutex_unlock(&jf->applying);
+	return err;
+}
+
+static void undo_growth(struct vfile *f, struct workspace *ws,
+			const struct growth *g)
+{
+	size_t len;
+
+	if (g->fresh) {
+		workspace_stage(ws, 0, chunk_tag(0, true, false), ws->tail, 0);
+		if (workspace_seal(ws, f->key, 1, true, &len) == 0)
+			(void)!write_at(f, ws->tokens, len, 0);
+	}
+	cut_growth(f, g);
+}
+
+static int record_growth(struct vfile *f, struct workspace *ws,
+			 const struct growth *g)
+{
+	int err = g->end < f->reserved ? 0 : vfile_reserve_(f, g->base, g->end);
+
+	if (err)
+		return err;
+	if (g->end >= f->reserved)
+		f->reserved = g->end + 1;
+	return vfile_put_record_(f, ws->tokens, g->base, g->count,
+				 g->stored_len, g->size,
+				 vfile_holes_flags_(g->had));
+}
+
+static int store_growth(struct vfile *f, struct workspace *ws,
+			const struct growth *g)
+{
+	int err;
+
+	if (g->whole)
+		return record_growth(f, ws, g);
+	if (g->over > 0)
+		return grow_behind(f, ws, g);
+	/* behind an end in flux, or over the nothing of a new file */
+	err = write_at(f, ws->tokens, g->stored_len, g->base);
+	vfile_note_written_(f);
+	if (err)
+		undo_growth(f, ws, g);
+	return err;
+}
+
+/* Nothing is known of holes behind the end that stays the end. */
+static void forget_growth(struct vfile *f)
+{
+	if (!f->flux) {
+		vfile_forget_holes_(f);
+		return;
+	}
+	pthread_mutex_lock(&f->marks_lock);
+	gaps_fill(&f->gaps, chunk_last_index(f->size), UINT64_MAX);
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
+static void adopt_growth(struct vfile *f, const struct growth *g)
+{
+	struct journal_file *jf = f->jf;
+
+	f->journaled = g->whole ? f->journaled + (g->size - f->size) : 0;
+	f->size = g->size;
+	if (jf) {
+		jf->size = g->size;
+		/* what goes to its place meanwhile puts older times back */
+		if (!g->whole)
+			journal_touch_(jf, true);
+	}
+	vfile_set_holes_(f, g->holes);
+	if (g->mark)
+		vfile_leave_flux_(f);
+	else
+		vfile_enter_flux_(f);
+}
+
+/* What becomes of the former end where data does not reach into it. */
+static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
+			struct vfile_staging *staging, uint64_t *bad_chunk)
+{
+	int err;
+
+	if (g->lead) {
+		workspace_stage(ws, 0, chunk_tag(g->old_last, false, false),
+				ws->tail, CHUNK_SIZE);
+		staging->slot = 1;
+	}
+	staging->mark = g->mark;
+	staging->holes = g->holes;
+	err = vfile_stage_extension_(f, ws, staging, bad_chunk);
+	return err ? err
+		   : workspace_seal(ws, f->key, g->count, true, &g->stored_len);
+}
+
+int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
+			    const uint8_t *data, size_t len, uint64_t offset,
+			    uint64_t *bad_chunk)
+{
+	struct vfile_staging staging = {
+		.data = data, .len = len, .offset = offset};
+	struct growth g = plan(f, offset, len);
+	int err = 0;
+
+	if (!f->flux || g.first <= g.old_last)
+		err = vfile_load_chunk_(f, ws, g.old_last, ws->tail);
+	if (!err)
+		err = vfile_load_holes_(f, ws, &g.had);
+	if (err) {
+		if (err == -EBADMSG)
+			*bad_chunk = g.old_last;
+		return err;
+	}
+	g.holes = vfile_update_gaps_(f, g.first, g.end,
+				     g.hole ? g.old_last + 1 : 1,
+				     g.hole ? g.first - 1 : 0);
+	err = stage_growth(f, ws, &g, &staging, bad_chunk);
+	if (!err)
+		err = store_growth(f, ws, &g);
+	if (err)
+		forget_growth(f);
+	else
+		adopt_growth(f, &g);
+	return err;
+}
