@@ -1,0 +1,651 @@
+/*
+ * The journal while it is used: what another thread does in the middle of a
+ * write, an fsync, the emptying of a segment. Linked in place of the calls are
+ * hooks, in which the others get their turn.
+ */
+#include <stdlib.h>
+
+#include "vfile_fixture.h"
+
+#include "vfile_internal.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
+int __real_fallocate64(int fd, int mode, off_t offset, off_t len);
+int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len);
+
+enum { TURN_MS = 150 };
+
+/* Called once, before the call, when it is about this descriptor. */
+static _Atomic int hook_fd = -1;
+static void (*_Atomic before_sync)(void);
+static void (*_Atomic before_write)(void);
+static atomic_int syncs; /* of hook_fd */
+static _Atomic bool no_room, die_in_hole;
+
+static void run_hook(void (*_Atomic *hook)(void), int fd)
+{
+	void (*fn)(void) = fd == hook_fd ? atomic_exchange(hook, NULL) : NULL;
+
+	if (fn)
+		fn();
+}
+
+int __wrap_fdatasync(int fd)
+{
+	run_hook(&before_sync, fd);
+	if (fd == hook_fd)
+		syncs++;
+	return __real_fdatasync(fd);
+}
+
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
+{
+	run_hook(&before_write, fd);
+	return __real_pwrite64(fd, buf, len, offset);
+}
+
+int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len)
+{
+	if (no_room) {
+		errno = ENOSPC;
+		return -1;
+	}
+	if (die_in_hole && (mode & FALLOC_FL_PUNCH_HOLE)) {
+		(void)!__real_fallocate64(fd, mode, offset, len / 2 + 99);
+		(void)raise(SIGKILL);
+	}
+	return __real_fallocate64(fd, mode, offset, len);
+}
+
+static void wait_ms(int ms)
+{
+	const struct timespec pause = {.tv_nsec = ms * 1000000L};
+
+	nanosleep(&pause, NULL);
+}
+
+static void wait_until(const atomic_bool *flag)
+{
+	while (!*flag)
+		wait_ms(1);
+}
+
+enum { CHUNKS = 40, LEN = CHUNKS * CHUNK_SIZE, MORE = VFILE_IO_MAX };
+
+static uint8_t bytes[LEN + 4 * MORE];
+static struct vfile *file;
+static struct fixture *fixture;
+
+static void fill(uint8_t what)
+{
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)(what + i / CHUNK_SIZE * 3 + i % 7);
+}
+
+static void make_file(struct fixture *fx, size_t len)
+{
+	struct vfile *f = vf_create(fx, "f");
+
+	fixture = fx;
+	fill(1);
+	for (size_t at = 0; at < len; at += CHUNK_SIZE)
+		assert_int_equal(
+			vf_put(f, bytes + at,
+			       len - at < CHUNK_SIZE ? len - at : CHUNK_SIZE,
+			       at),
+			0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	vfile_close(f);
+}
+
+static void begin(struct fixture *fx)
+{
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_start(fx->vault), 0);
+	file = vf_open(fx, fx->vault, "f");
+	hook_fd = vfile_fd(file);
+}
+
+/* In a child: change the file and die without a word. */
+static void die_after(struct fixture *fx, void (*change)(void))
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		vault_close(fx->vault);
+		if (fx_open(fx))
+			_exit(1);
+		begin(fx);
+		change();
+		(void)raise(SIGKILL);
+		_exit(2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static struct journal_recovery mount_again(struct fixture *fx)
+{
+	struct journal_recovery r = {0};
+
+	vault_close(fx->vault);
+	assert_int_equal(fx_open(fx), 0);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_recover(fx->vault, &r), 0);
+	assert_int_equal(r.beyond + r.lost + r.emptied, 0);
+	/* let go of the lock */
+	vault_close(fx->vault);
+	assert_int_equal(fx_open(fx), 0);
+	return r;
+}
+
+static void expect_file(struct fixture *fx, size_t len)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_int_equal(vfile_size(f), len);
+	vf_expect(f, bytes, len);
+	vfile_close(f);
+}
+
+/* cmocka's assertions belong to the thread that runs the test. */
+static void must(bool good)
+{
+	if (!good)
+		abort();
+}
+
+static void put(size_t at, size_t len)
+{
+	must(vf_put(file, bytes + at, len, at) == 0);
+}
+
+/* The journal's side of the file. */
+static struct journal_file *side(void)
+{
+	struct journal_file *jf = file->jf;
+
+	assert_non_null(jf);
+	return jf;
+}
+
+static pthread_t other;
+static atomic_bool other_done;
+
+static void *other_main(void *arg)
+{
+	(void)arg;
+	put(LEN + MORE, MORE);
+	must(vfile_sync(file, true) == 0);
+	other_done = true;
+	return NULL;
+}
+
+/* Grow on, and be made durable, as far as that goes. */
+static void let_other_grow(void)
+{
+	must(pthread_create(&other, NULL, other_main, NULL) == 0);
+	while (!other_done && (file->size < LEN + 2 * MORE || file->flux))
+		wait_ms(1);
+}
+
+static void grow_while_emptied(void)
+{
+	put(LEN, MORE);
+	assert_true(vfile_in_flux(file));
+	before_sync = let_other_grow;
+	assert_int_equal(journal_flush(fixture->vault), 0);
+	while (before_sync)
+		wait_ms(1);
+	pthread_join(other, NULL);
+}
+
+/* What a file has grown by while its segment was being emptied, and fsynced,
+ * is there. */
+static void test_live__growing_while_emptied(void **state)
+{
+	make_file(*state, LEN);
+	die_after(*state, grow_while_emptied);
+	(void)mount_again(*state);
+	expect_file(*state, LEN + 2 * MORE);
+}
+
+static void *flush_main(void *arg)
+{
+	(void)arg;
+	must(journal_flush(fixture->vault) == 0);
+	other_done = true;
+	return NULL;
+}
+
+/* In front of the bytes that the record is about. */
+static void let_other_flush(void)
+{
+	must(pthread_create(&other, NULL, flush_main, NULL) == 0);
+	wait_ms(TURN_MS);
+}
+
+static void grow_between_record_and_bytes(void)
+{
+	before_write = let_other_flush;
+	put(LEN, MORE);
+	pthread_join(other, NULL);
+	put(LEN + MORE, MORE);
+	assert_true(vfile_in_flux(file));
+}
+
+/* A file that goes on growing is known to the journal, whenever the segment
+ * with its record was emptied. */
+static void test_live__emptied_before_the_bytes(void **state)
+{
+	make_file(*state, LEN);
+	die_after(*state, grow_between_record_and_bytes);
+	assert_int_equal(mount_again(*state).mended, 1);
+	expect_file(*state, LEN + 2 * MORE);
+}
+
+/* An end that got its mark in its place is durable before the record that
+ * speaks of the file is gone. */
+static void test_live__marked_ends_are_made_durable(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin(fx);
+	put(LEN, MORE);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	syncs = 0;
+	put(LEN + MORE, CHUNK_SIZE / 2);
+	assert_false(vfile_in_flux(file));
+	assert_int_equal(journal_flush(fx->vault), 0);
+	assert_true(syncs > 0);
+	vfile_close(file);
+	expect_file(fx, LEN + MORE + CHUNK_SIZE / 2);
+}
+
+/* Whoever opens a file that was written and closed can make it durable. */
+static void test_live__fsync_after_reopening(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin(fx);
+	put(LEN, MORE);
+	vfile_settle(file);
+	vfile_close(file);
+	file = vf_open(fx, fx->vault, "f");
+	hook_fd = vfile_fd(file);
+	syncs = 0;
+	assert_int_equal(vfile_sync(file, true), 0);
+	assert_int_equal(syncs, 1);
+	/* once */
+	assert_int_equal(vfile_sync(file, true), 0);
+	assert_int_equal(syncs, 1);
+	vfile_close(file);
+}
+
+static atomic_bool entered, leave;
+
+static void stay(void)
+{
+	entered = true;
+	wait_until(&leave);
+}
+
+static void *sync_main(void *arg)
+{
+	(void)arg;
+	must(vfile_sync(file, true) == 0);
+	other_done = true;
+	return NULL;
+}
+
+/* Nobody is told that it is durable while somebody else is still at it. */
+static void test_live__fsync_waits_for_another(void **state)
+{
+	void *(*const second[])(void *) = {sync_main, flush_main};
+	struct fixture *fx = *state;
+	pthread_t first;
+
+	make_file(fx, LEN);
+	begin(fx);
+	for (int i = 0; i < 2; i++) {
+		entered = leave = other_done = false;
+		put(0, CHUNK_SIZE);
+		put(LEN + (size_t)i * MORE, MORE);
+		vfile_settle(file);
+		assert_int_equal(vfile_drain(file), 0);
+		before_sync = stay;
+		assert_int_equal(pthread_create(&first, NULL, sync_main, NULL),
+				 0);
+		wait_until(&entered);
+		assert_int_equal(pthread_create(&other, NULL, second[i], NULL),
+				 0);
+		wait_ms(TURN_MS);
+		assert_false(other_done);
+		leave = true;
+		pthread_join(first, NULL);
+		pthread_join(other, NULL);
+	}
+	vfile_close(file);
+	expect_file(fx, LEN + 2 * MORE);
+}
+
+static void *drain_main(void *arg)
+{
+	(void)arg;
+	must(vfile_drain(file) == 0);
+	other_done = true;
+	return NULL;
+}
+
+/* What is being brought in place while the file is made durable is not taken
+ * for durable. */
+static void test_live__changes_count_when_made(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_file *jf;
+
+	make_file(fx, LEN);
+	begin(fx);
+	entered = leave = other_done = false;
+	/* it would be made durable soon */
+	pthread_mutex_lock(&fx->vault->journal->retire_lock);
+	before_write = stay;
+	put(0, CHUNK_SIZE);
+	jf = side();
+	assert_int_equal(pthread_create(&other, NULL, drain_main, NULL), 0);
+	wait_until(&entered);
+	assert_int_equal(journal_sync_file_(jf), 0);
+	leave = true;
+	pthread_join(other, NULL);
+	assert_true(jf->changed > jf->durable);
+	pthread_mutex_unlock(&fx->vault->journal->retire_lock);
+	vfile_close(file);
+}
+
+enum { MANY = 6000 };
+
+static void *watch_count(void *arg)
+{
+	struct journal_file *jf = arg;
+	size_t last = 0;
+
+	while (!leave) {
+		size_t count = jf->count;
+
+		if (count < last)
+			other_done = true;
+		last = count;
+	}
+	return NULL;
+}
+
+/* A file with pending chunks never looks as if it had none; and when it has
+ * none the memory goes. */
+static void test_live__count_while_the_table_grows(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_file *jf;
+
+	make_file(fx, LEN);
+	begin(fx);
+	put(0, CHUNK_SIZE);
+	jf = side();
+	assert_int_equal(vf_truncate(file, (uint64_t)MANY * CHUNK_SIZE), 0);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	leave = other_done = false;
+	/* nothing goes to its place meanwhile */
+	pthread_mutex_lock(&jf->applying);
+	assert_int_equal(pthread_create(&other, NULL, watch_count, jf), 0);
+	for (size_t i = CHUNKS; i + 1 < MANY; i++)
+		assert_int_equal(
+			vf_put(file, bytes, CHUNK_SIZE, i * CHUNK_SIZE), 0);
+	leave = true;
+	pthread_join(other, NULL);
+	pthread_mutex_unlock(&jf->applying);
+	assert_false(other_done);
+	assert_true(jf->count >= MANY - 1 - CHUNKS);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	assert_int_equal(jf->count, 0);
+	assert_int_equal(jf->room, 0);
+	vfile_close(file);
+}
+
+static int punch(void)
+{
+	return vf_allocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   10 * CHUNK_SIZE, 6 * CHUNK_SIZE);
+}
+
+static void die_while_punching(void)
+{
+	die_in_hole = true;
+	(void)!punch();
+}
+
+/* A process killed within a hole being made has left the record of it. */
+static void test_live__holes_have_a_record(void **state)
+{
+	make_file(*state, LEN);
+	die_after(*state, die_while_punching);
+	(void)mount_again(*state);
+	memset(bytes + 10 * CHUNK_SIZE, 0, 6 * CHUNK_SIZE);
+	expect_file(*state, LEN);
+}
+
+static void look_who_applies(void)
+{
+	struct journal_file *jf = side();
+
+	if (pthread_mutex_trylock(&jf->applying) == 0) {
+		other_done = true;
+		pthread_mutex_unlock(&jf->applying);
+	}
+}
+
+/* ...which nobody takes away before the hole is made. */
+static void test_live__holes_keep_their_record(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal *j;
+
+	make_file(fx, LEN);
+	begin(fx);
+	j = fx->vault->journal;
+	other_done = false;
+	pthread_mutex_lock(&j->retire_lock);
+	hook_fd = j->seg[0].fd;
+	before_sync = look_who_applies;
+	assert_int_equal(punch(), 0);
+	pthread_mutex_unlock(&j->retire_lock);
+	assert_true(before_sync == NULL);
+	assert_false(other_done);
+	vfile_close(file);
+}
+
+static void punch_without_room(void)
+{
+	fill(2);
+	put(9 * CHUNK_SIZE, 3 * CHUNK_SIZE);
+	no_room = true;
+	assert_int_equal(punch(), -ENOSPC);
+	no_room = false;
+}
+
+static void want_new(void)
+{
+	uint8_t new[3 * CHUNK_SIZE];
+
+	fill(2);
+	memcpy(new, bytes + 9 * CHUNK_SIZE, sizeof new);
+	fill(1);
+	memcpy(bytes + 9 * CHUNK_SIZE, new, sizeof new);
+}
+
+/* A hole that could not be made leaves what was written last. */
+static void test_live__holes_that_fail(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	die_after(fx, punch_without_room);
+	(void)mount_again(fx);
+	want_new();
+	expect_file(fx, LEN);
+	begin(fx);
+	punch_without_room();
+	want_new();
+	vf_expect(file, bytes, LEN);
+	vfile_close(file);
+}
+
+/* Without room for them no hole is said to be filled, and no small growth to
+ * have happened; and all goes on. */
+static void test_live__room_before_the_record(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin(fx);
+	assert_int_equal(vf_truncate(file, 2 * LEN), 0);
+	assert_int_equal(vfile_sync(file, true), 0);
+	memset(bytes + LEN, 0, LEN);
+	no_room = true;
+	assert_int_equal(vf_put(file, bytes, CHUNK_SIZE, LEN + 5 * CHUNK_SIZE),
+			 -ENOSPC);
+	assert_int_equal(vf_put(file, bytes, 100, 2 * LEN), -ENOSPC);
+	/* what is there has room */
+	put(CHUNK_SIZE, CHUNK_SIZE);
+	assert_int_equal(vfile_sync(file, true), 0);
+	no_room = false;
+	vf_expect(file, bytes, 2 * LEN);
+	assert_int_equal(vf_put(file, bytes, CHUNK_SIZE, LEN + 5 * CHUNK_SIZE),
+			 0);
+	memcpy(bytes + LEN + 5 * CHUNK_SIZE, bytes, CHUNK_SIZE);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	vf_expect(file, bytes, 2 * LEN);
+	vfile_close(file);
+}
+
+static void remove_files(void)
+{
+	const struct journal *j = fixture->vault->journal;
+	char name[JOURNAL_NAME_LEN + 1];
+
+	put(0, CHUNK_SIZE);
+	assert_int_equal(vfile_sync(file, true), 0);
+	for (unsigned n = 0; n < 10; n++) {
+		journal_segment_name_(j->session, n, name);
+		(void)!unlinkat(j->dir_fd, name, 0);
+	}
+	assert_int_equal(unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0), 0);
+}
+
+static void write_new(void)
+{
+	fill(2);
+	put(3 * CHUNK_SIZE, 3 * CHUNK_SIZE);
+	assert_int_equal(vfile_sync(file, true), 0);
+}
+
+static void remove_journal(void)
+{
+	remove_files();
+	write_new();
+}
+
+static void remove_journal_directory(void)
+{
+	remove_files();
+	assert_int_equal(
+		unlinkat(fixture->vault->meta_fd, "journal", AT_REMOVEDIR), 0);
+	write_new();
+}
+
+/* Somebody deletes the journal under a mount: what is fsynced then is there
+ * after a crash all the same. */
+static void test_live__journal_removed(void **state)
+{
+	void (*const ways[])(void) = {remove_journal, remove_journal_directory};
+	uint8_t new[3 * CHUNK_SIZE];
+
+	make_file(*state, LEN);
+	for (size_t i = 0; i < 2; i++) {
+		die_after(*state, ways[i]);
+		assert_true(mount_again(*state).crashed);
+		fill(2);
+		memcpy(new, bytes + 3 * CHUNK_SIZE, sizeof new);
+		fill(1);
+		memcpy(bytes + 3 * CHUNK_SIZE, new, sizeof new);
+		expect_file(*state, LEN);
+		fill(1);
+		assert_int_equal(
+			unlinkat(fixture->vault->root_fd,
+				 fx_name(fixture, fixture->root_id, "f").entry,
+				 0),
+			0);
+		make_file(*state, LEN);
+	}
+}
+
+/* Who must not wait for room has a bound, too. */
+static void test_live__hurry_has_an_end(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal *j;
+	uint64_t end;
+
+	make_file(fx, LEN);
+	begin(fx);
+	put(0, CHUNK_SIZE);
+	j = fx->vault->journal;
+	pthread_mutex_lock(&j->retire_lock);
+	pthread_mutex_lock(&j->append_lock);
+	end = j->seg[j->active].end;
+	j->seg[j->active].end = JOURNAL_HURRY_MAX;
+	j->seg[1 - j->active].end = JOURNAL_HEAD_LEN;
+	pthread_mutex_unlock(&j->append_lock);
+	assert_int_equal(vfile_put_record_(file, bytes, 0, 1, CHUNK_TOKEN_LEN,
+					   file->size,
+					   RECORD_HURRY | RECORD_KEEP),
+			 -ENOSPC);
+	pthread_mutex_lock(&j->append_lock);
+	j->seg[j->active].end = end;
+	j->seg[1 - j->active].end = 0;
+	pthread_mutex_unlock(&j->append_lock);
+	pthread_mutex_unlock(&j->retire_lock);
+	vfile_close(file);
+	expect_file(fx, LEN);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_live__growing_while_emptied),
+		TEST(test_live__emptied_before_the_bytes),
+		TEST(test_live__marked_ends_are_made_durable),
+		TEST(test_live__fsync_after_reopening),
+		TEST(test_live__fsync_waits_for_another),
+		TEST(test_live__changes_count_when_made),
+		TEST(test_live__count_while_the_table_grows),
+		TEST(test_live__holes_have_a_record),
+		TEST(test_live__holes_keep_their_record),
+		TEST(test_live__holes_that_fail),
+		TEST(test_live__room_before_the_record),
+		TEST(test_live__journal_removed),
+		TEST(test_live__hurry_has_an_end),
+	};
+	int ret = vf_init();
+
+	return ret ? ret : cmocka_run_group_tests(tests, NULL, NULL);
+}
