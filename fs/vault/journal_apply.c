@@ -64,14 +64,6 @@ void journal_times_unlock(struct vault *vault)
 	pthread_mutex_unlock(&vault->journal->times_lock);
 }
 
-/* What is to be brought in place, as it was at one instant. */
-struct snapshot {
-	struct journal_entry *entries; /* by chunk */
-	size_t count;
-	uint64_t size, tail, position;
-	uint8_t *buf; /* BATCH_BYTES and a long last token */
-};
-
 static int by_chunk(const void *a, const void *b)
 {
 	uint64_t x = ((const struct journal_entry *)a)->chunk;
@@ -80,7 +72,7 @@ static int by_chunk(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int take_snapshot(struct journal_file *jf, struct snapshot *s)
+int journal_snapshot_(struct journal_file *jf, struct journal_snapshot *s)
 {
 	int err = 0;
 
@@ -151,8 +143,8 @@ static int put_end(struct journal_file *jf, off_t end)
 }
 
 /* Some runs, the modification time as it was. */
-static int write_batch(struct journal_file *jf, const struct snapshot *s,
-		       size_t *done)
+static int write_batch(struct journal_file *jf,
+		       const struct journal_snapshot *s, size_t *done)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	size_t total = 0, n, len;
@@ -189,7 +181,7 @@ static int write_batch(struct journal_file *jf, const struct snapshot *s,
 	return err;
 }
 
-static int write_in_place(struct journal_file *jf, struct snapshot *s)
+static int write_in_place(struct journal_file *jf, struct journal_snapshot *s)
 {
 	size_t done = 0;
 	int err;
@@ -204,7 +196,8 @@ static int write_in_place(struct journal_file *jf, struct snapshot *s)
 }
 
 /* Reads find it in place from now on, save for what is newer. */
-static void forget_entries(struct journal_file *jf, const struct snapshot *s)
+static void forget_entries(struct journal_file *jf,
+			   const struct journal_snapshot *s)
 {
 	pthread_rwlock_wrlock(&jf->lock);
 	for (size_t i = 0; i < s->count; i++) {
@@ -224,12 +217,12 @@ static void forget_entries(struct journal_file *jf, const struct snapshot *s)
 
 int journal_drain_(struct journal_file *jf)
 {
-	struct snapshot s = {0};
+	struct journal_snapshot s = {0};
 	int err;
 
 	/* whoever is at it has to be done with the segments */
 	pthread_mutex_lock(&jf->applying);
-	err = take_snapshot(jf, &s);
+	err = journal_snapshot_(jf, &s);
 	if (!err && (s.count > 0 || s.tail)) {
 		err = journal_commit_(jf->journal, s.position, NULL);
 		if (!err)
@@ -262,13 +255,15 @@ static void set_stuck(struct journal *j, int err)
 			  j->vault->path, strerror(-err));
 }
 
-static int for_all(struct journal *j, int (*fn)(struct journal_file *jf))
+static int for_all(struct journal *j,
+		   int (*fn)(struct journal_file *jf, unsigned segment),
+		   unsigned segment)
 {
 	struct journal_file **all = journal_all_(j);
 	int err = all ? 0 : -ENOMEM;
 
 	for (size_t i = 0; all && all[i]; i++) {
-		int e = fn(all[i]);
+		int e = fn(all[i], segment);
 
 		if (!err)
 			err = e;
@@ -334,7 +329,7 @@ static int note_floor(struct journal_file *jf)
 	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
 				    .ino = jf->ino,
 				    .size = JOURNAL_SIZE_KEPT,
-				    .marked = true,
+				    .marked = jf->holes_known,
 				    .holes = jf->holes};
 	const struct journal_put put = {
 		.head = &head, .quiet = true, .hurry = true, .shortest = true};
@@ -343,14 +338,39 @@ static int note_floor(struct journal_file *jf)
 	return journal_append_(jf, &put);
 }
 
-/* What it has in segments that nothing is appended to is in place, durably. */
-static int finish_file(struct journal_file *jf)
+/* It cannot be written, but others can; if something may be lost that has
+ * been in its place, everything is still needed where it is. */
+static int carry_file(struct journal_file *jf, unsigned segment, int why)
+{
+	int err = jf->lost ? why : journal_carry_(jf, segment);
+
+	if (err)
+		return err;
+	jf->journal->carried = why;
+	if (!jf->carried)
+		log_error(
+			"%s: chunks of a file cannot be brought from the "
+			"journal to their place: %s; they are kept there, and "
+			"it is tried again",
+			jf->journal->vault->path, strerror(-why));
+	jf->carried = true;
+	return 0;
+}
+
+/* What it has in the segment, which nothing is appended to any more, is in
+ * place and durable then, or in the other one. */
+static int finish_file(struct journal_file *jf, unsigned segment)
 {
 	bool flux;
 	int err = jf->lost ? journal_again_(jf) : 0;
 
-	if (!err)
-		err = journal_drain_(jf);
+	if (err)
+		return err;
+	err = journal_drain_(jf);
+	if (err)
+		err = carry_file(jf, segment, err);
+	else
+		jf->carried = false;
 	if (err)
 		return err;
 	flux = look_at_end(jf);
@@ -358,10 +378,10 @@ static int finish_file(struct journal_file *jf)
 	return err || !flux ? err : note_floor(jf);
 }
 
-/* Nothing is appended to it any more. Needs the retire_lock. */
+/* Needs the retire_lock. */
 static int retire(struct journal *j, unsigned segment)
 {
-	int err = for_all(j, finish_file);
+	int err = for_all(j, finish_file, segment);
 
 	if (!err)
 		err = journal_commit_(j, j->appended, NULL);
@@ -389,9 +409,10 @@ static int next_to_retire(struct journal *j, bool all)
 
 static int retire_some(struct journal *j, bool all)
 {
-	int err = 0;
+	int err = 0, carried;
 
 	pthread_mutex_lock(&j->retire_lock);
+	j->carried = 0;
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS && !err; n++) {
 		int segment = next_to_retire(j, all);
 
@@ -399,14 +420,21 @@ static int retire_some(struct journal *j, bool all)
 			break;
 		err = retire(j, (unsigned)segment);
 	}
+	carried = j->carried;
 	pthread_mutex_unlock(&j->retire_lock);
 	set_stuck(j, err);
-	return err;
+	return err ? err : carried;
 }
 
 int journal_flush(struct vault *vault)
 {
 	return vault->journal ? retire_some(vault->journal, true) : 0;
+}
+
+static int drain(struct journal_file *jf, unsigned segment)
+{
+	(void)segment;
+	return journal_drain_(jf);
 }
 
 /* Is there anything to come back for? */
@@ -417,14 +445,13 @@ static bool look_around(struct journal *j)
 	bool due = now - j->last_append_ms >= IDLE_MS ||
 		   now - j->retired_ms >= RETIRE_MS || j->closed > CLOSED_MAX;
 	bool empty, left;
-	int err = for_all(j, journal_drain_);
 
+	/* what cannot be brought in place need not be carried to and fro */
+	if (for_all(j, drain, 0) != 0)
+		due = false;
 	if (due)
 		j->retired_ms = now;
-	if (err)
-		set_stuck(j, err);
-	else
-		(void)retire_some(j, due);
+	(void)retire_some(j, due);
 	left = journal_sweep_(j, j->closed > CLOSED_MAX);
 	pthread_mutex_lock(&j->append_lock);
 	empty = j->seg[0].end == 0 && j->seg[1].end == 0;

@@ -37,6 +37,8 @@ enum {
 	/* of one record: the longest run, and what follows a last token */
 	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
 			     CHUNK_LAST_MAX - CHUNK_TOKEN_LEN,
+	/* of a file that cannot be written: so many chunks are kept */
+	JOURNAL_FAILING_MAX = 2048,
 	JOURNAL_BUCKETS = 512,
 	JOURNAL_SETTLE_MS = 500, /* in flux no longer than this */
 };
@@ -129,14 +131,15 @@ struct journal_file {
 	uint64_t shortest; /* journal->append_lock: since finish_file() began
 			      to make it durable */
 	atomic_bool flux;  /* its end is in place, and unmarked */
-	atomic_bool holes; /* ...and it may have some */
-	pthread_mutex_t sync_lock; /* held by who makes it durable */
+	atomic_bool holes_known, holes; /* it may have some */
+	pthread_mutex_t sync_lock;	/* held by who makes it durable */
 	/* Changes in place are counted when they have been made, never
 	 * before: so many there were, so many of them are durable (changed
 	 * under sync_lock), and this was the last that made it shorter. */
 	_Atomic uint64_t changed, durable, cut;
 	atomic_bool lost;	 /* or not: fsync failed, journal_again_() */
 	_Atomic int error;	 /* of the last try to bring it in place */
+	bool carried;		 /* retire_lock: it has been said */
 	_Atomic int untold;	 /* one that fsync has to tell, once */
 	_Atomic int64_t touched; /* the coarse clock at the last touch, ns */
 	_Atomic uint64_t touched_set; /* journal->times_set then */
@@ -176,6 +179,7 @@ struct journal {
 	bool made_anew;		/* commit_lock: it has been said */
 	bool counts_links;	/* a file without a name has none */
 	pthread_mutex_t retire_lock; /* one at a time empties segments */
+	int carried; /* retire_lock: why some file's chunks were */
 	pthread_mutex_t times_lock;
 
 	pthread_mutex_t files_lock;
@@ -222,6 +226,9 @@ struct journal_put {
 };
 MUST_CHECK int journal_append_(struct journal_file *jf,
 			       const struct journal_put *put);
+/* The same by who has the append_lock. */
+MUST_CHECK int journal_append_locked_(struct journal_file *jf,
+				      const struct journal_put *put);
 /*
  * Everything that was appended up to here is durable then. Where that fails,
  * the segment is written anew, into another file, and at once: *met (may be
@@ -305,12 +312,24 @@ MUST_CHECK int journal_read_(struct journal_file *jf, int fd, uint8_t *buf,
 			     uint64_t first, size_t count, size_t len);
 
 /* journal_apply.c */
+/* What is to be brought in place, as it was at one instant. */
+struct journal_snapshot {
+	struct journal_entry *entries; /* by chunk; to be freed */
+	size_t count;
+	uint64_t size, tail, position;
+	uint8_t *buf;
+};
+MUST_CHECK int journal_snapshot_(struct journal_file *jf,
+				 struct journal_snapshot *s);
 /* Make durable and bring in place what the file has. */
 MUST_CHECK int journal_drain_(struct journal_file *jf);
 /* What was changed in place up to now is durable then. */
 MUST_CHECK int journal_sync_file_(struct journal_file *jf);
 /* Move the modification time to now; unless that was just done, or again. */
 void journal_touch_(struct journal_file *jf, bool again);
+/* journal_carry.c: what the segment holds of a file and is not in its place
+ * is appended to the active one. */
+MUST_CHECK int journal_carry_(struct journal_file *jf, unsigned segment);
 MUST_CHECK int journal_thread_start_(struct journal *j);
 void journal_thread_stop_(struct journal *j);
 

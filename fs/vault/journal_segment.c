@@ -168,7 +168,8 @@ static struct journal_head with_floor(const struct journal_file *jf,
 	return h;
 }
 
-static int append(struct journal_file *jf, const struct journal_put *put)
+int journal_append_locked_(struct journal_file *jf,
+			   const struct journal_put *put)
 {
 	struct journal *j = jf->journal;
 	const struct journal_head h = with_floor(jf, put);
@@ -208,10 +209,13 @@ static int append(struct journal_file *jf, const struct journal_put *put)
 int journal_append_(struct journal_file *jf, const struct journal_put *put)
 {
 	struct journal *j = jf->journal;
-	int err;
+	int err =
+		put->hurry || jf->count <= JOURNAL_FAILING_MAX ? 0 : jf->error;
 
+	if (err)
+		return err;
 	pthread_mutex_lock(&j->append_lock);
-	err = append(jf, put);
+	err = journal_append_locked_(jf, put);
 	pthread_mutex_unlock(&j->append_lock);
 	if (err)
 		return err;

@@ -97,6 +97,7 @@ static void note_end(struct vfile *f, const struct growth *g,
 {
 	pthread_mutex_lock(&f->marks_lock);
 	jf->holes = g->holes;
+	jf->holes_known = true;
 	pthread_mutex_unlock(&f->marks_lock);
 	jf->flux = !g->mark;
 }

@@ -31,6 +31,7 @@ static void tell_jf(struct vfile *f, struct journal_file *jf)
 {
 	pthread_mutex_lock(&f->marks_lock);
 	jf->holes = f->holes;
+	jf->holes_known = f->holes_known;
 	jf->flux = f->flux;
 	pthread_mutex_unlock(&f->marks_lock);
 }

@@ -8,12 +8,19 @@
 
 static void note_holes(struct vfile *f, bool holes)
 {
+	struct journal_file *jf;
+
 	pthread_mutex_lock(&f->marks_lock);
+	jf = f->jf;
 	if (!f->holes_known) {
 		f->holes_known = true;
 		f->holes = holes;
 		gaps_fini(&f->gaps);
 		f->gaps.unknown = holes;
+		if (jf) {
+			jf->holes = holes;
+			jf->holes_known = true;
+		}
 	}
 	pthread_mutex_unlock(&f->marks_lock);
 }

@@ -51,8 +51,10 @@ void vfile_set_holes_(struct vfile *f, bool holes)
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes = holes;
 	jf = f->jf;
-	if (jf)
+	if (jf) {
 		jf->holes = holes;
+		jf->holes_known = true;
+	}
 	pthread_mutex_unlock(&f->marks_lock);
 }
 

@@ -27,6 +27,7 @@ static void (*_Atomic before_sync)(void);
 static void (*_Atomic before_write)(void);
 static atomic_int syncs; /* of hook_fd */
 static _Atomic bool no_room, die_in_hole;
+static _Atomic int bad_fd = -1; /* cannot be written */
 
 static void run_hook(void (*_Atomic *hook)(void), int fd)
 {
@@ -47,6 +48,10 @@ int __wrap_fdatasync(int fd)
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 {
 	run_hook(&before_write, fd);
+	if (fd == bad_fd) {
+		errno = EIO;
+		return -1;
+	}
 	return __real_pwrite64(fd, buf, len, offset);
 }
 
@@ -596,6 +601,61 @@ static void test_live__journal_removed(void **state)
 	}
 }
 
+/* The file cannot be written: chunks in its middle, and a new end. */
+static void write_on_a_bad_disk(void)
+{
+	struct journal *j = fixture->vault->journal;
+
+	bad_fd = vfile_fd(file);
+	fill(2);
+	put(3 * CHUNK_SIZE, 3 * CHUNK_SIZE);
+	put(LEN - 3, 100);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(journal_flush(fixture->vault), -EIO);
+		assert_int_equal(vfile_sync(file, true), -EIO);
+		pthread_mutex_lock(&j->append_lock);
+		assert_int_equal(j->stuck, 0);
+		pthread_mutex_unlock(&j->append_lock);
+	}
+}
+
+static void want_what_was_written(void)
+{
+	uint8_t new[3 * CHUNK_SIZE], end[100];
+
+	fill(2);
+	memcpy(new, bytes + 3 * CHUNK_SIZE, sizeof new);
+	memcpy(end, bytes + LEN - 3, sizeof end);
+	fill(1);
+	memcpy(bytes + 3 * CHUNK_SIZE, new, sizeof new);
+	memcpy(bytes + LEN - 3, end, sizeof end);
+}
+
+/* One file that cannot be written keeps nothing else from being written, and
+ * is not forgotten. */
+static void test_live__a_file_on_a_bad_disk(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	die_after(fx, write_on_a_bad_disk);
+	assert_int_equal(mount_again(fx).redone, 1);
+	want_what_was_written();
+	expect_file(fx, LEN + 97);
+	begin(fx);
+	assert_int_equal(vf_truncate(file, LEN), 0);
+	write_on_a_bad_disk();
+	want_what_was_written();
+	vf_expect(file, bytes, LEN + 97);
+	bad_fd = -1;
+	assert_int_equal(journal_flush(fx->vault), 0);
+	assert_int_equal(vfile_sync(file, true), 0);
+	vfile_close(file);
+	expect_file(fx, LEN + 97);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + 97);
+}
+
 /* Who must not wait for room has a bound, too. */
 static void test_live__hurry_has_an_end(void **state)
 {
@@ -643,6 +703,7 @@ int main(void)
 		TEST(test_live__holes_that_fail),
 		TEST(test_live__room_before_the_record),
 		TEST(test_live__journal_removed),
+		TEST(test_live__a_file_on_a_bad_disk),
 		TEST(test_live__hurry_has_an_end),
 	};
 	int ret = vf_init();
