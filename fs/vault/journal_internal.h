@@ -32,7 +32,7 @@ enum {
 	JOURNAL_KEPT_LEN = 2 * JOURNAL_ID_LEN + 5, /* hex and ".kept" */
 	JOURNAL_KEPT_MAX = 4000,    /* files that a kept session is about */
 	JOURNAL_SEGMENT_NAMES = 10, /* .0 to .9 */
-	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
+	JOURNAL_HEAD_LEN = 80,	    /* in front of a segment's records */
 	JOURNAL_RECORD_HEAD_LEN = 120,
 	/* of one record: the longest run, and what follows a last token */
 	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
@@ -162,8 +162,8 @@ struct journal {
 	struct vault *vault;
 	int dir_fd;
 	uint8_t session[JOURNAL_ID_LEN];
-	int64_t start_s; /* since the epoch */
-	uint8_t *key;	 /* locked memory: of the MACs */
+	_Atomic int64_t start_s; /* since the epoch */
+	uint8_t *key;		 /* locked memory: of the MACs */
 
 	pthread_mutex_t append_lock;
 	pthread_cond_t room;

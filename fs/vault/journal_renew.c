@@ -158,9 +158,20 @@ static int find_dir_again(struct journal *j)
 	return err;
 }
 
-static int make_session_anew(struct journal *j)
+static int write_session(struct journal *j)
 {
 	struct journal_session s;
+	int err = journal_session_init_(j->dir_fd, &s);
+
+	if (err)
+		return err;
+	memcpy(s.id, j->session, sizeof s.id);
+	s.start_s = (uint64_t)j->start_s;
+	return journal_session_write_(j->vault, j->dir_fd, &s);
+}
+
+static int make_session_anew(struct journal *j)
+{
 	int err = find_dir_again(j);
 
 	if (!j->made_anew)
@@ -169,13 +180,19 @@ static int make_session_anew(struct journal *j)
 			  "service, another mount elsewhere); it is made anew",
 			  j->vault->path);
 	j->made_anew = true;
-	if (!err)
-		err = journal_session_init_(j->dir_fd, &s);
-	if (err)
-		return err;
-	memcpy(s.id, j->session, sizeof s.id);
-	s.start_s = (uint64_t)j->start_s;
-	return journal_session_write_(j->vault, j->dir_fd, &s);
+	return err ? err : write_session(j);
+}
+
+/* What is changed from now on must not look older than the session. */
+static bool clock_went_back(struct journal *j)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec >= j->start_s)
+		return false;
+	j->start_s = now.tv_sec;
+	return true;
 }
 
 static bool is_same_stat(const struct stat *a, const struct stat *b)
@@ -189,12 +206,13 @@ int journal_keep_session_(struct journal *j)
 {
 	struct journal_session s;
 	struct stat st = {0};
+	bool back = clock_went_back(j);
 	int err;
 
 	if (fstatat(j->dir_fd, JOURNAL_SESSION_FILE, &st,
 		    AT_SYMLINK_NOFOLLOW) == 0 &&
 	    is_same_stat(&st, &j->session_st))
-		return 0;
+		return back ? write_session(j) : 0;
 	err = journal_session_read_(j->vault, j->dir_fd, JOURNAL_SESSION_FILE,
 				    &s);
 	if (err == -ENOMEM)
@@ -202,7 +220,7 @@ int journal_keep_session_(struct journal *j)
 	if (err || memcmp(s.id, j->session, sizeof s.id) != 0)
 		return make_session_anew(j);
 	j->session_st = st;
-	return 0;
+	return back ? write_session(j) : 0;
 }
 
 bool journal_is_gone_(struct journal *j, unsigned segment)
