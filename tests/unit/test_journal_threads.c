@@ -17,10 +17,11 @@ enum {
 	BODY = WRITERS * AREA,
 	TAIL_MAX = 4 << 20,
 	RUN_MAX = VFILE_IO_MAX,
-	ROUNDS = 500,
+	ROUNDS = 100, /* FROND_ROUNDS: others */
 };
 
 static uint8_t model[BODY + TAIL_MAX];
+static int rounds = ROUNDS;
 static struct vfile *file;
 static struct fixture *fixture;
 static atomic_bool stop;
@@ -63,7 +64,7 @@ static void *write_area(void *arg)
 	struct job *j = arg;
 	size_t base = j->id * AREA;
 
-	for (int n = 0; n < ROUNDS && !failures; n++) {
+	for (int n = 0; n < rounds && !failures; n++) {
 		size_t at = pick(j, AREA), len = pick(j, RUN_MAX / 4) + 1;
 
 		if (n % 2)
@@ -93,7 +94,7 @@ static void *move_end(void *arg)
 	struct job *j = arg;
 	size_t size = BODY;
 
-	for (int n = 0; n < ROUNDS && !failures; n++) {
+	for (int n = 0; n < rounds && !failures; n++) {
 		size_t len = pick(j, RUN_MAX) + 1, gap = 0;
 
 		if (n % 3)
@@ -130,7 +131,7 @@ static void *empty_it(void *arg)
 	struct job *j = arg;
 
 	while (!stop) {
-		struct timespec pause = {.tv_nsec = (long)pick(j, 3000000)};
+		struct timespec pause = {.tv_nsec = (long)pick(j, 20000000)};
 
 		CHECK(journal_flush(fixture->vault) == 0);
 		nanosleep(&pause, NULL);
@@ -190,7 +191,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_threads__one_file,
 						fx_setup, fx_teardown),
 	};
+	const char *text = getenv("FROND_ROUNDS");
 	int ret = vf_init();
 
+	if (text)
+		rounds = atoi(text);
 	return ret ? ret : cmocka_run_group_tests(tests, NULL, NULL);
 }
