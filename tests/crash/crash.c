@@ -10,6 +10,7 @@
  *   --faults           instead of crashing, let every call fail once
  *   --replay FILE PLAN one state of a recording that was left
  *   --keep DIR         and leave its directory there; "correct horse" opens it
+ *   --more WORD        what else happens to it
  */
 #include "trial.h"
 
@@ -33,6 +34,7 @@ struct options {
 	double minutes;
 	bool faults, list;
 	const char *replay, *plan, *keep;
+	enum trial_more more;
 };
 
 struct count {
@@ -89,6 +91,7 @@ static void report(struct trial *t, const char *program, size_t index)
 		putchar('/');
 		print_plan(stdout, &t->again);
 	}
+	printf(" --more %s", trial_more_word(t->more));
 	printf("\n  %s before call %zu of %zu; the last ones:\n",
 	       t->plan.kind == PLAN_KILL ? "killed" : "the power fails",
 	       t->plan.end, log->count);
@@ -118,6 +121,7 @@ static struct plan choose(const struct oplog *log, size_t i, size_t states,
 	struct plan p = {.kind = PLAN_KILL, .end = i};
 	size_t pending;
 
+	/* every prefix, if that is not too much */
 	if (log->count + 1 <= states / 2 && i <= log->count)
 		return p;
 	p.end = random_below(rng, log->count + 1);
@@ -137,6 +141,29 @@ static struct plan choose(const struct oplog *log, size_t i, size_t states,
 	return p;
 }
 
+/* What else is to happen to the i-th state. */
+static enum trial_more choose_more(const struct plan *p, size_t i)
+{
+	switch (i % 16) {
+	case 1:
+	case 9:
+		return p->kind == PLAN_KILL && !p->seed ? TRIAL_ON
+							: TRIAL_TWICE;
+	case 3:
+	case 11:
+		return TRIAL_COPIES;
+	case 5:
+	case 13:
+		return TRIAL_FAULT;
+	case 7:
+		return TRIAL_TWICE;
+	case 15:
+		return TRIAL_OFTEN;
+	default:
+		return TRIAL_PLAIN;
+	}
+}
+
 static void crash_one(const struct stage *stage, const struct story_plot *plot,
 		      uint64_t seed, size_t states, const char *program,
 		      struct count *count)
@@ -153,9 +180,9 @@ static void crash_one(const struct stage *stage, const struct story_plot *plot,
 		struct trial t = {.stage = stage,
 				  .recording = &r,
 				  .steps = &steps,
-				  .plan = choose(&r.log, i, states, &rng),
-				  .twice = i % 8 == 7};
+				  .plan = choose(&r.log, i, states, &rng)};
 
+		t.more = choose_more(&t.plan, i + seed);
 		count->states++;
 		if (!trial_run(&t))
 			report(&t, program, violations++);
@@ -176,13 +203,13 @@ static int replay(const struct options *opt)
 			  .recording = &r,
 			  .steps = &steps,
 			  .explain = stdout,
+			  .more = opt->more,
 			  .keep = opt->keep};
 	bool good;
 
 	if (!read_plan(opt->plan, &t.plan) ||
 	    (slash && !read_plan(slash + 1, &t.again)))
 		return 2;
-	t.twice = slash;
 	stage_load(&stage, &r, opt->replay);
 	steps_find(&steps, &r.log);
 	for (size_t i = 0; i < t.plan.end; i++)
@@ -246,6 +273,7 @@ static bool parse(int argc, char **argv, struct options *opt)
 		{"faults", no_argument, NULL, 'f'},
 		{"replay", required_argument, NULL, 'r'},
 		{"keep", required_argument, NULL, 'k'},
+		{"more", required_argument, NULL, 'o'},
 		{0},
 	};
 	int c;
@@ -272,6 +300,13 @@ static bool parse(int argc, char **argv, struct options *opt)
 			break;
 		case 'k':
 			opt->keep = optarg;
+			break;
+		case 'o':
+			while (opt->more < TRIAL_KINDS &&
+			       strcmp(trial_more_word(opt->more), optarg) != 0)
+				opt->more++;
+			if (opt->more == TRIAL_KINDS)
+				return false;
 			break;
 		default:
 			return false;

@@ -1,11 +1,15 @@
 #include "faults.h"
 
-#include "verdict.h"
+#include "random.h"
+#include "trial.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* After which of them the power fails, too. */
+enum { CRASH_EVERY = 3 };
 
 /* The plan after which all that was told must be there. */
 static const struct plan whole = {.kind = PLAN_KILL, .end = 1};
@@ -44,29 +48,65 @@ static bool look(const struct stage *stage, const char *path,
 	return good;
 }
 
+/*
+ * Does the power fail, or is the process killed, some time after: what fsync
+ * has said to be durable is. Where it was the disk that failed, that holds for
+ * what was overwritten only, not for what has grown.
+ */
+static bool crash_after(const struct stage *stage, const struct recording *r,
+			const struct stage_fault *f, char what[VERDICT_ROOM])
+{
+	uint64_t rng = r->seed * 31 + (uint64_t)f->n * 5 + f->kind;
+	struct trial t = {.stage = stage, .recording = r};
+	struct steps steps;
+	bool good;
+
+	if (strstr(f->fired, "sync") && strcmp(r->plot->name, "overwrite") != 0)
+		return true;
+	steps_find(&steps, &r->log);
+	t.steps = &steps;
+	t.plan = (struct plan){.kind = random_below(&rng, 4) ? PLAN_POWER
+							     : PLAN_KILL,
+			       .end = random_below(&rng, r->log.count + 1)};
+	if (t.plan.kind == PLAN_POWER)
+		t.plan.seed = random_next(&rng) >> 20;
+	good = trial_run(&t);
+	if (!good)
+		snprintf(what, VERDICT_ROOM,
+			 "crashed after that, " PLAN_FORMAT ": %.400s",
+			 (unsigned)t.plan.kind, t.plan.end,
+			 (unsigned long long)t.plan.seed, t.what);
+	steps_fini(&steps);
+	return good;
+}
+
 /* One fault. False: *f fired, and something is wrong. */
 static bool fault_once(const struct stage *stage, const struct story_plot *plot,
 		       uint64_t seed, struct stage_fault *f)
 {
 	char path[96], what[VERDICT_ROOM];
-	struct story story = {0};
+	struct recording r;
 	bool good;
 
 	stage_path(stage, "fault", path);
-	stage_fail(stage, plot, seed, path, f, &story);
-	good = look(stage, path, &story, what);
+	stage_fail(stage, plot, seed, path, f, &r);
+	good = look(stage, path, &r.story, what);
 	/* whoever asks for durability must hear that there is none */
-	if (good && story.untold) {
+	if (good && r.story.untold) {
 		snprintf(what, sizeof what, "fsync did not say so");
 		good = false;
 	}
-	if (!good)
+	if (good && f->fired && f->n % CRASH_EVERY == 0)
+		good = crash_after(stage, &r, f, what);
+	if (!good) {
 		printf("VIOLATION %s, seed %llu, %s at call %ld (%s): %s; "
 		       "%d steps failed, the last with \"%s\"\n",
 		       plot->name, (unsigned long long)seed,
 		       fault_word(f->kind), f->n, f->fired, what,
-		       story.failures, strerror(-story.last_error));
-	story_fini(&story);
+		       r.story.failures, strerror(-r.story.last_error));
+		fflush(stdout);
+	}
+	recording_fini(&r);
 	image_remove_tree(path);
 	return good;
 }

@@ -284,7 +284,7 @@ struct image *image_scan(const char *path)
 struct storing {
 	const struct image *im;
 	char **first; /* a path it has already */
-	void (*ino)(void *arg, unsigned obj, ino_t number);
+	void (*tell)(void *arg, unsigned obj, const struct stat *st);
 	void *arg;
 };
 
@@ -347,14 +347,15 @@ static void store(struct storing *s, unsigned obj, const char *path)
 			image_fail("an xattr of", path);
 	if (!S_ISLNK(o->mode) && chmod(path, o->mode & 07777) < 0)
 		image_fail("the mode of", path);
-	if (s->ino && lstat(path, &st) == 0)
-		s->ino(s->arg, obj, st.st_ino);
+	if (s->tell && lstat(path, &st) == 0)
+		s->tell(s->arg, obj, &st);
 }
 
 void image_store(const struct image *im, const char *path,
-		 void (*ino)(void *arg, unsigned obj, ino_t number), void *arg)
+		 void (*tell)(void *arg, unsigned obj, const struct stat *st),
+		 void *arg)
 {
-	struct storing s = {.im = im, .ino = ino, .arg = arg};
+	struct storing s = {.im = im, .tell = tell, .arg = arg};
 
 	s.first = image_alloc(NULL, im->count * sizeof *s.first);
 	memset(s.first, 0, im->count * sizeof *s.first);
@@ -362,6 +363,25 @@ void image_store(const struct image *im, const char *path,
 	for (size_t i = 0; i < im->count; i++)
 		free(s.first[i]);
 	free(s.first);
+}
+
+void image_copy_files(const char *path, const char *to)
+{
+	struct image *im = image_scan(path), *copies = image_new();
+	const struct image_object *dir = &im->objects[0];
+
+	for (size_t i = 0; i < dir->entry_count; i++) {
+		const struct image_entry *e = &dir->entries[i];
+		unsigned obj = (unsigned)copies->count;
+
+		if (!S_ISREG(im->objects[e->obj].mode) || e->name[0] == '.')
+			continue;
+		copy_object(image_at(copies, obj), &im->objects[e->obj]);
+		image_enter(image_at(copies, 0), e->name, obj);
+	}
+	image_store(copies, to, NULL, NULL);
+	image_free(im);
+	image_free(copies);
 }
 
 static bool same_object(const struct image *a, unsigned x,

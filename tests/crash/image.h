@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 struct image_entry {
@@ -69,16 +70,21 @@ struct image *image_scan(const char *path);
 
 /*
  * Make the directory at path, which must not exist, hold this.
- * ino(arg, obj, number): what each object is called there.
+ * tell(arg, obj, st): what each object is like there.
  */
 void image_store(const struct image *im, const char *path,
-		 void (*ino)(void *arg, unsigned obj, ino_t number), void *arg);
+		 void (*tell)(void *arg, unsigned obj, const struct stat *st),
+		 void *arg);
 
 /*
  * Do both show the same tree, from the root? Numbers may differ, times and
  * xattrs do not count. Where not: which path, in *where, to be freed.
  */
 bool image_same(const struct image *a, const struct image *b, char **where);
+
+/* Copies of the files in the directory at path become a directory of their own,
+ * under the same names. */
+void image_copy_files(const char *path, const char *to);
 
 /* Remove a directory and all that is in it. */
 void image_remove_tree(const char *path);

@@ -31,6 +31,33 @@ void oplog_fini(struct oplog *log)
 	*log = (struct oplog){0};
 }
 
+static char *copied_text(const char *text)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		image_fail("memory", "strdup");
+	return copy;
+}
+
+void oplog_copy(struct oplog *to, const struct oplog *log, size_t count)
+{
+	*to = (struct oplog){.base = image_copy(log->base),
+			     .objects = log->objects};
+	for (size_t i = 0; i < count; i++) {
+		const struct op *op = &log->ops[i];
+		struct op *copy = oplog_add(to, op->kind);
+
+		*copy = *op;
+		copy->name = copied_text(op->name);
+		copy->to_name = copied_text(op->to_name);
+		if (!op->bytes)
+			continue;
+		copy->bytes = image_alloc(NULL, op->len + 1);
+		memcpy(copy->bytes, op->bytes, op->len);
+	}
+}
+
 bool op_is_entry(const struct op *op)
 {
 	return op->kind >= OP_ENTER && op->kind <= OP_SWAP;
@@ -164,16 +191,21 @@ void op_print(FILE *out, size_t index, const struct op *op)
 			op->name, op->to_dir, op->to_name);
 		break;
 	case OP_SYNC:
-		fprintf(out, "fsync #%u", op->obj);
+		fprintf(out, "fsync #%u as it was at %zu", op->obj, op->len);
 		break;
 	case OP_SYNC_ALL:
 		fprintf(out, "syncfs");
+		break;
+	case OP_UNSYNC:
+		fprintf(out, "fsync #%u, in vain", op->obj);
 		break;
 	case OP_BEGIN:
 		fprintf(out, "- step %u begins", op->obj);
 		break;
 	case OP_END:
 		fprintf(out, "- step %u has ended", op->obj);
+		break;
+	case OP_KINDS:
 		break;
 	}
 	fputc('\n', out);

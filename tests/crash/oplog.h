@@ -16,10 +16,14 @@ enum op_kind {
 	OP_LEAVE,    /* name goes from dir */
 	OP_MOVE,     /* name in dir to to_name in to_dir, replacing */
 	OP_SWAP,     /* those two change places */
-	OP_SYNC,     /* obj is durable: a file's bytes, a directory's names */
-	OP_SYNC_ALL, /* everything is */
+	OP_SYNC,     /* of obj, a file's bytes or a directory's names, what was
+			done before call len is durable */
+	OP_SYNC_ALL, /* of everything */
+	OP_UNSYNC,   /* making obj durable failed: what was written before and
+			is not durable may never be */
 	OP_BEGIN,    /* the workload's next step begins */
 	OP_END,	     /* and has ended */
+	OP_KINDS,
 };
 
 struct op {
@@ -43,6 +47,8 @@ struct oplog {
 /* The new op, zeroed but for its kind. */
 struct op *oplog_add(struct oplog *log, enum op_kind kind);
 void oplog_fini(struct oplog *log);
+/* The same beginning, of so many calls. */
+void oplog_copy(struct oplog *to, const struct oplog *log, size_t count);
 
 /* Is it the business of a directory's entries? */
 bool op_is_entry(const struct op *op);

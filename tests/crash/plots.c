@@ -1,20 +1,13 @@
 /* The workloads. */
-#include "random.h"
-#include "story.h"
+#include "plots.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum { LARGE = 150000 };
 
-static size_t below(struct story *s, size_t limit)
-{
-	return random_below(&s->rng, limit);
-}
-
-/* Files of these lengths, called f0, f1, ..., shut. Their first node. */
-static unsigned made(struct story *s, unsigned dir, const size_t *len,
-		     unsigned count)
+unsigned plot_made(struct story *s, unsigned dir, const size_t *len,
+		   unsigned count)
 {
 	unsigned first = 0;
 
@@ -56,7 +49,7 @@ static void create(struct story *s)
 static void overwrite(struct story *s)
 {
 	const size_t lens[] = {LARGE, 300};
-	unsigned f = made(s, 0, lens, 2);
+	unsigned f = plot_made(s, 0, lens, 2);
 
 	story_begin(s);
 	story_open(s, f, 0, "f0");
@@ -83,7 +76,7 @@ static void overwrite(struct story *s)
 static void append(struct story *s)
 {
 	const size_t lens[] = {5000, 0, 8192};
-	unsigned f = made(s, 0, lens, 3);
+	unsigned f = plot_made(s, 0, lens, 3);
 
 	story_begin(s);
 	for (unsigned i = 0; i < 3; i++) {
@@ -107,7 +100,7 @@ static void append(struct story *s)
 static void truncate_both_ways(struct story *s)
 {
 	const size_t lens[] = {60000};
-	unsigned f = made(s, 0, lens, 1);
+	unsigned f = plot_made(s, 0, lens, 1);
 
 	story_begin(s);
 	story_open(s, f, 0, "f0");
@@ -127,7 +120,7 @@ static void truncate_both_ways(struct story *s)
 static void punch(struct story *s)
 {
 	const size_t lens[] = {100000};
-	unsigned f = made(s, 0, lens, 1);
+	unsigned f = plot_made(s, 0, lens, 1);
 
 	story_begin(s);
 	story_open(s, f, 0, "f0");
@@ -147,7 +140,7 @@ static void punch(struct story *s)
 static void replace(struct story *s)
 {
 	const size_t lens[] = {9000};
-	unsigned f = made(s, 0, lens, 1);
+	unsigned f = plot_made(s, 0, lens, 1);
 
 	story_begin(s);
 	for (int i = 0; i < 4; i++) {
@@ -173,12 +166,12 @@ static void rename_names(struct story *s)
 	const size_t lens[] = {100, 5000, 0};
 	unsigned a = story_mkdir(s, 0, "a"), b = story_mkdir(s, 0, "b"), d;
 
-	made(s, 0, lens, 3);
-	made(s, a, lens, 2);
+	plot_made(s, 0, lens, 3);
+	plot_made(s, a, lens, 2);
 	story_mkdir(s, b, "empty");
 	story_mkdir(s, b, "there");
 	d = story_mkdir(s, a, "full");
-	made(s, d, lens, 1);
+	plot_made(s, d, lens, 1);
 	story_begin(s);
 	story_rename(s, 0, "f0", 0, "f1", 0);
 	story_rename(s, 0, "f1", a, "f0", 0);
@@ -201,7 +194,7 @@ static void directories(struct story *s)
 	const size_t lens[] = {10};
 	unsigned deep = 0, d;
 
-	made(s, 0, lens, 1);
+	plot_made(s, 0, lens, 1);
 	story_begin(s);
 	for (int i = 0; i < 4; i++) {
 		char name[16];
@@ -237,7 +230,7 @@ static void long_names(struct story *s)
 		n[i][250] = '\0';
 	}
 	a = story_mkdir(s, 0, "a");
-	made(s, 0, lens, 3);
+	plot_made(s, 0, lens, 3);
 	story_rename(s, 0, "f2", 0, n[5], 0);
 	story_begin(s);
 	story_rename(s, 0, "f0", 0, n[0], 0);
@@ -262,7 +255,7 @@ static void long_names(struct story *s)
 static void links(struct story *s)
 {
 	const size_t lens[] = {5000};
-	unsigned a = story_mkdir(s, 0, "a"), f = made(s, 0, lens, 1);
+	unsigned a = story_mkdir(s, 0, "a"), f = plot_made(s, 0, lens, 1);
 
 	story_symlink(s, 0, "old", 3700);
 	story_begin(s);
@@ -284,7 +277,7 @@ static void links(struct story *s)
 static void rekey(struct story *s)
 {
 	const size_t lens[] = {30000, 0};
-	unsigned f = made(s, 0, lens, 2);
+	unsigned f = plot_made(s, 0, lens, 2);
 
 	story_open(s, f + 1, 0, "f1");
 	story_write(s, f + 1, 500000, 5000); /* with a long hole */
@@ -300,7 +293,7 @@ static void rekey(struct story *s)
 static void rekey_changed(struct story *s)
 {
 	const size_t lens[] = {30000};
-	unsigned f = made(s, 0, lens, 1);
+	unsigned f = plot_made(s, 0, lens, 1);
 
 	story_begin(s);
 	story_open(s, f, 0, "f0");
@@ -338,7 +331,7 @@ static void passphrase(struct story *s)
 static void xattrs(struct story *s)
 {
 	const size_t lens[] = {100, 200};
-	unsigned f = made(s, 0, lens, 2);
+	unsigned f = plot_made(s, 0, lens, 2);
 
 	story_begin(s);
 	story_open(s, f, 0, "f0");
@@ -354,7 +347,7 @@ static void xattrs(struct story *s)
 static void leisure(struct story *s)
 {
 	const size_t lens[] = {40000, 3000};
-	unsigned f = made(s, 0, lens, 2), n;
+	unsigned f = plot_made(s, 0, lens, 2), n;
 
 	story_begin(s);
 	story_open(s, f, 0, "f0");
@@ -375,23 +368,28 @@ static void leisure(struct story *s)
 }
 
 const struct story_plot story_plots[] = {
-	{"rename", rename_names, false},
-	{"directories", directories, false},
-	{"long_names", long_names, false},
-	{"links", links, false},
-	{"rekey", rekey, false},
-	{"log", log_records, false},
-	{"log_goes_on", log_goes_on, false},
-	{"passphrase", passphrase, false},
-	{"xattrs", xattrs, false},
-	{"create", create, true},
-	{"overwrite", overwrite, true},
-	{"append", append, true},
-	{"truncate", truncate_both_ways, true},
-	{"punch", punch, true},
-	{"replace", replace, true},
-	{"rekey_changed", rekey_changed, true},
-	{"leisure", leisure, true},
+	{"rename", rename_names},
+	{"directories", directories},
+	{"long_names", long_names},
+	{"links", links},
+	{"rekey", rekey},
+	{"log", log_records},
+	{"log_goes_on", log_goes_on},
+	{"passphrase", passphrase},
+	{"xattrs", xattrs},
+	{"create", create},
+	{"overwrite", overwrite},
+	{"append", append},
+	{"truncate", truncate_both_ways},
+	{"punch", punch},
+	{"replace", replace},
+	{"rekey_changed", rekey_changed},
+	{"leisure", leisure},
+	{"growing", plot_growing},
+	{"punching", plot_punching},
+	{"racing", plot_racing},
+	{"reopened", plot_reopened},
+	{"rewriting", plot_rewriting},
 	{0},
 };
 

@@ -41,38 +41,74 @@ static struct {
 	dev_t dev;
 	atomic_long left, count;
 	const char *_Atomic fired;
+	char closed[256];
 } fault;
 
+/* What a file looks like that is a copy of another. */
+struct shown_pair {
+	ino_t real, shown;
+	bool was_there, unchanged; /* long ago; since then... */
+	struct timespec ctime;	   /* ...until this is another */
+	unsigned obj;
+};
+
 static struct {
-	struct {
-		ino_t real, shown;
-	} * pairs;
+	struct shown_pair *pairs;
 	size_t count;
-	const struct image *im;
+	const struct image *im, *long_ago;
+	bool lazy;
 	unsigned boots;
 } shown;
 
+enum { LONG_AGO_S = 1000000 };
 static long clock_back_s;
 
 /* Inode numbers. */
 
-void shown_inos_of(const struct image *im)
+void shown_inos_of(const struct image *im, const struct image *long_ago,
+		   bool lazy)
 {
 	shown_inos_forget();
 	shown.im = im;
+	shown.long_ago = long_ago;
+	shown.lazy = lazy;
 }
 
-void shown_ino(void *arg, unsigned obj, ino_t number)
+static const struct image_object *as_it_was(ino_t ino)
 {
-	ino_t was = shown.im->objects[obj].ino;
+	const struct image *im = shown.long_ago;
+
+	for (size_t i = 0; im && i < im->count; i++)
+		if (im->objects[i].ino == ino)
+			return &im->objects[i];
+	return NULL;
+}
+
+static bool is_unchanged(const struct image_object *was,
+			 const struct image_object *is)
+{
+	if (was->len != is->len || was->mode != is->mode)
+		return false;
+	return shown.lazy || was->len == 0 ||
+	       memcmp(was->bytes, is->bytes, was->len) == 0;
+}
+
+void shown_ino(void *arg, unsigned obj, const struct stat *st)
+{
+	const struct image_object *is = &shown.im->objects[obj],
+				  *was = as_it_was(is->ino);
+	struct shown_pair *p;
 
 	(void)arg;
-	if (!was || was == number)
-		return;
 	shown.pairs = image_alloc(shown.pairs,
 				  (shown.count + 1) * sizeof *shown.pairs);
-	shown.pairs[shown.count].real = number;
-	shown.pairs[shown.count++].shown = was;
+	p = &shown.pairs[shown.count++];
+	*p = (struct shown_pair){.real = st->st_ino,
+				 .shown = is->ino ? is->ino : st->st_ino,
+				 .ctime = st->st_ctim,
+				 .was_there = was,
+				 .unchanged = was && is_unchanged(was, is),
+				 .obj = obj};
 }
 
 void shown_inos_forget(void)
@@ -80,15 +116,34 @@ void shown_inos_forget(void)
 	free(shown.pairs);
 	shown.pairs = NULL;
 	shown.count = 0;
-	shown.im = NULL;
+	shown.im = shown.long_ago = NULL;
+}
+
+static const struct shown_pair *pair_of(ino_t real)
+{
+	for (size_t i = 0; i < shown.count; i++)
+		if (shown.pairs[i].real == real)
+			return &shown.pairs[i];
+	return NULL;
 }
 
 static ino_t show(ino_t real)
 {
-	for (size_t i = 0; i < shown.count; i++)
-		if (shown.pairs[i].real == real)
-			return shown.pairs[i].shown;
-	return real;
+	const struct shown_pair *p = pair_of(real);
+
+	return p ? p->shown : real;
+}
+
+static void show_stat(struct stat64 *st)
+{
+	const struct shown_pair *p = pair_of(st->st_ino);
+
+	if (!p)
+		return;
+	st->st_ino = p->shown;
+	if (p->unchanged && st->st_ctim.tv_sec == p->ctime.tv_sec &&
+	    st->st_ctim.tv_nsec == p->ctime.tv_nsec)
+		st->st_ctim.tv_sec -= LONG_AGO_S;
 }
 
 int __wrap_fstat64(int fd, struct stat64 *st)
@@ -96,7 +151,8 @@ int __wrap_fstat64(int fd, struct stat64 *st)
 	int ret = __real_fstat64(fd, st);
 
 	if (ret == 0 && shown.count)
-		st->st_ino = show(st->st_ino);
+		show_stat(st);
+	hold_point();
 	return ret;
 }
 
@@ -105,7 +161,7 @@ int __wrap_fstatat64(int fd, const char *path, struct stat64 *st, int flags)
 	int ret = __real_fstatat64(fd, path, st, flags);
 
 	if (ret == 0 && shown.count)
-		st->st_ino = show(st->st_ino);
+		show_stat(st);
 	return ret;
 }
 
@@ -113,11 +169,20 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask,
 		 struct statx *stx)
 {
 	int ret = __real_statx(fd, path, flags, mask, stx);
+	const struct shown_pair *p;
 
-	if (ret == 0 && shown.count)
-		stx->stx_ino = show(stx->stx_ino);
-	if (ret == 0)
-		stx->stx_mnt_id += shown.boots;
+	if (ret != 0)
+		return ret;
+	stx->stx_mnt_id += shown.boots;
+	p = pair_of(stx->stx_ino);
+	if (!p)
+		return ret;
+	stx->stx_ino = p->shown;
+	if (p->was_there)
+		stx->stx_btime.tv_sec -= LONG_AGO_S;
+	if (p->unchanged && stx->stx_ctime.tv_sec == p->ctime.tv_sec &&
+	    stx->stx_ctime.tv_nsec == p->ctime.tv_nsec)
+		stx->stx_ctime.tv_sec -= LONG_AGO_S;
 	return ret;
 }
 
@@ -150,6 +215,16 @@ struct dirent64 *__wrap_readdir64(DIR *dir)
 }
 
 /* Which object is meant. */
+
+size_t rec_position(void)
+{
+	size_t count;
+
+	pthread_mutex_lock(&rec.lock);
+	count = rec.log ? rec.log->count : 0;
+	pthread_mutex_unlock(&rec.lock);
+	return count;
+}
 
 void rec_know(const struct stat64 *st, unsigned obj)
 {
@@ -290,8 +365,8 @@ struct op *rec_note_new(int fd, const char *path)
 
 const char *fault_word(enum fault_kind kind)
 {
-	static const char *const words[] = {"ENOSPC", "EDQUOT", "EIO", "EMFILE",
-					    "short"};
+	static const char *const words[] = {"ENOSPC", "EDQUOT", "EIO",
+					    "EMFILE", "short",	"EACCES"};
 
 	return words[kind];
 }
@@ -305,9 +380,19 @@ static bool is_concerned(int fd, const char *path)
 	return ret == 0 && st.st_dev == fault.dev;
 }
 
+/* It could not be opened before. */
+static bool is_closed(const char *path)
+{
+	bool closed = fault.closed[0] && strcmp(path, fault.closed) == 0;
+
+	if (closed)
+		errno = EACCES;
+	return closed;
+}
+
 bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 {
-	static const int numbers[] = {ENOSPC, EDQUOT, EIO, EMFILE, 0};
+	static const int numbers[] = {ENOSPC, EDQUOT, EIO, EMFILE, 0, EACCES};
 	int saved = errno;
 
 	if (!fault.armed || !(kinds >> fault.kind & 1U) ||
@@ -318,8 +403,10 @@ bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 	fault.count++;
 	if (fault.left < 0 || fault.left-- > 0) {
 		errno = saved;
-		return false;
+		return is_closed(path);
 	}
+	if (fault.kind == FAULT_ACCESS && path)
+		snprintf(fault.closed, sizeof fault.closed, "%s", path);
 	fault.fired = call;
 	met = true;
 	met_sync |= strstr(call, "sync") != NULL;
@@ -337,6 +424,7 @@ void fault_arm(const char *path, enum fault_kind kind, long n)
 	fault.kind = kind;
 	fault.count = 0;
 	fault.fired = NULL;
+	fault.closed[0] = '\0';
 	fault.left = n;
 	fault.armed = true;
 }
@@ -402,6 +490,26 @@ void recorder_begin(const char *path, struct oplog *log)
 	for (unsigned i = 0; i < log->base->count; i++)
 		log->base->objects[i].ino = show(log->base->objects[i].ino);
 	rec.steps = 0;
+	rec.log = log;
+	pthread_mutex_unlock(&rec.lock);
+}
+
+void recorder_go_on(const char *path, struct oplog *log)
+{
+	struct stat64 st;
+
+	if (__real_fstatat64(AT_FDCWD, path, &st, 0) < 0)
+		image_fail("looking at", path);
+	pthread_mutex_lock(&rec.lock);
+	free(rec.known);
+	rec.known = NULL;
+	rec.known_count = 0;
+	for (size_t i = 0; i < shown.count; i++) {
+		struct stat64 known = {.st_dev = st.st_dev,
+				       .st_ino = shown.pairs[i].real};
+
+		rec_know(&known, shown.pairs[i].obj);
+	}
 	rec.log = log;
 	pthread_mutex_unlock(&rec.lock);
 }

@@ -10,6 +10,8 @@
 
 #include "oplog.h"
 
+#include <sys/stat.h>
+
 /* From here on, everything below path goes to log, whose base it is now. */
 void recorder_begin(const char *path, struct oplog *log);
 /* Aborts when something happened to the directory that was not seen. */
@@ -26,6 +28,9 @@ enum fault_kind {
 	FAULT_NO_FILES,
 	FAULT_SHORT, /* a write does half of it, and says so */
 	FAULT_KINDS,
+	/* something cannot be opened, from then on */
+	FAULT_ACCESS = FAULT_KINDS,
+	FAULT_ALL,
 };
 const char *fault_word(enum fault_kind kind);
 
@@ -43,10 +48,35 @@ bool fault_met(void);
 /* Has one that makes something durable? */
 bool fault_met_sync(void);
 
-/* Inode numbers: image_store()'s callback, and forgetting them all. */
-void shown_ino(void *arg, unsigned obj, ino_t number);
+/*
+ * Threads that meet on purpose. One of these two waits at its n-th point: each
+ * call that changes what a file holds, or makes it durable, has three, before,
+ * within (half of the bytes are written; all that was is to be durable) and
+ * after it; a look at a file's length has one, after it.
+ */
+enum hold_who { HOLD_NOBODY, HOLD_STORY, HOLD_FLUSH };
+void hold_thread_is(enum hold_who who);
+void hold_arm(enum hold_who who, size_t n);
+/* Until that one waits there, or is known not to; a moment at most. */
+void hold_await(void);
+void hold_not_met(void);
+/* It goes on; as it does by itself after a moment: the other one may be waiting
+ * for what it has. */
+void hold_let_go(void);
+
+/*
+ * Inode numbers: image_store()'s callback, and forgetting them all. What is in
+ * long_ago (or NULL), and unchanged in im, was changed long ago; where times
+ * are lazy, what has kept its length may seem so, too.
+ */
+void shown_ino(void *arg, unsigned obj, const struct stat *st);
 void shown_inos_forget(void);
-void shown_inos_of(const struct image *im);
+void shown_inos_of(const struct image *im, const struct image *long_ago,
+		   bool lazy);
+
+/* What log speaks of is what was stored at path with shown_ino(): on from
+ * there. */
+void recorder_go_on(const char *path, struct oplog *log);
 
 /* The machine has been started so many times since the recording: what is
  * mounted there is another mount each time. */

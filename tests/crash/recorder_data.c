@@ -16,16 +16,12 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
 	return __real_pread64(fd, buf, len, offset);
 }
 
-ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
+static ssize_t pwrite_recorded(int fd, const void *buf, size_t len,
+			       off_t offset)
 {
 	ssize_t n;
 	long obj;
 
-	if (fault_fails("pwrite", CAN_FILL | CAN_IO | CAN_SHORT, fd, ".")) {
-		if (!fault_is_short() || len < 2)
-			return -1;
-		len /= 2;
-	}
 	if (!rec_begin()) {
 		rec_done();
 		return __real_pwrite64(fd, buf, len, offset);
@@ -63,6 +59,30 @@ ssize_t __wrap_write(int fd, const void *buf, size_t len)
 	return n;
 }
 
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
+{
+	size_t part = 0;
+	ssize_t n;
+
+	hold_point();
+	if (fault_fails("pwrite", CAN_FILL | CAN_IO | CAN_SHORT, fd, ".")) {
+		if (!fault_is_short() || len < 2)
+			return -1;
+		len /= 2;
+	}
+	if (hold_is_next() && len > 1) {
+		part = len / 2;
+		n = pwrite_recorded(fd, buf, part, offset);
+		if (n < (ssize_t)part)
+			return n;
+	}
+	hold_point();
+	n = pwrite_recorded(fd, (const uint8_t *)buf + part, len - part,
+			    offset + (off_t)part);
+	hold_point();
+	return n < 0 && part == 0 ? n : (n < 0 ? 0 : n) + (ssize_t)part;
+}
+
 /* As many single writes: a short one ends them, as the kernel may. */
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count,
 			 off_t offset)
@@ -87,8 +107,10 @@ int __wrap_ftruncate64(int fd, off_t len)
 	int ret;
 	long obj;
 
+	hold_point();
 	if (fault_fails("ftruncate", CAN_FILL | CAN_IO, fd, "."))
 		return -1;
+	hold_point();
 	if (!rec_begin()) {
 		rec_done();
 		return __real_ftruncate64(fd, len);
@@ -98,6 +120,7 @@ int __wrap_ftruncate64(int fd, off_t len)
 	if (obj >= 0)
 		rec_note(OP_RESIZE, obj)->len = (size_t)len;
 	rec_done();
+	hold_point();
 	return ret;
 }
 
@@ -107,8 +130,10 @@ int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len)
 	int ret;
 	long obj;
 
+	hold_point();
 	if (fault_fails("fallocate", CAN_FILL | CAN_IO, fd, "."))
 		return -1;
+	hold_point();
 	if (!rec_begin()) {
 		rec_done();
 		return __real_fallocate64(fd, mode, offset, len);
@@ -126,6 +151,7 @@ int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len)
 		rec_note(OP_RESIZE, obj)->len = (size_t)st.st_size;
 	}
 	rec_done();
+	hold_point();
 	return ret;
 }
 
@@ -163,16 +189,27 @@ int __wrap_munmap(void *at, size_t len)
 /* The order is what matters; there is no disk to wait for. */
 static int sync_call(const char *call, int fd, enum op_kind kind)
 {
-	if (fault_fails(call, CAN_IO | CAN_FILL, fd, "."))
-		return -1;
-	if (rec_begin()) {
+	size_t began;
+	bool fails;
+	int saved;
+
+	hold_point();
+	began = rec_position();
+	fails = fault_fails(call, CAN_IO | CAN_FILL, fd, ".");
+	saved = errno;
+	if (fails)
+		kind = kind == OP_SYNC ? OP_UNSYNC : OP_KINDS;
+	hold_point();
+	if (rec_begin() && kind != OP_KINDS) {
 		long obj = rec_object_of_fd(fd);
 
 		if (obj >= 0)
-			rec_note(kind, obj);
+			rec_note(kind, obj)->len = began;
 	}
 	rec_done();
-	return 0;
+	hold_point();
+	errno = saved;
+	return fails ? -1 : 0;
 }
 
 int __wrap_fsync(int fd)

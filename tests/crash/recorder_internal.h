@@ -13,6 +13,14 @@
 bool rec_begin(void);
 void rec_done(void);
 
+/* So many calls were written down so far; 0: nothing is. */
+size_t rec_position(void);
+
+/* Wait here, if that was asked of this thread. */
+void hold_point(void);
+/* Will the next point be it? */
+bool hold_is_next(void);
+
 /* Numbers of objects, or -1: none that is known. */
 long rec_object_of(const struct stat64 *st);
 long rec_object_of_fd(int fd);
@@ -37,7 +45,7 @@ void rec_know(const struct stat64 *st, unsigned obj);
 enum {
 	CAN_FILL = 1 << FAULT_NO_SPACE | 1 << FAULT_QUOTA,
 	CAN_IO = 1 << FAULT_IO,
-	CAN_OPEN = 1 << FAULT_NO_FILES,
+	CAN_OPEN = 1 << FAULT_NO_FILES | 1 << FAULT_ACCESS,
 	CAN_SHORT = 1 << FAULT_SHORT,
 };
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { KEY_SLOTS = 64, LONG_AGO_S = 1000000 };
@@ -120,16 +119,6 @@ static int mount_anew(struct vault *v, const char *path)
 	return story_mount(v);
 }
 
-/* What was changed before is older than the session, to the second. */
-static void next_second(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	t = (struct timespec){.tv_nsec = 1000000000 - t.tv_nsec % 999999999};
-	nanosleep(&t, NULL);
-}
-
 static void begin(struct story *s)
 {
 	char path[96];
@@ -139,8 +128,6 @@ static void begin(struct story *s)
 	must("unmounting", story_unmount(s->vault));
 	snprintf(path, sizeof path, "%s", s->vault->path);
 	stage_close(s->vault);
-	if (present_log && s->plot->journalled)
-		next_second();
 	shown_past(0);
 	if (present_log)
 		recorder_begin(path, present_log);
@@ -184,17 +171,22 @@ void stage_record(const struct stage *st, const struct story_plot *plot,
 
 void stage_fail(const struct stage *st, const struct story_plot *plot,
 		uint64_t seed, const char *path, struct stage_fault *f,
-		struct story *story)
+		struct recording *r)
 {
 	struct vault v;
 
+	*r = (struct recording){.plot = plot, .seed = seed};
 	present_fault = f;
-	*story = (struct story){.faulty = true};
-	play(st, path, &v, story, plot, seed);
+	present_log = f->n < 0 ? NULL : &r->log;
+	r->story.faulty = true;
+	play(st, path, &v, &r->story, plot, seed);
 	f->unmount_error = story_unmount(&v);
 	f->count = fault_disarm();
 	f->fired = fault_fired();
+	if (present_log)
+		recorder_end(path);
 	present_fault = NULL;
+	present_log = NULL;
 	stage_close(&v);
 }
 

@@ -38,8 +38,8 @@ void stage_record(const struct stage *st, const struct story_plot *plot,
 void recording_fini(struct recording *r);
 
 /*
- * Play it, from story_begin() on with one call failing, till it is unmounted.
- * The vault is left at path; *story is the model.
+ * Play it, from story_begin() on with one call failing, till it is unmounted,
+ * and write it down. The vault is left at path.
  */
 struct stage_fault {
 	enum fault_kind kind;
@@ -50,7 +50,7 @@ struct stage_fault {
 };
 void stage_fail(const struct stage *st, const struct story_plot *plot,
 		uint64_t seed, const char *path, struct stage_fault *f,
-		struct story *story);
+		struct recording *r);
 
 /* To a file, and back, where keys are those of the file's vault. */
 void recording_save(const struct recording *r, const char *path);

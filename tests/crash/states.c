@@ -20,21 +20,35 @@ struct building {
 	const struct plan *plan;
 	struct image *im;
 	uint64_t rng;
-	size_t *synced; /* per object: calls before this are durable */
+	size_t *synced; /* per object: calls before this are durable... */
+	bool *doubtful; /* per call: ...but for these, that are so or not */
 	size_t *cut;	/* per directory: calls before this are there */
 	FILE *explain;
 };
+
+/* What was written and is not durable may have been dropped by the kernel,
+ * which says next time that all is well. */
+static void doubt(struct building *b, unsigned obj, size_t end)
+{
+	for (size_t i = b->synced[obj]; i < end; i++)
+		if (b->log->ops[i].obj == obj &&
+		    b->log->ops[i].kind == OP_WRITE)
+			b->doubtful[i] = true;
+}
 
 static void find_synced(struct building *b)
 {
 	for (size_t i = 0; i < b->plan->end; i++) {
 		const struct op *op = &b->log->ops[i];
 
-		if (op->kind == OP_SYNC)
-			b->synced[op->obj] = i + 1;
+		if (op->kind == OP_UNSYNC)
+			doubt(b, op->obj, i);
+		if (op->kind == OP_SYNC && b->synced[op->obj] < op->len)
+			b->synced[op->obj] = op->len;
 		for (unsigned o = 0;
 		     op->kind == OP_SYNC_ALL && o < b->log->objects; o++)
-			b->synced[o] = i + 1;
+			if (b->synced[o] < op->len)
+				b->synced[o] = op->len;
 	}
 }
 
@@ -206,6 +220,17 @@ static void apply_prefix(struct building *b, unsigned obj, size_t end)
 	}
 }
 
+/* Its bytes did not get there; the length did. */
+static void lose_bytes(struct building *b, size_t i)
+{
+	const struct op *op = &b->log->ops[i];
+	struct image_object *o = image_at(b->im, op->obj);
+
+	lost(b, i);
+	if (op->offset + op->len > o->len)
+		image_resize(o, op->offset + op->len);
+}
+
 /* What is durable; are there calls that are not? */
 static bool apply_durable(struct building *b, unsigned obj)
 {
@@ -216,10 +241,12 @@ static bool apply_durable(struct building *b, unsigned obj)
 
 		if (op->obj != obj || !op_is_content(op))
 			continue;
-		if (i < b->synced[obj])
-			op_apply(b->im, op);
-		else
+		if (i >= b->synced[obj])
 			any = true;
+		else if (b->doubtful[i] && random_below(&b->rng, 2))
+			lose_bytes(b, i);
+		else
+			op_apply(b->im, op);
 	}
 	return any;
 }
@@ -346,6 +373,8 @@ static void building_init(struct building *b, const struct oplog *log,
 	b->cut = image_alloc(NULL, bytes);
 	memset(b->synced, 0, bytes);
 	memset(b->cut, 0, bytes);
+	b->doubtful = image_alloc(NULL, p->end);
+	memset(b->doubtful, 0, p->end);
 	find_synced(b);
 }
 
@@ -353,6 +382,7 @@ static void building_fini(struct building *b)
 {
 	free(b->synced);
 	free(b->cut);
+	free(b->doubtful);
 }
 
 struct image *state_build(const struct oplog *log, const struct plan *p,

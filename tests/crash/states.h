@@ -6,11 +6,14 @@
  * not made durable by a later fsync is there or not:
  *
  * - of a file's bytes every sector of 512 bytes as it was at some instant
- *   since, the length as at some instant, too; modes and xattrs likewise;
+ *   since, the length as at some instant, too; modes and xattrs likewise; a
+ *   write whose fsync failed may be missing for ever, whatever comes later;
  * - of names, and of directories' modes and xattrs, what had been done up to
  *   some instant, in order: a file system's own journal keeps it. A directory
  *   that was fsynced later than that is as it was then; a rename between two
  *   is there in both or in none.
+ *
+ * An fsync covers what was done before it began, and counts from its end on.
  *
  * For names that is what ext4, XFS and btrfs may leave, and more (an fsync of
  * one thing makes nothing else durable); for bytes it is what POSIX allows.

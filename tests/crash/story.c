@@ -117,6 +117,7 @@ void story_init(struct story *s, const struct story_plot *plot, uint64_t seed,
 	versions_add(&root->content, -1, NULL, 0);
 	if (!vault)
 		return;
+	hold_thread_is(HOLD_STORY);
 	root->dirfd = dup(vault->root_fd);
 	if (vdir_read_id(vault->root_fd, root->id))
 		story_broken(s, "the root's id", -EIO);
@@ -208,6 +209,7 @@ void story_step(struct story *s, const char *what, int (*act)(void *arg),
 	int err = 0;
 
 	recorder_step_begins();
+	story_race_begins(s);
 	for (int i = 0; i < TRIES && s->vault; i++) {
 		err = act(arg);
 		if (!err || !s->faulty)
@@ -215,6 +217,7 @@ void story_step(struct story *s, const char *what, int (*act)(void *arg),
 		s->failures++;
 		s->last_error = err;
 	}
+	story_race_ends(s);
 	if (err)
 		story_broken(s, what, err);
 	recorder_step_ends();

@@ -10,6 +10,8 @@
 #include "vfile.h"
 #include "vlog.h"
 
+#include <pthread.h>
+
 enum node_kind { NODE_FILE, NODE_DIR, NODE_LINK };
 
 /* What a node held from the end of a step on; at its beginning, maybe. */
@@ -72,13 +74,18 @@ struct story {
 	const uint8_t (*ids)[FILE_ID_LEN]; /* without a vault: the nodes' */
 	/* Called by story_begin(), to unmount, look, and mount again. */
 	void (*begin)(struct story *s);
+	struct {
+		pthread_t thread;
+		bool runs, waits;
+		size_t within; /* the next step's point, and 1; or 0 */
+		int error;
+	} flush; /* another thread's */
 };
 
 /* A workload by its name. */
 struct story_plot {
 	const char *name;
 	void (*tell)(struct story *s);
-	bool journalled; /* promised only where there is a redo journal */
 };
 extern const struct story_plot story_plots[];
 const struct story_plot *story_plot_find(const char *name);
@@ -123,6 +130,10 @@ void story_append(struct story *s, unsigned node, size_t len);
 void story_truncate(struct story *s, unsigned node, size_t len);
 void story_punch(struct story *s, unsigned node, size_t offset, size_t len);
 void story_sync(struct story *s, unsigned node);
+/* As fdatasync does it. */
+void story_sync_data(struct story *s, unsigned node);
+/* All of it, chunk by chunk in no order, while somebody reads. */
+void story_rewrite(struct story *s, unsigned node);
 void story_shut(struct story *s, unsigned node);
 void story_open(struct story *s, unsigned node, unsigned dir, const char *name);
 void story_rekey(struct story *s, unsigned node);
@@ -132,6 +143,15 @@ void story_record(struct story *s, uint8_t detail);
 void story_change_passphrase(struct story *s);
 /* Time for what happens in the background. */
 void story_pause(struct story *s, unsigned ms);
+
+/*
+ * No steps. Another thread empties the journal, and stops at its n-th point
+ * (recorder.h) until story_flush_end() or for a moment; or all of it happens
+ * while the next step stops there.
+ */
+void story_flush_begin(struct story *s, size_t n);
+void story_flush_end(struct story *s);
+void story_flush_within(struct story *s, size_t n);
 
 /* The directory as it was after tree version t: does it have this name? */
 const struct name *tree_find(const struct tree *t, unsigned dir,

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,6 +73,87 @@ void story_append(struct story *s, unsigned node, size_t len)
 	story_write(s, node, versions_last(&s->nodes[node].content)->len, len);
 }
 
+/* One file's chunks, written by one thread and read by another. */
+struct rewriting {
+	struct vfile *f;
+	const struct version *v;
+	size_t *order, count;
+	_Atomic size_t done;
+	atomic_bool ended, stale;
+	uint64_t rng;
+};
+
+/* What was written is what is read. */
+static bool is_seen(struct rewriting *w, size_t chunk)
+{
+	struct iovec iov[WORKSPACE_CHUNKS];
+	uint64_t at = chunk * CHUNK_SIZE, bad = 0;
+	int count = 0;
+
+	return vfile_read(w->f, ws(), at, CHUNK_SIZE, iov, &count, &bad) ==
+		       CHUNK_SIZE &&
+	       count == 1 &&
+	       memcmp(iov[0].iov_base, w->v->bytes + at, CHUNK_SIZE) == 0;
+}
+
+static void *watch(void *arg)
+{
+	struct rewriting *w = arg;
+
+	while (!w->ended && !w->stale) {
+		size_t done = w->done;
+
+		if (done && !is_seen(w, w->order[random_below(&w->rng, done)]))
+			w->stale = true;
+	}
+	return NULL;
+}
+
+static int act_rewrite(void *arg)
+{
+	struct rewriting *w = arg;
+	pthread_t reader;
+	int err = 0;
+
+	w->done = 0;
+	if (pthread_create(&reader, NULL, watch, w) != 0)
+		return -EAGAIN;
+	for (size_t i = 0; i < w->count && !err; i++) {
+		uint64_t at = w->order[i] * CHUNK_SIZE, bad;
+		const struct vfile_write part = {.data = w->v->bytes + at,
+						 .len = CHUNK_SIZE,
+						 .offset = at};
+
+		err = vfile_write(w->f, ws(), &part, &bad);
+		w->done = i + 1;
+	}
+	w->ended = true;
+	pthread_join(reader, NULL);
+	return !err && w->stale ? -ESTALE : err;
+}
+
+void story_rewrite(struct story *s, unsigned node)
+{
+	size_t len = versions_last(&s->nodes[node].content)->len;
+	struct version *v = next_version(s, node, len);
+	struct rewriting w = {.f = s->nodes[node].f,
+			      .v = v,
+			      .count = len / CHUNK_SIZE,
+			      .rng = random_next(&s->rng)};
+
+	w.order = image_alloc(NULL, w.count * sizeof *w.order);
+	for (size_t i = 0; i < w.count; i++) {
+		size_t k = random_below(&s->rng, i + 1);
+
+		w.order[i] = w.order[k];
+		w.order[k] = i;
+		memset(v->bytes + i * CHUNK_SIZE,
+		       (int)(random_next(&s->rng) | 1) & 0xff, CHUNK_SIZE);
+	}
+	story_step(s, "rewriting", act_rewrite, &w);
+	free(w.order);
+}
+
 struct sizing {
 	struct story *s;
 	unsigned node;
@@ -115,21 +198,26 @@ void story_punch(struct story *s, unsigned node, size_t offset, size_t len)
 	story_step(s, "punching", act_punch, &z);
 }
 
+struct syncing {
+	struct story *s;
+	unsigned node;
+	bool data_only;
+};
+
 static int act_sync(void *arg)
 {
-	struct sizing *z = arg;
-
+	struct syncing *y = arg;
 	int err;
 
 	(void)fault_met_sync();
-	err = vfile_sync(z->s->nodes[z->node].f, false);
-	z->s->untold |= fault_met_sync() && !err;
+	err = vfile_sync(y->s->nodes[y->node].f, y->data_only);
+	y->s->untold |= fault_met_sync() && !err;
 	return err;
 }
 
-void story_sync(struct story *s, unsigned node)
+static void sync_node(struct story *s, unsigned node, bool data_only)
 {
-	struct sizing z = {s, node, 0, 0};
+	struct syncing y = {s, node, data_only};
 	struct node *n = &s->nodes[node];
 
 	n->synced = image_alloc(n->synced,
@@ -138,7 +226,17 @@ void story_sync(struct story *s, unsigned node)
 		(struct durable){.step = s->step,
 				 .version = n->content.count - 1,
 				 .attr = n->attr.count ? n->attr.count - 1 : 0};
-	story_step(s, "fsync", act_sync, &z);
+	story_step(s, data_only ? "fdatasync" : "fsync", act_sync, &y);
+}
+
+void story_sync(struct story *s, unsigned node)
+{
+	sync_node(s, node, false);
+}
+
+void story_sync_data(struct story *s, unsigned node)
+{
+	sync_node(s, node, true);
 }
 
 static int act_shut(void *arg)

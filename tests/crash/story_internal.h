@@ -15,6 +15,10 @@ void tree_drop(struct tree *t, unsigned dir, const char *text);
 unsigned story_new_node(struct story *s, enum node_kind kind);
 void story_step(struct story *s, const char *what, int (*act)(void *arg),
 		void *arg);
+/* story_race.c: around what a step does. */
+void story_race_begins(struct story *s);
+void story_race_ends(struct story *s);
+
 /* The workload itself does not work. */
 _Noreturn void story_broken(const struct story *s, const char *what, int err);
 

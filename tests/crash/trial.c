@@ -5,13 +5,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* How many of the states that a crash while mounting leaves are looked at. */
-enum { AGAIN_MAX = 4 };
+enum {
+	/* how many of the states that a second crash leaves are looked at */
+	AGAIN_MAX = 4,
+	OFTEN = 12,
+	FAULT_CALLS = 60, /* in a mount that has something to recover */
+};
 
 static bool wrong(struct trial *t, const char *where, const char *what)
 {
-	snprintf(t->what, sizeof t->what, "%.60s: %s", where, what);
+	snprintf(t->what, sizeof t->what, "%.60s: %.500s", where, what);
 	return false;
 }
 
@@ -85,12 +90,20 @@ static bool play(struct trial *t, const char *path, const char *when,
 	return unmount(t, &v) && good;
 }
 
+/* odd: a real disk keeps inode numbers and times, a copy does not */
+static bool keeps_numbers(const struct trial *t)
+{
+	return t->plan.end % 2 || t->more == TRIAL_ON ||
+	       t->more == TRIAL_COPIES;
+}
+
 static void store(struct trial *t, struct image *im, const char *path)
 {
+	bool lazy = t->plan.kind != PLAN_KILL && t->plan.seed % 2;
+
 	image_remove_tree(path);
-	/* a real disk keeps inode numbers, a copy does not */
-	shown_inos_of(im);
-	image_store(im, path, t->plan.end % 2 ? shown_ino : NULL, NULL);
+	shown_inos_of(im, t->recording->log.base, lazy);
+	image_store(im, path, keeps_numbers(t) ? shown_ino : NULL, NULL);
 	image_free(im);
 }
 
@@ -104,11 +117,16 @@ static struct plan random_plan(const struct oplog *log, uint64_t *rng)
 	return p;
 }
 
+static uint64_t seed_of(const struct trial *t)
+{
+	return t->plan.seed + t->plan.end;
+}
+
 /* The mount itself is crashed, and made again. */
 static bool play_again(struct trial *t, const struct oplog *log)
 {
 	unsigned first = t->plan.kind != PLAN_KILL;
-	uint64_t rng = t->plan.seed + t->plan.end;
+	uint64_t rng = seed_of(t);
 	bool good = true;
 	char path[96];
 
@@ -129,9 +147,174 @@ static bool play_again(struct trial *t, const struct oplog *log)
 	return good;
 }
 
-bool trial_run(struct trial *t)
+/* So many calls has the mount made when it was done with the former session. */
+static size_t recovered_at(const struct oplog *log)
+{
+	for (size_t i = 0; i < log->count; i++)
+		if (log->ops[i].kind == OP_LEAVE &&
+		    strcmp(log->ops[i].name, "session") == 0)
+			return i;
+	return log->count;
+}
+
+static bool play_often(struct trial *t, const char *path)
+{
+	uint64_t rng = seed_of(t);
+	bool good = true;
+
+	for (int i = 0; i < OFTEN && good; i++) {
+		struct oplog log = {0};
+		struct plan p = {.kind = PLAN_KILL};
+		struct vault v;
+
+		good = mount(t, path, &v, &log);
+		good = unmount(t, &v) && good;
+		p.end = recovered_at(&log);
+		/* most of the way, as a rule */
+		if (random_below(&rng, 4) == 0)
+			p.end = random_below(&rng, p.end + 1);
+		if (good)
+			store(t, state_build(&log, &p, t->explain), path);
+		oplog_fini(&log);
+	}
+	return good && play(t, path, "killed again and again", NULL);
+}
+
+/* What was done, and what is done now, as one story that the power ends. */
+static bool play_on(struct trial *t, const char *path)
+{
+	struct recording both = *t->recording;
+	uint64_t rng = seed_of(t);
+	struct steps steps;
+	struct vault v;
+	bool good;
+
+	oplog_copy(&both.log, &t->recording->log, t->plan.end);
+	stage_open(t->stage, path, &v);
+	recorder_go_on(path, &both.log);
+	good = story_mount(&v) == 0 || wrong(t, "mounting", "it fails");
+	good = unmount(t, &v) && good;
+	recorder_end(path);
+	steps_find(&steps, &both.log);
+	for (int i = 0; i < (t->again.end ? 1 : AGAIN_MAX) && good; i++) {
+		size_t made = both.log.count - t->plan.end;
+		struct trial on = {.stage = t->stage,
+				   .recording = &both,
+				   .steps = &steps,
+				   .explain = t->explain,
+				   .plan = {.kind = PLAN_POWER}};
+
+		on.plan.end = t->plan.end + random_below(&rng, made + 1);
+		on.plan.seed = random_next(&rng) >> 20;
+		if (t->again.end)
+			on.plan = t->again;
+		good = trial_run(&on);
+		if (!good) {
+			t->again = on.plan;
+			wrong(t, "killed, mounted, and no power", on.what);
+		}
+	}
+	steps_fini(&steps);
+	oplog_fini(&both.log);
+	return good;
+}
+
+static bool play_with_copies(struct trial *t, const char *path)
+{
+	struct image *before, *after;
+	char aside[128], *where = NULL;
+	bool good;
+
+	snprintf(aside, sizeof aside, "%s/" VERDICT_FOREIGN, path);
+	image_copy_files(path, aside);
+	before = image_scan(aside);
+	good = play(t, path, "with copies", NULL);
+	after = image_scan(aside);
+	if (good && !image_same(before, after, &where))
+		good = wrong(t, "a copy was changed", where);
+	free(where);
+	image_free(before);
+	image_free(after);
+	return good;
+}
+
+/* What could not be finished is kept for whoever can see to it. */
+static bool is_kept(const char *path)
+{
+	struct image *im;
+	char journal[128];
+	bool kept = false;
+
+	snprintf(journal, sizeof journal, "%s/.frondfs/journal", path);
+	if (access(journal, F_OK) != 0)
+		return false;
+	im = image_scan(journal);
+	for (size_t i = 0; i < im->objects[0].entry_count; i++)
+		kept |= strstr(im->objects[0].entries[i].name, ".kept") != NULL;
+	image_free(im);
+	return kept;
+}
+
+static bool play_failing(struct trial *t, const char *path)
+{
+	uint64_t rng = seed_of(t);
+	enum fault_kind kind = (enum fault_kind)random_below(&rng, FAULT_ALL);
+	long n = (long)random_below(&rng, FAULT_CALLS);
+	struct vault v;
+	bool good = true;
+	int err;
+
+	stage_open(t->stage, path, &v);
+	fault_arm(path, kind, n);
+	err = story_mount(&v);
+	fault_disarm();
+	if (t->explain)
+		fprintf(t->explain, "%s at call %ld (%s): %s\n",
+			fault_word(kind), n,
+			fault_fired() ? fault_fired() : "none", strerror(-err));
+	if (err)
+		stage_close(&v);
+	else
+		good = unmount(t, &v);
+	return good &&
+	       (is_kept(path) ||
+		play(t, path, "a call failed when it was mounted", NULL));
+}
+
+static bool play_more(struct trial *t, const char *path)
 {
 	struct oplog log = {0};
+	bool good;
+
+	switch (t->more) {
+	case TRIAL_TWICE:
+		good = play(t, path, "after the crash", &log) &&
+		       play_again(t, &log);
+		oplog_fini(&log);
+		return good;
+	case TRIAL_OFTEN:
+		return play_often(t, path);
+	case TRIAL_ON:
+		return play_on(t, path);
+	case TRIAL_COPIES:
+		return play_with_copies(t, path);
+	case TRIAL_FAULT:
+		return play_failing(t, path);
+	default:
+		return play(t, path, "after the crash", NULL);
+	}
+}
+
+const char *trial_more_word(enum trial_more more)
+{
+	static const char *const words[] = {"plain", "twice",  "often",
+					    "on",    "copies", "fault"};
+
+	return words[more];
+}
+
+bool trial_run(struct trial *t)
+{
 	bool good;
 	char path[96];
 
@@ -143,10 +326,7 @@ bool trial_run(struct trial *t)
 			    t->keep, NULL, NULL);
 		t->keep = NULL;
 	}
-	good = play(t, path, "after the crash", t->twice ? &log : NULL);
-	if (good && t->twice)
-		good = play_again(t, &log);
-	oplog_fini(&log);
+	good = play_more(t, path);
 	shown_boots(0);
 	shown_inos_forget();
 	image_remove_tree(path);

@@ -5,14 +5,28 @@
 #include "stage.h"
 #include "verdict.h"
 
+/* What else is to happen. */
+enum trial_more {
+	TRIAL_PLAIN,
+	TRIAL_TWICE,  /* the mount is crashed, and made again */
+	TRIAL_OFTEN,  /* it is killed a dozen times, before it is done */
+	TRIAL_ON,     /* killed; it mounts, and the power fails: what the killed
+			 one had not made durable is lost now */
+	TRIAL_COPIES, /* files have been copied, into a directory that is not
+			 ours, ids and all: they stay as they are */
+	TRIAL_FAULT,  /* one call fails when it mounts, which may say so */
+	TRIAL_KINDS,
+};
+const char *trial_more_word(enum trial_more more);
+
 struct trial {
 	const struct stage *stage;
 	const struct recording *recording;
 	const struct steps *steps;
 	struct plan plan;
-	/* What a crash of the mount after that one leaves, where wanted. */
+	enum trial_more more;
+	/* Of the second crash, where wanted; else some at random. */
 	struct plan again;
-	bool twice;
 	FILE *explain;
 	const char *keep; /* leave the directory, not mounted, here */
 	char what[VERDICT_ROOM + 64]; /* out: what is wrong */

@@ -133,24 +133,30 @@ static long node_by_id(const struct verdict *v, enum node_kind kind,
 	return -1;
 }
 
-/* Chunk by chunk: is what is there from one version that may be? */
+/*
+ * Chunk by chunk: is what is there, of a file of so many bytes, from one
+ * version that may be? A part of a chunk is its end, as it was then.
+ */
 static bool chunk_fits(const struct verdict *v, const struct versions *c,
 		       const struct allowed *a, size_t at, const uint8_t *bytes,
-		       size_t len)
+		       size_t total)
 {
-	bool lacked = false;
+	size_t len = total - at < CHUNK_SIZE ? total - at : CHUNK_SIZE;
+	bool lacked = false, anew = false;
 
 	for (size_t i = a->first; i <= a->last; i++) {
-		if (c->list[i].len >= at + len &&
+		if ((len == CHUNK_SIZE ? c->list[i].len >= at + len
+				       : c->list[i].len == total) &&
 		    memcmp(c->list[i].bytes + at, bytes, len) == 0)
 			return true;
+		anew |= lacked && c->list[i].len > at;
 		lacked |= c->list[i].len <= at;
 	}
-	/* not there at some time, and never durable since: zeros */
+	/* not there at some time, and never durable since it is: zeros */
 	for (size_t i = 0; i < len; i++)
 		if (bytes[i])
 			return false;
-	return is_power(v) && lacked;
+	return is_power(v) && anew;
 }
 
 static bool check_bytes(struct verdict *v, const struct node *n,
@@ -171,14 +177,11 @@ static bool check_bytes(struct verdict *v, const struct node *n,
 	if (len < least || len > most)
 		return verdict_wrong(v, "%s: %zu bytes, should be %zu to %zu",
 				     path, len, least, most);
-	for (size_t at = 0; at < len; at += CHUNK_SIZE) {
-		size_t part = len - at < CHUNK_SIZE ? len - at : CHUNK_SIZE;
-
-		if (!chunk_fits(v, c, &a, at, bytes + at, part))
+	for (size_t at = 0; at < len; at += CHUNK_SIZE)
+		if (!chunk_fits(v, c, &a, at, bytes + at, len))
 			return verdict_wrong(
 				v, "%s: chunk %zu is neither old nor new", path,
 				at / CHUNK_SIZE);
-	}
 	return true;
 }
 
@@ -365,6 +368,8 @@ static bool look_entry(struct verdict *v, struct visit *at,
 	long node;
 	int err;
 
+	if (strcmp(e->d_name, VERDICT_FOREIGN) == 0)
+		return true;
 	if (at->count == NAMES_MAX)
 		return verdict_wrong(v, "%s: far too many names", at->path);
 	s = &at->seen[at->count];

@@ -10,6 +10,9 @@
 
 enum { VERDICT_ROOM = 512 };
 
+/* A directory that is none of ours: not looked into. */
+#define VERDICT_FOREIGN ".stversions"
+
 /* Where each step of a story begins and ends in a log. */
 struct steps {
 	size_t *begin, *end; /* SIZE_MAX: it does not */
