@@ -325,6 +325,15 @@ class Vault:
             self.say(b".frondfs/journal", "the vault is mounted, or its last mount did not end: "
                      "the newest changes may lie here and are not looked at; mounting it, or "
                      "frondfs check --repair, brings them to their place")
+        with contextlib.suppress(OSError):
+            left = os.open(".frondfs/journal", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+            try:
+                kept = [n for n in os.listdir(left) if n.endswith(".kept") and n.count(".") == 1]
+            finally:
+                os.close(left)
+            if kept:
+                self.say(b".frondfs/journal", "changes lie here that could not be brought to "
+                         "their place after a crash; frondfs check --repair tries again")
 
     def say(self, path, what):
         print(f"recover.py: {show(path)}: {what}", file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ enum {
 	FILES_MAX = 4032,
 	WAKE_INTERVAL_MS = 10,
 	SHARED_PAUSE_MS = 100,
-	SHARED_TRIES = 100,
+	SHARED_TRIES = 30,
 };
 
 /* The thread that takes the signals, so that nobody else is interrupted. */

@@ -11,14 +11,16 @@
 
 enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA };
 
-/* Its name is one that we make, in its directory. */
-static bool is_named_by_us(struct recovery *rec, int dirfd, const char *entry,
-			   uint8_t dirid[static DIRID_LEN])
+/* Its name is one that we make, in its directory. -EBADMSG: it is not. */
+static int find_dirid(struct recovery *rec, int dirfd, const char *entry,
+		      uint8_t dirid[static DIRID_LEN])
 {
 	char plain[NAME_PLAIN_MAX + 1];
+	int err = vdir_read_id(dirfd, dirid);
 
-	return vdir_read_id(dirfd, dirid) == 0 &&
-	       vdir_plain_name(rec->vault, dirfd, dirid, entry, plain) == 0;
+	if (!err)
+		err = vdir_plain_name(rec->vault, dirfd, dirid, entry, plain);
+	return err == -ENOENT ? -EBADMSG : err;
 }
 
 /* Header and empty chunk lie within one sector. */
@@ -70,15 +72,16 @@ int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
 	size_t len = st->st_size < EMPTY_LEN ? (size_t)st->st_size : EMPTY_LEN;
 	int err;
 
-	if (!may_be_new(rec, st))
+	if (!may_be_new(rec, st) || !journal_is_untouched_(rec, st))
 		return 0;
 	err = xio_pread(p->fd, start, len, 0);
 	if (err)
 		return err == -ENODATA ? 0 : err;
 	if (!bytes_all_zero(start, len) && st->st_size > EMPTY_LEN)
 		return 0;
-	if (!is_named_by_us(rec, dirfd, entry, dirid))
-		return 0;
+	err = find_dirid(rec, dirfd, entry, dirid);
+	if (err)
+		return err == -EBADMSG ? 0 : err;
 	/* without a header nobody can read what follows; unless there is a
 	 * copy of that one */
 	if (!rec->out->look_only)

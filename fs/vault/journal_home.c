@@ -194,36 +194,59 @@ static int slots_are_newer(const struct journal_patient *p, uint64_t first,
 	return err;
 }
 
+static uint64_t count_slots(const struct stat *st)
+{
+	if (st->st_size <= CHUNK_AREA_OFFSET)
+		return 0;
+	return ((uint64_t)st->st_size - CHUNK_AREA_OFFSET + CHUNK_TOKEN_LEN -
+		1) /
+	       CHUNK_TOKEN_LEN;
+}
+
+/* In what a record is about. */
+static int record_is_newer(const struct recovery *rec,
+			   const struct journal_patient *p,
+			   const struct logged *l, uint64_t slots,
+			   uint64_t newest, bool *newer)
+{
+	const struct journal_head *h = &l->found.head;
+	uint64_t end = h->first + h->count;
+	int err;
+
+	if (end > l->limit)
+		end = l->limit;
+	/* holes have no time of their own */
+	if (h->kind == JOURNAL_KIND_HOLES && newest < rec->last_s)
+		newest = rec->last_s;
+	err = slots_are_newer(p, h->first, end < slots ? end : slots, newest,
+			      newer);
+	/* Not there: it has not come yet, or was cut off since, which leaves a
+	 * newer end (a long one reaches into the next place). */
+	if (!err && h->first < end && end > slots && slots > 0)
+		err = slots_are_newer(p, slots > 1 ? slots - 2 : 0, slots,
+				      newest, newer);
+	return err;
+}
+
 int journal_is_newer_(const struct recovery *rec,
 		      const struct journal_patient *p,
 		      const struct file_log *fl, uint64_t newest, bool ends,
 		      uint64_t size, bool *newer)
 {
-	uint64_t slots = 0;
 	struct stat st;
-	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
+	uint64_t slots;
+	int err = 0;
 
 	*newer = false;
-	if (!err && st.st_size > CHUNK_AREA_OFFSET)
-		slots = ((uint64_t)st.st_size - CHUNK_AREA_OFFSET +
-			 CHUNK_TOKEN_LEN - 1) /
-			CHUNK_TOKEN_LEN;
-	for (size_t i = 0; i < fl->count && !err && !*newer; i++) {
-		const struct journal_head *h = &fl->log[i].found.head;
-		uint64_t end = h->first + h->count;
-
-		if (end > fl->log[i].limit)
-			end = fl->log[i].limit;
-		err = slots_are_newer(p, h->first, end < slots ? end : slots,
-				      newest, newer);
-	}
+	if (fstat(p->fd, &st) < 0)
+		return -errno;
+	slots = count_slots(&st);
+	for (size_t i = 0; i < fl->count && !err && !*newer; i++)
+		err = record_is_newer(rec, p, &fl->log[i], slots, newest,
+				      newer);
 	/* what is to be cut off */
 	if (!err && ends)
 		err = slots_are_newer(p, chunk_last_index(size) + 1, slots,
 				      newest, newer);
-	/* A file that has been in use since then ends with a newer chunk, or
-	 * is as it was. */
-	if (!err && rec->again && slots > 1)
-		err = slots_are_newer(p, slots - 2, slots, newest, newer);
 	return err;
 }

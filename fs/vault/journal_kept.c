@@ -140,10 +140,12 @@ static int put_tail(const struct recovery *rec, const struct journal_patient *p,
 		    off_t offset, int dir_fd, const char *name)
 {
 	CLEANUP_FD int fd = -1;
-	char temp[64];
+	char temp[sizeof NAME_TEMP_PREFIX + TAIL_NAME_ROOM];
 	int err;
 
-	xio_temp_name(NAME_TEMP_PREFIX, temp, sizeof temp);
+	/* always the same, so that an interrupted one is in nobody's way */
+	snprintf(temp, sizeof temp, NAME_TEMP_PREFIX "%s", name);
+	(void)!unlinkat(dir_fd, temp, 0);
 	fd = openat(dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
@@ -249,10 +251,14 @@ int journal_put_by_(struct recovery *rec)
 {
 	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] =
 		malloc(JOURNAL_KEPT_MAX * sizeof *ids);
+	struct timespec now;
 	int err;
 
 	if (!ids)
 		return -ENOMEM;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (!rec->again)
+		rec->reader->session->kept_s = (uint64_t)now.tv_sec;
 	/* first: a kept one's segments are found by either name */
 	err = journal_kept_write_(
 		rec->vault, rec->reader->dir_fd, rec->reader->session,

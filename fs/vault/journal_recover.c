@@ -102,6 +102,12 @@ bool journal_wants_(const struct recovery *rec, const struct stat *st)
 	       bsearch(&ino, rec->inos, rec->count, sizeof ino, by_number);
 }
 
+bool journal_is_untouched_(const struct recovery *rec, const struct stat *st)
+{
+	return !rec->again ||
+	       st->st_ctim.tv_sec <= (int64_t)rec->reader->session->kept_s;
+}
+
 /* What is to be redone lies in segments that may not be durable themselves. */
 static int sync_segments(const struct recovery *rec)
 {
@@ -109,6 +115,18 @@ static int sync_segments(const struct recovery *rec)
 		if (fdatasync(rec->reader->segment[n].fd) < 0)
 			return -errno;
 	return fsync(rec->reader->dir_fd) < 0 ? -errno : 0;
+}
+
+static uint64_t last_written(const struct journal_reader *r)
+{
+	uint64_t last = 0;
+	struct stat st;
+
+	for (unsigned n = 0; n < r->count; n++)
+		if (fstat(r->segment[n].fd, &st) == 0 &&
+		    st.st_mtim.tv_sec > (int64_t)last)
+			last = (uint64_t)st.st_mtim.tv_sec;
+	return last;
 }
 
 /* Do files keep their inode numbers there, whatever happens? */
@@ -147,6 +165,7 @@ static int compare_session(struct recovery *rec, const char *name)
 	rec->here = rec->same_tree && s->dev == now.dev;
 	rec->wholly = rec->out->wholly || !journal_session_same_place_(s, &now);
 	rec->start_s = (int64_t)s->start_s;
+	rec->last_s = last_written(rec->reader);
 	/* a file that is no longer the one that the session wrote was copied,
 	 * or put back */
 	rec->doubtful = rec->out->doubtful || rec->again || !rec->here ||
@@ -188,11 +207,12 @@ static void report_undone(struct recovery *rec)
 /* Everything is as it should be, and durable: the session's marks may go. */
 static int end_session(struct recovery *rec)
 {
-	bool kept =
-		rec->out->left > 0 || rec->failed > 0 || rec->reader->broken;
+	bool kept = rec->reader->broken || rec->failed > 0;
 	char name[JOURNAL_KEPT_LEN + 1];
 	int err = 0;
 
+	for (size_t i = 0; i < rec->file_count; i++)
+		kept = kept || journal_is_left_(rec, &rec->files[i]);
 	if (syncfs(rec->reader->dir_fd) < 0)
 		return -errno;
 	if (kept)
@@ -342,7 +362,11 @@ int journal_forget_ended(struct vault *vault)
 
 static void say_why(const struct vault *vault, int err)
 {
-	if (err == -ENOSPC)
+	if (err == -ESTALE)
+		log_error("%s: the journal of a mount that ended here before "
+			  "was put back, and is not replayed",
+			  vault->path);
+	else if (err == -ENOSPC)
 		log_error("%s: what a mount that ended unexpectedly has left "
 			  "cannot be finished: there is no room; make some "
 			  "where the vault lies, or mount it with -o ro",

@@ -38,17 +38,18 @@ struct recovery {
 	size_t file_count;
 	uint64_t *inos; /* of the records, sorted */
 	/* Is it where it was when it began? */
-	bool here;	   /* yes: inode numbers tell files apart */
-	bool same_tree;	   /* perhaps: files that were not changed are known */
-	bool doubtful;	   /* it may be older than what the files hold */
-	bool again;	   /* kept by an earlier one; others have come since */
-	bool wholly;	   /* data may be missing anywhere */
-	bool scouting;	   /* only find out where the files are */
-	int64_t start_s;   /* the session's */
-	int64_t since_s;   /* what has changed since is looked at */
+	bool here;	 /* yes: inode numbers tell files apart */
+	bool same_tree;	 /* perhaps: files that were not changed are known */
+	bool doubtful;	 /* it may be older than what the files hold */
+	bool again;	 /* kept by an earlier one; others have come since */
+	bool wholly;	 /* data may be missing anywhere */
+	bool scouting;	 /* only find out where the files are */
+	int64_t start_s; /* the session's */
+	int64_t since_s; /* what has changed since is looked at */
+	uint64_t last_s; /* when a segment was last written, as far as known */
 	uint64_t root_dev; /* of the root directory */
 	size_t skipped;	   /* what could not be looked at... */
-	size_t failed;	   /* ...of that: what should have been */
+	size_t failed;	   /* ...and should have been */
 	/* what mending writes, before it goes to its place */
 	int mend_fd;
 	struct journal_ids mend_ids;
@@ -59,6 +60,8 @@ void journal_tell_(struct recovery *rec, const struct journal_patient *p,
 		   enum journal_event event, uint64_t size);
 /* Is this file to be looked at? */
 bool journal_wants_(const struct recovery *rec, const struct stat *st);
+/* Did nobody change it since the session was put by, if it was? */
+bool journal_is_untouched_(const struct recovery *rec, const struct stat *st);
 /* This cannot be gone on from: everything stays for the next try. */
 bool journal_is_fatal_(const struct recovery *rec, int err);
 

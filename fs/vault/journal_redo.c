@@ -126,6 +126,10 @@ static void note_size(struct journal_patient *p, const struct journal_head *h,
 		p->floor = h->floor;
 	if (h->marked)
 		p->holes = h->holes;
+	/* written anew since: zeros at its end are a program's */
+	if (h->size == JOURNAL_SIZE_KEPT && h->count > 0 && p->before > 0 &&
+	    chunk_last_index(p->before) - h->first < h->count)
+		p->before = 0;
 	/* one without chunks tells of what is durable, not of an end */
 	if (h->size == JOURNAL_SIZE_KEPT || h->count == 0)
 		return;
@@ -457,6 +461,9 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 
 	/* another's records, or the same file by another name */
 	if (claim == JOURNAL_DOUBT || (fl && fl->done))
+		return 0;
+	/* what it lacks since is not for want of that session */
+	if (rec->again && !fl && !journal_is_untouched_(rec, st))
 		return 0;
 	p->records = claim == JOURNAL_HOME;
 	p->ino = fl ? fl->ino : st->st_ino;

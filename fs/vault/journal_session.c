@@ -25,7 +25,8 @@ enum {
 	KEPT_KIND = 3,
 	SESSION_PLAIN_LEN = 1 + JOURNAL_ID_LEN + 16 + 4 * 8,
 	SESSION_TOKEN_LEN = FERNET_TOKEN_LEN(SESSION_PLAIN_LEN),
-	KEPT_PLAIN_MAX = SESSION_PLAIN_LEN + JOURNAL_KEPT_MAX * FILE_ID_LEN,
+	IDS_OFFSET = SESSION_PLAIN_LEN + 8,
+	KEPT_PLAIN_MAX = IDS_OFFSET + JOURNAL_KEPT_MAX * FILE_ID_LEN,
 };
 
 uint8_t *journal_key_(struct vault *vault)
@@ -240,10 +241,11 @@ int journal_kept_write_(struct vault *vault, int dir_fd,
 	if (!plain)
 		return -ENOMEM;
 	pack(s, KEPT_KIND, plain);
-	memcpy(plain + SESSION_PLAIN_LEN, ids, count * FILE_ID_LEN);
+	be64_store(plain + SESSION_PLAIN_LEN, s->kept_s);
+	memcpy(plain + IDS_OFFSET, ids, count * FILE_ID_LEN);
 	journal_kept_name_(s->id, name);
 	return write_token(vault, dir_fd, name, plain,
-			   SESSION_PLAIN_LEN + count * FILE_ID_LEN);
+			   IDS_OFFSET + count * FILE_ID_LEN);
 }
 
 int journal_kept_read_(struct vault *vault, int dir_fd, const char *name,
@@ -258,15 +260,18 @@ int journal_kept_read_(struct vault *vault, int dir_fd, const char *name,
 
 	if (err)
 		return err;
-	unpack(plain, s);
-	journal_kept_name_(s->id, own_name);
-	len -= SESSION_PLAIN_LEN;
-	if (strcmp(own_name, name) != 0 || len % FILE_ID_LEN)
+	if (len < IDS_OFFSET || (len - IDS_OFFSET) % FILE_ID_LEN)
 		return -EBADMSG;
+	unpack(plain, s);
+	s->kept_s = be64_load(plain + SESSION_PLAIN_LEN);
+	journal_kept_name_(s->id, own_name);
+	if (strcmp(own_name, name) != 0)
+		return -EBADMSG;
+	len -= IDS_OFFSET;
 	*ids = malloc(len + 1);
 	if (!*ids)
 		return -ENOMEM;
-	memcpy(*ids, plain + SESSION_PLAIN_LEN, len);
+	memcpy(*ids, plain + IDS_OFFSET, len);
 	*count = len / FILE_ID_LEN;
 	return 0;
 }

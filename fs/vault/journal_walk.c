@@ -32,18 +32,17 @@ struct place {
 };
 
 /* 0: go on with the next one. */
-static int pass_over(struct walk *w, int err, bool file)
+static int pass_over(struct walk *w, int err, bool wanted)
 {
 	struct recovery *rec = w->rec;
-	bool denied = err == -EACCES || err == -EPERM;
 
 	if (journal_is_fatal_(rec, err))
 		return err;
 	if (rec->scouting)
 		return 0;
 	rec->skipped++;
-	/* somebody else's, which this mount cannot have written */
-	if (file && !denied)
+	/* else somebody else's, that this mount cannot have written */
+	if (wanted && err != -EACCES && err != -EPERM)
 		rec->failed++;
 	if (!rec->out->look_only)
 		log_warning("%s/%s: cannot be looked at, and stays as it is: "
@@ -75,24 +74,30 @@ static int scout(struct walk *w, int fd, const struct stat *st)
 	return err == -EBADMSG || err == -ENODATA ? 0 : err;
 }
 
+static int try_file(struct walk *w, int dirfd, const char *entry,
+		    const struct stat *st)
+{
+	CLEANUP_FD int fd = -1;
+	int err = open_file(w, dirfd, entry, &fd);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return w->rec->scouting
+		       ? scout(w, fd, st)
+		       : journal_treat_(w->rec, dirfd, entry, w->path, fd);
+}
+
 static int visit_file(struct walk *w, int dirfd, const char *entry,
 		      const struct stat *st)
 {
-	CLEANUP_FD int fd = -1;
 	int err;
 
 	if (!journal_wants_(w->rec, st))
 		return 0;
-	err = open_file(w, dirfd, entry, &fd);
-	if (err == -ENOENT)
-		return 0;
-	if (!err && w->rec->scouting)
-		err = scout(w, fd, st);
-	else if (!err)
-		err = journal_treat_(w->rec, dirfd, entry, w->path, fd);
-	/* once more: disks may mean it once */
-	if (err == -EIO && fd >= 0 && !w->rec->scouting)
-		err = journal_treat_(w->rec, dirfd, entry, w->path, fd);
+	err = try_file(w, dirfd, entry, st);
+	/* disks and networks may mean it once */
+	if (err && !journal_is_fatal_(w->rec, err))
+		err = try_file(w, dirfd, entry, st);
 	return err ? pass_over(w, err, true) : 0;
 }
 
@@ -134,7 +139,7 @@ static int visit(struct walk *w, int dirfd, const char *entry)
 	struct stat st;
 
 	if (fstatat(dirfd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : pass_over(w, -errno, false);
+		return errno == ENOENT ? 0 : pass_over(w, -errno, true);
 	if (S_ISREG(st.st_mode))
 		return visit_file(w, dirfd, entry, &st);
 	if (!S_ISDIR(st.st_mode))
@@ -199,7 +204,7 @@ static int visit_dir(struct walk *w, int parent, const char *entry)
 	if (err && w->len == 0)
 		return err;
 	if (err)
-		return err == -ENOENT ? 0 : pass_over(w, err, false);
+		return err == -ENOENT ? 0 : pass_over(w, err, true);
 	place.dir = dir;
 	while (!err) {
 		const struct dirent *e;
@@ -207,7 +212,7 @@ static int visit_dir(struct walk *w, int parent, const char *entry)
 		errno = 0;
 		e = readdir(dir);
 		if (!e)
-			return errno ? pass_over(w, -errno, false) : 0;
+			return errno ? pass_over(w, -errno, true) : 0;
 		if (is_entry(w, &place, e->d_name))
 			err = visit_entry(w, &place, e->d_name);
 	}

@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+"""After a crash: what is finished, what is kept, and what asks the user."""
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import Skip, blob, check, eq, fresh, get, passfile, put, run
+from vaultcheck import HEADER, SLOT, findings
+
+CHUNK = 4096
+OLD_VAULT = 11
+OLD, NEW = blob(40 * CHUNK, 1), blob(9 * CHUNK, 2)
+
+
+def journal(m):
+    return os.path.join(m.vault, ".frondfs/journal")
+
+
+def has_session(m):
+    return os.path.exists(os.path.join(journal(m), "session"))
+
+
+def crash(m, *names):
+    """Overwrite chunks 5 to 13 of each, fsync, and end the daemon before they are in place."""
+    while True:
+        if m.proc is None:
+            m.mount()
+        fds = [os.open(m / name, os.O_RDWR) for name in names]
+        for fd in fds:
+            os.pwrite(fd, NEW, 5 * CHUNK)
+            os.fsync(fd)
+        m.kill9()
+        for fd in fds:
+            frond.close_dead(fd)
+        if any(os.stat(os.path.join(journal(m), n)).st_size > len(NEW)
+               for n in os.listdir(journal(m))):
+            return      # else so slow a machine that all was in its place already
+
+
+def crashed(*names, options=""):
+    """A vault with these files, and what a crash leaves of them; where they lie."""
+    m = frond.Mount(options)
+    for name in names:
+        put(m / name, OLD)
+    where = {name: os.fsdecode(m.backing(m / name)) for name in names}
+    m.umount()
+    m.mount()
+    crash(m, *names)
+    return m, where
+
+
+WHOLE = OLD[:5 * CHUNK] + NEW + OLD[14 * CHUNK:]
+
+
+def refused(m, *options):
+    """What a mount that is refused says, and its exit status."""
+    p = subprocess.run([frond.FRONDFS, "mount", "--passfile", passfile(), *options, m.vault,
+                        m.path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, timeout=60, text=True)
+    assert not os.path.ismount(m.path)
+    return p.returncode, p.stdout
+
+
+@check(plain=False)
+def a_shared_mount_finishes_first_and_nothing_comes_back_later():
+    m, _ = crashed("f")
+    m.options = "shared"
+    with m.mount():
+        assert not has_session(m)
+        eq(get(m / "f"), WHOLE)
+        with open(m / "f", "r+b") as f:
+            f.write(b"newer" * CHUNK)
+        with frond.Mount("shared", vault=m.vault) as other:
+            eq(get(other / "f")[:5], b"newer")
+    m.options = ""
+    with m.mount():
+        eq(get(m / "f"), b"newer" * CHUNK + WHOLE[5 * CHUNK:])
+
+
+@check(plain=False)
+def a_shared_mount_waits_for_others_to_go_and_says_so():
+    m, _ = crashed("f")
+    kept = shutil.copytree(journal(m), fresh("journal"))
+    with frond.Mount("shared", vault=m.vault) as other:
+        shutil.copytree(kept, journal(m), dirs_exist_ok=True)
+        status, text = refused(m, "-o", "shared,remember=off")
+        assert status and "unmount all mounts" in text, text
+        eq(get(other / "f"), WHOLE)
+    m.options = "shared,accept-old"
+    with m.mount():
+        assert not has_session(m)
+        eq(get(m / "f"), WHOLE)
+
+
+@check(plain=False)
+def what_ended_and_was_put_back_asks():
+    m, _ = crashed("f")
+    kept = shutil.copytree(journal(m), fresh("journal"))
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+        time.sleep(1.1)     # tokens count seconds
+        put(m / "f", OLD[::-1])
+    shutil.copytree(kept, journal(m), dirs_exist_ok=True)
+    for options in ((), ("-o", "shared")):
+        status, text = refused(m, *options)
+        eq(status, OLD_VAULT, text)
+        assert "accept-old" in text, text
+    p = subprocess.run([frond.FRONDFS, "check", "--repair", "--passfile", passfile(), m.vault],
+                       stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    eq((p.returncode, "ended here before" in p.stderr), (8, True), p.stderr)
+    with frond.Mount("ro", vault=m.vault) as r:
+        eq(get(r / "f"), OLD[::-1])
+    m.options = "accept-old"
+    with m.mount():
+        eq(get(m / "f"), OLD[::-1])
+    m.options = ""
+    with m.mount():
+        eq(get(m / "f"), OLD[::-1])
+
+
+@check(plain=False)
+def copies_beside_a_file_stay_as_they_are():
+    m, where = crashed("f")
+    old = get(where["f"])
+    copies = [where["f"] + " (conflicted copy 2026-11-21)", where["f"] + "~"]
+    for path in copies:
+        shutil.copy(where["f"], path)
+    for top in (".stversions", ".snapshots/1"):
+        os.makedirs(os.path.join(m.vault, top))
+        copies.append(shutil.copy(where["f"], os.path.join(m.vault, top)))
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+        for path in copies:
+            eq(get(path) == old, True, path)
+        eq(os.listdir(journal(m)).count("kept"), 0)
+
+
+@check(plain=False)
+def what_has_no_place_is_kept_reported_and_retried():
+    m, where = crashed("f", "g")
+    away = fresh("away")
+    shutil.copy(where["g"], away)
+    os.rename(where["g"], away + " original")
+    shutil.move(away, where["g"])
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+        eq(get(m / "g"), OLD)
+        assert "check --repair" in m.log(), m.log()
+    for args in ((), ("--repair",)):
+        eq([f[:2] for f in findings(m.vault, *args, status=4)[0]], [("damaged", "kept")])
+    if os.stat(away + " original").st_dev != os.stat(m.vault).st_dev:
+        raise Skip("the temporary directory is on another disk")
+    os.rename(away + " original", where["g"])
+    eq([f[:2] for f in findings(m.vault, "--repair", status=1)[0]], [("repaired", "kept")])
+    eq(findings(m.vault)[0], [])
+    eq(os.listdir(journal(m)), [])
+    with m.mount():
+        eq(get(m / "g"), WHOLE)
+
+
+@check(plain=False)
+def a_copy_of_a_crash_is_mended_elsewhere():
+    m, _ = crashed("f", "g")
+    copy = fresh("copy")
+    run("cp", "-a", m.vault, copy)
+    with frond.Mount(vault=copy) as other:
+        eq(get(other / "f"), WHOLE)
+        eq(get(other / "g"), WHOLE)
+    eq(findings(copy)[0], [])
+
+
+def image(top):
+    for tool in ("losetup", "mkfs.ext4"):
+        frond.tool(tool)
+    path = os.path.join(top, "disk")
+    with open(path, "wb") as f:
+        f.truncate(64 << 20)
+    run("mkfs.ext4", "-q", "-F", path)
+    return path
+
+
+@check(plain=False, root=True)
+def a_disk_that_was_pulled_out_is_another_mount():
+    """Mounted again, it may get the number that it had: what it lost is looked for."""
+    top = fresh("disk")
+    os.mkdir(top)
+    disk, where = image(top), os.path.join(top, "mnt")
+    os.mkdir(where)
+    if subprocess.run(["mount", "-o", "loop", disk, where], capture_output=True).returncode:
+        raise Skip("no loop devices")
+    try:
+        vault = os.path.join(where, "vault")
+        os.mkdir(vault)
+        run(frond.FRONDFS, "init", "--passfile", passfile(), "--kdf-mem", "8", "--kdf-ops", "1",
+            vault)
+        m = frond.Mount(vault=vault)
+        put(m / "f", OLD)
+        path = os.fsdecode(m.backing(m / "f"))
+        os.sync()
+        m.kill9()
+        run("umount", where)
+        run("mount", "-o", "loop", disk, where)
+        with open(path, "r+b") as f:
+            f.seek(HEADER + 20 * SLOT)
+            f.write(bytes(SLOT))
+        with m.mount():
+            eq(get(m / "f"), OLD[:20 * CHUNK])
+            kept = os.path.join(journal(m), "kept")
+            eq(len(os.listdir(kept)), 1)
+        eq([f[:2] for f in findings(vault)[0]], [("note", "cut-off")])
+    finally:
+        run("umount", where)
+
+
+frond.main()

@@ -1,0 +1,879 @@
+/*
+ * What recovery does where not all is as a crash leaves it: copies, files put
+ * back, what cannot be read, a session put back, itself killed many times. It
+ * destroys nothing, and comes to an end.
+ */
+#include <stdlib.h>
+
+#include "crash_fixture.h"
+
+#include "vfile_fixture.h"
+
+#include "journal_internal.h"
+#include "seen.h"
+
+#include <signal.h>
+#include <sys/uio.h>
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+ssize_t __real_pread64(int fd, void *buf, size_t len, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset);
+
+/* A disk that does not give this file's first chunk. */
+static ino_t bad_ino;
+
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
+{
+	struct stat st;
+
+	if (bad_ino && fstat(fd, &st) == 0 && st.st_ino == bad_ino) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_pread64(fd, buf, len, offset);
+}
+
+int __wrap_fdatasync(int fd)
+{
+	if (crash_mode != CRASH_DIE || !crash_now())
+		return __real_fdatasync(fd);
+	crash_die();
+	return -1;
+}
+
+enum { CHUNKS = 40, LEN = CHUNKS * CHUNK_SIZE, NAMES = 16 };
+
+static uint8_t old_bytes[LEN], new_bytes[LEN], redone_bytes[LEN];
+
+/* What a file holds before, what is written, and what that makes together. */
+static void fill(void)
+{
+	for (size_t i = 0; i < LEN; i++) {
+		old_bytes[i] = (uint8_t)(1 + i / CHUNK_SIZE * 3 + i % 7);
+		new_bytes[i] = (uint8_t)(101 + i / CHUNK_SIZE * 3 + i % 7);
+		redone_bytes[i] =
+			i / CHUNK_SIZE % 3 == 0 ? new_bytes[i] : old_bytes[i];
+	}
+}
+
+static void make(struct fixture *fx, const char *name)
+{
+	struct vfile *f = vf_create(fx, name);
+
+	fill();
+	assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	vfile_close(f);
+}
+
+static void overwrite(struct vfile *f)
+{
+	for (size_t i = 0; i < CHUNKS; i += 3)
+		assert_int_equal(vf_put(f, new_bytes + i * CHUNK_SIZE,
+					CHUNK_SIZE, i * CHUNK_SIZE),
+				 0);
+}
+
+static void grow(struct vfile *f)
+{
+	static uint8_t more[VFILE_IO_MAX];
+
+	memset(more, 7, sizeof more);
+	assert_int_equal(vf_put(f, more, sizeof more, LEN), 0);
+}
+
+static void expect(struct fixture *fx, const char *name, const uint8_t *bytes)
+{
+	struct vfile *f = vf_open(fx, fx->vault, name);
+
+	vf_expect(f, bytes, LEN);
+	vfile_close(f);
+}
+
+/* Let go of the lock, for children, and of what is known. */
+static void again(struct fixture *fx)
+{
+	bool remembers = fx->vault->remembers;
+
+	vault_close(fx->vault);
+	assert_int_equal(fx_open(fx), 0);
+	fx->vault->remembers = remembers;
+}
+
+static int recover(struct fixture *fx, struct journal_recovery *r)
+{
+	int err;
+
+	again(fx);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	err = journal_recover(fx->vault, r);
+	again(fx);
+	return err;
+}
+
+static size_t finished;
+
+static void on_kept(void *arg, const char *name, bool done)
+{
+	(void)arg, (void)name;
+	finished += done;
+}
+
+static void retry(struct fixture *fx, struct journal_recovery *r)
+{
+	finished = 0;
+	again(fx);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_retry(fx->vault, r, on_kept), 0);
+	again(fx);
+}
+
+/* In a child: change the files, fsync, and die without a word. */
+static void die_after(struct fixture *fx, void (*change)(struct vfile *f),
+		      const char *names)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		vault_close(fx->vault);
+		if (fx_open(fx) || vault_lock(fx->vault, false, false) ||
+		    journal_recover(fx->vault, NULL) ||
+		    journal_start(fx->vault))
+			_exit(1);
+		for (; *names; names++) {
+			const char name[] = {*names, '\0'};
+			struct vfile *f = vf_open(fx, fx->vault, name);
+
+			change(f);
+			if (vfile_sync(f, false))
+				_exit(2);
+		}
+		(void)raise(SIGKILL);
+		_exit(3);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static int journal_dir(struct fixture *fx)
+{
+	int fd = openat(fx->vault->meta_fd, "journal",
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* How many names in there end so? */
+static int count_names(struct fixture *fx, const char *dir, const char *end)
+{
+	int fd = openat(fx->vault->meta_fd, dir, O_RDONLY | O_DIRECTORY);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	int n = 0;
+
+	while (d && (e = readdir(d)))
+		n += strlen(e->d_name) >= strlen(end) && e->d_name[0] != '.' &&
+		     strcmp(e->d_name + strlen(e->d_name) - strlen(end), end) ==
+			     0;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static void expect_session(struct fixture *fx, bool there)
+{
+	int fd = journal_dir(fx);
+
+	assert_int_equal(fx_exists(fd, JOURNAL_SESSION_FILE), there);
+	close(fd);
+}
+
+static void path_of(struct fixture *fx, const char *name, char path[512])
+{
+	struct backing_name b = fx_name(fx, fx->root_id, name);
+
+	snprintf(path, 512, "%s/%s", fx->path, b.entry);
+}
+
+static void shell(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+static void shell(const char *format, ...)
+{
+	char command[2048];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(command, sizeof command, format, ap);
+	va_end(ap);
+	assert_int_equal(system(command), 0);
+}
+
+static uint64_t digest(const char *path)
+{
+	uint64_t sum = 0;
+	uint8_t buf[4096];
+	size_t n;
+	FILE *f = fopen(path, "re");
+
+	assert_non_null(f);
+	while ((n = fread(buf, 1, sizeof buf, f)) > 0)
+		for (size_t i = 0; i < n; i++)
+			sum = sum * 31 + buf[i];
+	fclose(f);
+	return sum;
+}
+
+/* What services and backups put beside a file is not the file. */
+static void test_recover__copies_stay_as_they_are(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512], copy[2][600];
+	uint64_t sum;
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	shell("mkdir '%s/.stversions'", fx->path);
+	for (int i = 0; i < 2; i++) {
+		snprintf(copy[i], sizeof copy[i], i ? "%s~" : "%s (2)", path);
+		shell("cp -p '%s' '%s'", path, copy[i]);
+	}
+	shell("cp -p '%s' '%s/.stversions/'", path, fx->path);
+	sum = digest(path);
+	die_after(fx, overwrite, "f");
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(r.left + r.mended + r.lost, 0);
+	expect(fx, "f", redone_bytes);
+	assert_int_equal(digest(copy[0]), sum);
+	assert_int_equal(digest(copy[1]), sum);
+	snprintf(copy[0], sizeof copy[0], "%s/.stversions/%s", fx->path,
+		 strrchr(path, '/') + 1);
+	assert_int_equal(digest(copy[0]), sum);
+	expect_session(fx, false);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
+/* Another file by the same name and id: it is not touched, and the records
+ * wait for theirs. */
+static void test_recover__a_file_put_there_since_stays(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512];
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	shell("cp -p '%s' '%s/copy'", path, fx->top);
+	die_after(fx, overwrite, "f");
+	shell("mv '%s' '%s/away' && mv '%s/copy' '%s'", path, fx->top, fx->top,
+	      path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 1);
+	assert_int_equal(r.redone + r.mended, 0);
+	expect(fx, "f", old_bytes);
+	expect_session(fx, false);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+	/* a later session neither minds nor removes it */
+	die_after(fx, grow, "");
+	assert_int_equal(recover(fx, &r), 0);
+	retry(fx, &r);
+	assert_int_equal(finished, 0);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+	shell("mv '%s/away' '%s'", fx->top, path);
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
+	expect(fx, "f", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
+/* One file that the disk does not give costs this file. */
+static void test_recover__one_unreadable_file_stops_nothing(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512];
+	struct stat st;
+
+	make(fx, "f");
+	make(fx, "g");
+	path_of(fx, "g", path);
+	assert_int_equal(stat(path, &st), 0);
+	die_after(fx, overwrite, "fg");
+	bad_ino = st.st_ino;
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(r.left, 1);
+	retry(fx, &r);
+	assert_int_equal(finished, 0);
+	bad_ino = 0;
+	expect(fx, "f", redone_bytes);
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
+	assert_int_equal(r.redone, 2);
+	expect(fx, "f", redone_bytes);
+	expect(fx, "g", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
+/* Kept records do not come over what was written meanwhile. */
+static void test_recover__what_was_kept_is_not_newer(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+	char path[512];
+	struct stat st;
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	assert_int_equal(stat(path, &st), 0);
+	die_after(fx, overwrite, "f");
+	bad_ino = st.st_ino;
+	assert_int_equal(recover(fx, &r), 0);
+	bad_ino = 0;
+	sleep(2);
+	memset(old_bytes, 55, CHUNK_SIZE);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_put(f, old_bytes, CHUNK_SIZE, 0), 0);
+	vfile_close(f);
+	retry(fx, &r);
+	assert_int_equal(finished, 0);
+	expect(fx, "f", old_bytes);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+}
+
+/* The journal itself is not all to be had. */
+static void test_recover__an_unreadable_segment_is_kept(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct journal_reader *reader;
+	struct stat st;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	assert_int_equal(journal_reader_open(fx->vault, &reader), 0);
+	assert_int_equal(fstat(reader->segment[0].fd, &st), 0);
+	journal_reader_close(reader);
+	bad_ino = st.st_ino;
+	assert_int_equal(recover(fx, &r), 0);
+	bad_ino = 0;
+	expect(fx, "f", old_bytes);
+	expect_session(fx, false);
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
+	expect(fx, "f", redone_bytes);
+}
+
+/* As a user: what root alone can enter is not given up. */
+static int recover_as_user(void *arg)
+{
+	struct fixture *fx = arg;
+	struct journal_recovery r = {0};
+
+	vault_close(fx->vault);
+	FX_EXPECT(!fx_open(fx));
+	FX_EXPECT(!vault_lock(fx->vault, false, false));
+	FX_EXPECT(!journal_recover(fx->vault, &r));
+	FX_EXPECT(r.redone == 1);
+	FX_EXPECT(r.left == 1);
+	return 0;
+}
+
+static struct fixture *deep_fx;
+static uint8_t deep_id[DIRID_LEN];
+
+static struct vfile *open_deep(struct fixture *fx, struct vault *vault)
+{
+	struct backing_name d = fx_name(fx, fx->root_id, "d"),
+			    g = fx_name(fx, deep_id, "g");
+	char path[640];
+	struct vfile *f = NULL;
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s/%s", fx->path, d.entry, g.entry);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(vfile_open(vault, fd, true, &f), 0);
+	return f;
+}
+
+static void overwrite_both(struct vfile *f)
+{
+	struct vfile *g = open_deep(deep_fx, deep_fx->vault);
+
+	overwrite(f);
+	overwrite(g);
+	assert_int_equal(vfile_sync(g, false), 0);
+}
+
+static void make_deep(struct fixture *fx)
+{
+	struct backing_name d, g;
+	struct vfile *f = NULL;
+	int fd = -1;
+
+	fx_mkdir(fx, fx->vault->root_fd, fx->root_id, "d", &d, deep_id, &fd);
+	g = fx_name(fx, deep_id, "g");
+	assert_int_equal(vfile_create(fx->vault, fd, deep_id, &g, 0644, &f), 0);
+	assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
+	vfile_close(f);
+	close(fd);
+	deep_fx = fx;
+}
+
+static void test_recover__what_only_root_may_enter_waits_for_root(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct backing_name d;
+	struct vfile *g;
+
+	if (geteuid() != 0)
+		skip();
+	make(fx, "f");
+	make_deep(fx);
+	die_after(fx, overwrite_both, "f");
+	d = fx_name(fx, fx->root_id, "d");
+	shell("chown -R %d:%d '%s' && chown -R 0:0 '%s/%s' && chmod 700 "
+	      "'%s/%s'",
+	      FX_NOBODY, FX_NOBODY, fx->path, fx->path, d.entry, fx->path,
+	      d.entry);
+	vault_close(fx->vault);
+	assert_int_equal(fx_open(fx), 0);
+	assert_int_equal(fx_as_user(recover_as_user, fx), 0);
+	expect(fx, "f", redone_bytes);
+	g = open_deep(fx, fx->vault);
+	vf_expect(g, old_bytes, LEN);
+	vfile_close(g);
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
+	g = open_deep(fx, fx->vault);
+	vf_expect(g, redone_bytes, LEN);
+	vfile_close(g);
+}
+
+/* Elsewhere, with other inode numbers, it is the same vault... */
+static void copy_vault(struct fixture *fx)
+{
+	shell("cp -a '%s' '%s/new' && rm -r '%s' && mv '%s/new' '%s'", fx->path,
+	      fx->top, fx->path, fx->top, fx->path);
+	again(fx);
+}
+
+static void test_recover__a_copy_of_a_crash_is_one(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make(fx, "f");
+	make(fx, "g");
+	die_after(fx, overwrite, "fg");
+	copy_vault(fx);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 2);
+	assert_int_equal(r.left, 0);
+	expect(fx, "f", redone_bytes);
+	expect(fx, "g", redone_bytes);
+}
+
+/* ...but for files that are newer, or that there are two of. */
+static void test_recover__a_copy_with_newer_files(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+	char path[512];
+	uint64_t sum;
+
+	make(fx, "f");
+	make(fx, "g");
+	make(fx, "h");
+	die_after(fx, overwrite, "fgh");
+	copy_vault(fx);
+	sleep(2);
+	f = vf_open(fx, fx->vault, "g");
+	assert_int_equal(vf_put(f, old_bytes, 100, 6 * CHUNK_SIZE), 0);
+	vfile_close(f);
+	path_of(fx, "g", path);
+	sum = digest(path);
+	path_of(fx, "h", path);
+	shell("cp '%s' '%s (1)'", path, path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(r.left, 2);
+	expect(fx, "f", redone_bytes);
+	expect(fx, "h", old_bytes);
+	path_of(fx, "g", path);
+	assert_int_equal(digest(path), sum);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+}
+
+/* Killed at the same place, again and again. */
+static int recover_and_die(void *arg)
+{
+	struct fixture *fx = arg;
+	enum crash_mode mode = crash_mode;
+
+	crash_mode = CRASH_NOT;
+	vault_close(fx->vault);
+	if (fx_open(fx) || vault_lock(fx->vault, false, false))
+		return -1;
+	crash_mode = mode;
+	return journal_recover(fx->vault, NULL);
+}
+
+static void grow_all(struct vfile *f)
+{
+	overwrite(f);
+	grow(f);
+}
+
+static void grow_and_die(struct fixture *fx)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct vault_fault fault;
+
+		vault_close(fx->vault);
+		if (vault_open(fx->path, FX_PASS, strlen(FX_PASS), 2 * NAMES,
+			       &fx->vault, &fault) ||
+		    vault_lock(fx->vault, false, false) ||
+		    journal_start(fx->vault))
+			_exit(1);
+		for (char name[] = "a"; name[0] < 'a' + NAMES; name[0]++)
+			grow_all(vf_open(fx, fx->vault, name));
+		(void)raise(SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+}
+
+static void test_recover__killed_at_every_end_it_mends(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	int result = 0, times = 0;
+
+	for (char name[] = "a"; name[0] < 'a' + NAMES; name[0]++)
+		make(fx, name);
+	grow_and_die(fx);
+	/* each time it comes a little further, and begins its segment anew
+	 * or goes on with it */
+	for (int n = 8; crash_child(n, recover_and_die, fx, &result); n += 3)
+		assert_true(times++ < 200);
+	assert_int_equal(result, 0);
+	assert_true(times > 12);
+	assert_int_equal(recover(fx, &r), 0);
+	for (char name[] = "a"; name[0] < 'a' + NAMES; name[0]++) {
+		struct vfile *f = vf_open(fx, fx->vault, name);
+		uint8_t buf[CHUNK_SIZE];
+
+		assert_int_equal(vfile_size(f), LEN + VFILE_IO_MAX);
+		for (size_t i = 0; i < CHUNKS; i++) {
+			assert_int_equal(vf_get(f, buf, sizeof buf,
+						i * CHUNK_SIZE, NULL),
+					 sizeof buf);
+			assert_memory_equal(buf, redone_bytes + i * CHUNK_SIZE,
+					    sizeof buf);
+		}
+		vfile_close(f);
+	}
+	/* what a killed one left is gone with the next session */
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_start(fx->vault), 0);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
+/* While records are put by, too: none gets lost. */
+static void test_recover__killed_while_it_keeps(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512];
+	int result = 0;
+
+	make(fx, "f");
+	make(fx, "g");
+	path_of(fx, "g", path);
+	shell("cp -p '%s' '%s/copy'", path, fx->top);
+	die_after(fx, overwrite, "fg");
+	shell("mv '%s' '%s/away' && cp '%s/copy' '%s'", path, fx->top, fx->top,
+	      path);
+	for (int n = 0; crash_child(n, recover_and_die, fx, &result); n++)
+		assert_true(n < 200);
+	assert_int_equal(result, 0);
+	expect(fx, "f", redone_bytes);
+	expect(fx, "g", old_bytes);
+	shell("mv '%s/away' '%s'", fx->top, path);
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
+	expect(fx, "g", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
+/* A file without a header that has something: nothing of that is destroyed. */
+static void test_recover__a_lost_header(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	char path[512];
+	uint64_t sum;
+
+	make(fx, "f");
+	make(fx, "g");
+	path_of(fx, "f", path);
+	die_after(fx, overwrite, "g");
+	shell("dd if=/dev/zero of='%s' bs=512 count=1 conv=notrunc status=none",
+	      path);
+	sum = digest(path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.emptied, 1);
+	assert_int_equal(count_names(fx, "journal/kept", ""), 1);
+	shell("mv '%s'/.frondfs/journal/kept/* '%s/kept'", fx->path, fx->top);
+	snprintf(path, sizeof path, "%s/kept", fx->top);
+	assert_int_equal(digest(path), sum);
+}
+
+/* A copy may be of a file of any age: that is what it says. */
+static void test_recover__a_lost_header_in_a_copy(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512];
+	uint64_t sum;
+
+	make(fx, "f");
+	make(fx, "g");
+	die_after(fx, overwrite, "g");
+	copy_vault(fx);
+	path_of(fx, "f", path);
+	shell("dd if=/dev/zero of='%s' bs=512 count=1 conv=notrunc status=none "
+	      "&& touch -d 2020-01-01 '%s'",
+	      path, path);
+	sum = digest(path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.emptied, 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(digest(path), sum);
+}
+
+static void test_recover__what_is_cut_off_is_kept(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	uint8_t was[CHUNK_TOKEN_LEN], is[CHUNK_TOKEN_LEN];
+	struct vfile *f;
+	char path[512];
+	int fd;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "");
+	path_of(fx, "f", path);
+	/* as if it had been made in the session, and lost a sector */
+	fd = vf_backing_fd(fx, "f");
+	assert_int_equal(pwrite(fd, "damage", 6, (off_t)chunk_offset(9) + 99),
+			 6);
+	assert_int_equal(pread(fd, was, sizeof was, (off_t)chunk_offset(20)),
+			 sizeof was);
+	close(fd);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vfile_size(f), 9 * CHUNK_SIZE);
+	vfile_close(f);
+	assert_int_equal(count_names(fx, "journal/kept", ""), 1);
+	shell("mv '%s'/.frondfs/journal/kept/* '%s/kept'", fx->path, fx->top);
+	snprintf(path, sizeof path, "%s/kept", fx->top);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, is, sizeof is, (off_t)chunk_offset(20)),
+			 sizeof is);
+	assert_memory_equal(is, was, sizeof is);
+	close(fd);
+}
+
+/* What nobody can keep is not cut off. */
+static void test_recover__no_room_to_keep(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	char path[512];
+	uint64_t sum;
+	int fd;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "");
+	path_of(fx, "f", path);
+	fd = vf_backing_fd(fx, "f");
+	assert_int_equal(pwrite(fd, "damage", 6, (off_t)chunk_offset(9) + 99),
+			 6);
+	close(fd);
+	sum = digest(path);
+	again(fx);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	crash_left = 2; /* behind what makes the journal durable */
+	crash_mode = CRASH_NO_ROOM;
+	assert_int_equal(journal_recover(fx->vault, &r), 0);
+	crash_mode = CRASH_NOT;
+	assert_int_equal(r.mended, 0);
+	assert_int_equal(r.beyond, 1);
+	assert_int_equal(digest(path), sum);
+}
+
+/* A session that ended is over, whoever puts it back. */
+static void test_recover__an_old_session_put_back(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+	char path[512];
+	uint64_t sum;
+
+	snprintf(path, sizeof path, "%s/state", fx->top);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(setenv("XDG_STATE_HOME", path, 1), 0);
+	fx->vault->remembers = true;
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	shell("cp -a '%s/.frondfs/journal' '%s/old'", fx->path, fx->top);
+	assert_int_equal(journal_seen(fx->vault), 0);
+	assert_int_equal(recover(fx, &r), 0);
+	expect(fx, "f", redone_bytes);
+	sleep(2);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
+	vfile_close(f);
+	path_of(fx, "f", path);
+	sum = digest(path);
+	shell("cp -a '%s/old/.' '%s/.frondfs/journal/'", fx->top, fx->path);
+	assert_int_equal(journal_seen(fx->vault), -ESTALE);
+	assert_int_equal(recover(fx, &r), -ESTALE);
+	assert_int_equal(digest(path), sum);
+	/* under its other name, too */
+	shell("cd '%s/.frondfs/journal' && mv session session.ended", fx->path);
+	assert_int_equal(journal_seen(fx->vault), -ESTALE);
+	assert_int_equal(recover(fx, &r), -ESTALE);
+	shell("cd '%s/.frondfs/journal' && mv session.ended session", fx->path);
+	/* and whoever insists gets nothing old over what is new */
+	r.doubtful = true;
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 1);
+	assert_int_equal(digest(path), sum);
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
+/* The last 256 are known; what was damaged begins anew. */
+static void test_recover__sessions_are_remembered_in_turn(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t id[SEEN_SESSION_LEN] = {0};
+	char path[512];
+
+	snprintf(path, sizeof path, "%s/state", fx->top);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(setenv("XDG_STATE_HOME", path, 1), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		id[0] = (uint8_t)i;
+		id[1] = (uint8_t)(i >> 8);
+		assert_int_equal(seen_session(fx->vault, id), 0);
+		assert_int_equal(seen_session_end(fx->vault, id), 0);
+		assert_int_equal(seen_session(fx->vault, id), -ESTALE);
+	}
+	for (unsigned i = 0; i < 300; i++) {
+		id[0] = (uint8_t)i;
+		id[1] = (uint8_t)(i >> 8);
+		assert_int_equal(seen_session(fx->vault, id),
+				 i < 44 ? 0 : -ESTALE);
+	}
+	shell("cd '%s/frondfs' && printf x | dd of=\"$(ls | grep sessions)\" "
+	      "bs=1 seek=20 conv=notrunc status=none",
+	      path);
+	assert_int_equal(seen_session(fx->vault, id), -EBADMSG);
+	assert_int_equal(seen_session_end(fx->vault, id), 0);
+	assert_int_equal(seen_session(fx->vault, id), -ESTALE);
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
+/* As long as nobody can tell what it says, its segments stay. */
+static void test_recover__what_a_damaged_session_left_stays(void **state)
+{
+	struct fixture *fx = *state;
+	int fd, dir;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	dir = journal_dir(fx);
+	fd = openat(dir, JOURNAL_SESSION_FILE, O_RDWR);
+	assert_true(fd >= 0 && pwrite(fd, "x", 1, 30) == 1);
+	close(fd);
+	close(dir);
+	assert_int_equal(recover(fx, NULL), 0);
+	assert_int_equal(count_names(fx, "journal", ".damaged"), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(vault_lock(fx->vault, false, false), 0);
+		assert_int_equal(journal_start(fx->vault), 0);
+		assert_int_equal(journal_stop(fx->vault), 0);
+		again(fx);
+	}
+	die_after(fx, overwrite, "f");
+	assert_int_equal(recover(fx, NULL), 0);
+	assert_int_equal(count_names(fx, "journal", ".damaged"), 1);
+	assert_true(count_names(fx, "journal", ".0") == 1);
+}
+
+/* In the same place it is the same, and nothing else is like it. */
+static void test_recover__a_place_is_known_again(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_session a, b;
+	int dir = open(fx->path, O_RDONLY | O_DIRECTORY),
+	    other = open("/proc", O_RDONLY | O_DIRECTORY);
+
+	assert_int_equal(journal_session_init_(dir, &a), 0);
+	assert_int_equal(journal_session_init_(dir, &b), 0);
+	assert_true(memcmp(a.id, b.id, sizeof a.id) != 0);
+	if (a.mount_id == b.mount_id) /* not on older systems */
+		assert_true(journal_session_same_place_(&a, &b));
+	assert_int_equal(journal_session_init_(other, &b), 0);
+	assert_false(journal_session_same_place_(&a, &b));
+	close(dir);
+	close(other);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_recover__copies_stay_as_they_are),
+		TEST(test_recover__a_file_put_there_since_stays),
+		TEST(test_recover__one_unreadable_file_stops_nothing),
+		TEST(test_recover__what_was_kept_is_not_newer),
+		TEST(test_recover__an_unreadable_segment_is_kept),
+		TEST(test_recover__what_only_root_may_enter_waits_for_root),
+		TEST(test_recover__a_copy_of_a_crash_is_one),
+		TEST(test_recover__a_copy_with_newer_files),
+		TEST(test_recover__killed_at_every_end_it_mends),
+		TEST(test_recover__killed_while_it_keeps),
+		TEST(test_recover__a_lost_header),
+		TEST(test_recover__a_lost_header_in_a_copy),
+		TEST(test_recover__what_is_cut_off_is_kept),
+		TEST(test_recover__no_room_to_keep),
+		TEST(test_recover__an_old_session_put_back),
+		TEST(test_recover__sessions_are_remembered_in_turn),
+		TEST(test_recover__what_a_damaged_session_left_stays),
+		TEST(test_recover__a_place_is_known_again),
+	};
+	int ret = vf_init();
+
+	return ret ? ret : cmocka_run_group_tests(tests, NULL, NULL);
+}
