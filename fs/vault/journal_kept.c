@@ -251,19 +251,24 @@ int journal_put_by_(struct recovery *rec)
 {
 	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] =
 		malloc(JOURNAL_KEPT_MAX * sizeof *ids);
+	struct journal_session *s = rec->reader->session;
 	struct timespec now;
+	size_t count;
 	int err;
 
 	if (!ids)
 		return -ENOMEM;
+	count = list_left(rec, ids);
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (!rec->again)
-		rec->reader->session->kept_s = (uint64_t)now.tv_sec;
+		s->kept_s = (uint64_t)now.tv_sec;
 	/* first: a kept one's segments are found by either name */
-	err = journal_kept_write_(
-		rec->vault, rec->reader->dir_fd, rec->reader->session,
-		(const uint8_t(*)[FILE_ID_LEN])ids, list_left(rec, ids));
-	return err ? err : rename_segments(rec);
+	err = journal_kept_write_(rec->vault, rec->reader->dir_fd, s,
+				  (const uint8_t(*)[FILE_ID_LEN])ids, count);
+	/* only ends to be looked at: they need none */
+	if (!err && count > 0)
+		err = rename_segments(rec);
+	return err;
 }
 
 static int remove_kept(const struct recovery *rec)
@@ -299,7 +304,8 @@ int journal_drop_session_(struct recovery *rec, bool kept)
 		return -errno;
 	if (!kept)
 		err = remove_kept(rec);
-	if (!err && !kept)
+	/* what is kept has another name by now */
+	if (!err)
 		err = journal_remove_own_(dir_fd, s->id);
 	if (!err && fsync(dir_fd) < 0)
 		err = -errno;

@@ -41,9 +41,7 @@ static int pass_over(struct walk *w, int err, bool wanted)
 	if (rec->scouting)
 		return 0;
 	rec->skipped++;
-	/* else somebody else's, that this mount cannot have written */
-	if (wanted && err != -EACCES && err != -EPERM)
-		rec->failed++;
+	rec->failed += wanted;
 	if (!rec->out->look_only)
 		log_warning("%s/%s: cannot be looked at, and stays as it is: "
 			    "%s",
