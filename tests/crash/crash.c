@@ -246,7 +246,7 @@ static int run(const struct options *opt, char **names, int name_count,
 			if (!is_wanted(p, names, name_count))
 				continue;
 			if (opt->faults)
-				violations +=
+				c.violations =
 					faults_run(&stage, p, seed, &c.states);
 			else
 				crash_one(&stage, p, seed, opt->states, program,

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After which of them the power fails, too. */
-enum { CRASH_EVERY = 3 };
+/* After which of them the power fails, too; and how often where it was an
+ * fsync that failed. */
+enum { CRASH_EVERY = 3, CRASHES_SYNC = 3 };
 
 /* The plan after which all that was told must be there. */
 static const struct plan whole = {.kind = PLAN_KILL, .end = 1};
@@ -53,24 +54,45 @@ static bool look(const struct stage *stage, const char *path,
  * has said to be durable is. Where it was the disk that failed, that holds for
  * what was overwritten only, not for what has grown.
  */
+static bool crash_once(struct trial *t, size_t from, uint64_t *rng)
+{
+	size_t count = t->recording->log.count;
+
+	t->plan = (struct plan){.kind = PLAN_KILL,
+				.end = from +
+				       random_below(rng, count + 1 - from)};
+	if (random_below(rng, 4)) {
+		t->plan.kind = PLAN_POWER;
+		t->plan.seed = random_next(rng) >> 20;
+	}
+	return trial_run(t);
+}
+
+/* The first fsync that failed; 0: none. */
+static size_t failed_at(const struct oplog *log)
+{
+	for (size_t i = 0; i < log->count; i++)
+		if (log->ops[i].kind == OP_UNSYNC)
+			return i;
+	return 0;
+}
+
 static bool crash_after(const struct stage *stage, const struct recording *r,
 			const struct stage_fault *f, char what[VERDICT_ROOM])
 {
 	uint64_t rng = r->seed * 31 + (uint64_t)f->n * 5 + f->kind;
 	struct trial t = {.stage = stage, .recording = r};
+	size_t from = failed_at(&r->log);
+	int times = from ? CRASHES_SYNC : f->n % CRASH_EVERY == 0;
 	struct steps steps;
-	bool good;
+	bool good = true;
 
-	if (strstr(f->fired, "sync") && strcmp(r->plot->name, "overwrite") != 0)
+	if (from && strcmp(r->plot->name, "overwrite") != 0)
 		return true;
 	steps_find(&steps, &r->log);
 	t.steps = &steps;
-	t.plan = (struct plan){.kind = random_below(&rng, 4) ? PLAN_POWER
-							     : PLAN_KILL,
-			       .end = random_below(&rng, r->log.count + 1)};
-	if (t.plan.kind == PLAN_POWER)
-		t.plan.seed = random_next(&rng) >> 20;
-	good = trial_run(&t);
+	while (good && times-- > 0)
+		good = crash_once(&t, from, &rng);
 	if (!good)
 		snprintf(what, VERDICT_ROOM,
 			 "crashed after that, " PLAN_FORMAT ": %.400s",
@@ -96,7 +118,7 @@ static bool fault_once(const struct stage *stage, const struct story_plot *plot,
 		snprintf(what, sizeof what, "fsync did not say so");
 		good = false;
 	}
-	if (good && f->fired && f->n % CRASH_EVERY == 0)
+	if (good && f->fired)
 		good = crash_after(stage, &r, f, what);
 	if (!good) {
 		printf("VIOLATION %s, seed %llu, %s at call %ld (%s): %s; "
