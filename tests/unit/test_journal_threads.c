@@ -17,7 +17,7 @@ enum {
 	BODY = WRITERS * AREA,
 	TAIL_MAX = 4 << 20,
 	RUN_MAX = VFILE_IO_MAX,
-	ROUNDS = 100, /* FROND_ROUNDS: others */
+	ROUNDS = 300, /* FROND_ROUNDS: others */
 };
 
 static uint8_t model[BODY + TAIL_MAX];
