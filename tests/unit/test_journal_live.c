@@ -18,6 +18,10 @@ ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 int __real_fallocate64(int fd, int mode, off_t offset, off_t len);
 int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len);
+time_t __real_time(time_t *now);
+time_t __wrap_time(time_t *now);
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 
 enum { TURN_MS = 150 };
 
@@ -25,7 +29,8 @@ enum { TURN_MS = 150 };
 static _Atomic int hook_fd = -1;
 static void (*_Atomic before_sync)(void);
 static void (*_Atomic before_write)(void);
-static atomic_int syncs; /* of hook_fd */
+static void (*_Atomic before_touch)(void); /* after what moves the time */
+static atomic_int syncs;		   /* of hook_fd */
 static _Atomic bool no_room, die_in_hole;
 static _Atomic int bad_fd = -1; /* cannot be written */
 
@@ -55,6 +60,24 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 	return __real_pwrite64(fd, buf, len, offset);
 }
 
+/* Files are an hour old: not made in the session. */
+time_t __wrap_time(time_t *now)
+{
+	time_t then = __real_time(NULL) - 3600;
+
+	if (now)
+		*now = then;
+	return then;
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	/* the journal alone looks at it, when something was written */
+	if (clock == CLOCK_REALTIME_COARSE)
+		run_hook(&before_touch, hook_fd);
+	return __real_clock_gettime(clock, now);
+}
+
 int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len)
 {
 	if (no_room) {
@@ -80,6 +103,8 @@ static void wait_until(const atomic_bool *flag)
 	while (!*flag)
 		wait_ms(1);
 }
+
+static atomic_bool entered, leave, other_done;
 
 enum { CHUNKS = 40, LEN = CHUNKS * CHUNK_SIZE, MORE = VFILE_IO_MAX };
 
@@ -182,7 +207,6 @@ static struct journal_file *side(void)
 }
 
 static pthread_t other;
-static atomic_bool other_done;
 
 static void *other_main(void *arg)
 {
@@ -237,9 +261,21 @@ static void let_other_flush(void)
 	wait_ms(TURN_MS);
 }
 
+static void wait_for_other(void)
+{
+	wait_until(&other_done);
+}
+
+/* ...and has done it before what was written is known to the file. */
+static void flush_and_wait(void)
+{
+	let_other_flush();
+	before_touch = wait_for_other;
+}
+
 static void grow_between_record_and_bytes(void)
 {
-	before_write = let_other_flush;
+	before_write = flush_and_wait;
 	put(LEN, MORE);
 	pthread_join(other, NULL);
 	put(LEN + MORE, MORE);
@@ -296,8 +332,6 @@ static void test_live__fsync_after_reopening(void **state)
 	vfile_close(file);
 }
 
-static atomic_bool entered, leave;
-
 static void stay(void)
 {
 	entered = true;
@@ -318,6 +352,7 @@ static void test_live__fsync_waits_for_another(void **state)
 	void *(*const second[])(void *) = {sync_main, flush_main};
 	struct fixture *fx = *state;
 	pthread_t first;
+	bool early;
 
 	make_file(fx, LEN);
 	begin(fx);
@@ -334,10 +369,11 @@ static void test_live__fsync_waits_for_another(void **state)
 		assert_int_equal(pthread_create(&other, NULL, second[i], NULL),
 				 0);
 		wait_ms(TURN_MS);
-		assert_false(other_done);
+		early = other_done;
 		leave = true;
 		pthread_join(first, NULL);
 		pthread_join(other, NULL);
+		assert_false(early);
 	}
 	vfile_close(file);
 	expect_file(fx, LEN + 2 * MORE);
@@ -357,6 +393,7 @@ static void test_live__changes_count_when_made(void **state)
 {
 	struct fixture *fx = *state;
 	struct journal_file *jf;
+	bool durable;
 
 	make_file(fx, LEN);
 	begin(fx);
@@ -371,8 +408,9 @@ static void test_live__changes_count_when_made(void **state)
 	assert_int_equal(journal_sync_file_(jf), 0);
 	leave = true;
 	pthread_join(other, NULL);
-	assert_true(jf->changed > jf->durable);
+	durable = jf->durable == jf->changed;
 	pthread_mutex_unlock(&fx->vault->journal->retire_lock);
+	assert_false(durable);
 	vfile_close(file);
 }
 
@@ -450,6 +488,8 @@ static void look_who_applies(void)
 {
 	struct journal_file *jf = side();
 
+	entered = true;
+	before_sync = look_who_applies;
 	if (pthread_mutex_trylock(&jf->applying) == 0) {
 		other_done = true;
 		pthread_mutex_unlock(&jf->applying);
@@ -461,17 +501,20 @@ static void test_live__holes_keep_their_record(void **state)
 {
 	struct fixture *fx = *state;
 	struct journal *j;
+	int err;
 
 	make_file(fx, LEN);
 	begin(fx);
 	j = fx->vault->journal;
-	other_done = false;
+	entered = other_done = false;
 	pthread_mutex_lock(&j->retire_lock);
 	hook_fd = j->seg[0].fd;
 	before_sync = look_who_applies;
-	assert_int_equal(punch(), 0);
+	err = punch();
+	before_sync = NULL;
 	pthread_mutex_unlock(&j->retire_lock);
-	assert_true(before_sync == NULL);
+	assert_int_equal(err, 0);
+	assert_true(entered);
 	assert_false(other_done);
 	vfile_close(file);
 }
@@ -605,6 +648,7 @@ static void test_live__journal_removed(void **state)
 static void write_on_a_bad_disk(void)
 {
 	struct journal *j = fixture->vault->journal;
+	int stuck;
 
 	bad_fd = vfile_fd(file);
 	fill(2);
@@ -614,8 +658,9 @@ static void write_on_a_bad_disk(void)
 		assert_int_equal(journal_flush(fixture->vault), -EIO);
 		assert_int_equal(vfile_sync(file, true), -EIO);
 		pthread_mutex_lock(&j->append_lock);
-		assert_int_equal(j->stuck, 0);
+		stuck = j->stuck;
 		pthread_mutex_unlock(&j->append_lock);
+		assert_int_equal(stuck, 0);
 	}
 }
 
@@ -662,6 +707,7 @@ static void test_live__hurry_has_an_end(void **state)
 	struct fixture *fx = *state;
 	struct journal *j;
 	uint64_t end;
+	int err;
 
 	make_file(fx, LEN);
 	begin(fx);
@@ -673,15 +719,14 @@ static void test_live__hurry_has_an_end(void **state)
 	j->seg[j->active].end = JOURNAL_HURRY_MAX;
 	j->seg[1 - j->active].end = JOURNAL_HEAD_LEN;
 	pthread_mutex_unlock(&j->append_lock);
-	assert_int_equal(vfile_put_record_(file, bytes, 0, 1, CHUNK_TOKEN_LEN,
-					   file->size,
-					   RECORD_HURRY | RECORD_KEEP),
-			 -ENOSPC);
+	err = vfile_put_record_(file, bytes, 0, 1, CHUNK_TOKEN_LEN, file->size,
+				RECORD_HURRY | RECORD_KEEP);
 	pthread_mutex_lock(&j->append_lock);
 	j->seg[j->active].end = end;
 	j->seg[1 - j->active].end = 0;
 	pthread_mutex_unlock(&j->append_lock);
 	pthread_mutex_unlock(&j->retire_lock);
+	assert_int_equal(err, -ENOSPC);
 	vfile_close(file);
 	expect_file(fx, LEN);
 }
