@@ -428,6 +428,9 @@ MUST_CHECK int journal_kept_read_(struct vault *vault, int dir_fd,
 void journal_kept_name_(const uint8_t session[static JOURNAL_ID_LEN],
 			char name[static JOURNAL_KEPT_LEN + 1]);
 bool journal_is_kept_name_(const char *name);
+bool journal_is_segment_name_(const char *name);
+/* Is this a segment of a session that is kept? */
+bool journal_is_kept_(int dir_fd, const char *segment);
 /* Remove this session's segments; those of all that are over. */
 MUST_CHECK int
 journal_remove_own_(int dir_fd, const uint8_t session[static JOURNAL_ID_LEN]);

@@ -3,6 +3,8 @@
 
 #include "rekey.h"
 #include "secret.h"
+#include "seen.h"
+#include "text.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -49,13 +51,16 @@ static int add_segment(struct journal_reader *r, unsigned n)
 	unsigned at;
 	int err = open_segment(r, n, &fd);
 
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	err = xio_pread(fd, head, sizeof head, 0);
-	if (err == -EIO)
+	if (!err)
+		err = xio_pread(fd, head, sizeof head, 0);
+	if (err == -ENOENT || err == -ENODATA)
+		return 0;
+	if (err == -EIO || err == -ELOOP || err == -EISDIR) {
 		r->broken = true;
+		return 0;
+	}
 	if (err)
-		return err == -ENODATA || err == -EIO ? 0 : err;
+		return err;
 	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
 	memcpy(ids.session, r->session->id, sizeof ids.session);
 	if (journal_head_parse(head, &ids) != 0)
@@ -71,16 +76,72 @@ static int add_segment(struct journal_reader *r, unsigned n)
 	return 0;
 }
 
+/* Is it a segment of a session that is neither kept nor known to be over? */
+static bool is_whole_segment(struct journal_reader *r, const char *name,
+			     uint8_t id[static JOURNAL_ID_LEN])
+{
+	uint8_t head[JOURNAL_HEAD_LEN];
+	struct journal_ids ids = {.key = r->key};
+	CLEANUP_FD int fd = -1;
+
+	if (!journal_is_segment_name_(name) ||
+	    journal_is_kept_(r->dir_fd, name) ||
+	    hex_decode(name, (size_t)2 * JOURNAL_ID_LEN, id, JOURNAL_ID_LEN))
+		return false;
+	fd = openat(r->dir_fd, name,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
+	memcpy(ids.session, id, sizeof ids.session);
+	return fd >= 0 && xio_pread(fd, head, sizeof head, 0) == 0 &&
+	       journal_head_parse(head, &ids) == 0 &&
+	       !(r->vault->remembers && seen_session(r->vault, id) == -ESTALE);
+}
+
+/*
+ * The session's own file says nothing. Its segments tell which one it was, if
+ * they are all of one; where, they do not: as of a copy.
+ */
+static int guess_session(struct journal_reader *r)
+{
+	CLEANUP_DIR DIR *dir = NULL;
+	struct journal_session *s = r->session;
+	const struct dirent *e;
+	bool found = false;
+	struct stat st;
+	int err = xio_list(r->dir_fd, &dir);
+
+	if (!err && fstatat(r->dir_fd, JOURNAL_SESSION_FILE, &st,
+			    AT_SYMLINK_NOFOLLOW) < 0)
+		err = -errno;
+	while (!err && (e = readdir(dir))) {
+		uint8_t id[JOURNAL_ID_LEN];
+
+		if (!is_whole_segment(r, e->d_name, id))
+			continue;
+		if (found && memcmp(id, s->id, sizeof id) != 0)
+			return -EBADMSG;
+		*s = (struct journal_session){
+			.start_s = (uint64_t)st.st_mtim.tv_sec};
+		memcpy(s->id, id, sizeof id);
+		randombytes_buf(s->boot_id, sizeof s->boot_id);
+		found = true;
+	}
+	return err || found ? err : -EBADMSG;
+}
+
 static int open_reader(struct journal_reader *r, const char *kept)
 {
 	int err = rekey_open_journal(r->vault, false, &r->dir_fd);
 
-	if (!err && kept)
+	if (!err && kept) {
 		err = journal_kept_read_(r->vault, r->dir_fd, kept, r->session,
 					 &r->wanted, &r->wanted_count);
-	else if (!err)
+	} else if (!err) {
 		err = journal_session_read_(r->vault, r->dir_fd,
 					    JOURNAL_SESSION_FILE, r->session);
+		if (err == -EBADMSG || err == -EIO)
+			err = guess_session(r);
+	}
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
 		err = add_segment(r, n);
 	return err;

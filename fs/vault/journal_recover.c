@@ -305,8 +305,10 @@ static int look_at_ended(struct vault *vault)
 		err = journal_session_read_(vault, fd, JOURNAL_ENDED_FILE, &s);
 	if (!err)
 		err = journal_session_init_(fd, &now);
+	/* one that cannot be read had all in its place */
 	if (err)
-		return err == -ENOENT || err == -EBADMSG ? 0 : err;
+		return err == -ENOENT || err == -EBADMSG || err == -EIO ? 0
+									: err;
 	if (journal_session_same_place_(&s, &now))
 		return 0;
 	return renameat2(fd, JOURNAL_ENDED_FILE, fd, JOURNAL_SESSION_FILE,

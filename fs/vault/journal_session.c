@@ -191,8 +191,12 @@ static int read_token(struct vault *vault, int dir_fd, const char *name,
 		return -ENOMEM;
 	err = xio_read_file(dir_fd, name, token, FERNET_TOKEN_LEN(max) + 1,
 			    &token_len);
+	/* something else stands there */
+	if (err == -EFBIG || err == -ENODATA || err == -EINVAL ||
+	    err == -ELOOP || err == -ENXIO)
+		return -EBADMSG;
 	if (err)
-		return err == -EFBIG || err == -ENODATA ? -EBADMSG : err;
+		return err;
 	if (fernet_open_one(key, token, token_len, plain, len) != 0 ||
 	    *len < SESSION_PLAIN_LEN || *len > max || plain[0] != kind)
 		return -EBADMSG;
@@ -298,7 +302,7 @@ static size_t count_digits(const char *name)
 	return strspn(name, "0123456789abcdef");
 }
 
-static bool is_segment(const char *name)
+bool journal_is_segment_name_(const char *name)
 {
 	const size_t digits = 2 * JOURNAL_ID_LEN;
 
@@ -328,8 +332,7 @@ int journal_remove_own_(int dir_fd,
 	return 0;
 }
 
-/* Is it a segment of a session that is kept? */
-static bool is_wanted(int dir_fd, const char *segment)
+bool journal_is_kept_(int dir_fd, const char *segment)
 {
 	char name[JOURNAL_KEPT_LEN + 1];
 
@@ -349,8 +352,8 @@ int journal_remove_stale_(int dir_fd)
 	if (err)
 		return err;
 	for (errno = 0; (e = readdir(dir)); errno = 0) {
-		bool old =
-			is_segment(e->d_name) && !is_wanted(dir_fd, e->d_name);
+		bool old = journal_is_segment_name_(e->d_name) &&
+			   !journal_is_kept_(dir_fd, e->d_name);
 
 		/* a session that never began */
 		if (strncmp(e->d_name, NAME_TEMP_PREFIX,

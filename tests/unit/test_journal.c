@@ -683,6 +683,7 @@ static void test_journal__what_was_cut_stays_away(void **state)
 static void test_journal__damaged_session(void **state)
 {
 	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
 	struct vfile *f;
 	int dir, fd;
 
@@ -692,11 +693,16 @@ static void test_journal__damaged_session(void **state)
 	fd = openat(dir, JOURNAL_SESSION_FILE, O_RDWR);
 	assert_true(fd >= 0 && pwrite(fd, "x", 1, 30) == 1);
 	close(fd);
-	mount_again(fx, NULL);
-	assert_true(fx_exists(dir, JOURNAL_SESSION_FILE ".damaged"));
 	close(dir);
+	/* the segments speak for themselves */
+	mount_again(fx, &r);
+	assert_int_equal(r.redone, 1);
+	expect_no_session(fx);
+	for (size_t i = 0; i < CHUNKS; i += 3)
+		memcpy(old_bytes + i * CHUNK_SIZE, new_bytes + i * CHUNK_SIZE,
+		       CHUNK_SIZE);
 	f = vf_open(fx, fx->vault, "f");
-	assert_int_equal(vfile_size(f), LEN);
+	vf_expect(f, old_bytes, LEN);
 	vfile_close(f);
 }
 

@@ -803,7 +803,7 @@ static void test_recover__sessions_are_remembered_in_turn(void **state)
 	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
 }
 
-/* As long as nobody can tell what it says, its segments stay. */
+/* Of two that may be meant, none is, and both stay. */
 static void test_recover__what_a_damaged_session_left_stays(void **state)
 {
 	struct fixture *fx = *state;
@@ -811,6 +811,10 @@ static void test_recover__what_a_damaged_session_left_stays(void **state)
 
 	make(fx, "f");
 	die_after(fx, overwrite, "f");
+	shell("cp -a '%s/.frondfs/journal' '%s/old'", fx->path, fx->top);
+	assert_int_equal(recover(fx, NULL), 0);
+	die_after(fx, overwrite, "f");
+	shell("cp -a '%s'/old/*.0 '%s/.frondfs/journal/'", fx->top, fx->path);
 	dir = journal_dir(fx);
 	fd = openat(dir, JOURNAL_SESSION_FILE, O_RDWR);
 	assert_true(fd >= 0 && pwrite(fd, "x", 1, 30) == 1);
@@ -827,7 +831,30 @@ static void test_recover__what_a_damaged_session_left_stays(void **state)
 	die_after(fx, overwrite, "f");
 	assert_int_equal(recover(fx, NULL), 0);
 	assert_int_equal(count_names(fx, "journal", ".damaged"), 1);
-	assert_true(count_names(fx, "journal", ".0") == 1);
+	assert_int_equal(count_names(fx, "journal", ".0"), 2);
+}
+
+/* The session's own file cannot be read: its segments are enough. */
+static void test_recover__an_unreadable_session(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct stat st;
+	int dir;
+
+	make(fx, "f");
+	make(fx, "g");
+	die_after(fx, overwrite, "f");
+	dir = journal_dir(fx);
+	assert_int_equal(fstatat(dir, JOURNAL_SESSION_FILE, &st, 0), 0);
+	close(dir);
+	bad_ino = st.st_ino;
+	assert_int_equal(recover(fx, &r), 0);
+	bad_ino = 0;
+	assert_int_equal(r.redone, 1);
+	expect(fx, "f", redone_bytes);
+	expect_session(fx, false);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
 /* In the same place it is the same, and nothing else is like it. */
@@ -871,6 +898,7 @@ int main(void)
 		TEST(test_recover__an_old_session_put_back),
 		TEST(test_recover__sessions_are_remembered_in_turn),
 		TEST(test_recover__what_a_damaged_session_left_stays),
+		TEST(test_recover__an_unreadable_session),
 		TEST(test_recover__a_place_is_known_again),
 	};
 	int ret = vf_init();
