@@ -275,7 +275,7 @@ static int begin_journal(struct fs *fs)
 		return journal_forget_ended(fs->vault);
 	if (err)
 		return err;
-	err = journal_start(fs->vault);
+	err = journal_begin(fs->vault);
 	if (!err)
 		return 0;
 	log_warning("%s: there is no room for a journal (%s): a crash "
@@ -489,6 +489,8 @@ static int mount_and_serve(struct fs *fs, enum mount_fault *fault)
 				     fuse_session_fd(fs->session));
 	if (!err && fs->opt->confine)
 		privileges_drop();
+	if (!err)
+		err = journal_run(fs->vault);
 	if (!err)
 		err = serve(fs);
 	end_session(fs);

@@ -125,8 +125,6 @@ static int begin(struct journal *j)
 	if (!err)
 		err = journal_session_write_(j->vault, j->dir_fd, &s);
 	if (!err)
-		err = journal_thread_start_(j);
-	if (!err)
 		(void)!unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0);
 	if (err) {
 		unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0);
@@ -137,7 +135,7 @@ static int begin(struct journal *j)
 	return err;
 }
 
-int journal_start(struct vault *vault)
+int journal_begin(struct vault *vault)
 {
 	struct journal *j;
 	int err;
@@ -154,6 +152,23 @@ int journal_start(struct vault *vault)
 	}
 	vault->journal = j;
 	return 0;
+}
+
+int journal_run(struct vault *vault)
+{
+	return vault->journal ? journal_thread_start_(vault->journal) : 0;
+}
+
+int journal_start(struct vault *vault)
+{
+	int err = journal_begin(vault);
+
+	if (err)
+		return err;
+	err = journal_run(vault);
+	if (err)
+		(void)journal_stop(vault);
+	return err;
 }
 
 /*

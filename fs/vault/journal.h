@@ -21,6 +21,10 @@
  * opened from now on use it. 0, or an error with everything as before.
  */
 MUST_CHECK int journal_start(struct vault *vault);
+/* Its two halves: the session, and the thread, for whoever gives up privileges
+ * in between, which each thread has of its own. */
+MUST_CHECK int journal_begin(struct vault *vault);
+MUST_CHECK int journal_run(struct vault *vault);
 
 /*
  * End the session; every file must be closed, and nothing else may be done

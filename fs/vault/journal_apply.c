@@ -519,11 +519,14 @@ int journal_thread_start_(struct journal *j)
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	err = pthread_create(&j->thread, NULL, work, j);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	j->runs = err == 0;
 	return -err;
 }
 
 void journal_thread_stop_(struct journal *j)
 {
+	if (!j->runs)
+		return;
 	pthread_mutex_lock(&j->wake_lock);
 	j->stop = true;
 	pthread_cond_signal(&j->wake);

@@ -200,6 +200,7 @@ struct journal {
 	int64_t retired_ms;  /* the thread's: when it last tried all */
 	_Atomic size_t closed; /* files that no vfile uses, when last counted */
 	pthread_t thread;
+	bool runs; /* it does */
 	_Atomic int64_t last_append_ms;
 
 	_Atomic uint64_t times_set; /* how often somebody set any times */
