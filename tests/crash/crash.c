@@ -74,13 +74,10 @@ static void report(struct trial *t, const char *program, size_t index)
 {
 	const struct recording *r = t->recording;
 	const struct oplog *log = &r->log;
-	const char *tmp = getenv("TMPDIR");
 	size_t from = t->plan.end > 12 ? t->plan.end - 12 : 0;
-	char path[200];
+	char path[120];
 
-	snprintf(path, sizeof path, "%.80s/frond-crash-%s-%llu.recording",
-		 tmp ? tmp : "/tmp", r->plot->name,
-		 (unsigned long long)r->seed);
+	stage_saved(r, path);
 	if (index == 0)
 		recording_save(r, path);
 	printf("VIOLATION %s, seed %llu: %s\n", r->plot->name,

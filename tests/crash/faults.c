@@ -87,17 +87,24 @@ static bool crash_after(const struct stage *stage, const struct recording *r,
 	struct steps steps;
 	bool good = true;
 
-	if (from && strcmp(r->plot->name, "overwrite") != 0)
+	/* short of descriptors, a directory is replaced in two steps */
+	if (!r->plot->data || (from && strcmp(r->plot->name, "overwrite") != 0))
 		return true;
 	steps_find(&steps, &r->log);
 	t.steps = &steps;
 	while (good && times-- > 0)
 		good = crash_once(&t, from, &rng);
-	if (!good)
+	if (!good) {
+		char path[120];
+
+		stage_saved(r, path);
+		recording_save(r, path);
 		snprintf(what, VERDICT_ROOM,
-			 "crashed after that, " PLAN_FORMAT ": %.400s",
-			 (unsigned)t.plan.kind, t.plan.end,
+			 "crashed after that, --replay %s " PLAN_FORMAT
+			 ": %.300s",
+			 path, (unsigned)t.plan.kind, t.plan.end,
 			 (unsigned long long)t.plan.seed, t.what);
+	}
 	steps_fini(&steps);
 	return good;
 }

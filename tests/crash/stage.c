@@ -196,6 +196,15 @@ void recording_fini(struct recording *r)
 	oplog_fini(&r->log);
 }
 
+void stage_saved(const struct recording *r, char path[120])
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(path, 120, "%.60s/frond-crash-%s-%llu.recording",
+		 tmp ? tmp : "/tmp", r->plot->name,
+		 (unsigned long long)r->seed);
+}
+
 /* plot, seed, number of nodes, their ids; then the log. */
 void recording_save(const struct recording *r, const char *path)
 {

@@ -52,6 +52,8 @@ void stage_fail(const struct stage *st, const struct story_plot *plot,
 		uint64_t seed, const char *path, struct stage_fault *f,
 		struct recording *r);
 
+/* Where one that shows something is to be saved. */
+void stage_saved(const struct recording *r, char path[120]);
 /* To a file, and back, where keys are those of the file's vault. */
 void recording_save(const struct recording *r, const char *path);
 void stage_load(struct stage *st, struct recording *r, const char *path);

@@ -86,6 +86,7 @@ struct story {
 struct story_plot {
 	const char *name;
 	void (*tell)(struct story *s);
+	bool data; /* what counts is what files hold */
 };
 extern const struct story_plot story_plots[];
 const struct story_plot *story_plot_find(const char *name);
