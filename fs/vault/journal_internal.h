@@ -404,7 +404,7 @@ struct journal_session {
 	uint8_t id[JOURNAL_ID_LEN], boot_id[16];
 	uint64_t start_s;	     /* since the epoch */
 	uint64_t dev, ino, mount_id; /* of .frondfs/journal, to know it again */
-	uint64_t kept_s; /* of a kept one: when it was put by */
+	uint64_t kept_s;	     /* of a kept one: when it was put by */
 };
 /* -ENOENT: there is none. */
 MUST_CHECK int journal_session_read_(struct vault *vault, int dir_fd,
