@@ -200,6 +200,21 @@ static int end_session(struct journal *j)
 	return 0;
 }
 
+/* An end that could not be marked: the next mount does that. */
+static int look_for_flux(struct journal *j)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&j->files_lock);
+	for (size_t b = 0; b < JOURNAL_BUCKETS; b++)
+		for (const struct journal_file *jf = j->files[b]; jf;
+		     jf = jf->next)
+			if (jf->flux)
+				err = -EIO;
+	pthread_mutex_unlock(&j->files_lock);
+	return err;
+}
+
 int journal_stop(struct vault *vault)
 {
 	struct journal *j = vault->journal;
@@ -212,6 +227,8 @@ int journal_stop(struct vault *vault)
 	/* what has failed once is written elsewhere */
 	if (err)
 		err = journal_flush(vault);
+	if (!err)
+		err = look_for_flux(j);
 	vault->journal = NULL;
 	journal_sweep_(j, true);
 	if (!err)

@@ -447,7 +447,7 @@ static bool look_around(struct journal *j)
 	bool empty, left;
 
 	/* what cannot be brought in place need not be carried to and fro */
-	if (for_all(j, drain, 0) != 0)
+	if (for_all(j, drain, 0) != 0 && j->closed <= CLOSED_MAX)
 		due = false;
 	if (due)
 		j->retired_ms = now;

@@ -90,8 +90,8 @@ bool journal_spare_fds(struct vault *vault)
 	if (!j || j->known == 0)
 		return false;
 	before = j->known;
-	if (journal_flush(vault) == 0)
-		journal_sweep_(j, true);
+	(void)!journal_flush(vault);
+	(void)journal_sweep_(j, true);
 	return j->known < before;
 }
 

@@ -120,7 +120,7 @@ static int read_start(struct vfile *f)
 		return err;
 	adopt_header(f, start, &h);
 	f->size = size;
-	if (f->journal && st.st_ctim.tv_sec < f->journal->start_s)
+	if (f->journal && !f->jf && st.st_ctim.tv_sec < f->journal->start_s)
 		f->floor = size;
 	if (size > 0)
 		return 0;

@@ -425,6 +425,22 @@ static int write_knowing_holes(struct vfile *f, struct workspace *ws,
 					 bad_chunk);
 }
 
+/* Who overwrites wants to know whether that may be holes. A damaged end keeps
+ * nobody from writing elsewhere. */
+static void learn_holes(struct vfile *f, struct workspace *ws)
+{
+	uint64_t bad;
+	bool known;
+
+	if (!f->journal)
+		return;
+	pthread_mutex_lock(&f->marks_lock);
+	known = f->holes_known;
+	pthread_mutex_unlock(&f->marks_lock);
+	if (!known)
+		(void)!vfile_learn_holes_(f, ws, &bad);
+}
+
 int vfile_write(struct vfile *f, struct workspace *ws,
 		const struct vfile_write *w, uint64_t *bad_chunk)
 {
@@ -441,6 +457,7 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		return -EINVAL;
 	if (!w->append && w->offset > CHUNK_MAX_PLAIN_LEN - w->len)
 		return -EFBIG;
+	learn_holes(f, ws);
 	for (;;) {
 		err = begin_write(f, &r, w, &offset);
 		if (err)

@@ -701,6 +701,23 @@ static void test_live__a_file_on_a_bad_disk(void **state)
 	expect_file(fx, LEN + 97);
 }
 
+/* An end that is closed without its mark, against all attempts, is left to the
+ * next mount. */
+static void test_live__ends_that_stay_unmarked(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin(fx);
+	put(LEN, MORE);
+	assert_true(vfile_in_flux(file));
+	file->flux = false; /* so that closing it does nothing */
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), -EIO);
+	assert_int_equal(mount_again(fx).mended, 1);
+	expect_file(fx, LEN + MORE);
+}
+
 /* Who must not wait for room has a bound, too. */
 static void test_live__hurry_has_an_end(void **state)
 {
@@ -749,6 +766,7 @@ int main(void)
 		TEST(test_live__room_before_the_record),
 		TEST(test_live__journal_removed),
 		TEST(test_live__a_file_on_a_bad_disk),
+		TEST(test_live__ends_that_stay_unmarked),
 		TEST(test_live__hurry_has_an_end),
 	};
 	int ret = vf_init();
