@@ -233,6 +233,7 @@ int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
 			s->end = r->offset;
 			return 1;
 		}
+		r->torn |= len > 0;
 		r->at++;
 		r->offset = JOURNAL_HEAD_LEN;
 	}

@@ -79,12 +79,15 @@ static int load_records(struct recovery *rec)
 		l = &rec->log[rec->count];
 		got = journal_reader_next_(rec->reader, &l->found);
 		if (got <= 0)
-			return got;
+			break;
 		if (!journal_is_wanted_(rec->reader, l->found.head.file_id))
 			continue;
 		l->seq = rec->count++;
 		l->limit = UINT64_MAX;
 	}
+	/* What is missing may be in place, and newer than what is here. */
+	rec->doubtful |= rec->reader->broken || rec->reader->torn;
+	return got;
 }
 
 static int by_number(const void *a, const void *b)

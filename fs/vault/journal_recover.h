@@ -16,6 +16,7 @@ struct file_log {
 	struct logged *log; /* in order */
 	size_t count;
 	uint64_t ino;
+	bool torn; /* not all of them were whole */
 	bool done; /* they are in place */
 	/* A file of this id has been met, and was not to be touched. */
 	bool met;

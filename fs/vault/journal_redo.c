@@ -172,6 +172,7 @@ static int take_whole(struct recovery *rec, const struct journal_patient *p,
 			*newest = sealed > *newest ? sealed : *newest;
 		}
 	}
+	fl->torn |= i < fl->count;
 	fl->count = i;
 	return 0;
 }
@@ -228,7 +229,7 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 		return err;
 	set_limits(fl->log, fl->count);
 	note_all(p, fl, size, ends);
-	if (rec->doubtful)
+	if (rec->doubtful || fl->torn)
 		err = journal_is_newer_(rec, p, fl, newest, *ends, *size, left);
 	if (err || *left || rec->out->look_only)
 		return err;

@@ -370,6 +370,48 @@ static void test_recover__an_unreadable_segment_is_kept(void **state)
 	expect(fx, "f", redone_bytes);
 }
 
+/* What a segment lacks may be in place: older records do not come over it. */
+static void overwrite_twice(struct vfile *f)
+{
+	assert_int_equal(vf_put(f, old_bytes + CHUNK_SIZE, CHUNK_SIZE, 0), 0);
+	overwrite(f);
+}
+
+static void test_recover__a_damaged_record(void **state)
+{
+	/* in the token of the second one */
+	const off_t at = JOURNAL_HEAD_LEN + 2 * JOURNAL_RECORD_HEAD_LEN +
+			 CHUNK_TOKEN_LEN + 500;
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct journal_reader *reader;
+	char name[JOURNAL_NAME_LEN + 1];
+	struct vfile *f;
+	uint8_t byte;
+	int dir, fd;
+
+	make(fx, "f");
+	die_after(fx, overwrite_twice, "f");
+	/* as it would be in its place by now */
+	sleep(2);
+	f = vf_open(fx, fx->vault, "f");
+	overwrite(f);
+	vfile_close(f);
+	assert_int_equal(journal_reader_open(fx->vault, &reader), 0);
+	journal_segment_name_(reader->session->id, reader->segment[0].n, name);
+	journal_reader_close(reader);
+	dir = journal_dir(fx);
+	fd = openat(dir, name, O_RDWR);
+	close(dir);
+	assert_int_equal(pread(fd, &byte, 1, at), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 1);
+	expect(fx, "f", redone_bytes);
+}
+
 /* As a user: what root alone can enter is not given up. */
 static int recover_as_user(void *arg)
 {
@@ -885,6 +927,7 @@ int main(void)
 		TEST(test_recover__one_unreadable_file_stops_nothing),
 		TEST(test_recover__what_was_kept_is_not_newer),
 		TEST(test_recover__an_unreadable_segment_is_kept),
+		TEST(test_recover__a_damaged_record),
 		TEST(test_recover__what_only_root_may_enter_waits_for_root),
 		TEST(test_recover__a_copy_of_a_crash_is_one),
 		TEST(test_recover__a_copy_with_newer_files),
