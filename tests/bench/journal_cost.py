@@ -6,8 +6,9 @@ journal_cost.py [--rounds N] [--mib N] [--files N] [--root DIR] [--ext4 MIB]
 
 The table shows, for each workload, the medians of both, the median of the
 rounds' ratios (more than 1.00: the journal is faster), and the least and the
-largest of them, which tells how much the machine's own speed varies. DIR
-should lie on tmpfs (default: /dev/shm), where code is measured. With --ext4
+largest of them, which tells how much the machine's own speed varies; last, the
+ratio of the daemon's processor time alone, which others who are at work disturb
+less. DIR should lie on tmpfs (default: /dev/shm), where code is measured. With --ext4
 all of it lies in an ext4 image of that size, a file below DIR, which should
 then lie on a disk: there fsync costs something. --expect: end with 1 where a
 ratio is less than it has to be. Run as root: caches are dropped.
@@ -43,6 +44,12 @@ def overwrite(path, mib):
         "conv=notrunc,fsync")
 
 
+def cpu_s(pid):
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def round_of(system, args, tarball, note):
     m = system.mount_point
     big, tree, small = m / "big", m / "tree", m / "small"
@@ -75,9 +82,14 @@ def rounds(args, root, results):
                 filter(None, (options, f"journal={way}")))
 
             def note(workload, measure):
+                pid = system.daemon()
+                before = cpu_s(pid)
                 value = measure()
-                print(f"# journal={way}: {workload}: {value:.2f}", file=sys.stderr)
-                results.setdefault(workload, {}).setdefault(way, []).append(value)
+                took = cpu_s(pid) - before
+                print(f"# journal={way}: {workload}: {value:.2f}, {took:.2f} s",
+                      file=sys.stderr)
+                results.setdefault(workload, {}).setdefault(way, []).append(
+                    (value, took))
 
             system = System("frondfs", root)
             try:
@@ -88,7 +100,7 @@ def rounds(args, root, results):
 
 def ratios(workload, of):
     slower_is_more = WORKLOADS[workload][0] == "s"
-    return [off / on if slower_is_more else on / off
+    return [off[0] / on[0] if slower_is_more else on[0] / off[0]
             for on, off in zip(of["on"], of["off"])]
 
 
@@ -96,14 +108,16 @@ def table(results):
     """Prints it; which workloads are slower than they may be."""
     bad = []
     print(f"{'workload':<38}{'':>5}{'on':>11}{'off':>11}{'ratio':>8}"
-          f"{'least':>8}{'most':>8}{'wanted':>8}")
+          f"{'least':>8}{'most':>8}{'wanted':>8}{'CPU':>8}")
     for workload, (unit, wanted) in WORKLOADS.items():
         of = results[workload]
         r = ratios(workload, of)
         middle = statistics.median(r)
-        print(f"{workload:<38}{unit:>5}{statistics.median(of['on']):>11.2f}"
-              f"{statistics.median(of['off']):>11.2f}{middle:>8.2f}{min(r):>8.2f}"
-              f"{max(r):>8.2f}{wanted:>8.2f}")
+        values = [statistics.median(v for v, _ in of[way]) for way in WAYS]
+        cpu = [sum(t for _, t in of[way]) for way in WAYS]
+        print(f"{workload:<38}{unit:>5}{values[0]:>11.2f}{values[1]:>11.2f}"
+              f"{middle:>8.2f}{min(r):>8.2f}{max(r):>8.2f}{wanted:>8.2f}"
+              f"{cpu[1] / max(cpu[0], 0.01):>8.2f}")
         if middle < wanted:
             bad.append(workload)
     return bad
