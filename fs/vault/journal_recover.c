@@ -29,7 +29,7 @@ void journal_tell_(struct recovery *rec, const struct journal_patient *p,
 		[JOURNAL_EMPTIED] = "it had not come to be; it is empty now",
 		[JOURNAL_LOST] = "it is gone, and what the journal held of it",
 		[JOURNAL_BEYOND] = "it is damaged, and not by the crash",
-		[JOURNAL_LEFT] = "it may be newer, or another: it is left alone",
+		[JOURNAL_LEFT] = "it may be newer, or another: left alone",
 	};
 	struct journal_recovery *r = rec->out;
 	struct journal_finding f = {
