@@ -414,7 +414,7 @@ static void test_live__changes_count_when_made(void **state)
 	vfile_close(file);
 }
 
-enum { MANY = 6000 };
+enum { MANY = 2500 };
 
 static void *watch_count(void *arg)
 {
