@@ -28,6 +28,8 @@ struct look {
 	enum kind kind;
 	size_t plain_len; /* of KIND_LAST */
 	bool holes;
+	/* ...and what follows it is zeros; growing overwrites those at once */
+	bool whole;
 };
 
 /* Is it a whole last chunk of whatever length? */
@@ -35,10 +37,11 @@ static bool is_last(const struct journal_patient *p, uint64_t index,
 		    const uint8_t *stored, size_t avail, struct look *out)
 {
 	uint8_t opened[WORKSPACE_PLAIN_STRIDE];
+	size_t most = FERNET_TOKEN_LEN(CHUNK_TAG_LEN + CHUNK_SIZE);
 
-	if (avail > FERNET_TOKEN_LEN(CHUNK_TAG_LEN + CHUNK_SIZE))
-		avail = FERNET_TOKEN_LEN(CHUNK_TAG_LEN + CHUNK_SIZE);
-	for (size_t len = FERNET_TOKEN_LEN(CHUNK_TAG_LEN); len <= avail;
+	if (most > avail)
+		most = avail;
+	for (size_t len = FERNET_TOKEN_LEN(CHUNK_TAG_LEN); len <= most;
 	     len += 16) {
 		struct fernet_open_job job = {
 			.token = stored, .token_len = len, .plaintext = opened};
@@ -51,6 +54,10 @@ static bool is_last(const struct journal_patient *p, uint64_t index,
 				       &out->holes) == 0;
 		if (good)
 			out->plain_len = job.plaintext_len - CHUNK_TAG_LEN;
+		if (good && avail >= out->plain_len + CHUNK_LAST_EXTRA)
+			out->whole = bytes_all_zero(
+				stored + len,
+				out->plain_len + CHUNK_LAST_EXTRA - len);
 		sodium_memzero(opened, sizeof opened);
 		return good && (out->plain_len > 0 || index == 0);
 	}
@@ -249,7 +256,8 @@ static int end_there(const struct journal_patient *p, const struct course *c,
 		front.zero_inside = true;
 		return cut_short(p, &front, start, state, size, holes);
 	}
-	if (chunk_backing_len(end) == CHUNK_AREA_OFFSET + c->body) {
+	if (chunk_backing_len(end) == CHUNK_AREA_OFFSET + c->body &&
+	    c->end.whole) {
 		*state = JOURNAL_SOUND;
 		return 0;
 	}
@@ -264,7 +272,7 @@ static int end_is_sound(const struct journal_patient *p, uint64_t backing_len,
 			bool *sound)
 {
 	uint64_t size, last;
-	struct look l;
+	struct look l = {.whole = false};
 	size_t len;
 	int err;
 
@@ -276,7 +284,7 @@ static int end_is_sound(const struct journal_patient *p, uint64_t backing_len,
 	err = xio_pread(p->fd, p->ws->tokens, len, (off_t)chunk_offset(last));
 	if (err)
 		return err;
-	*sound = is_last(p, last, p->ws->tokens, len, &l) &&
+	*sound = is_last(p, last, p->ws->tokens, len, &l) && l.whole &&
 		 l.plain_len == chunk_last_len(size);
 	return 0;
 }

@@ -325,6 +325,42 @@ static void test_journal__lost_growth_is_cut(void **state)
 	}
 }
 
+static void nothing(struct vfile *f)
+{
+	(void)f;
+}
+
+/* Growth begins in the zeros behind a full last chunk, and may end there. */
+static void test_journal__what_follows_the_end_is_zeros_again(void **state)
+{
+	struct fixture *fx = *state;
+
+	for (int wholly = 0; wholly < 2; wholly++) {
+		struct journal_recovery r = {.wholly = wholly};
+		struct vfile *f;
+		off_t len;
+		int fd;
+
+		make_old(fx, LEN);
+		die_after(fx, nothing, false);
+		fd = backing(fx, &len);
+		assert_int_equal(len, chunk_backing_len(LEN));
+		assert_int_equal(pwrite(fd, "gAAAAABr", 8, len - 8), 8);
+		close(fd);
+		mount_again(fx, &r);
+		assert_int_equal(r.mended, 1);
+		assert_int_equal(r.beyond, 0);
+		f = vf_open(fx, fx->vault, "f");
+		vf_expect(f, old_bytes, LEN);
+		vfile_close(f);
+		expect_no_session(fx);
+		assert_int_equal(unlinkat(fx->vault->root_fd,
+					  fx_name(fx, fx->root_id, "f").entry,
+					  0),
+				 0);
+	}
+}
+
 /* Damage below what was durable is no crash's: it is left and reported. */
 static void test_journal__damage_is_not_mended(void **state)
 {
@@ -770,6 +806,7 @@ int main(void)
 		TEST(test_journal__holes_are_redone),
 		TEST(test_journal__growth_is_mended),
 		TEST(test_journal__lost_growth_is_cut),
+		TEST(test_journal__what_follows_the_end_is_zeros_again),
 		TEST(test_journal__damage_is_not_mended),
 		TEST(test_journal__torn_segments),
 		TEST(test_journal__fsync_is_one_call),
