@@ -68,8 +68,6 @@ static struct journal_file *file_new(struct journal *j, int fd,
 	jf->fd = fd;
 	jf->refs = 1;
 	jf->size = size;
-	/* who made it may have written in place before */
-	jf->changed = 1;
 	memcpy(jf->id, id, sizeof jf->id);
 	pthread_mutex_init(&jf->applying, NULL);
 	pthread_mutex_init(&jf->sync_lock, NULL);

@@ -198,16 +198,19 @@ static void forget_growth(struct vfile *f)
 
 static void adopt_growth(struct vfile *f, const struct growth *g)
 {
-	struct journal_file *jf = f->jf;
+	struct journal_file *jf;
 
 	f->journaled = g->whole ? f->journaled + (g->size - f->size) : 0;
+	/* it may get one now */
+	pthread_mutex_lock(&f->marks_lock);
 	f->size = g->size;
-	if (jf) {
+	jf = f->jf;
+	if (jf)
 		jf->size = g->size;
-		/* what goes to its place meanwhile puts older times back */
-		if (!g->whole)
-			journal_touch_(jf, true);
-	}
+	pthread_mutex_unlock(&f->marks_lock);
+	/* what goes to its place meanwhile puts older times back */
+	if (jf && !g->whole)
+		journal_touch_(jf, true);
 	vfile_set_holes_(f, g->holes);
 	if (g->mark)
 		vfile_leave_flux_(f);

@@ -26,34 +26,46 @@ int vfile_journal_open_(struct vfile *f, const struct stat *st, uint64_t *size)
 	return chunk_shown_len((uint64_t)again.st_size, size);
 }
 
-/* What the file had become before it had one. */
-static void tell_jf(struct vfile *f, struct journal_file *jf)
+/*
+ * The file has this one from now on, unless it has one: *jf. Who changes what
+ * both of them say does so with the same lock, or here it would stay as it was.
+ */
+static bool adopt_jf(struct vfile *f, struct journal_file **jf)
 {
+	struct journal_file *have;
+
 	pthread_mutex_lock(&f->marks_lock);
-	jf->holes = f->holes;
-	jf->holes_known = f->holes_known;
-	jf->flux = f->flux;
+	have = f->jf;
+	if (!have) {
+		(*jf)->size = f->size;
+		(*jf)->holes = f->holes;
+		(*jf)->holes_known = f->holes_known;
+		(*jf)->flux = f->flux;
+		/* it may have been written in place before */
+		(*jf)->changed++;
+		f->jf = *jf;
+	}
 	pthread_mutex_unlock(&f->marks_lock);
+	if (have)
+		*jf = have;
+	return !have;
 }
 
 int vfile_get_jf_(struct vfile *f, bool may_wait, struct journal_file **out)
 {
-	struct journal_file *jf = f->jf, *none = NULL;
+	struct journal_file *jf = f->jf, *got;
 	int err;
 
 	if (!f->writable)
 		return -EBADF;
 	if (!jf) {
 		err = journal_get_(f->journal, f->fd, f->id, f->size, may_wait,
-				   &jf);
+				   &got);
 		if (err)
 			return err;
-		if (atomic_compare_exchange_strong(&f->jf, &none, jf)) {
-			tell_jf(f, jf);
-		} else {
-			journal_put_back_(jf);
-			jf = none;
-		}
+		jf = got;
+		if (!adopt_jf(f, &jf))
+			journal_put_back_(got);
 	}
 	*out = jf;
 	return 0;

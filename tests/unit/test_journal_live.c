@@ -18,6 +18,8 @@ ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 int __real_fallocate64(int fd, int mode, off_t offset, off_t len);
 int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len);
+int __real_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st);
 time_t __real_time(time_t *now);
 time_t __wrap_time(time_t *now);
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
@@ -29,6 +31,7 @@ enum { TURN_MS = 150 };
 static _Atomic int hook_fd = -1;
 static void (*_Atomic before_sync)(void);
 static void (*_Atomic before_write)(void);
+static void (*_Atomic before_look)(void);  /* at length and inode */
 static void (*_Atomic before_touch)(void); /* after what moves the time */
 static atomic_int syncs;		   /* of hook_fd */
 static _Atomic bool no_room, die_in_hole;
@@ -58,6 +61,12 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 		return -1;
 	}
 	return __real_pwrite64(fd, buf, len, offset);
+}
+
+int __wrap_fstat64(int fd, struct stat *st)
+{
+	run_hook(&before_look, fd);
+	return __real_fstat64(fd, st);
 }
 
 /* Files are an hour old: not made in the session. */
@@ -244,6 +253,51 @@ static void test_live__growing_while_emptied(void **state)
 	die_after(*state, grow_while_emptied);
 	(void)mount_again(*state);
 	expect_file(*state, LEN + 2 * MORE);
+}
+
+/* A new file, in flux and unknown to the journal, whose thread sleeps. */
+static void begin_streaming(struct fixture *fx)
+{
+	fixture = fx;
+	fill(1);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	file = vf_create(fx, "f");
+	hook_fd = vfile_fd(file);
+	for (size_t at = 0; at < LEN; at += CHUNK_SIZE)
+		put(at, CHUNK_SIZE);
+	assert_true(vfile_in_flux(file));
+	assert_null(file->jf);
+}
+
+static void *end_main(void *arg)
+{
+	(void)arg;
+	put(LEN, 100);
+	return NULL;
+}
+
+static void let_other_end(void)
+{
+	must(pthread_create(&other, NULL, end_main, NULL) == 0);
+	pthread_join(other, NULL);
+}
+
+/* A file becomes known to the journal while another thread moves its end. */
+static void test_live__first_record_while_the_end_moves(void **state)
+{
+	struct fixture *fx = *state;
+
+	begin_streaming(fx);
+	before_look = let_other_end;
+	put(0, CHUNK_SIZE);
+	assert_true(before_look == NULL);
+	assert_int_equal(vfile_size(file), LEN + 100);
+	assert_int_equal(side()->size, LEN + 100);
+	vf_expect(file, bytes, LEN + 100);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + 100);
 }
 
 static void *flush_main(void *arg)
@@ -754,6 +808,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_live__growing_while_emptied),
+		TEST(test_live__first_record_while_the_end_moves),
 		TEST(test_live__emptied_before_the_bytes),
 		TEST(test_live__marked_ends_are_made_durable),
 		TEST(test_live__fsync_after_reopening),
