@@ -89,8 +89,11 @@ static int create_segments(struct journal *j)
 			return -errno;
 		j->counts_links = st.st_nlink > 0;
 		err = vtree_own(j->vault, s->fd);
+		if (!err)
+			err = journal_write_head_(j, s->fd);
 		if (err)
 			return err;
+		journal_begin_segment_(j, s);
 	}
 	return 0;
 }

@@ -397,9 +397,9 @@ static int next_to_retire(struct journal *j, bool all)
 
 	pthread_mutex_lock(&j->append_lock);
 	other = 1 - j->active;
-	if (j->seg[other].end > 0) {
+	if (!journal_is_empty_(&j->seg[other])) {
 		found = (int)other;
-	} else if (all && j->seg[j->active].end > 0) {
+	} else if (all && !journal_is_empty_(&j->seg[j->active])) {
 		found = (int)j->active;
 		j->active = other;
 	}
@@ -454,7 +454,7 @@ static bool look_around(struct journal *j)
 	(void)retire_some(j, due);
 	left = journal_sweep_(j, j->closed > CLOSED_MAX);
 	pthread_mutex_lock(&j->append_lock);
-	empty = j->seg[0].end == 0 && j->seg[1].end == 0;
+	empty = journal_is_empty_(&j->seg[0]) && journal_is_empty_(&j->seg[1]);
 	pthread_mutex_unlock(&j->append_lock);
 	return flux || !empty || left;
 }

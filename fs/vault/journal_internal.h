@@ -150,7 +150,7 @@ struct segment {
 	int fd;
 	char name[JOURNAL_NAME_LEN + 1]; /* commit_lock */
 	uint64_t number;		 /* append_lock */
-	uint64_t end;			 /* append_lock; 0: empty */
+	uint64_t end;			 /* append_lock */
 	bool uncommitted;		 /* append_lock */
 	bool suspect; /* commit_lock: not all of it reached the disk */
 	bool twin;    /* commit_lock: its former file may still be there */
@@ -169,7 +169,7 @@ struct journal {
 	pthread_cond_t room;
 	struct segment seg[JOURNAL_SEGMENTS]; /* append_lock */
 	unsigned active;		      /* append_lock */
-	uint64_t number;		      /* append_lock: the last one */
+	uint64_t number;		      /* retire_lock: the last one */
 	int stuck; /* append_lock: why nothing gets into its place */
 	_Atomic uint64_t appended; /* bytes, ever; changed under append_lock */
 	_Atomic uint64_t committed;
@@ -236,7 +236,18 @@ MUST_CHECK int journal_append_locked_(struct journal_file *jf,
  * NULL) tells an error that was overcome so.
  */
 MUST_CHECK int journal_commit_(struct journal *j, uint64_t position, int *met);
-/* Forget what the segment holds. */
+/*
+ * An empty segment's head, with the next number, and what follows once it is
+ * there. No number is left out: those two that are highest, and in use, follow
+ * each other, and any other one is of a file that is over.
+ */
+MUST_CHECK int journal_write_head_(const struct journal *j, int fd);
+void journal_begin_segment_(struct journal *j, struct segment *s);
+static inline bool journal_is_empty_(const struct segment *s)
+{
+	return s->end <= JOURNAL_HEAD_LEN;
+}
+/* Forget what the segment holds. Needs retire_lock. */
 MUST_CHECK int journal_void_(struct journal *j, unsigned segment);
 /* What a token's bytes in a segment are known by: they are not to be trusted
  * again after the disk has failed. */
@@ -244,8 +255,8 @@ uint64_t journal_sum_(const uint8_t *bytes, size_t len);
 
 /* journal_renew.c */
 /*
- * Another file with the first len bytes takes the segment's place, durable.
- * Needs commit_lock and append_lock.
+ * Another file with the first len bytes takes the segment's place, durable; an
+ * empty one, if there are none. Needs commit_lock and append_lock.
  */
 MUST_CHECK int journal_renew_(struct journal *j, unsigned segment,
 			      uint64_t len);
@@ -256,8 +267,12 @@ MUST_CHECK int journal_renew_(struct journal *j, unsigned segment,
  */
 MUST_CHECK int journal_keep_session_(struct journal *j);
 bool journal_is_gone_(struct journal *j, unsigned segment);
-/* Its former file is gone for good. Needs commit_lock. */
-MUST_CHECK int journal_untwin_(struct journal *j, unsigned segment);
+/*
+ * Remove the segment's former file, unless that has been done for good. Where
+ * it stays, the number in its head tells that it is the shorter of two, or
+ * over. Needs commit_lock.
+ */
+void journal_untwin_(struct journal *j, unsigned segment);
 /*
  * Making a file durable has failed: what was brought in place since its
  * records are there may be lost, and is to be brought there again.
@@ -362,8 +377,8 @@ struct journal_reader {
 	unsigned count; /* of segments, oldest first */
 	unsigned at;
 	uint64_t offset;
-	bool broken; /* the disk did not give all of them */
-	bool torn;   /* what follows the records of one is none */
+	bool broken;  /* the disk did not give all of them */
+	bool torn;    /* what follows the records of one is none */
 	bool guessed; /* no session file said which one it is */
 	/* of a session that is kept: what it is about; NULL: of another one */
 	uint8_t (*wanted)[FILE_ID_LEN];

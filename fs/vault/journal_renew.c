@@ -108,8 +108,10 @@ static int make_copy(struct journal *j, unsigned segment, uint64_t len,
 	if (fd < 0)
 		return -errno;
 	err = vtree_own(j->vault, fd);
-	if (!err)
+	if (!err && len > 0)
 		err = copy_bytes(j->seg[segment].fd, fd, len);
+	else if (!err)
+		err = journal_write_head_(j, fd);
 	if (!err && len > 0)
 		err = check_copy(j, segment, fd);
 	if (!err && (fdatasync(fd) < 0 || fsync(j->dir_fd) < 0))
@@ -137,9 +139,8 @@ int journal_renew_(struct journal *j, unsigned segment, uint64_t len)
 	if (dup3(fd, s->fd, O_CLOEXEC) < 0)
 		return -errno;
 	memcpy(s->name, name, sizeof s->name);
-	/* what it says twice does no harm yet */
 	s->twin = true;
-	(void)!journal_untwin_(j, segment);
+	journal_untwin_(j, segment);
 	return 0;
 }
 
@@ -231,19 +232,16 @@ bool journal_is_gone_(struct journal *j, unsigned segment)
 	       st.st_nlink == 0;
 }
 
-int journal_untwin_(struct journal *j, unsigned segment)
+void journal_untwin_(struct journal *j, unsigned segment)
 {
 	struct segment *s = &j->seg[segment];
 	char name[JOURNAL_NAME_LEN + 1];
 
 	if (!s->twin)
-		return 0;
+		return;
 	other_name(s, name);
-	if ((unlinkat(j->dir_fd, name, 0) < 0 && errno != ENOENT) ||
-	    fsync(j->dir_fd) < 0)
-		return -errno;
-	s->twin = false;
-	return 0;
+	s->twin = (unlinkat(j->dir_fd, name, 0) < 0 && errno != ENOENT) ||
+		  fsync(j->dir_fd) < 0;
 }
 
 /* Holes that were made by records, to be made again. */

@@ -45,20 +45,20 @@ static int write_both(int fd, const uint8_t *head, size_t head_len,
 			  head_len + len - (size_t)n, offset + n);
 }
 
-/* Begin an empty segment. Needs the append_lock. */
-static int begin_segment(struct journal *j, struct segment *s)
+int journal_write_head_(const struct journal *j, int fd)
 {
 	uint8_t head[JOURNAL_HEAD_LEN];
 	struct journal_ids ids = journal_ids_of_(j, j->number + 1);
-	int err;
 
 	journal_head_build(&ids, head);
-	err = xio_pwrite(s->fd, head, sizeof head, 0);
-	if (err)
-		return err;
+	return xio_pwrite(fd, head, sizeof head, 0);
+}
+
+void journal_begin_segment_(struct journal *j, struct segment *s)
+{
 	s->number = ++j->number;
-	s->end = sizeof head;
-	return 0;
+	s->end = JOURNAL_HEAD_LEN;
+	s->uncommitted = false;
 }
 
 /* How long a segment may become by this. */
@@ -80,14 +80,12 @@ static int find_room(struct journal *j, size_t len,
 	for (;;) {
 		struct segment *s = &j->seg[j->active];
 		struct segment *other = &j->seg[1 - j->active];
-		int err;
 
 		if (s->end + len <= max_end(put)) {
-			err = s->end == 0 ? begin_segment(j, s) : 0;
 			*out = s;
-			return err;
+			return 0;
 		}
-		if (other->end == 0) {
+		if (journal_is_empty_(other)) {
 			j->active = 1 - j->active;
 		} else if (put->hurry) {
 			return j->stuck ? j->stuck : -ENOSPC;
@@ -264,8 +262,7 @@ static int sync_segments(struct journal *j, uint64_t *reached, int *met)
 	*reached = j->appended;
 	older = 1 - j->active;
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
-		dirty[n] = j->seg[n].uncommitted ||
-			   (j->seg[n].end > 0 && journal_is_gone_(j, n));
+		dirty[n] = j->seg[n].uncommitted || journal_is_gone_(j, n);
 		j->seg[n].uncommitted = false;
 	}
 	pthread_mutex_unlock(&j->append_lock);
@@ -306,30 +303,28 @@ int journal_commit_(struct journal *j, uint64_t position, int *met)
 	return err;
 }
 
-/* Needs the commit_lock. */
+/*
+ * A new head with the next number: the old one goes at once or not at all, and
+ * with it all that follows. Needs the commit_lock.
+ */
 static int empty(struct journal *j, unsigned n)
 {
-	static const uint8_t zeros[JOURNAL_HEAD_LEN];
 	struct segment *s = &j->seg[n];
-	int err = journal_untwin_(j, n);
+	int err;
 
-	if (err)
-		return err;
-	if (!s->suspect) {
+	journal_untwin_(j, n);
+	if (!s->suspect && !journal_is_gone_(j, n)) {
 		s->suspect = true;
-		/* its head goes at once or not at all, and all with it */
-		err = xio_pwrite(s->fd, zeros, sizeof zeros, 0);
+		err = journal_write_head_(j, s->fd);
 		if (!err && fdatasync(s->fd) < 0)
 			err = -errno;
 		if (err)
 			return err;
-		(void)!ftruncate(s->fd, 0); /* its room */
+		(void)!ftruncate(s->fd, JOURNAL_HEAD_LEN); /* its room */
 	} else {
 		pthread_mutex_lock(&j->append_lock);
 		err = journal_renew_(j, n, 0);
 		pthread_mutex_unlock(&j->append_lock);
-		if (!err)
-			err = journal_untwin_(j, n);
 		if (err)
 			return err;
 	}
@@ -348,8 +343,7 @@ int journal_void_(struct journal *j, unsigned segment)
 	err = empty(j, segment);
 	if (!err) {
 		pthread_mutex_lock(&j->append_lock);
-		s->end = 0;
-		s->uncommitted = false;
+		journal_begin_segment_(j, s);
 		pthread_cond_broadcast(&j->room);
 		pthread_mutex_unlock(&j->append_lock);
 	}

@@ -143,12 +143,19 @@ static void make_file(struct fixture *fx, size_t len)
 	vfile_close(f);
 }
 
-static void begin(struct fixture *fx)
+/* Without the journal's thread: what it does, the test asks for. */
+static void begin_alone(struct fixture *fx)
 {
 	assert_int_equal(vault_lock(fx->vault, false, false), 0);
-	assert_int_equal(journal_start(fx->vault), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
 	file = vf_open(fx, fx->vault, "f");
 	hook_fd = vfile_fd(file);
+}
+
+static void begin(struct fixture *fx)
+{
+	begin_alone(fx);
+	assert_int_equal(journal_run(fx->vault), 0);
 }
 
 /* In a child: change the file and die without a word. */
@@ -637,6 +644,48 @@ static void test_live__room_before_the_record(void **state)
 	vfile_close(file);
 }
 
+/* The number that the segment's file says, looked up by its name. */
+static uint64_t number_of(const struct journal *j, unsigned n)
+{
+	struct journal_ids ids = journal_ids_of_(j, 0);
+	uint8_t head[JOURNAL_HEAD_LEN];
+	int fd = openat(j->dir_fd, j->seg[n].name, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(xio_pread(fd, head, sizeof head, 0), 0);
+	assert_int_equal(journal_head_parse(head, &ids), 0);
+	close(fd);
+	return ids.number;
+}
+
+/* Which segments are in use their numbers tell, and nothing else has to: what
+ * was there before and is put back is known by that. */
+static void test_live__numbers_follow_each_other(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal *j;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	j = fx->vault->journal;
+	for (uint64_t i = 0; i < 8; i++) {
+		uint64_t a = number_of(j, 0), b = number_of(j, 1);
+
+		assert_true(a + 1 == b || b + 1 == a);
+		assert_int_equal(a > b ? a : b, i + 2);
+		put(0, CHUNK_SIZE);
+		if (i % 2)
+			assert_int_equal(vfile_sync(file, true), 0);
+		for (unsigned n = 0; n < JOURNAL_SEGMENTS && i > 3; n++)
+			(void)!unlinkat(j->dir_fd, j->seg[n].name, 0);
+		/* without the next record nobody looks for the empty one */
+		put(CHUNK_SIZE, CHUNK_SIZE);
+		assert_int_equal(journal_flush(fx->vault), 0);
+	}
+	vfile_close(file);
+	expect_file(fx, LEN);
+}
+
 static void remove_files(void)
 {
 	const struct journal *j = fixture->vault->journal;
@@ -788,13 +837,13 @@ static void test_live__hurry_has_an_end(void **state)
 	pthread_mutex_lock(&j->append_lock);
 	end = j->seg[j->active].end;
 	j->seg[j->active].end = JOURNAL_HURRY_MAX;
-	j->seg[1 - j->active].end = JOURNAL_HEAD_LEN;
+	j->seg[1 - j->active].end = JOURNAL_HEAD_LEN + 1;
 	pthread_mutex_unlock(&j->append_lock);
 	err = vfile_put_record_(file, bytes, 0, 1, CHUNK_TOKEN_LEN, file->size,
 				RECORD_HURRY | RECORD_KEEP);
 	pthread_mutex_lock(&j->append_lock);
 	j->seg[j->active].end = end;
-	j->seg[1 - j->active].end = 0;
+	j->seg[1 - j->active].end = JOURNAL_HEAD_LEN;
 	pthread_mutex_unlock(&j->append_lock);
 	pthread_mutex_unlock(&j->retire_lock);
 	assert_int_equal(err, -ENOSPC);
@@ -819,6 +868,7 @@ int main(void)
 		TEST(test_live__holes_keep_their_record),
 		TEST(test_live__holes_that_fail),
 		TEST(test_live__room_before_the_record),
+		TEST(test_live__numbers_follow_each_other),
 		TEST(test_live__journal_removed),
 		TEST(test_live__a_file_on_a_bad_disk),
 		TEST(test_live__ends_that_stay_unmarked),
