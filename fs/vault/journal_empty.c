@@ -55,14 +55,14 @@ static int make_empty(struct recovery *rec, struct journal_patient *p,
 }
 
 /*
- * Can it have been made in the session? The inode knows; of a copy, where only
- * the modification time may be an old one, that has to do.
+ * Nothing in the file tells how old it is, and whoever has the backing
+ * directory can cut any. A name that a crash has left without a header lost
+ * data, so a process alone that died is no excuse, and is younger than the
+ * session. All else stays the damage that it is.
  */
-static bool may_be_new(const struct recovery *rec, const struct stat *st)
+static bool may_be_new(const struct recovery *rec, int fd)
 {
-	if (rec->here)
-		return st->st_ctim.tv_sec >= rec->since_s;
-	return st->st_size <= EMPTY_LEN || st->st_mtim.tv_sec >= rec->since_s;
+	return rec->wholly && !rec->stale && journal_is_born_(rec, fd, false);
 }
 
 int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
@@ -72,7 +72,7 @@ int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
 	size_t len = st->st_size < EMPTY_LEN ? (size_t)st->st_size : EMPTY_LEN;
 	int err;
 
-	if (!may_be_new(rec, st) || !journal_is_untouched_(rec, st))
+	if (!may_be_new(rec, p->fd) || !journal_is_untouched_(rec, st))
 		return 0;
 	err = xio_pread(p->fd, start, len, 0);
 	if (err)

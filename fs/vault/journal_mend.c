@@ -214,8 +214,9 @@ static int cut_short(const struct journal_patient *p, const struct course *c,
 		     uint64_t start, enum journal_state *state, uint64_t *size,
 		     bool *holes)
 {
-	/* where there had been none, zeros are chunks that got lost */
-	bool stop_at_zeros = p->wholly && c->zero_inside && !p->holes;
+	/* where no record speaks of holes, zeros are chunks that got lost, or
+	 * were taken away: only a program's holes are marked as some */
+	bool stop_at_zeros = c->zero_inside && !p->holes;
 	uint64_t end = 0;
 	bool any = c->any;
 
@@ -238,7 +239,7 @@ static int cut_short(const struct journal_patient *p, const struct course *c,
 	*state = JOURNAL_TORN;
 	*size = end * CHUNK_SIZE;
 	/* those in front of start have not been looked at */
-	*holes = (c->zero_inside && !stop_at_zeros) || p->holes;
+	*holes = p->holes;
 	return end > 0 ? trim(p, size) : 0;
 }
 

@@ -126,6 +126,7 @@ static int guess_session(struct journal_reader *r)
 		randombytes_buf(s->boot_id, sizeof s->boot_id);
 		found = true;
 	}
+	r->guessed = found;
 	return err || found ? err : -EBADMSG;
 }
 

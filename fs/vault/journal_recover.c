@@ -17,8 +17,10 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-/* The wall clock may have been set back a little meanwhile. */
-enum { MARGIN_S = 120 };
+enum {
+	MARGIN_S = 120,	   /* the wall clock may have been set back so far */
+	KEY_TOKEN_AT = 40, /* in a header */
+};
 
 void journal_tell_(struct recovery *rec, const struct journal_patient *p,
 		   enum journal_event event, uint64_t size)
@@ -110,6 +112,31 @@ bool journal_is_untouched_(const struct recovery *rec, const struct stat *st)
 	       st->st_ctim.tv_sec <= (int64_t)rec->reader->session->kept_s;
 }
 
+bool journal_is_born_(const struct recovery *rec, int fd, bool unknown)
+{
+	struct statx stx;
+
+	/* of a copy, it says when that was made */
+	if (!rec->same_tree ||
+	    statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) < 0 ||
+	    !(stx.stx_mask & STATX_BTIME))
+		return unknown;
+	return stx.stx_btime.tv_sec >= rec->start_s - MARGIN_S;
+}
+
+/* Only what is sealed tells: whoever has the backing directory can set all
+ * other times, and ends that are mended are ends that are not damaged. */
+bool journal_is_made_(const struct recovery *rec, int fd,
+		      const uint8_t header[static HEADER_LEN])
+{
+	int64_t sealed_s = (int64_t)fernet_timestamp(header + KEY_TOKEN_AT);
+
+	return !rec->stale && sealed_s >= rec->start_s - MARGIN_S &&
+	       (!rec->again ||
+		sealed_s <= (int64_t)rec->reader->session->kept_s + MARGIN_S) &&
+	       journal_is_born_(rec, fd, true);
+}
+
 /* What is to be redone lies in segments that may not be durable themselves. */
 static int sync_segments(const struct recovery *rec)
 {
@@ -168,10 +195,12 @@ static int compare_session(struct recovery *rec, const char *name)
 	rec->wholly = rec->out->wholly || !journal_session_same_place_(s, &now);
 	rec->start_s = (int64_t)s->start_s;
 	rec->last_s = last_written(rec->reader);
-	/* a file that is no longer the one that the session wrote was copied,
-	 * or put back */
-	rec->doubtful = rec->out->doubtful || rec->again || !rec->here ||
-			st.st_ctim.tv_sec > rec->start_s + MARGIN_S;
+	/* a file that is no longer the one that the session wrote was put
+	 * back; of a copy, nobody knows */
+	rec->stale = rec->out->doubtful || rec->reader->guessed ||
+		     (rec->here && !rec->again &&
+		      st.st_ctim.tv_sec > rec->start_s + MARGIN_S);
+	rec->doubtful = rec->stale || rec->again || !rec->here;
 	rec->since_s = rec->start_s < st.st_ctim.tv_sec ? rec->start_s
 							: st.st_ctim.tv_sec;
 	rec->since_s -= MARGIN_S;

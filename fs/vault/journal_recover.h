@@ -41,6 +41,7 @@ struct recovery {
 	/* Is it where it was when it began? */
 	bool here;	 /* yes: inode numbers tell files apart */
 	bool same_tree;	 /* perhaps: files that were not changed are known */
+	bool stale;	 /* it may have been over long ago */
 	bool doubtful;	 /* it may be older than what the files hold */
 	bool again;	 /* kept by an earlier one; others have come since */
 	bool wholly;	 /* data may be missing anywhere */
@@ -61,6 +62,14 @@ void journal_tell_(struct recovery *rec, const struct journal_patient *p,
 		   enum journal_event event, uint64_t size);
 /* Is this file to be looked at? */
 bool journal_wants_(const struct recovery *rec, const struct stat *st);
+/*
+ * Is this inode one that was made in the session? unknown: what to say where
+ * the file system does not tell.
+ */
+bool journal_is_born_(const struct recovery *rec, int fd, bool unknown);
+/* Did the session make the file with this header? */
+bool journal_is_made_(const struct recovery *rec, int fd,
+		      const uint8_t header[static HEADER_LEN]);
 /* Did nobody change it since the session was put by, if it was? */
 bool journal_is_untouched_(const struct recovery *rec, const struct stat *st);
 /* This cannot be gone on from: everything stays for the next try. */

@@ -480,20 +480,6 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 	return fsync(p->fd) < 0 ? -errno : 0;
 }
 
-/* Was it made in the session? Its header may be newer than it is. */
-static bool was_made(const struct recovery *rec, int fd, const uint8_t *header)
-{
-	struct statx stx;
-
-	if ((int64_t)fernet_timestamp(header + 40) < rec->since_s)
-		return false;
-	/* of a copy, it says when that was made */
-	if (!rec->here || statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) < 0 ||
-	    !(stx.stx_mask & STATX_BTIME))
-		return true;
-	return stx.stx_btime.tv_sec >= rec->since_s;
-}
-
 int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
 		   const char *path, int fd)
 {
@@ -522,7 +508,7 @@ int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
 	memcpy(p.file_id, h.file_id, sizeof p.file_id);
 	fernet_key_init(p.key, h.file_key);
 	sodium_memzero(&h, sizeof h);
-	p.made = was_made(rec, fd, bytes);
+	p.made = journal_is_made_(rec, fd, bytes);
 	err = treat(rec, &p, &st);
 	sodium_memzero(p.key, sizeof *p.key);
 	return err;
