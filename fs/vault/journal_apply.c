@@ -283,7 +283,9 @@ int journal_sync_file_(struct journal_file *jf)
 	changed = jf->changed;
 	if (changed != jf->durable) {
 		if (fdatasync(jf->fd) == 0) {
-			jf->durable = changed;
+			/* what an earlier one has lost is not */
+			if (!jf->lost)
+				jf->durable = changed;
 		} else {
 			/* this was the one time that the kernel says so */
 			err = -errno;
@@ -444,7 +446,7 @@ static bool look_around(struct journal *j)
 	bool flux = vfile_settle_old_(j, now - JOURNAL_SETTLE_MS);
 	bool due = now - j->last_append_ms >= IDLE_MS ||
 		   now - j->retired_ms >= RETIRE_MS || j->closed > CLOSED_MAX;
-	bool empty, left;
+	bool left;
 
 	/* what cannot be brought in place need not be carried to and fro */
 	if (for_all(j, drain, 0) != 0 && j->closed <= CLOSED_MAX)
@@ -453,10 +455,7 @@ static bool look_around(struct journal *j)
 		j->retired_ms = now;
 	(void)retire_some(j, due);
 	left = journal_sweep_(j, j->closed > CLOSED_MAX);
-	pthread_mutex_lock(&j->append_lock);
-	empty = journal_is_empty_(&j->seg[0]) && journal_is_empty_(&j->seg[1]);
-	pthread_mutex_unlock(&j->append_lock);
-	return flux || !empty || left;
+	return flux || left || journal_has_records_(j);
 }
 
 void journal_wake_(struct journal *j, bool at_once)

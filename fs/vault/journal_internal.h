@@ -304,6 +304,8 @@ struct journal_file **journal_all_(struct journal *j);
 /* Let go of files that are of no use any more; all of them, or those that
  * have not been of any for a while. True: there will be more to let go. */
 bool journal_sweep_(struct journal *j, bool all);
+/* Does any segment hold any? */
+bool journal_has_records_(struct journal *j);
 
 /* The entry of a chunk, or NULL. Needs the lock. */
 struct journal_entry *journal_entry_(struct journal_file *jf, uint64_t chunk);

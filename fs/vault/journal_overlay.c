@@ -181,36 +181,57 @@ static bool is_unsynced(const struct journal_file *jf)
 	return jf->durable != jf->changed;
 }
 
+/* Is anything still to become of it, with records there or without? */
+static bool is_unfinished(const struct journal_file *jf, bool records)
+{
+	return jf->count > 0 || jf->tail || jf->flux ||
+	       (records && (jf->lost || is_unsynced(jf)));
+}
+
 /*
  * Whoever has just asked for the length in place may ask next what the journal
  * says, and must not find it gone: it lingers a little.
  */
-static bool is_of_use(struct journal_file *jf, bool all, int64_t now)
+static bool is_of_use(struct journal_file *jf, bool records, bool all,
+		      int64_t now)
 {
-	if (jf->refs > 0 || jf->count > 0 || jf->tail || is_unsynced(jf)) {
+	if (jf->refs > 0 || is_unfinished(jf, records)) {
 		jf->used_ms = now;
 		return true;
 	}
 	return !all && now - jf->used_ms < LINGER_MS;
 }
 
+bool journal_has_records_(struct journal *j)
+{
+	bool any;
+
+	pthread_mutex_lock(&j->append_lock);
+	any = !journal_is_empty_(&j->seg[0]) || !journal_is_empty_(&j->seg[1]);
+	pthread_mutex_unlock(&j->append_lock);
+	return any;
+}
+
 bool journal_sweep_(struct journal *j, bool all)
 {
 	struct journal_file *gone = NULL, *jf;
-	bool left = false;
+	uint64_t appended = j->appended;
+	bool records = journal_has_records_(j), left = false;
 	size_t closed = 0;
 	int64_t now = journal_now_ms();
 
 	if (j->known == 0)
 		return false;
 	pthread_mutex_lock(&j->files_lock);
+	/* some may have come since */
+	records = records || j->appended != appended;
 	for (size_t b = 0; b < JOURNAL_BUCKETS; b++) {
 		struct journal_file **link = &j->files[b];
 
 		while ((jf = *link)) {
-			if (is_of_use(jf, all, now)) {
+			if (is_of_use(jf, records, all, now)) {
 				closed += jf->refs == 0;
-				left = left || jf->refs == 0 || is_unsynced(jf);
+				left = left || (jf->refs == 0 && !jf->flux);
 				link = &jf->next;
 				continue;
 			}

@@ -35,7 +35,8 @@ static void (*_Atomic before_look)(void);  /* at length and inode */
 static void (*_Atomic before_touch)(void); /* after what moves the time */
 static atomic_int syncs;		   /* of hook_fd */
 static _Atomic bool no_room, die_in_hole;
-static _Atomic int bad_fd = -1; /* cannot be written */
+static _Atomic int bad_fd = -1;	     /* cannot be written */
+static _Atomic int bad_sync_fd = -1; /* cannot be made durable */
 
 static void run_hook(void (*_Atomic *hook)(void), int fd)
 {
@@ -50,6 +51,10 @@ int __wrap_fdatasync(int fd)
 	run_hook(&before_sync, fd);
 	if (fd == hook_fd)
 		syncs++;
+	if (fd == bad_sync_fd) {
+		errno = EIO;
+		return -1;
+	}
 	return __real_fdatasync(fd);
 }
 
@@ -804,6 +809,53 @@ static void test_live__a_file_on_a_bad_disk(void **state)
 	expect_file(fx, LEN + 97);
 }
 
+/* Chunk 0 as it lies in place: what is there, and what comes to be there. */
+static void swap_first_chunk(struct fixture *fx, uint8_t *token, bool put_back)
+{
+	int fd = vf_backing_fd(fx, "f");
+
+	assert_int_equal(put_back ? xio_pwrite(fd, token, CHUNK_TOKEN_LEN,
+					       (off_t)chunk_offset(0))
+				  : xio_pread(fd, token, CHUNK_TOKEN_LEN,
+					      (off_t)chunk_offset(0)),
+			 0);
+	close(fd);
+}
+
+/* What fsync has lost is brought there again, though the next one says that all
+ * is well, and nobody has the file open any more. */
+static void test_live__lost_and_closed(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal *j;
+	uint8_t old[CHUNK_TOKEN_LEN];
+	struct journal_file *jf;
+
+	make_file(fx, LEN);
+	swap_first_chunk(fx, old, false);
+	begin_alone(fx);
+	j = fx->vault->journal;
+	fill(2);
+	put(0, CHUNK_SIZE);
+	jf = side();
+	assert_int_equal(vfile_drain(file), 0);
+	bad_sync_fd = vfile_fd(file);
+	assert_int_equal(vfile_sync(file, true), -EIO);
+	bad_sync_fd = -1;
+	swap_first_chunk(fx, old, true);
+	assert_int_equal(journal_sync_file_(jf), -EIO);
+	vfile_close(file);
+	(void)journal_sweep_(j, true);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	/* then it is not needed any more */
+	(void)journal_sweep_(j, true);
+	assert_int_equal(j->known, 0);
+	fill(1);
+	for (size_t i = 0; i < CHUNK_SIZE; i++)
+		bytes[i] = (uint8_t)(2 + i % 7);
+	expect_file(fx, LEN);
+}
+
 /* An end that is closed without its mark, against all attempts, is left to the
  * next mount. */
 static void test_live__ends_that_stay_unmarked(void **state)
@@ -871,6 +923,7 @@ int main(void)
 		TEST(test_live__numbers_follow_each_other),
 		TEST(test_live__journal_removed),
 		TEST(test_live__a_file_on_a_bad_disk),
+		TEST(test_live__lost_and_closed),
 		TEST(test_live__ends_that_stay_unmarked),
 		TEST(test_live__hurry_has_an_end),
 	};
