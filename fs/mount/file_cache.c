@@ -3,17 +3,15 @@
 #include "granted.h"
 #include "log.h"
 #include "prefetch.h"
-#include "xio.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 
 struct open_file {
 	struct inode *inode;
 	unsigned holders; /* the cache's lock: handles, and file_get's users */
 	bool pinned;	  /* the cache's lock: no name leads to it */
+	bool lingers;	  /* the cache's lock: nobody holds it, and it stays */
 	pthread_mutex_t opening; /* held while vf is opened or reopened */
 	struct vfile *vf;	 /* stable while users > 0 */
 	_Atomic int users;	 /* requests under way; -1: vf is not open */
@@ -25,6 +23,7 @@ struct open_file {
 enum { DAMAGE_SLOTS = 1024 };
 
 struct file_cache {
+	struct fs *fs;
 	pthread_mutex_t lock;
 	size_t max, open_count; /* lock */
 	struct open_file *hand; /* lock: where the clock stands */
@@ -39,9 +38,9 @@ int file_cache_new(struct fs *fs, size_t max, struct file_cache **out)
 {
 	struct file_cache *c = calloc(1, sizeof *c);
 
-	(void)fs;
 	if (!c)
 		return -ENOMEM;
+	c->fs = fs;
 	c->max = max;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->damage_lock, NULL);
@@ -78,10 +77,10 @@ static void ring_remove(struct file_cache *c, struct open_file *of)
 /*
  * Take the vfile of one that was not used lately out of the ring: the second
  * chance ("clock") algorithm, unless its end is in flux: it must not be
- * opened anew while it is being closed. NULL when all are in use. Needs the
- * lock.
+ * opened anew while it is being closed. NULL when all are in use. *gone: it had
+ * only lingered. Needs the lock.
  */
-static struct vfile *evict_one(struct file_cache *c)
+static struct vfile *evict_one(struct file_cache *c, struct open_file **gone)
 {
 	size_t steps = 2 * c->open_count;
 	struct vfile *vf = NULL;
@@ -104,21 +103,53 @@ static struct vfile *evict_one(struct file_cache *c)
 			}
 		}
 		pthread_mutex_unlock(&of->opening);
+		if (vf && of->lingers) {
+			of->inode->file = NULL;
+			*gone = of;
+		}
 		if (vf)
 			break;
 	}
 	return vf;
 }
 
+/* Handles are left where the kernel went without releasing them. */
+static void open_file_free(struct open_file *of)
+{
+	while (of->handles) {
+		struct open_handle *h = of->handles;
+
+		of->handles = h->next;
+		free(h);
+	}
+	vfile_close(of->vf);
+	pthread_mutex_destroy(&of->opening);
+	free(of);
+}
+
+/* Nobody can find it any more. */
+static void dismiss(struct fs *fs, struct open_file *of)
+{
+	struct inode *i = of->inode;
+
+	open_file_free(of);
+	if (i->parked)
+		inode_unpark(fs->inodes, i);
+	inode_unref(fs->inodes, i);
+}
+
 static bool evict_if(struct file_cache *c, bool at_any_rate)
 {
+	struct open_file *gone = NULL;
 	struct vfile *vf = NULL;
 
 	pthread_mutex_lock(&c->lock);
 	if (at_any_rate || c->open_count >= c->max)
-		vf = evict_one(c);
+		vf = evict_one(c, &gone);
 	pthread_mutex_unlock(&c->lock);
 	vfile_close(vf);
+	if (gone)
+		dismiss(c->fs, gone);
 	return vf != NULL;
 }
 
@@ -134,85 +165,6 @@ static void make_room(struct file_cache *c)
 		;
 }
 
-/*
- * Open a backing file whose mode does not let even its owner in, as files
- * that were made read-only or write-only under an open handle: let the owner
- * in for an instant.
- */
-static int open_as_owner(struct fs *fs, struct inode *i, int *fd)
-{
-	CLEANUP_FD int path_fd = -1;
-	char proc[40];
-	struct stat st;
-	int err = inode_open_path(fs->inodes, i, &path_fd);
-
-	if (err)
-		return err;
-	if (fstat(path_fd, &st) < 0)
-		return -errno;
-	if (st.st_uid != fs->uid || !S_ISREG(st.st_mode))
-		return -EACCES;
-	snprintf(proc, sizeof proc, "/proc/self/fd/%d", path_fd);
-	if (chmod(proc, (st.st_mode & 07777) | 0600) < 0)
-		return -errno;
-	*fd = open(proc, O_RDWR | O_CLOEXEC);
-	err = *fd < 0 ? -errno : 0;
-	if (chmod(proc, st.st_mode & 07777) < 0 && !err) {
-		err = -errno;
-		close(*fd);
-	}
-	return err;
-}
-
-/* How a backing file is to be opened, and what came of it. */
-struct opening {
-	const struct inode *inode;
-	int access;
-	int fd;
-};
-
-static int open_at(const struct inode_place *p, void *arg)
-{
-	struct opening *o = arg;
-	CLEANUP_FD int fd =
-		openat(p->dirfd, p->entry,
-		       o->access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
-
-	if (fd < 0)
-		return errno == ENOENT ? -ESTALE : -errno;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_ino != o->inode->ino || st.st_dev != o->inode->dev)
-		return -ESTALE;
-	o->fd = TAKE_FD(fd);
-	return 0;
-}
-
-/* The backing file's descriptor: for reading and writing where that goes. */
-static int open_backing(struct fs *fs, struct inode *i, bool for_writing,
-			int *fd, bool *writable)
-{
-	struct opening o = {.inode = i, .access = O_RDWR};
-	int err = -EROFS;
-
-	if (!fs->opt->read_only)
-		err = inode_at_place(fs->inodes, i, open_at, &o);
-	*writable = !err;
-	if (!for_writing &&
-	    (err == -EACCES || err == -EPERM || err == -EROFS)) {
-		o.access = O_RDONLY;
-		err = inode_at_place(fs->inodes, i, open_at, &o);
-	}
-	if (err == -EACCES && !fs->opt->read_only) {
-		err = open_as_owner(fs, i, &o.fd);
-		*writable = !err;
-	}
-	if (!err)
-		*fd = o.fd;
-	return err;
-}
-
 static int open_vfile_once(struct fs *fs, struct inode *i, bool for_writing,
 			   struct vfile **out)
 {
@@ -222,7 +174,7 @@ static int open_vfile_once(struct fs *fs, struct inode *i, bool for_writing,
 
 	if (i->grant)
 		return granted_open(fs, i, out);
-	err = open_backing(fs, i, for_writing, &fd, &writable);
+	err = file_open_backing(fs, i, for_writing, &fd, &writable);
 	if (!err)
 		err = vfile_open(fs->vault, fd, writable, out);
 	if (err == -ENOKEY)
@@ -252,7 +204,7 @@ static int make_writable(struct fs *fs, struct open_file *of)
 
 	pthread_mutex_lock(&of->opening);
 	if (!vfile_writable(of->vf)) {
-		err = open_backing(fs, of->inode, true, &fd, &writable);
+		err = file_open_backing(fs, of->inode, true, &fd, &writable);
 		if (!err)
 			vfile_make_writable(of->vf, fd);
 	}
@@ -335,20 +287,6 @@ static struct open_file *open_file_new(struct inode *i)
 	return of;
 }
 
-/* Handles are left where the kernel went without releasing them. */
-static void open_file_free(struct open_file *of)
-{
-	while (of->handles) {
-		struct open_handle *h = of->handles;
-
-		of->handles = h->next;
-		free(h);
-	}
-	vfile_close(of->vf);
-	pthread_mutex_destroy(&of->opening);
-	free(of);
-}
-
 static struct open_file *hold(struct fs *fs, struct inode *i)
 {
 	struct file_cache *c = fs->files;
@@ -358,50 +296,64 @@ static struct open_file *hold(struct fs *fs, struct inode *i)
 	if (!i->file)
 		i->file = open_file_new(i);
 	of = i->file;
-	if (of && of->holders++ == 0)
+	if (of && of->holders++ == 0 && !of->lingers)
 		inode_ref(fs->inodes, i);
+	if (of)
+		of->lingers = false;
 	pthread_mutex_unlock(&c->lock);
 	return of;
 }
 
-/*
- * The last one to use a file settles its end while it still is the only one
- * that can: from then on others open it anew.
- */
-static void settle_if_last(struct file_cache *c, struct open_file *of)
+/* False: its end could not be marked. */
+static bool settle(struct open_file *of)
 {
-	bool last;
+	bool settled;
 
-	pthread_mutex_lock(&c->lock);
-	last = of->holders == 1 && of->vf && vfile_in_flux(of->vf);
-	pthread_mutex_unlock(&c->lock);
-	if (last && acquire_if_open(of)) {
-		vfile_settle(of->vf);
-		file_release(of);
-	}
+	if (!acquire_if_open(of))
+		return true;
+	vfile_settle(of->vf);
+	settled = !vfile_in_flux(of->vf);
+	file_release(of);
+	return settled;
 }
 
-static void let_go(struct fs *fs, struct open_file *of)
+/* False: it is the last one, and the file's end has no mark yet. *gone: nobody
+ * finds it any more. */
+static bool leave(struct file_cache *c, struct open_file *of, bool may_linger,
+		  bool *gone)
 {
-	struct file_cache *c = fs->files;
-	struct inode *i = of->inode;
-	bool last;
+	bool last, unmarked;
 
-	settle_if_last(c, of);
 	pthread_mutex_lock(&c->lock);
-	last = --of->holders == 0;
-	if (last) {
-		i->file = NULL;
+	last = of->holders == 1;
+	unmarked = last && of->vf && vfile_in_flux(of->vf);
+	if (!unmarked || may_linger) {
+		of->holders--;
+		of->lingers = unmarked && !of->inode->parked;
+		*gone = last && !of->lingers;
+	}
+	if (*gone) {
+		of->inode->file = NULL;
 		if (of->vf)
 			ring_remove(c, of);
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (!last)
-		return;
-	open_file_free(of);
-	if (i->parked)
-		inode_unpark(fs->inodes, i);
-	inode_unref(fs->inodes, i);
+	return !unmarked || may_linger;
+}
+
+/*
+ * The last one to use a file settles its end while it still is the only one
+ * that can: from then on others open it anew. Where that fails it stays open,
+ * so that the journal's thread goes on trying, and others find it as it is.
+ */
+static void let_go(struct fs *fs, struct open_file *of)
+{
+	bool failed = false, gone = false;
+
+	while (!leave(fs->files, of, failed, &gone))
+		failed = !settle(of);
+	if (gone)
+		dismiss(fs, of);
 }
 
 int file_get(struct fs *fs, struct inode *i, bool for_writing,

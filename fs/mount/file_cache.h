@@ -43,4 +43,8 @@ void file_release(struct open_file *of);
 
 struct inode *file_inode(const struct open_file *of);
 
+/* The backing file's descriptor: for reading and writing where that goes. */
+MUST_CHECK int file_open_backing(struct fs *fs, struct inode *i,
+				 bool for_writing, int *fd, bool *writable);
+
 #endif
