@@ -228,6 +228,42 @@ static int record_is_newer(const struct recovery *rec,
 	return err;
 }
 
+/* Is it whole, and not the last one of a file? */
+static int slot_is_full(const struct journal_patient *p, uint64_t index,
+			bool *full)
+{
+	struct fernet_open_job job = {.token = p->ws->tokens,
+				      .token_len = CHUNK_TOKEN_LEN,
+				      .plaintext = p->ws->plain};
+	bool holes;
+	int err = xio_pread(p->fd, p->ws->tokens, CHUNK_TOKEN_LEN,
+			    (off_t)chunk_offset(index));
+
+	if (!err)
+		*full = fernet_open(p->ws->fernet, p->key, &job, 1) == 0 &&
+			job.plaintext_len == CHUNK_TAG_LEN + CHUNK_SIZE &&
+			chunk_tag_check(be64_load(job.plaintext), index, false,
+					&holes) == 0;
+	return err == -ENODATA ? 0 : err;
+}
+
+/*
+ * Has it grown behind the end that the records say? Whoever makes it grow
+ * writes behind the end first, and that is lost if the record is that says so:
+ * only then does the chunk that was the last become one like others.
+ */
+static int end_is_newer(const struct journal_patient *p, uint64_t size,
+			uint64_t slots, uint64_t newest, bool *newer)
+{
+	uint64_t last = chunk_last_index(size);
+	bool full = false;
+	int err = last + 1 < slots ? slot_is_full(p, last, &full) : 0;
+
+	if (!err && full)
+		err = slots_are_newer(p, last + 1, slots, newest, newer);
+	return err;
+}
+
 int journal_is_newer_(const struct recovery *rec,
 		      const struct journal_patient *p,
 		      const struct file_log *fl, uint64_t newest, bool ends,
@@ -246,7 +282,6 @@ int journal_is_newer_(const struct recovery *rec,
 				      newer);
 	/* what is to be cut off */
 	if (!err && ends)
-		err = slots_are_newer(p, chunk_last_index(size) + 1, slots,
-				      newest, newer);
+		err = end_is_newer(p, size, slots, newest, newer);
 	return err;
 }

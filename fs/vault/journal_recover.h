@@ -4,6 +4,8 @@
 
 #include "journal_internal.h"
 
+enum { JOURNAL_MEND_SEGMENT = 4 }; /* 0 to 3 are the session's own */
+
 /* A record and its place among all. */
 struct logged {
 	struct journal_found found;
@@ -16,8 +18,9 @@ struct file_log {
 	struct logged *log; /* in order */
 	size_t count;
 	uint64_t ino;
-	bool torn; /* not all of them were whole */
-	bool done; /* they are in place */
+	bool torn;	/* not all of them were whole */
+	uint64_t floor; /* what those that were not say */
+	bool done;	/* they are in place */
 	/* A file of this id has been met, and was not to be touched. */
 	bool met;
 	char *path; /* of the first one; NULL: none, or no memory */
@@ -108,6 +111,12 @@ MUST_CHECK int journal_is_newer_(const struct recovery *rec,
 				 const struct journal_patient *p,
 				 const struct file_log *fl, uint64_t newest,
 				 bool ends, uint64_t size, bool *newer);
+
+/* journal_end.c: seal the last chunk of so long a file as such. Its times
+ * move. */
+MUST_CHECK int journal_put_end_(struct recovery *rec,
+				const struct journal_patient *p, uint64_t size,
+				bool holes);
 
 /* journal_empty.c: a file without a header */
 MUST_CHECK int journal_treat_nothing_(struct recovery *rec,

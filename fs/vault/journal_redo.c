@@ -4,14 +4,11 @@
 #include "bytes.h"
 #include "log.h"
 #include "vfile_slot.h"
-#include "vtree.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-
-enum { MEND_SEGMENT = 4 }; /* 0 to 3 are the session's own */
 
 /* Are the tokens in ws->tokens chunks of this file, all of them? */
 static bool tokens_are_good(const struct journal_patient *p,
@@ -144,36 +141,61 @@ static void note_size(struct journal_patient *p, const struct journal_head *h,
 	*size = h->size;
 }
 
+/* Are the tokens of this record whole? *newest: the latest time of all. */
+static int look_at_record(struct recovery *rec, const struct journal_patient *p,
+			  const struct logged *l, bool *good, uint64_t *newest)
+{
+	const struct journal_head *h = &l->found.head;
+	int err;
+
+	*good = true;
+	if (h->kind != JOURNAL_KIND_TOKENS || h->count == 0)
+		return 0;
+	err = read_tokens(rec, p, &l->found);
+	if (err)
+		return err;
+	*good = tokens_are_good(p, h);
+	for (uint64_t n = 0; n < h->count && *good; n++) {
+		uint64_t sealed =
+			fernet_timestamp(p->ws->tokens + n * CHUNK_TOKEN_LEN);
+
+		*newest = sealed > *newest ? sealed : *newest;
+	}
+	return 0;
+}
+
 /*
  * Leave out the records that are not whole: one whose tokens are not was never
- * durable, and neither is what follows it. *newest: the latest time of the
- * tokens.
+ * durable, and neither is what the session wrote after it. What an earlier
+ * recovery wrote is no part of that: it was durable before it went over bytes
+ * that were.
  */
 static int take_whole(struct recovery *rec, const struct journal_patient *p,
 		      struct file_log *fl, uint64_t *newest)
 {
-	size_t i;
+	const struct journal_segment_file *segments = rec->reader->segment;
+	size_t taken = 0;
 
-	for (i = 0; i < fl->count; i++) {
-		const struct journal_head *h = &fl->log[i].found.head;
-		int err;
+	for (size_t i = 0; i < fl->count; i++) {
+		const struct logged *l = &fl->log[i];
+		bool mending =
+			segments[l->found.segment].n == JOURNAL_MEND_SEGMENT;
+		bool good = mending || !fl->torn;
+		int err = 0;
 
-		if (h->kind != JOURNAL_KIND_TOKENS || h->count == 0)
-			continue;
-		err = read_tokens(rec, p, &fl->log[i].found);
+		if (good)
+			err = look_at_record(rec, p, l, &good, newest);
 		if (err)
 			return err;
-		if (!tokens_are_good(p, h))
-			break;
-		for (uint64_t n = 0; n < h->count; n++) {
-			uint64_t sealed = fernet_timestamp(p->ws->tokens +
-							   n * CHUNK_TOKEN_LEN);
-
-			*newest = sealed > *newest ? sealed : *newest;
+		if (good) {
+			fl->log[taken++] = *l;
+			continue;
 		}
+		fl->torn |= !mending;
+		if (l->found.head.floor > fl->floor)
+			fl->floor = l->found.head.floor;
 	}
-	fl->torn |= i < fl->count;
-	fl->count = i;
+	fl->count = taken;
 	return 0;
 }
 
@@ -203,6 +225,12 @@ static void note_all(struct journal_patient *p, const struct file_log *fl,
 	*ends = false;
 	for (size_t i = 0; i < fl->count; i++)
 		note_size(p, &fl->log[i].found.head, size, ends);
+	/* what was durable then may be behind an end that has lost its record
+	 */
+	if (p->floor < fl->floor)
+		p->floor = fl->floor;
+	if (*ends && p->floor > *size)
+		p->floor = *size;
 }
 
 static int redo_all(struct recovery *rec, const struct journal_patient *p,
@@ -236,165 +264,6 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 	return redo_all(rec, p, fl, *ends, *size);
 }
 
-/* Go on behind what an earlier recovery wrote there. */
-static int go_on_mending(struct recovery *rec,
-			 const struct journal_segment_file *s)
-{
-	char name[JOURNAL_NAME_LEN + sizeof JOURNAL_KEPT_SUFFIX];
-	int fd;
-
-	journal_segment_name_(rec->reader->session->id, MEND_SEGMENT, name);
-	fd = openat(rec->reader->dir_fd, name,
-		    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
-		memcpy(name + JOURNAL_NAME_LEN, JOURNAL_KEPT_SUFFIX,
-		       sizeof JOURNAL_KEPT_SUFFIX);
-		fd = openat(rec->reader->dir_fd, name,
-			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	}
-	if (fd < 0)
-		return -errno;
-	rec->mend_fd = fd;
-	rec->mend_ids = s->ids;
-	rec->mend_end = s->end;
-	return 0;
-}
-
-static int begin_mending(struct recovery *rec, uint64_t number)
-{
-	struct journal_reader *r = rec->reader;
-	char name[JOURNAL_NAME_LEN + 1];
-	uint8_t head[JOURNAL_HEAD_LEN];
-	CLEANUP_FD int fd = -1;
-	int err;
-
-	journal_segment_name_(r->session->id, MEND_SEGMENT, name);
-	(void)!unlinkat(r->dir_fd, name, 0);
-	fd = openat(r->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-		    0600);
-	if (fd < 0)
-		return -errno;
-	err = vtree_own(rec->vault, fd);
-	rec->mend_ids = (struct journal_ids){.number = number, .key = r->key};
-	memcpy(rec->mend_ids.vault_id, rec->vault->id, VAULT_ID_LEN);
-	memcpy(rec->mend_ids.session, r->session->id, JOURNAL_ID_LEN);
-	journal_head_build(&rec->mend_ids, head);
-	if (!err)
-		err = xio_pwrite(fd, head, sizeof head, 0);
-	if (!err && fsync(r->dir_fd) < 0)
-		err = -errno;
-	if (err)
-		return err;
-	rec->mend_fd = TAKE_FD(fd);
-	rec->mend_end = JOURNAL_HEAD_LEN;
-	return 0;
-}
-
-/* Where mending writes first: the newest segment. */
-static int open_mend(struct recovery *rec)
-{
-	const struct journal_reader *r = rec->reader;
-	uint64_t number = 0;
-
-	for (unsigned i = 0; i < r->count; i++) {
-		if (r->segment[i].n == MEND_SEGMENT)
-			return go_on_mending(rec, &r->segment[i]);
-		if (r->segment[i].ids.number > number)
-			number = r->segment[i].ids.number;
-	}
-	return begin_mending(rec, number + 1);
-}
-
-/* The new end, durable elsewhere before it is put over what was there. */
-static int log_end(struct recovery *rec, const struct journal_patient *p,
-		   uint64_t size, size_t len)
-{
-	struct journal_head h = {.kind = JOURNAL_KIND_TOKENS,
-				 .size = size,
-				 .before = size,
-				 .first = chunk_last_index(size),
-				 .count = 1,
-				 .len = (uint32_t)len};
-	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
-	int err = rec->mend_fd < 0 ? open_mend(rec) : 0;
-
-	if (err)
-		return err;
-	h.ino = p->ino;
-	memcpy(h.file_id, p->file_id, sizeof h.file_id);
-	journal_record_build(&rec->mend_ids, &h, rec->mend_end, p->ws->tokens,
-			     head);
-	err = xio_pwrite(rec->mend_fd, head, sizeof head, (off_t)rec->mend_end);
-	if (!err)
-		err = xio_pwrite(rec->mend_fd, p->ws->tokens, len,
-				 (off_t)(rec->mend_end + sizeof head));
-	if (!err && fdatasync(rec->mend_fd) < 0)
-		err = -errno;
-	if (!err)
-		rec->mend_end += sizeof head + len;
-	return err;
-}
-
-/* The chunk that is the last now, in ws->tail. */
-static int load_last(const struct journal_patient *p, uint64_t index)
-{
-	struct workspace *ws = p->ws;
-	struct fernet_open_job job;
-	size_t len = CHUNK_TOKEN_LEN;
-	struct stat st;
-	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
-
-	if (!err && (uint64_t)st.st_size - chunk_offset(index) < len)
-		len = (size_t)((uint64_t)st.st_size - chunk_offset(index));
-	if (!err)
-		err = xio_pread(p->fd, ws->tokens, len,
-				(off_t)chunk_offset(index));
-	if (err)
-		return err;
-	/* of any length: a former end that is one again */
-	for (; len >= FERNET_TOKEN_LEN(CHUNK_TAG_LEN);
-	     len -= len > 16 ? 1 : 0) {
-		if ((len - FERNET_OVERHEAD) % 16)
-			continue;
-		job = (struct fernet_open_job){.token = ws->tokens,
-					       .token_len = len,
-					       .plaintext = ws->plain};
-		if (fernet_open(ws->fernet, p->key, &job, 1) == 0) {
-			memset(ws->tail, 0, CHUNK_SIZE);
-			memcpy(ws->tail, ws->plain + CHUNK_TAG_LEN,
-			       job.plaintext_len - CHUNK_TAG_LEN);
-			return 0;
-		}
-	}
-	return -EBADMSG;
-}
-
-/* Times stay: nothing was written that a program has not written. */
-static int put_end(struct recovery *rec, const struct journal_patient *p,
-		   uint64_t size, bool holes)
-{
-	struct workspace *ws = p->ws;
-	uint64_t last = chunk_last_index(size);
-	size_t len;
-	int err = 0;
-
-	if (size > 0)
-		err = load_last(p, last);
-	if (err)
-		return err;
-	workspace_stage(ws, 0, chunk_tag(last, true, holes && last > 0),
-			ws->tail, chunk_last_len(size));
-	err = workspace_seal(ws, p->key, 1, true, &len);
-	if (!err)
-		err = log_end(rec, p, size, len);
-	if (!err)
-		err = xio_pwrite(p->fd, ws->tokens, len,
-				 (off_t)chunk_offset(last));
-	if (!err && ftruncate(p->fd, (off_t)chunk_backing_len(size)) < 0)
-		err = -errno;
-	return err;
-}
-
 /* Where what does not stay begins, if the file is to be so long. */
 static uint64_t lost_from(uint64_t size)
 {
@@ -425,7 +294,7 @@ static int mend(struct recovery *rec, struct journal_patient *p)
 		return 0;
 	}
 	if (!err && !rec->out->look_only)
-		err = put_end(rec, p, size, holes);
+		err = journal_put_end_(rec, p, size, holes);
 	if (!err)
 		journal_tell_(rec, p, JOURNAL_MENDED, size);
 	return err;

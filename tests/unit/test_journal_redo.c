@@ -1,0 +1,285 @@
+/*
+ * Which records are put in place, and over what: those that were durable over
+ * everything that they are later than, however often the power fails.
+ */
+#include "recover_fixture.h"
+
+#include "vfile_internal.h"
+
+enum {
+	BIT = 100,
+	SIZE = LEN + BIT,
+	MORE = 50 * CHUNK_SIZE,
+	LONG = 1000, /* seconds, of a session before which nothing was new */
+};
+
+/* Damage a byte of the record that is so many from the last one. */
+static void damage_record(struct fixture *fx, unsigned from_last, off_t at)
+{
+	struct journal_found found[16];
+	struct journal_reader *r;
+	char name[JOURNAL_NAME_LEN + 1];
+	unsigned count = 0, which;
+	uint8_t byte;
+	int dir, fd;
+
+	assert_int_equal(journal_reader_open(fx->vault, &r), 0);
+	while (journal_reader_next_(r, &found[count]) == 1)
+		assert_true(++count < 16);
+	assert_true(from_last < count);
+	which = count - 1 - from_last;
+	journal_segment_name_(r->session->id,
+			      r->segment[found[which].segment].n, name);
+	at += (off_t)found[which].offset;
+	journal_reader_close(r);
+	dir = journal_dir(fx);
+	fd = openat(dir, name, O_RDWR);
+	close(dir);
+	assert_int_equal(pread(fd, &byte, 1, at), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+}
+
+enum { IN_HEAD = 20, IN_TOKEN = JOURNAL_RECORD_HEAD_LEN + 500 };
+
+/* The bytes of a chunk's place. */
+static void take_slot(struct fixture *fx, uint64_t chunk, uint8_t *slot)
+{
+	int fd = vf_backing_fd(fx, "f");
+	ssize_t n =
+		pread(fd, slot, CHUNK_TOKEN_LEN, (off_t)chunk_offset(chunk));
+
+	assert_true(n >= 0);
+	memset(slot + n, 0, (size_t)(CHUNK_TOKEN_LEN - n));
+	close(fd);
+}
+
+static void put_slot(struct fixture *fx, uint64_t chunk, const uint8_t *slot)
+{
+	int fd = vf_backing_fd(fx, "f");
+
+	assert_int_equal(
+		pwrite(fd, slot, CHUNK_TOKEN_LEN, (off_t)chunk_offset(chunk)),
+		CHUNK_TOKEN_LEN);
+	close(fd);
+}
+
+/* Of so many bytes, as old_bytes, and sevens behind them. */
+static void make_sized(struct fixture *fx, size_t size)
+{
+	struct vfile *f = vf_create(fx, "f");
+	uint8_t bit[BIT];
+
+	fill();
+	memset(bit, 7, sizeof bit);
+	assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
+	if (size > LEN)
+		assert_int_equal(vf_put(f, bit, size - LEN, LEN), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	vfile_close(f);
+}
+
+static void put_sevens(struct vfile *f, size_t len, uint64_t at)
+{
+	static uint8_t sevens[MORE];
+
+	memset(sevens, 7, sizeof sevens);
+	assert_int_equal(vf_put(f, sevens, len, at), 0);
+}
+
+static void expect_sized(struct fixture *fx, const uint8_t *bytes)
+{
+	uint8_t *all = malloc(SIZE);
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_non_null(all);
+	memcpy(all, bytes, LEN);
+	memset(all + LEN, 7, BIT);
+	vf_expect(f, all, SIZE);
+	vfile_close(f);
+	free(all);
+}
+
+static size_t growth;
+
+/* A new end that is durable, and later growth behind it that is not. */
+static void append_and_grow(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	put_sevens(f, BIT, LEN);
+	assert_int_equal(vfile_sync(f, false), 0);
+	ahead_s += 10;
+	put_sevens(f, growth, SIZE);
+}
+
+static void remove_file(struct fixture *fx)
+{
+	char path[512];
+
+	path_of(fx, "f", path);
+	assert_int_equal(unlink(path), 0);
+}
+
+/* The growth reached the disk, not its record, nor what the fsync was for. */
+static void test_redo__growth_that_lost_its_record(void **state)
+{
+	struct fixture *fx = *state;
+
+	for (int i = 0; i < 4; i++) {
+		struct journal_recovery r = {.wholly = true};
+		uint8_t was[2][CHUNK_TOKEN_LEN];
+
+		make_sized(fx, LEN);
+		take_slot(fx, CHUNKS - 1, was[0]);
+		take_slot(fx, CHUNKS, was[1]);
+		/* up to the end of a chunk, or not; there, or in a copy */
+		growth = i % 2 ? MORE : MORE - BIT;
+		die_in(fx, append_and_grow);
+		put_slot(fx, CHUNKS - 1, was[0]);
+		put_slot(fx, CHUNKS, was[1]);
+		damage_record(fx, 0, i % 2 ? IN_TOKEN : IN_HEAD);
+		if (i > 1)
+			copy_vault(fx);
+		assert_int_equal(recover(fx, &r), 0);
+		assert_int_equal(r.left, 0);
+		assert_int_equal(r.redone, 1);
+		expect_sized(fx, old_bytes);
+		expect_session(fx, false);
+		remove_file(fx);
+	}
+}
+
+/* Growth whose record was put in place is newer than what was before. */
+static void grow_and_settle(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	put_sevens(f, BIT, LEN);
+	assert_int_equal(vfile_sync(f, false), 0);
+	ahead_s += 10;
+	put_sevens(f, MORE, SIZE);
+	assert_int_equal(vfile_sync(f, false), 0);
+	assert_int_equal(journal_drain_(f->jf), 0);
+}
+
+static void test_redo__growth_that_is_in_place_stays(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	struct vfile *f;
+
+	make_sized(fx, LEN);
+	die_in(fx, grow_and_settle);
+	damage_record(fx, 0, IN_TOKEN);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vfile_size(f), SIZE + MORE);
+	vfile_close(f);
+}
+
+static void grow_alone(struct fixture *fx)
+{
+	put_sevens(vf_open(fx, fx->vault, "f"), MORE, SIZE);
+}
+
+static void grow_and_overwrite(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	/* what is sealed anew as no longer the last has zeros at its end */
+	put_sevens(f, MORE, LEN + CHUNK_SIZE);
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 3 * CHUNK_SIZE), 0);
+}
+
+static int recover_wholly_and_die(void *arg)
+{
+	struct journal_recovery r = {.wholly = true};
+	enum crash_mode mode = crash_mode;
+	struct fixture *fx = arg;
+
+	crash_mode = CRASH_NOT;
+	vault_close(fx->vault);
+	if (fx_open(fx) || vault_lock(fx->vault, false, false))
+		return -1;
+	crash_mode = mode;
+	return journal_recover(fx->vault, &r);
+}
+
+/* The power fails while an end is being mended, and again. */
+static void test_redo__mended_ends_are_remembered(void **state)
+{
+	static const uint8_t zeros[CHUNK_TOKEN_LEN];
+	struct fixture *fx = *state;
+	int result = 0, times = 0;
+
+	for (int i = 0; i < 2; i++) {
+		make_sized(fx, SIZE);
+		die_in(fx, i ? grow_and_overwrite : grow_alone);
+		/* of the growth nothing is left, or not all */
+		for (uint64_t at = i ? 1 : 5; at < 51; at++)
+			put_slot(fx, CHUNKS + at, zeros);
+		damage_record(fx, 0, IN_TOKEN);
+		ahead_s = 20;
+		for (int n = 0;
+		     crash_child(n, recover_wholly_and_die, fx, &result); n++)
+			assert_true(times++ < 200);
+		assert_int_equal(result, 0);
+		assert_true(times > 10);
+		again(fx);
+		expect_sized(fx, old_bytes);
+		expect_session(fx, false);
+		assert_int_equal(count_names(fx, "journal", ".kept"), 0);
+		remove_file(fx);
+		ahead_s = 0;
+	}
+}
+
+static void overwrite_one(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 3 * CHUNK_SIZE), 0);
+}
+
+/* What was durable is, whether or not the record that says so is whole. */
+static void test_redo__a_torn_record_tells_what_was_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	uint8_t slot[CHUNK_TOKEN_LEN];
+	char path[512];
+	uint64_t sum;
+
+	make_sized(fx, SIZE);
+	ahead_s = LONG;
+	die_in(fx, overwrite_one);
+	ahead_s = 0;
+	damage_record(fx, 0, IN_TOKEN);
+	take_slot(fx, 9, slot);
+	slot[99] ^= 1;
+	put_slot(fx, 9, slot);
+	path_of(fx, "f", path);
+	sum = digest(path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 0);
+	assert_int_equal(r.beyond, 1);
+	assert_int_equal(digest(path), sum);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_redo__growth_that_lost_its_record),
+		TEST(test_redo__growth_that_is_in_place_stays),
+		TEST(test_redo__mended_ends_are_remembered),
+		TEST(test_redo__a_torn_record_tells_what_was_durable),
+	};
+	int ret = vf_init();
+
+	return ret ? ret : cmocka_run_group_tests(tests, NULL, NULL);
+}
