@@ -264,6 +264,18 @@ static int end_is_newer(const struct journal_patient *p, uint64_t size,
 	return err;
 }
 
+int journal_is_used_(const struct recovery *rec,
+		     const struct journal_patient *p, const struct stat *st,
+		     bool *used)
+{
+	uint64_t kept_s = rec->reader->session->kept_s;
+
+	*used = rec->again && st->st_mtim.tv_sec > (int64_t)kept_s;
+	if (!rec->again || *used)
+		return 0;
+	return slots_are_newer(p, 0, count_slots(st), kept_s, used);
+}
+
 int journal_is_newer_(const struct recovery *rec,
 		      const struct journal_patient *p,
 		      const struct file_log *fl, uint64_t newest, bool ends,

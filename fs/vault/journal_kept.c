@@ -247,6 +247,16 @@ bool journal_is_wanted_(const struct journal_reader *r,
 	return false;
 }
 
+/* What is written from now on has another time, which is counted in seconds. */
+static void wait_for_next_second(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	now = (struct timespec){.tv_nsec = 999999999 - now.tv_nsec};
+	nanosleep(&now, NULL);
+}
+
 int journal_put_by_(struct recovery *rec)
 {
 	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] =
@@ -260,8 +270,10 @@ int journal_put_by_(struct recovery *rec)
 		return -ENOMEM;
 	count = list_left(rec, ids);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (!rec->again)
+	if (!rec->again) {
 		s->kept_s = (uint64_t)now.tv_sec;
+		wait_for_next_second();
+	}
 	/* first: a kept one's segments are found by either name */
 	err = journal_kept_write_(rec->vault, rec->reader->dir_fd, s,
 				  (const uint8_t(*)[FILE_ID_LEN])ids, count);

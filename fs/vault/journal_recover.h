@@ -118,6 +118,14 @@ MUST_CHECK int journal_put_end_(struct recovery *rec,
 				const struct journal_patient *p, uint64_t size,
 				bool holes);
 
+/*
+ * Has the file been written to since the session was put by? Then what it lacks
+ * is not missed by whoever did, and does not fit any more.
+ */
+MUST_CHECK int journal_is_used_(const struct recovery *rec,
+				const struct journal_patient *p,
+				const struct stat *st, bool *used);
+
 /* journal_empty.c: a file without a header */
 MUST_CHECK int journal_treat_nothing_(struct recovery *rec,
 				      struct journal_patient *p, int dirfd,

@@ -302,12 +302,15 @@ static int mend(struct recovery *rec, struct journal_patient *p)
 
 /* Its records, if they are; *mended: nothing more is to be done. */
 static int treat_records(struct recovery *rec, struct journal_patient *p,
-			 struct file_log *fl, bool *mended)
+			 const struct stat *st, struct file_log *fl,
+			 bool *mended)
 {
 	uint64_t size = 0;
 	bool ends = false, left = false;
-	int err = redo(rec, p, fl, &size, &ends, &left);
+	int err = journal_is_used_(rec, p, st, &left);
 
+	if (!err && !left)
+		err = redo(rec, p, fl, &size, &ends, &left);
 	if (err)
 		return err;
 	*mended = left || rec->out->look_only || (ends && !p->wholly);
@@ -338,7 +341,7 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 	p->records = claim == JOURNAL_HOME;
 	p->ino = fl ? fl->ino : st->st_ino;
 	if (fl)
-		err = treat_records(rec, p, fl, &mended);
+		err = treat_records(rec, p, st, fl, &mended);
 	if (!err && !mended)
 		err = mend(rec, p);
 	if (err && fl)

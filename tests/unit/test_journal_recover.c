@@ -114,7 +114,7 @@ static void test_recover__what_was_kept_is_not_newer(void **state)
 	bad_ino = st.st_ino;
 	assert_int_equal(recover(fx, &r), 0);
 	bad_ino = 0;
-	sleep(2);
+	ahead_s = 10;
 	memset(old_bytes, 55, CHUNK_SIZE);
 	f = vf_open(fx, fx->vault, "f");
 	assert_int_equal(vf_put(f, old_bytes, CHUNK_SIZE, 0), 0);
@@ -123,6 +123,55 @@ static void test_recover__what_was_kept_is_not_newer(void **state)
 	assert_int_equal(finished, 0);
 	expect(fx, "f", old_bytes);
 	assert_true(count_names(fx, "journal", ".kept") >= 2);
+	ahead_s = 0;
+}
+
+/* Nor into it, wherever that was written, and whatever its time says. */
+static void write_elsewhere(struct vfile *f)
+{
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, CHUNK_SIZE), 0);
+	memcpy(old_bytes + CHUNK_SIZE, new_bytes, CHUNK_SIZE);
+}
+
+static void make_a_hole(struct vfile *f)
+{
+	assert_int_equal(vf_allocate(f,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     3 * CHUNK_SIZE, CHUNK_SIZE),
+			 0);
+	memset(old_bytes + 3 * CHUNK_SIZE, 0, CHUNK_SIZE);
+}
+
+static void test_recover__what_was_used_since_is_left(void **state)
+{
+	struct fixture *fx = *state;
+
+	for (int i = 0; i < 3; i++) {
+		struct journal_recovery r = {0};
+		struct vfile *f;
+		char path[512];
+		struct stat st;
+
+		make(fx, "f");
+		path_of(fx, "f", path);
+		assert_int_equal(stat(path, &st), 0);
+		die_after(fx, overwrite, "f");
+		bad_ino = st.st_ino;
+		assert_int_equal(recover(fx, &r), 0);
+		bad_ino = 0;
+		ahead_s = 10;
+		f = vf_open(fx, fx->vault, "f");
+		(i == 1 ? make_a_hole : write_elsewhere)(f);
+		vfile_close(f);
+		if (i == 2)
+			shell("touch -d 2020-01-01 '%s'", path);
+		retry(fx, &r);
+		ahead_s = 0;
+		assert_int_equal(finished, 0);
+		expect(fx, "f", old_bytes);
+		assert_true(count_names(fx, "journal", ".kept") >= 2);
+		shell("rm -r '%s/.frondfs/journal' '%s'", fx->path, path);
+	}
 }
 
 /* The journal itself is not all to be had. */
@@ -171,7 +220,7 @@ static void test_recover__a_damaged_record(void **state)
 	make(fx, "f");
 	die_after(fx, overwrite_twice, "f");
 	/* as it would be in its place by now */
-	sleep(2);
+	ahead_s = 10;
 	f = vf_open(fx, fx->vault, "f");
 	overwrite(f);
 	vfile_close(f);
@@ -188,6 +237,7 @@ static void test_recover__a_damaged_record(void **state)
 	assert_int_equal(recover(fx, &r), 0);
 	assert_int_equal(r.left, 1);
 	expect(fx, "f", redone_bytes);
+	ahead_s = 0;
 }
 
 /* As a user: what root alone can enter is not given up. */
@@ -309,7 +359,7 @@ static void test_recover__a_copy_with_newer_files(void **state)
 	make(fx, "h");
 	die_after(fx, overwrite, "fgh");
 	copy_vault(fx);
-	sleep(2);
+	ahead_s = 10;
 	f = vf_open(fx, fx->vault, "g");
 	assert_int_equal(vf_put(f, old_bytes, 100, 6 * CHUNK_SIZE), 0);
 	vfile_close(f);
@@ -325,6 +375,7 @@ static void test_recover__a_copy_with_newer_files(void **state)
 	path_of(fx, "g", path);
 	assert_int_equal(digest(path), sum);
 	assert_true(count_names(fx, "journal", ".kept") >= 2);
+	ahead_s = 0;
 }
 
 static void grow_all(struct vfile *f)
@@ -500,6 +551,7 @@ int main(void)
 		TEST(test_recover__a_file_put_there_since_stays),
 		TEST(test_recover__one_unreadable_file_stops_nothing),
 		TEST(test_recover__what_was_kept_is_not_newer),
+		TEST(test_recover__what_was_used_since_is_left),
 		TEST(test_recover__an_unreadable_segment_is_kept),
 		TEST(test_recover__a_damaged_record),
 		TEST(test_recover__what_only_root_may_enter_waits_for_root),
