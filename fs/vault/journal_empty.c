@@ -51,7 +51,7 @@ static int make_empty(struct recovery *rec, struct journal_patient *p,
 		err = xio_pwrite(p->fd, start, sizeof start, 0);
 	if (!err && ftruncate(p->fd, EMPTY_LEN) < 0)
 		err = -errno;
-	return !err && fsync(p->fd) < 0 ? -errno : err;
+	return err;
 }
 
 /*

@@ -162,6 +162,7 @@ int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 	err = workspace_seal(ws, p->key, 1, true, &len);
 	if (!err)
 		err = log_end(rec, p, size, len);
+	rec->wrote = true;
 	if (!err)
 		err = xio_pwrite(p->fd, ws->tokens, len,
 				 (off_t)chunk_offset(last));

@@ -49,6 +49,7 @@ struct recovery {
 	bool again;	 /* kept by an earlier one; others have come since */
 	bool wholly;	 /* data may be missing anywhere */
 	bool scouting;	 /* only find out where the files are */
+	bool wrote;	 /* to the file at hand */
 	int64_t start_s; /* the session's */
 	int64_t since_s; /* what has changed since is looked at */
 	uint64_t last_s; /* when a segment was last written, as far as known */

@@ -238,6 +238,7 @@ static int redo_all(struct recovery *rec, const struct journal_patient *p,
 {
 	int err = 0;
 
+	rec->wrote = true;
 	for (size_t i = 0; i < fl->count && !err; i++)
 		err = redo_record(rec, p, &fl->log[i]);
 	return !err && ends ? put_length(p, size) : err;
@@ -338,6 +339,7 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 	/* what it lacks since is not for want of that session */
 	if (rec->again && !fl && !journal_is_untouched_(rec, st))
 		return 0;
+	rec->wrote = false;
 	p->records = claim == JOURNAL_HOME;
 	p->ino = fl ? fl->ino : st->st_ino;
 	if (fl)
@@ -346,10 +348,11 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 		err = mend(rec, p);
 	if (err && fl)
 		fl->done = false;
-	if (err || rec->out->look_only)
-		return err;
-	(void)!futimens(p->fd, times);
-	return fsync(p->fd) < 0 ? -errno : 0;
+	/* as it was: nothing was written that a program has not written. All
+	 * becomes durable at the end, and what is sound is not touched. */
+	if (rec->wrote)
+		(void)!futimens(p->fd, times);
+	return err;
 }
 
 int journal_treat_(struct recovery *rec, int dirfd, const char *entry,

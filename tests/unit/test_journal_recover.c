@@ -174,6 +174,26 @@ static void test_recover__what_was_used_since_is_left(void **state)
 	}
 }
 
+/* What is as it should be is looked at, and no more. */
+static void test_recover__sound_files_are_not_touched(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	struct stat before, after;
+	char path[512];
+
+	make(fx, "f");
+	make(fx, "g");
+	path_of(fx, "f", path);
+	assert_int_equal(stat(path, &before), 0);
+	die_after(fx, overwrite, "g");
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(stat(path, &after), 0);
+	assert_memory_equal(&before.st_ctim, &after.st_ctim,
+			    sizeof before.st_ctim);
+}
+
 /* The journal itself is not all to be had. */
 static void test_recover__an_unreadable_segment_is_kept(void **state)
 {
@@ -552,6 +572,7 @@ int main(void)
 		TEST(test_recover__one_unreadable_file_stops_nothing),
 		TEST(test_recover__what_was_kept_is_not_newer),
 		TEST(test_recover__what_was_used_since_is_left),
+		TEST(test_recover__sound_files_are_not_touched),
 		TEST(test_recover__an_unreadable_segment_is_kept),
 		TEST(test_recover__a_damaged_record),
 		TEST(test_recover__what_only_root_may_enter_waits_for_root),
