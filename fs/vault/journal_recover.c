@@ -340,11 +340,11 @@ static int look_at_ended(struct vault *vault)
 	if (err)
 		return err == -ENOENT || err == -EBADMSG || err == -EIO ? 0
 									: err;
-	if (journal_session_same_place_(&s, &now))
+	if (journal_session_same_place_(&s, &now) ||
+	    faccessat(fd, JOURNAL_SESSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
-	return renameat2(fd, JOURNAL_ENDED_FILE, fd, JOURNAL_SESSION_FILE,
-			 RENAME_NOREPLACE) < 0 &&
-			       errno != EEXIST
+	/* nobody else is here: networks know no RENAME_NOREPLACE */
+	return renameat(fd, JOURNAL_ENDED_FILE, fd, JOURNAL_SESSION_FILE) < 0
 		       ? -errno
 		       : 0;
 }

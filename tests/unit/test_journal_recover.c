@@ -5,6 +5,34 @@
  */
 #include "recover_fixture.h"
 
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
+		     unsigned flags);
+
+/* As on a network. */
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
+		     unsigned flags)
+{
+	(void)from_fd, (void)from, (void)to_fd, (void)to, (void)flags;
+	errno = EINVAL;
+	return -1;
+}
+
+/* One that ended, but was not durable when the machine stopped. */
+static void test_recover__an_end_that_was_not_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	shell("cd '%s/.frondfs/journal' && mv session session.ended", fx->path);
+	copy_vault(fx);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	expect(fx, "f", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
 /* What services and backups put beside a file is not the file. */
 static void test_recover__copies_stay_as_they_are(void **state)
 {
@@ -567,6 +595,7 @@ static void test_recover__a_place_is_known_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_recover__an_end_that_was_not_durable),
 		TEST(test_recover__copies_stay_as_they_are),
 		TEST(test_recover__a_file_put_there_since_stays),
 		TEST(test_recover__one_unreadable_file_stops_nothing),
