@@ -208,16 +208,28 @@ static double timeout_s(const struct fs *fs)
 	return fs->opt->shared ? 0 : READ_ONLY_TIMEOUT_S;
 }
 
-/* A file that is half under its new key can be read by nobody. */
+/*
+ * A file that is half under its new key can be read by nobody. If that is so
+ * for good, it is this file's damage, and no reason to keep others from theirs;
+ * it has been said which one.
+ */
 static int finish_rekeying(struct fs *fs)
 {
 	int err = vault_rekey_finish(fs->vault);
 
-	if (err)
+	switch (err) {
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOSPC:
+	case -EDQUOT:
 		log_error("%s: a change of a file's key was interrupted, and "
 			  "cannot be finished: %s",
 			  fs->vault->path, strerror(-err));
-	return err;
+		return err;
+	default:
+		return 0;
+	}
 }
 
 /*

@@ -42,6 +42,13 @@ static int open_segment(const struct journal_reader *r, unsigned n, int *out)
 	return *out < 0 ? -errno : 0;
 }
 
+/* Is this what is wrong with one file? Else the next try may find it right. */
+static bool is_its_own(int err)
+{
+	return err != -ENOMEM && err != -EMFILE && err != -ENFILE &&
+	       err != -EACCES;
+}
+
 /* A segment without a good head holds nothing yet. */
 static int add_segment(struct journal_reader *r, unsigned n)
 {
@@ -55,7 +62,7 @@ static int add_segment(struct journal_reader *r, unsigned n)
 		err = xio_pread(fd, head, sizeof head, 0);
 	if (err == -ENOENT || err == -ENODATA)
 		return 0;
-	if (err == -EIO || err == -ELOOP || err == -EISDIR) {
+	if (err && is_its_own(err)) {
 		r->broken = true;
 		return 0;
 	}
@@ -140,7 +147,7 @@ static int open_reader(struct journal_reader *r, const char *kept)
 	} else if (!err) {
 		err = journal_session_read_(r->vault, r->dir_fd,
 					    JOURNAL_SESSION_FILE, r->session);
-		if (err == -EBADMSG || err == -EIO)
+		if (err && err != -ENOENT && is_its_own(err))
 			err = guess_session(r);
 	}
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
@@ -222,10 +229,9 @@ int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
 		int err = read_record(s, r->offset, r->buf, &len);
 
 		/* what the disk does not give is the end of it */
-		if (err == -EIO)
-			r->broken = true;
-		else if (err)
+		if (err && !is_its_own(err))
 			return err;
+		r->broken |= err != 0;
 		if (!err && journal_record_parse(&s->ids, r->offset, r->buf,
 						 len, &out->head) == 0) {
 			out->segment = r->at;

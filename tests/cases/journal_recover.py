@@ -173,6 +173,17 @@ def a_copy_of_a_crash_is_mended_elsewhere():
     eq(findings(copy)[0], [])
 
 
+@check(plain=False)
+def one_redo_file_that_cannot_be_finished_stops_nothing():
+    m, _ = crashed("f")
+    path = os.path.join(journal(m), "0" * 24 + ".rekey")
+    os.mkdir(path)
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+        assert "cannot be finished" in m.log(), m.log()
+    os.rmdir(path)
+
+
 def image(top):
     for tool in ("losetup", "mkfs.ext4"):
         frond.tool(tool)
