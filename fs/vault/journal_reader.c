@@ -1,5 +1,5 @@
 /* What a session that did not end has left, read without changing it. */
-#include "journal_internal.h"
+#include "journal_recover.h"
 
 #include "rekey.h"
 #include "secret.h"
@@ -24,6 +24,44 @@ void journal_reader_close(struct journal_reader *r)
 	free(r->wanted);
 	free(r->buf);
 	free(r);
+}
+
+/* Like pread until the end of the file. */
+static int read_more(int fd, uint8_t *buf, size_t want, off_t offset,
+		     size_t *have)
+{
+	while (*have < want) {
+		ssize_t n = pread(fd, buf + *have, want - *have,
+				  offset + (off_t)*have);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		*have += (size_t)n;
+	}
+	return 0;
+}
+
+/* As much of a record as there is; *len of it. */
+static int read_record(const struct journal_segment_file *s, uint64_t offset,
+		       uint8_t *buf, size_t *len)
+{
+	uint64_t tokens;
+	int err;
+
+	*len = 0;
+	err = read_more(s->fd, buf, JOURNAL_RECORD_HEAD_LEN, (off_t)offset,
+			len);
+	if (err || *len < JOURNAL_RECORD_HEAD_LEN)
+		return err;
+	tokens = journal_record_tokens_(buf);
+	if (tokens > JOURNAL_TOKENS_MAX)
+		return 0;
+	return read_more(s->fd, buf, JOURNAL_RECORD_HEAD_LEN + (size_t)tokens,
+			 (off_t)offset, len);
 }
 
 /* By its own name, or by the one it gets when it is kept. */
@@ -81,6 +119,63 @@ static int add_segment(struct journal_reader *r, unsigned n)
 		.fd = TAKE_FD(fd), .n = n, .ids = ids, .end = JOURNAL_HEAD_LEN};
 	r->count++;
 	return 0;
+}
+
+/* One that mending has written has its own number, and is in use. */
+static bool is_own(const struct journal_segment_file *s)
+{
+	return s->n < JOURNAL_MEND_SEGMENT;
+}
+
+static void drop_segment(struct journal_reader *r, unsigned at)
+{
+	close(r->segment[at].fd);
+	r->count--;
+	for (; at < r->count; at++)
+		r->segment[at] = r->segment[at + 1];
+}
+
+/* So far it has records. */
+static uint64_t whole_len(struct journal_reader *r, unsigned at)
+{
+	const struct journal_segment_file *s = &r->segment[at];
+	struct journal_head h;
+	uint64_t end = JOURNAL_HEAD_LEN;
+	size_t len;
+
+	while (read_record(s, end, r->buf, &len) == 0 &&
+	       journal_record_parse(&s->ids, end, r->buf, len, &h) == 0)
+		end += JOURNAL_RECORD_HEAD_LEN + h.len;
+	return end;
+}
+
+/*
+ * The two highest numbers are those in use: a file with a lower one has served,
+ * and was put back. Of two with the same one, which follow each other here, one
+ * is a beginning of the other.
+ */
+static void leave_out_old(struct journal_reader *r)
+{
+	uint64_t newest = 0;
+
+	for (unsigned i = 0; i < r->count; i++)
+		if (is_own(&r->segment[i]))
+			newest = r->segment[i].ids.number;
+	for (unsigned i = 0; i < r->count;) {
+		const struct journal_segment_file *s = &r->segment[i];
+
+		if (!is_own(s))
+			i++;
+		else if (s->ids.number + 1 < newest)
+			drop_segment(r, i);
+		else if (i + 1 < r->count && is_own(s + 1) &&
+			 s[1].ids.number == s->ids.number)
+			drop_segment(r, whole_len(r, i) < whole_len(r, i + 1)
+						? i
+						: i + 1);
+		else
+			i++;
+	}
 }
 
 /* Is it a segment of a session that is neither kept nor known to be over? */
@@ -152,6 +247,8 @@ static int open_reader(struct journal_reader *r, const char *kept)
 	}
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
 		err = add_segment(r, n);
+	if (!err)
+		leave_out_old(r);
 	return err;
 }
 
@@ -181,44 +278,6 @@ int journal_reader_open_(struct vault *vault, const char *name,
 int journal_reader_open(struct vault *vault, struct journal_reader **out)
 {
 	return journal_reader_open_(vault, NULL, out);
-}
-
-/* Like pread until the end of the file. */
-static int read_more(int fd, uint8_t *buf, size_t want, off_t offset,
-		     size_t *have)
-{
-	while (*have < want) {
-		ssize_t n = pread(fd, buf + *have, want - *have,
-				  offset + (off_t)*have);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		*have += (size_t)n;
-	}
-	return 0;
-}
-
-/* As much of a record as there is; *len of it. */
-static int read_record(const struct journal_segment_file *s, uint64_t offset,
-		       uint8_t *buf, size_t *len)
-{
-	uint64_t tokens;
-	int err;
-
-	*len = 0;
-	err = read_more(s->fd, buf, JOURNAL_RECORD_HEAD_LEN, (off_t)offset,
-			len);
-	if (err || *len < JOURNAL_RECORD_HEAD_LEN)
-		return err;
-	tokens = journal_record_tokens_(buf);
-	if (tokens > JOURNAL_TOKENS_MAX)
-		return 0;
-	return read_more(s->fd, buf, JOURNAL_RECORD_HEAD_LEN + (size_t)tokens,
-			 (off_t)offset, len);
 }
 
 int journal_reader_next_(struct journal_reader *r, struct journal_found *out)

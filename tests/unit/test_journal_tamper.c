@@ -4,6 +4,8 @@
  */
 #include "recover_fixture.h"
 
+#include "vfile_internal.h"
+
 /* A file without a header that has something: nothing of that is destroyed. */
 static void test_tamper__a_lost_header(void **state)
 {
@@ -152,6 +154,70 @@ static void test_tamper__a_session_put_back_made_nothing(void **state)
 	die_after(fx, overwrite, "g");
 	expect_damage(fx, &r);
 	assert_int_equal(r.beyond, 1);
+}
+
+static char aside[200];
+
+static void set_aside(struct fixture *fx)
+{
+	shell("cp '%s'/.frondfs/journal/*.0 '%s'", fx->path, aside);
+}
+
+static void overwrite_with(struct vfile *f, const uint8_t *bytes, bool in_place)
+{
+	assert_int_equal(vf_put(f, bytes, LEN, 0), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	if (in_place)
+		assert_int_equal(journal_flush(f->vault), 0);
+}
+
+/* It is emptied, and used no more, or goes on. */
+static void write_thrice(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	overwrite_with(f, new_bytes, false);
+	set_aside(fx);
+	overwrite_with(f, new_bytes, true);
+	overwrite_with(f, old_bytes, true);
+}
+
+static void write_twice(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	overwrite_with(f, new_bytes, false);
+	set_aside(fx);
+	overwrite_with(f, old_bytes, false);
+}
+
+/* A segment from before does not come after, or at all. */
+static void test_tamper__a_segment_put_back(void **state)
+{
+	struct fixture *fx = *state;
+
+	snprintf(aside, sizeof aside, "%s/aside", fx->top);
+	make(fx, "f");
+	die_in(fx, write_thrice);
+	shell("cd '%s/.frondfs/journal' && f=$(ls *.0) && cp '%s' ${f%%0}2",
+	      fx->path, aside);
+	assert_int_equal(recover(fx, NULL), 0);
+	expect(fx, "f", old_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+	for (int i = 0; i < 2; i++) {
+		die_in(fx, write_twice);
+		if (i == 0)
+			shell("cd '%s/.frondfs/journal' && f=$(ls *.0) && "
+			      "mv $f ${f%%0}2 && cp '%s' $f",
+			      fx->path, aside);
+		else
+			shell("cd '%s/.frondfs/journal' && f=$(ls *.0) && "
+			      "cp '%s' ${f%%0}2",
+			      fx->path, aside);
+		assert_int_equal(recover(fx, NULL), 0);
+		expect(fx, "f", old_bytes);
+		assert_int_equal(count_names(fx, "journal", ""), 0);
+	}
 }
 
 static void make_and_grow(struct fixture *fx)
@@ -336,6 +402,7 @@ int main(void)
 		TEST(test_tamper__times_of_files_are_not_believed),
 		TEST(test_tamper__a_session_that_is_guessed_made_nothing),
 		TEST(test_tamper__a_session_put_back_made_nothing),
+		TEST(test_tamper__a_segment_put_back),
 		TEST(test_tamper__zeros_are_no_holes),
 		TEST(test_tamper__what_is_cut_off_is_kept),
 		TEST(test_tamper__no_room_to_keep),
