@@ -380,7 +380,8 @@ struct journal_reader {
 	unsigned at;
 	uint64_t offset;
 	bool broken;  /* the disk did not give all of them */
-	bool torn;    /* what follows the records of one is none */
+	bool torn;    /* what follows the records of one is none... */
+	bool rotten;  /* ...and no process that died left it so */
 	bool guessed; /* no session file said which one it is */
 	/* of a session that is kept: what it is about; NULL: of another one */
 	uint8_t (*wanted)[FILE_ID_LEN];

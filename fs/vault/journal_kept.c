@@ -232,19 +232,26 @@ static size_t list_left(const struct recovery *rec, uint8_t (*ids)[FILE_ID_LEN])
 	return count;
 }
 
-bool journal_is_wanted_(const struct journal_reader *r,
-			const uint8_t id[static FILE_ID_LEN])
+static bool has_wanted(const struct journal_reader *r, const uint8_t *id)
+{
+	for (size_t i = 0; i < r->wanted_count; i++)
+		if (memcmp(r->wanted[i], id, FILE_ID_LEN) == 0)
+			return true;
+	return false;
+}
+
+bool journal_wants_all_(const struct journal_reader *r)
 {
 	uint8_t all[1][FILE_ID_LEN];
 
-	if (!r->wanted)
-		return true;
 	(void)want_all(all);
-	for (size_t i = 0; i < r->wanted_count; i++)
-		if (memcmp(r->wanted[i], id, FILE_ID_LEN) == 0 ||
-		    memcmp(r->wanted[i], all[0], FILE_ID_LEN) == 0)
-			return true;
-	return false;
+	return has_wanted(r, all[0]);
+}
+
+bool journal_is_wanted_(const struct journal_reader *r,
+			const uint8_t id[static FILE_ID_LEN])
+{
+	return !r->wanted || journal_wants_all_(r) || has_wanted(r, id);
 }
 
 /* What is written from now on has another time, which is counted in seconds. */

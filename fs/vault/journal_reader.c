@@ -280,6 +280,26 @@ int journal_reader_open(struct vault *vault, struct journal_reader **out)
 	return journal_reader_open_(vault, NULL, out);
 }
 
+/*
+ * What follows the records is none. A process that died while it wrote one left
+ * a part, at the end of the newest segment; or, while it emptied that, whole
+ * old ones without any that is new. len: so much there is of it.
+ */
+static bool is_rotten(const struct journal_reader *r, size_t len)
+{
+	const struct journal_segment_file *s = &r->segment[r->at];
+	bool newest = r->at + 1 == r->count || !is_own(s + 1);
+	uint64_t wanted = JOURNAL_RECORD_HEAD_LEN;
+
+	if (len == 0 || !is_own(s) || (newest && r->offset == JOURNAL_HEAD_LEN))
+		return false;
+	if (len >= wanted)
+		wanted += journal_record_tokens_(r->buf);
+	return !newest ||
+	       wanted > JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX ||
+	       len == wanted;
+}
+
 int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
 {
 	while (r->at < r->count) {
@@ -300,6 +320,7 @@ int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
 			return 1;
 		}
 		r->torn |= len > 0;
+		r->rotten |= is_rotten(r, len);
 		r->at++;
 		r->offset = JOURNAL_HEAD_LEN;
 	}

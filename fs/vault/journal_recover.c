@@ -86,6 +86,8 @@ static int load_records(struct recovery *rec)
 		l->seq = rec->count++;
 		l->limit = UINT64_MAX;
 	}
+	/* kept as it is: another machine may read it whole */
+	rec->reader->broken |= rec->exact && rec->reader->rotten;
 	/* What is missing may be in place, and newer than what is here. */
 	rec->doubtful |= rec->reader->broken || rec->reader->torn;
 	return got;
@@ -193,6 +195,9 @@ static int compare_session(struct recovery *rec, const char *name)
 	rec->same_tree = s->ino == now.ino && keeps_numbers(fd);
 	rec->here = rec->same_tree && s->dev == now.dev;
 	rec->wholly = rec->out->wholly || !journal_session_same_place_(s, &now);
+	/* what was so when it was put by is so */
+	rec->exact =
+		!rec->wholly || (rec->again && journal_wants_all_(rec->reader));
 	rec->start_s = (int64_t)s->start_s;
 	rec->last_s = last_written(rec->reader);
 	/* a file that is no longer the one that the session wrote was put

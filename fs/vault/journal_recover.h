@@ -48,6 +48,7 @@ struct recovery {
 	bool doubtful;	 /* it may be older than what the files hold */
 	bool again;	 /* kept by an earlier one; others have come since */
 	bool wholly;	 /* data may be missing anywhere */
+	bool exact;	 /* nothing that was written is missing */
 	bool scouting;	 /* only find out where the files are */
 	bool wrote;	 /* to the file at hand */
 	int64_t start_s; /* the session's */
@@ -141,6 +142,8 @@ MUST_CHECK int journal_keep_tail_(struct recovery *rec,
 				  uint64_t offset);
 /* Are records left, that will be wanted again? */
 bool journal_is_left_(const struct recovery *rec, const struct file_log *fl);
+/* Is the (kept) session about all files, as its records are not all whole? */
+bool journal_wants_all_(const struct journal_reader *r);
 /* Is the (kept) session about this file? */
 bool journal_is_wanted_(const struct journal_reader *r,
 			const uint8_t id[static FILE_ID_LEN]);

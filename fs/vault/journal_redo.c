@@ -192,6 +192,8 @@ static int take_whole(struct recovery *rec, const struct journal_patient *p,
 			continue;
 		}
 		fl->torn |= !mending;
+		/* bytes that were whole have changed: it is not over */
+		rec->reader->broken |= rec->exact && !mending;
 		if (l->found.head.floor > fl->floor)
 			fl->floor = l->found.head.floor;
 	}

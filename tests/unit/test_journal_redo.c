@@ -269,6 +269,53 @@ static void test_redo__a_torn_record_tells_what_was_durable(void **state)
 	assert_int_equal(digest(path), sum);
 }
 
+static void overwrite_three(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(
+			vf_put(f, new_bytes, CHUNK_SIZE, i * CHUNK_SIZE), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+}
+
+/* A process that died leaves records whole: what is not was not its doing. */
+static void test_redo__records_that_rot_are_kept(void **state)
+{
+	struct fixture *fx = *state;
+
+	for (int i = 0; i < 4; i++) {
+		struct journal_recovery r = {.wholly = i > 1};
+		int kept;
+
+		make_sized(fx, SIZE);
+		die_in(fx, overwrite_three);
+		damage_record(fx, 1, i % 2 ? IN_HEAD : IN_TOKEN);
+		assert_int_equal(recover(fx, &r), 0);
+		assert_int_equal(r.redone, 1);
+		expect_session(fx, false);
+		kept = count_names(fx, "journal", ".kept");
+		assert_true(i > 1 ? kept == 0 : kept >= 2);
+		shell("rm -r '%s/.frondfs/journal'", fx->path);
+		remove_file(fx);
+	}
+}
+
+/* But one that it was writing, at the end. */
+static void test_redo__a_record_that_was_being_written(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make_sized(fx, SIZE);
+	die_in(fx, overwrite_three);
+	shell("cd '%s/.frondfs/journal' && truncate -s -%d *.0", fx->path, 500);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	expect_session(fx, false);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
@@ -278,6 +325,8 @@ int main(void)
 		TEST(test_redo__growth_that_is_in_place_stays),
 		TEST(test_redo__mended_ends_are_remembered),
 		TEST(test_redo__a_torn_record_tells_what_was_durable),
+		TEST(test_redo__records_that_rot_are_kept),
+		TEST(test_redo__a_record_that_was_being_written),
 	};
 	int ret = vf_init();
 
