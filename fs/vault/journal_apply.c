@@ -83,7 +83,8 @@ int journal_snapshot_(struct journal_file *jf, struct journal_snapshot *s)
 			err = -ENOMEM;
 	}
 	for (size_t i = 0; s->entries && i < jf->room; i++)
-		if (jf->slots[i].chunk != UINT64_MAX)
+		if (jf->slots[i].chunk != UINT64_MAX &&
+		    jf->slots[i].segment != JOURNAL_NOWHERE)
 			s->entries[s->count++] = jf->slots[i];
 	s->size = jf->size;
 	s->tail = jf->tail;
@@ -94,7 +95,8 @@ int journal_snapshot_(struct journal_file *jf, struct journal_snapshot *s)
 	return err;
 }
 
-/* Read entries of neighbouring chunks: *used of them, *len bytes. */
+/* Read entries of neighbouring chunks: *used of them, *len bytes. -EBADMSG:
+ * some token is lost. */
 static int read_run(const struct journal *j, const struct journal_entry *e,
 		    size_t count, uint8_t *buf, size_t room, size_t *used,
 		    size_t *len)
@@ -117,9 +119,9 @@ static int read_run(const struct journal *j, const struct journal_entry *e,
 				(off_t)e[n].offset);
 		for (; n < m && !err; at += e[n++].len)
 			if (journal_sum_(buf + at, e[n].len) != e[n].sum)
-				err = -EIO;
+				err = -EBADMSG;
 		if (err)
-			return err;
+			return -EBADMSG;
 	}
 	*used = n;
 	*len = at;
@@ -215,14 +217,12 @@ static void forget_entries(struct journal_file *jf,
 	jf->journal->applied += s->count;
 }
 
-int journal_drain_(struct journal_file *jf)
+/* Needs applying, and so the segments stay. */
+static int bring_in_place(struct journal_file *jf)
 {
 	struct journal_snapshot s = {0};
-	int err;
+	int err = journal_snapshot_(jf, &s);
 
-	/* whoever is at it has to be done with the segments */
-	pthread_mutex_lock(&jf->applying);
-	err = journal_snapshot_(jf, &s);
 	if (!err && (s.count > 0 || s.tail)) {
 		err = journal_commit_(jf->journal, s.position, NULL);
 		if (!err)
@@ -230,46 +230,23 @@ int journal_drain_(struct journal_file *jf)
 		if (!err)
 			forget_entries(jf, &s);
 	}
-	jf->error = err;
-	pthread_mutex_unlock(&jf->applying);
 	free(s.buf);
 	free(s.entries);
 	return err;
 }
 
-/* Writers that wait for room are told why there is none. */
-static void set_stuck(struct journal *j, int err)
+int journal_drain_(struct journal_file *jf)
 {
-	bool news;
+	int err;
 
-	pthread_mutex_lock(&j->append_lock);
-	news = err && j->stuck != err;
-	j->stuck = err;
-	if (err)
-		pthread_cond_broadcast(&j->room);
-	pthread_mutex_unlock(&j->append_lock);
-	if (news)
-		log_error("%s: chunks cannot be brought from the journal to "
-			  "their place: %s; they are kept there, and it is "
-			  "tried again",
-			  j->vault->path, strerror(-err));
-}
-
-static int for_all(struct journal *j,
-		   int (*fn)(struct journal_file *jf, unsigned segment),
-		   unsigned segment)
-{
-	struct journal_file **all = journal_all_(j);
-	int err = all ? 0 : -ENOMEM;
-
-	for (size_t i = 0; all && all[i]; i++) {
-		int e = fn(all[i], segment);
-
-		if (!err)
-			err = e;
-		journal_put_back_(all[i]);
+	pthread_mutex_lock(&jf->applying);
+	err = bring_in_place(jf);
+	if (err == -EBADMSG) {
+		journal_give_up_(jf);
+		err = bring_in_place(jf);
 	}
-	free(all);
+	jf->error = err;
+	pthread_mutex_unlock(&jf->applying);
 	return err;
 }
 
@@ -300,143 +277,22 @@ int journal_sync_file_(struct journal_file *jf)
 	return err;
 }
 
-/*
- * Is the end in place without its mark? Nobody is between the record that
- * takes the mark away and what follows it in place, so all of the file's
- * present length is there, but for what has a record.
- */
-static bool look_at_end(struct journal_file *jf)
-{
-	bool flux;
-
-	pthread_mutex_lock(&jf->applying);
-	pthread_mutex_lock(&jf->journal->append_lock);
-	flux = jf->flux;
-	jf->shortest = jf->size;
-	pthread_mutex_unlock(&jf->journal->append_lock);
-	pthread_mutex_unlock(&jf->applying);
-	/* by whom does not matter */
-	if (flux)
-		jf->changed++;
-	return flux;
-}
-
-/*
- * A file whose end has no mark in place, and whose record saying why is about
- * to be forgotten: say how much of it is durable. It may have grown since, or
- * have ended; of its length this says nothing.
- */
-static int note_floor(struct journal_file *jf)
-{
-	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
-				    .ino = jf->ino,
-				    .size = JOURNAL_SIZE_KEPT,
-				    .marked = jf->holes_known,
-				    .holes = jf->holes};
-	const struct journal_put put = {
-		.head = &head, .quiet = true, .hurry = true, .shortest = true};
-
-	memcpy(head.file_id, jf->id, sizeof head.file_id);
-	return journal_append_(jf, &put);
-}
-
-/* It cannot be written, but others can; if something may be lost that has
- * been in its place, everything is still needed where it is. */
-static int carry_file(struct journal_file *jf, unsigned segment, int why)
-{
-	int err = jf->lost ? why : journal_carry_(jf, segment);
-
-	if (err)
-		return err;
-	jf->journal->carried = why;
-	if (!jf->carried)
-		log_error(
-			"%s: chunks of a file cannot be brought from the "
-			"journal to their place: %s; they are kept there, and "
-			"it is tried again",
-			jf->journal->vault->path, strerror(-why));
-	jf->carried = true;
-	return 0;
-}
-
-/* What it has in the segment, which nothing is appended to any more, is in
- * place and durable then, or in the other one. */
-static int finish_file(struct journal_file *jf, unsigned segment)
-{
-	bool flux;
-	int err = jf->lost ? journal_again_(jf) : 0;
-
-	if (err)
-		return err;
-	err = journal_drain_(jf);
-	if (err)
-		err = carry_file(jf, segment, err);
-	else
-		jf->carried = false;
-	if (err)
-		return err;
-	flux = look_at_end(jf);
-	err = journal_sync_file_(jf);
-	return err || !flux ? err : note_floor(jf);
-}
-
-/* Needs the retire_lock. */
-static int retire(struct journal *j, unsigned segment)
-{
-	int err = for_all(j, finish_file, segment);
-
-	if (!err)
-		err = journal_commit_(j, j->appended, NULL);
-	return err ? err : journal_void_(j, segment);
-}
-
-/* The segment to be emptied next, or -1: the full one, else, with all, the
- * active one, which is none from now on. */
-static int next_to_retire(struct journal *j, bool all)
-{
-	unsigned other;
-	int found = -1;
-
-	pthread_mutex_lock(&j->append_lock);
-	other = 1 - j->active;
-	if (!journal_is_empty_(&j->seg[other])) {
-		found = (int)other;
-	} else if (all && !journal_is_empty_(&j->seg[j->active])) {
-		found = (int)j->active;
-		j->active = other;
-	}
-	pthread_mutex_unlock(&j->append_lock);
-	return found;
-}
-
-static int retire_some(struct journal *j, bool all)
-{
-	int err = 0, carried;
-
-	pthread_mutex_lock(&j->retire_lock);
-	j->carried = 0;
-	for (unsigned n = 0; n < JOURNAL_SEGMENTS && !err; n++) {
-		int segment = next_to_retire(j, all);
-
-		if (segment < 0)
-			break;
-		err = retire(j, (unsigned)segment);
-	}
-	carried = j->carried;
-	pthread_mutex_unlock(&j->retire_lock);
-	set_stuck(j, err);
-	return err ? err : carried;
-}
-
-int journal_flush(struct vault *vault)
-{
-	return vault->journal ? retire_some(vault->journal, true) : 0;
-}
-
 static int drain(struct journal_file *jf, unsigned segment)
 {
 	(void)segment;
-	return journal_drain_(jf);
+	return journal_waits_(jf) ? 0 : journal_drain_(jf);
+}
+
+/* Is it time to empty the segments, if they are not full? What cannot be
+ * brought to its place need not be carried to and fro. */
+static bool is_due(const struct journal *j, int64_t now)
+{
+	int64_t since = now - j->retired_ms;
+
+	if (j->failing > 0)
+		return since >= JOURNAL_AGAIN_MS;
+	return since >= RETIRE_MS || now - j->last_append_ms >= IDLE_MS ||
+	       j->closed > CLOSED_MAX;
 }
 
 /* Is there anything to come back for? */
@@ -444,16 +300,13 @@ static bool look_around(struct journal *j)
 {
 	int64_t now = journal_now_ms();
 	bool flux = vfile_settle_old_(j, now - JOURNAL_SETTLE_MS);
-	bool due = now - j->last_append_ms >= IDLE_MS ||
-		   now - j->retired_ms >= RETIRE_MS || j->closed > CLOSED_MAX;
-	bool left;
+	bool due, left;
 
-	/* what cannot be brought in place need not be carried to and fro */
-	if (for_all(j, drain, 0) != 0 && j->closed <= CLOSED_MAX)
-		due = false;
+	(void)!journal_for_all_(j, drain, 0);
+	due = is_due(j, now);
 	if (due)
 		j->retired_ms = now;
-	(void)retire_some(j, due);
+	(void)!journal_retire_(j, due, false, NULL);
 	left = journal_sweep_(j, j->closed > CLOSED_MAX);
 	return flux || left || journal_has_records_(j);
 }

@@ -1,6 +1,7 @@
 /*
  * One file that cannot be written must not keep a segment from being emptied:
- * what it has there and what is not in its place goes to the other segment.
+ * what it has there and what is not in its place for good goes to the other
+ * segment.
  */
 #include "journal_internal.h"
 
@@ -31,10 +32,8 @@ static int read_tokens(const struct journal *j, const struct journal_entry *e,
 		int err = xio_pread(j->seg[e[i].segment].fd, buf + *len,
 				    e[i].len, (off_t)e[i].offset);
 
-		if (err)
-			return err;
-		if (journal_sum_(buf + *len, e[i].len) != e[i].sum)
-			return -EIO;
+		if (err || journal_sum_(buf + *len, e[i].len) != e[i].sum)
+			return -EBADMSG;
 		*len += e[i].len;
 	}
 	return 0;
@@ -110,19 +109,90 @@ static int carry(struct journal_file *jf, unsigned segment,
 	return err;
 }
 
-int journal_carry_(struct journal_file *jf, unsigned segment)
+static int carry_entries(struct journal_file *jf, unsigned segment)
 {
 	struct journal_snapshot s = {0};
-	int err;
+	int err = journal_snapshot_(jf, &s);
 
-	/* from now on nothing comes, and nothing goes */
-	pthread_mutex_lock(&jf->applying);
-	pthread_mutex_lock(&jf->journal->append_lock);
-	err = journal_snapshot_(jf, &s);
 	if (!err)
 		err = carry(jf, segment, &s);
+	free(s.entries);
+	return err;
+}
+
+static int carry_hole(struct journal_file *jf, uint64_t first, uint64_t end)
+{
+	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
+				    .ino = jf->ino,
+				    .size = JOURNAL_SIZE_KEPT,
+				    .first = first,
+				    .count = end - first,
+				    .marked = true,
+				    .holes = true};
+	const struct journal_put put = {
+		.head = &head, .quiet = true, .hurry = true};
+
+	memcpy(head.file_id, jf->id, sizeof head.file_id);
+	return end > first ? journal_append_locked_(jf, &put) : 0;
+}
+
+/* But for what has been written there since: that has entries, all of it. */
+static int carry_holes(struct journal_file *jf, unsigned segment,
+		       const struct journal_holes *holes)
+{
+	struct journal_snapshot s = {0};
+	int err = holes->count > 0 ? journal_snapshot_(jf, &s) : 0;
+
+	for (size_t n = 0; n < holes->count && !err; n++) {
+		const struct journal_hole *h = &holes->list[n];
+		uint64_t first = h->first;
+
+		if (h->segment != segment)
+			continue;
+		for (size_t i = 0; i < s.count && !err; i++) {
+			uint64_t chunk = s.entries[i].chunk;
+
+			if (chunk < first || chunk >= h->end)
+				continue;
+			err = carry_hole(jf, first, chunk);
+			first = chunk + 1;
+		}
+		if (!err)
+			err = carry_hole(jf, first, h->end);
+	}
+	free(s.entries);
+	return err;
+}
+
+/* Needs applying and append_lock: nothing comes, and nothing goes. */
+static int keep(struct journal_file *jf, unsigned segment)
+{
+	struct journal_holes holes = {0};
+	int err = 0;
+
+	/* is what was brought in place needed here as well? */
+	if (jf->lost || jf->durable != jf->changed)
+		err = journal_reread_(jf, &holes);
+	if (!err)
+		err = carry_entries(jf, segment);
+	if (err == -EBADMSG) {
+		journal_give_up_(jf);
+		err = carry_entries(jf, segment);
+	}
+	if (!err)
+		err = carry_holes(jf, segment, &holes);
+	free(holes.list);
+	return err;
+}
+
+int journal_keep_(struct journal_file *jf, unsigned segment)
+{
+	int err;
+
+	pthread_mutex_lock(&jf->applying);
+	pthread_mutex_lock(&jf->journal->append_lock);
+	err = keep(jf, segment);
 	pthread_mutex_unlock(&jf->journal->append_lock);
 	pthread_mutex_unlock(&jf->applying);
-	free(s.entries);
 	return err;
 }

@@ -25,6 +25,7 @@ enum {
 	JOURNAL_ID_LEN = 16,
 	JOURNAL_MAC_LEN = 32,
 	JOURNAL_SEGMENTS = 2,
+	JOURNAL_NOWHERE = JOURNAL_SEGMENTS, /* of a token that is lost */
 	JOURNAL_SEGMENT_MAX = 32 << 20,
 	/* who must not wait may go beyond that, so far */
 	JOURNAL_HURRY_MAX = 4 * JOURNAL_SEGMENT_MAX,
@@ -37,8 +38,10 @@ enum {
 	/* of one record: the longest run, and what follows a last token */
 	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
 			     CHUNK_LAST_MAX - CHUNK_TOKEN_LEN,
-	/* of a file that cannot be written: so many chunks are kept */
+	/* of files that cannot be written: so many chunks are kept, and it is
+	 * tried again after a while */
 	JOURNAL_FAILING_MAX = 2048,
+	JOURNAL_AGAIN_MS = 10000,
 	JOURNAL_BUCKETS = 512,
 	JOURNAL_SETTLE_MS = 500, /* in flux no longer than this */
 };
@@ -130,6 +133,7 @@ struct journal_file {
 	_Atomic uint64_t size;	   /* plaintext */
 	uint64_t shortest; /* journal->append_lock: since finish_file() began
 			      to make it durable */
+	uint64_t floor;	   /* journal->append_lock: so much of it is */
 	atomic_bool flux;  /* its end is in place, and unmarked */
 	atomic_bool holes_known, holes; /* it may have some */
 	pthread_mutex_t sync_lock;	/* held by who makes it durable */
@@ -137,11 +141,12 @@ struct journal_file {
 	 * before: so many there were, so many of them are durable (changed
 	 * under sync_lock), and this was the last that made it shorter. */
 	_Atomic uint64_t changed, durable, cut;
-	atomic_bool lost;	 /* or not: fsync failed, journal_again_() */
-	_Atomic int error;	 /* of the last try to bring it in place */
-	bool carried;		 /* retire_lock: it has been said */
-	_Atomic int untold;	 /* one that fsync has to tell, once */
-	_Atomic int64_t touched; /* the coarse clock at the last touch, ns */
+	atomic_bool lost;    /* or not: fsync failed, journal_again_() */
+	_Atomic int error;   /* of the last try to bring it in place */
+	_Atomic int failing; /* of the last try to have it there for good */
+	_Atomic int64_t again_ms; /* when that is tried again */
+	_Atomic int untold;	  /* one that fsync has to tell, once */
+	_Atomic int64_t touched;  /* the coarse clock at the last touch, ns */
 	_Atomic uint64_t touched_set; /* journal->times_set then */
 	int64_t used_ms; /* the thread's: when it was last of use */
 };
@@ -179,7 +184,10 @@ struct journal {
 	bool made_anew;		/* commit_lock: it has been said */
 	bool counts_links;	/* a file without a name has none */
 	pthread_mutex_t retire_lock; /* one at a time empties segments */
-	int carried; /* retire_lock: why some file's chunks were */
+	int carried;	     /* retire_lock: why some file's chunks were */
+	atomic_bool insists; /* set under retire_lock: no failing one waits */
+	/* when last counted: files that are failing, and chunks of them */
+	_Atomic size_t failing, kept;
 	pthread_mutex_t times_lock;
 
 	pthread_mutex_t files_lock;
@@ -223,7 +231,7 @@ struct journal_put {
 	bool tail;  /* the file's end changes */
 	bool quiet; /* nothing that programs could see changes */
 	bool hurry;
-	bool shortest; /* floor: the file's shortest, whatever head says */
+	bool note; /* of the file's floor, whatever head says */
 };
 MUST_CHECK int journal_append_(struct journal_file *jf,
 			       const struct journal_put *put);
@@ -278,6 +286,20 @@ void journal_untwin_(struct journal *j, unsigned segment);
  * records are there may be lost, and is to be brought there again.
  */
 MUST_CHECK int journal_again_(struct journal_file *jf);
+/* Holes that were made by records, to be made again. */
+struct journal_holes {
+	struct journal_hole {
+		uint64_t first, end; /* chunks */
+		unsigned segment;
+	} * list; /* to be freed */
+	size_t count;
+};
+/* Its part: the newest of all chunks that the segments hold of the file counts
+ * as not in place. Needs applying and append_lock. */
+MUST_CHECK int journal_reread_(struct journal_file *jf,
+			       struct journal_holes *holes);
+/* Of what is not in place, leave out those tokens that nobody can read. */
+void journal_give_up_(struct journal_file *jf);
 
 /* journal_segment.c: the record's part of the overlay. Needs lock and room. */
 void journal_enter_record_(struct journal_file *jf,
@@ -345,9 +367,25 @@ MUST_CHECK int journal_drain_(struct journal_file *jf);
 MUST_CHECK int journal_sync_file_(struct journal_file *jf);
 /* Move the modification time to now; unless that was just done, or again. */
 void journal_touch_(struct journal_file *jf, bool again);
-/* journal_carry.c: what the segment holds of a file and is not in its place
- * is appended to the active one. */
-MUST_CHECK int journal_carry_(struct journal_file *jf, unsigned segment);
+/* journal_carry.c: what the segment holds of a file and is not in its place for
+ * good is appended to the active one. */
+MUST_CHECK int journal_keep_(struct journal_file *jf, unsigned segment);
+
+/* journal_retire.c */
+MUST_CHECK int journal_for_all_(struct journal *j,
+				int (*fn)(struct journal_file *jf,
+					  unsigned segment),
+				unsigned segment);
+/*
+ * Empty the full segment; with all, the other one as well. insist: failing
+ * files are tried before it is time to. *kept (may be NULL): why some file's
+ * chunks are still in a segment, or 0.
+ */
+MUST_CHECK int journal_retire_(struct journal *j, bool all, bool insist,
+			       int *kept);
+/* It has failed, and it is not time to try again. */
+bool journal_waits_(const struct journal_file *jf);
+
 MUST_CHECK int journal_thread_start_(struct journal *j);
 void journal_thread_stop_(struct journal *j);
 

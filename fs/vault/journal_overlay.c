@@ -88,7 +88,7 @@ bool journal_spare_fds(struct vault *vault)
 	if (!j || j->known == 0)
 		return false;
 	before = j->known;
-	(void)!journal_flush(vault);
+	(void)!journal_retire_(j, true, false, NULL);
 	(void)journal_sweep_(j, true);
 	return j->known < before;
 }
@@ -217,7 +217,7 @@ bool journal_sweep_(struct journal *j, bool all)
 	struct journal_file *gone = NULL, *jf;
 	uint64_t appended = j->appended;
 	bool records = journal_has_records_(j), left = false;
-	size_t closed = 0;
+	size_t closed = 0, failing = 0, kept = 0;
 	int64_t now = journal_now_ms();
 
 	if (j->known == 0)
@@ -230,7 +230,9 @@ bool journal_sweep_(struct journal *j, bool all)
 
 		while ((jf = *link)) {
 			if (is_of_use(jf, records, all, now)) {
-				closed += jf->refs == 0;
+				failing += jf->failing != 0;
+				kept += jf->failing ? jf->count : 0;
+				closed += jf->refs == 0 && !jf->failing;
 				left = left || (jf->refs == 0 && !jf->flux);
 				link = &jf->next;
 				continue;
@@ -244,6 +246,8 @@ bool journal_sweep_(struct journal *j, bool all)
 		}
 	}
 	j->closed = closed;
+	j->failing = failing;
+	j->kept = kept;
 	pthread_mutex_unlock(&j->files_lock);
 	while ((jf = gone)) {
 		gone = jf->next;
@@ -438,6 +442,8 @@ static int read_chunks(struct journal_file *jf, uint8_t *buf, uint64_t first,
 				return -ENODATA;
 			continue;
 		}
+		if (e->segment == JOURNAL_NOWHERE)
+			return -EIO;
 		n = run_len(jf, e, first + i, count - i, &bytes);
 		if (at + bytes > len)
 			bytes = len - at;

@@ -13,10 +13,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { COPY_BYTES = 1 << 20, LANES = 4 };
+enum { COPY_BYTES = 1 << 20, PAGE_BYTES = 4096, LANES = 4 };
 
 uint64_t journal_sum_(const uint8_t *bytes, size_t len)
 {
@@ -36,56 +37,81 @@ uint64_t journal_sum_(const uint8_t *bytes, size_t len)
 	return lane[0] ^ lane[0] >> 32;
 }
 
+/* Pages that the disk does not give are zeros. */
+static int copy_part(int from, int to, uint8_t *buf, size_t len, off_t at)
+{
+	int err = xio_pread(from, buf, len, at);
+
+	for (size_t i = 0; err == -EIO && i < len; i += PAGE_BYTES) {
+		size_t page = len - i < PAGE_BYTES ? len - i : PAGE_BYTES;
+
+		if (xio_pread(from, buf + i, page, at + (off_t)i) != 0)
+			memset(buf + i, 0, page);
+	}
+	if (err && err != -EIO)
+		return err;
+	return xio_pwrite(to, buf, len, at);
+}
+
 static int copy_bytes(int from, int to, uint64_t len)
 {
 	uint8_t *buf = malloc(COPY_BYTES);
 	int err = buf ? 0 : -ENOMEM;
 
-	for (uint64_t at = 0; at < len && !err;) {
-		size_t part =
-			len - at < COPY_BYTES ? (size_t)(len - at) : COPY_BYTES;
-
-		err = xio_pread(from, buf, part, (off_t)at);
-		if (!err)
-			err = xio_pwrite(to, buf, part, (off_t)at);
-		at += part;
-	}
+	for (uint64_t at = 0; at < len && !err; at += COPY_BYTES)
+		err = copy_part(from, to, buf,
+				len - at < COPY_BYTES ? (size_t)(len - at)
+						      : COPY_BYTES,
+				(off_t)at);
 	free(buf);
 	return err;
 }
 
-/* Are the file's tokens in this copy of the segment what they were? */
-static int check_tokens(struct journal_file *jf, unsigned segment, int fd)
+/* What nobody can read any more is lost: who reads it is told, and no other
+ * chunk waits for it. Needs the lock. */
+static void give_up(struct journal_file *jf, struct journal_entry *e)
+{
+	log_error("%s: the disk has lost what the journal held of chunk "
+		  "%" PRIu64 " of a file (inode %ju)",
+		  jf->journal->vault->path, e->chunk, (uintmax_t)jf->ino);
+	e->segment = JOURNAL_NOWHERE;
+	jf->untold = -EIO;
+}
+
+/* Are the file's tokens in this file, the segment's, what they were? */
+static void check_tokens(struct journal_file *jf, unsigned segment, int fd)
 {
 	uint8_t token[CHUNK_LAST_MAX];
-	int err = 0;
 
-	pthread_rwlock_rdlock(&jf->lock);
-	for (size_t i = 0; i < jf->room && !err; i++) {
-		const struct journal_entry *e = &jf->slots[i];
+	pthread_rwlock_wrlock(&jf->lock);
+	for (size_t i = 0; i < jf->room; i++) {
+		struct journal_entry *e = &jf->slots[i];
 
 		if (e->chunk == UINT64_MAX || e->segment != segment)
 			continue;
-		err = xio_pread(fd, token, e->len, (off_t)e->offset);
-		if (!err && journal_sum_(token, e->len) != e->sum)
-			err = -EIO;
+		if (xio_pread(fd, token, e->len, (off_t)e->offset) != 0 ||
+		    journal_sum_(token, e->len) != e->sum)
+			give_up(jf, e);
 	}
 	pthread_rwlock_unlock(&jf->lock);
-	return err;
+}
+
+void journal_give_up_(struct journal_file *jf)
+{
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		check_tokens(jf, n, jf->journal->seg[n].fd);
 }
 
 static int check_copy(struct journal *j, unsigned segment, int fd)
 {
 	struct journal_file **all = journal_all_(j);
-	int err = all ? 0 : -ENOMEM;
 
 	for (size_t i = 0; all && all[i]; i++) {
-		if (!err)
-			err = check_tokens(all[i], segment, fd);
+		check_tokens(all[i], segment, fd);
 		journal_put_back_(all[i]);
 	}
 	free(all);
-	return err;
+	return all ? 0 : -ENOMEM;
 }
 
 /* The segment's other name. */
@@ -242,122 +268,4 @@ void journal_untwin_(struct journal *j, unsigned segment)
 	other_name(s, name);
 	s->twin = (unlinkat(j->dir_fd, name, 0) < 0 && errno != ENOENT) ||
 		  fsync(j->dir_fd) < 0;
-}
-
-/* Holes that were made by records, to be made again. */
-struct holes {
-	struct range_of_chunks {
-		uint64_t first, end;
-	} * list;
-	size_t count;
-};
-
-static int add_hole(struct holes *h, uint64_t first, uint64_t count)
-{
-	void *more = realloc(h->list, (h->count + 1) * sizeof *h->list);
-
-	if (!more)
-		return -ENOMEM;
-	h->list = more;
-	h->list[h->count].first = first;
-	h->list[h->count++].end = first + count;
-	return 0;
-}
-
-static void cut_holes(struct holes *h, uint64_t end)
-{
-	for (size_t i = 0; i < h->count; i++)
-		if (h->list[i].end > end)
-			h->list[i].end = end;
-}
-
-static int take_record(struct journal_file *jf, const struct journal_put *put,
-		       unsigned segment, uint64_t offset, struct holes *holes)
-{
-	const struct journal_head *h = put->head;
-	int err = 0;
-
-	if (h->size != JOURNAL_SIZE_KEPT && h->size < h->before)
-		cut_holes(holes, chunk_last_index(h->size));
-	if (h->kind == JOURNAL_KIND_HOLES)
-		err = add_hole(holes, h->first, h->count);
-	else
-		err = journal_reserve_(jf, h->count);
-	if (!err)
-		journal_enter_record_(jf, put, segment, offset);
-	return err;
-}
-
-/* Needs append_lock and the file's lock. */
-static int read_segment(struct journal_file *jf, unsigned segment, uint8_t *buf,
-			struct holes *holes)
-{
-	struct journal *j = jf->journal;
-	const struct segment *s = &j->seg[segment];
-	struct journal_ids ids = journal_ids_of_(j, s->number);
-	int err = 0;
-
-	for (uint64_t at = JOURNAL_HEAD_LEN; at < s->end && !err;) {
-		struct journal_head h;
-		const struct journal_put put = {
-			.head = &h, .tokens = buf + JOURNAL_RECORD_HEAD_LEN};
-		uint64_t len = JOURNAL_RECORD_HEAD_LEN;
-
-		err = xio_pread(s->fd, buf, (size_t)len, (off_t)at);
-		if (!err && journal_record_tokens_(buf) <= JOURNAL_TOKENS_MAX)
-			len += journal_record_tokens_(buf);
-		if (!err)
-			err = xio_pread(s->fd, buf, (size_t)len, (off_t)at);
-		if (!err)
-			err = journal_record_parse(&ids, at, buf, (size_t)len,
-						   &h);
-		if (!err && memcmp(h.file_id, jf->id, sizeof jf->id) == 0)
-			err = take_record(jf, &put, segment,
-					  at + JOURNAL_RECORD_HEAD_LEN, holes);
-		at += len;
-	}
-	return err == -EBADMSG || err == -ENODATA ? -EIO : err;
-}
-
-/* Needs append_lock. */
-static int read_segments(struct journal_file *jf, struct holes *holes)
-{
-	struct journal *j = jf->journal;
-	uint8_t *buf = malloc(JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX);
-	int err = buf ? 0 : -ENOMEM;
-
-	pthread_rwlock_wrlock(&jf->lock);
-	for (unsigned n = 0; n < JOURNAL_SEGMENTS && !err; n++)
-		err = read_segment(jf, n == 0 ? 1 - j->active : j->active, buf,
-				   holes);
-	/* what a failed growth has said */
-	journal_drop_range_(jf, chunk_last_index(jf->size) + 1, UINT64_MAX - 1);
-	pthread_rwlock_unlock(&jf->lock);
-	free(buf);
-	return err;
-}
-
-int journal_again_(struct journal_file *jf)
-{
-	struct journal *j = jf->journal;
-	struct holes holes = {0};
-	int err;
-
-	pthread_mutex_lock(&jf->applying);
-	/* failing once more, meanwhile, makes it true again */
-	jf->lost = false;
-	pthread_mutex_lock(&j->append_lock);
-	err = read_segments(jf, &holes);
-	pthread_mutex_unlock(&j->append_lock);
-	for (size_t i = 0; i < holes.count && !err; i++)
-		if (holes.list[i].first < holes.list[i].end)
-			err = journal_punch_(jf->fd, holes.list[i].first,
-					     holes.list[i].end -
-						     holes.list[i].first);
-	jf->changed++;
-	if (err)
-		jf->lost = true;
-	pthread_mutex_unlock(&jf->applying);
-	free(holes.list);
-	return err;
 }

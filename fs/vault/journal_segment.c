@@ -65,7 +65,7 @@ void journal_begin_segment_(struct journal *j, struct segment *s)
 static uint64_t max_end(const struct journal_put *put)
 {
 	/* without which none is emptied; and offsets have 32 bits */
-	if (put->shortest)
+	if (put->note)
 		return UINT32_MAX;
 	return put->hurry ? JOURNAL_HURRY_MAX : JOURNAL_SEGMENT_MAX;
 }
@@ -136,16 +136,19 @@ void journal_enter_record_(struct journal_file *jf,
 
 /* Needs the append_lock, so that later records come later here, too. */
 static void take_effect(struct journal_file *jf, const struct journal_put *put,
-			unsigned segment, uint64_t offset, uint64_t position)
+			const struct journal_head *h, unsigned segment,
+			uint64_t offset, uint64_t position)
 {
-	const struct journal_head *h = put->head;
-
 	journal_enter_record_(jf, put, segment, offset);
 	jf->position = position;
 	if (h->size != JOURNAL_SIZE_KEPT)
 		jf->size = h->size;
 	if (h->size < jf->shortest)
 		jf->shortest = h->size;
+	if (h->floor > jf->floor)
+		jf->floor = h->floor;
+	if (h->size < jf->floor)
+		jf->floor = h->size;
 	if (put->tail)
 		jf->tail = position;
 }
@@ -159,8 +162,8 @@ static struct journal_head with_floor(const struct journal_file *jf,
 {
 	struct journal_head h = *put->head;
 
-	if (put->shortest)
-		h.floor = jf->shortest;
+	if (put->note)
+		h.floor = jf->floor;
 	if (h.floor > jf->size)
 		h.floor = jf->size;
 	return h;
@@ -187,7 +190,7 @@ int journal_append_locked_(struct journal_file *jf,
 	if (!err && h.kind == JOURNAL_KIND_TOKENS)
 		err = journal_reserve_(jf, h.count);
 	if (!err)
-		take_effect(jf, put, (unsigned)(s - j->seg),
+		take_effect(jf, put, &h, (unsigned)(s - j->seg),
 			    s->end + sizeof head, j->appended + len);
 	pthread_rwlock_unlock(&jf->lock);
 	if (err) {
@@ -204,11 +207,22 @@ int journal_append_locked_(struct journal_file *jf,
 	return 0;
 }
 
+/* What cannot be brought to its place must not fill the journal. */
+static int may_append(const struct journal_file *jf,
+		      const struct journal_put *put)
+{
+	int why = jf->failing ? jf->failing : jf->error;
+
+	return put->hurry || (jf->count <= JOURNAL_FAILING_MAX &&
+			      jf->journal->kept <= JOURNAL_FAILING_MAX)
+		       ? 0
+		       : why;
+}
+
 int journal_append_(struct journal_file *jf, const struct journal_put *put)
 {
 	struct journal *j = jf->journal;
-	int err =
-		put->hurry || jf->count <= JOURNAL_FAILING_MAX ? 0 : jf->error;
+	int err = may_append(jf, put);
 
 	if (err)
 		return err;

@@ -132,7 +132,7 @@ int vfile_make_room_(struct vfile *f, bool *tried, int err)
 	if (err != -ENOSPC || !f->journal || *tried)
 		return err;
 	*tried = true;
-	(void)!journal_flush(f->vault);
+	(void)!journal_retire_(f->journal, true, false, NULL);
 	(void)journal_sweep_(f->journal, true);
 	return 0;
 }

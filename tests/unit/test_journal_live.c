@@ -39,7 +39,7 @@ static void (*_Atomic before_write)(void);
 static void (*_Atomic before_look)(void);  /* at length and inode */
 static void (*_Atomic before_touch)(void); /* after what moves the time */
 static atomic_int syncs;		   /* of hook_fd */
-static _Atomic bool no_room, die_in_hole, journal_full;
+static _Atomic bool no_room, die_in_hole, journal_full, all_bad;
 static _Atomic int bad_fd = -1;	     /* cannot be written */
 static _Atomic int bad_sync_fd = -1; /* cannot be made durable */
 
@@ -66,7 +66,8 @@ int __wrap_fdatasync(int fd)
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 {
 	run_hook(&before_write, fd);
-	if (fd == bad_fd) {
+	/* heads of files and segments may be */
+	if (fd == bad_fd || (all_bad && offset > 0)) {
 		errno = EIO;
 		return -1;
 	}
@@ -825,17 +826,191 @@ static void test_live__a_file_on_a_bad_disk(void **state)
 	expect_file(fx, LEN + 97);
 }
 
-/* Chunk 0 as it lies in place: what is there, and what comes to be there. */
-static void swap_first_chunk(struct fixture *fx, uint8_t *token, bool put_back)
+/* Some chunks as they lie in place: what is there, and what was there and a
+ * failed fsync has left there. */
+static void peek(uint64_t chunk, size_t count, uint8_t *tokens)
 {
-	int fd = vf_backing_fd(fx, "f");
+	int fd = vf_backing_fd(fixture, "f");
 
-	assert_int_equal(put_back ? xio_pwrite(fd, token, CHUNK_TOKEN_LEN,
-					       (off_t)chunk_offset(0))
-				  : xio_pread(fd, token, CHUNK_TOKEN_LEN,
-					      (off_t)chunk_offset(0)),
-			 0);
+	must(xio_pread(fd, tokens, count * CHUNK_TOKEN_LEN,
+		       (off_t)chunk_offset(chunk)) == 0);
 	close(fd);
+}
+
+static void lose(uint64_t chunk, size_t count, const uint8_t *tokens)
+{
+	int fd = vf_backing_fd(fixture, "f");
+
+	must(xio_pwrite(fd, tokens, count * CHUNK_TOKEN_LEN,
+			(off_t)chunk_offset(chunk)) == 0);
+	close(fd);
+}
+
+/* Whatever is brought to its place does not stay there. */
+static void write_what_is_lost(void)
+{
+	struct journal *j = fixture->vault->journal;
+	uint8_t old[3 * CHUNK_TOKEN_LEN];
+	int stuck;
+
+	peek(3, 3, old);
+	bad_sync_fd = vfile_fd(file);
+	fill(2);
+	put(3 * CHUNK_SIZE, 3 * CHUNK_SIZE);
+	put(LEN - 3, 100);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(journal_flush(fixture->vault), -EIO);
+		pthread_mutex_lock(&j->append_lock);
+		stuck = j->stuck;
+		pthread_mutex_unlock(&j->append_lock);
+		assert_int_equal(stuck, 0);
+		lose(3, 3, old);
+	}
+	assert_int_equal(vfile_sync(file, true), -EIO);
+}
+
+/* A file that cannot be made durable holds up nobody else, and all of it stays
+ * in the journal, whatever is emptied. */
+static void test_live__a_file_that_is_never_durable(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	die_after(fx, write_what_is_lost);
+	assert_int_equal(mount_again(fx).redone, 1);
+	want_what_was_written();
+	expect_file(fx, LEN + 97);
+	begin(fx);
+	assert_int_equal(vf_truncate(file, LEN), 0);
+	write_what_is_lost();
+	bad_sync_fd = -1;
+	assert_int_equal(journal_flush(fx->vault), 0);
+	assert_int_equal(vfile_sync(file, true), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + 97);
+}
+
+static void lose_holes(void)
+{
+	uint8_t old[6 * CHUNK_TOKEN_LEN];
+
+	peek(10, 6, old);
+	bad_sync_fd = vfile_fd(file);
+	must(punch() == 0);
+	fill(2);
+	put(12 * CHUNK_SIZE, CHUNK_SIZE);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(journal_flush(fixture->vault), -EIO);
+		lose(10, 6, old);
+	}
+}
+
+/* ...holes among it, and what was written there since. */
+static void test_live__holes_that_are_never_durable(void **state)
+{
+	uint8_t new[CHUNK_SIZE];
+
+	make_file(*state, LEN);
+	die_after(*state, lose_holes);
+	(void)mount_again(*state);
+	fill(2);
+	memcpy(new, bytes + 12 * CHUNK_SIZE, sizeof new);
+	fill(1);
+	memset(bytes + 10 * CHUNK_SIZE, 0, 6 * CHUNK_SIZE);
+	memcpy(bytes + 12 * CHUNK_SIZE, new, sizeof new);
+	expect_file(*state, LEN);
+}
+
+enum { CLOSED = 20, SOME_MS = 1000 };
+
+/* Many files that cannot be written are not carried to and fro all the time. */
+static void test_live__many_bad_files_wait(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_counters before, after;
+	char name[8];
+
+	make_file(fx, LEN);
+	for (int i = 0; i < CLOSED; i++) {
+		snprintf(name, sizeof name, "g%d", i);
+		file = vf_create(fx, name);
+		put(0, 2 * CHUNK_SIZE);
+		vfile_close(file);
+	}
+	begin(fx);
+	vfile_close(file);
+	all_bad = true;
+	for (int i = 0; i < CLOSED; i++) {
+		snprintf(name, sizeof name, "g%d", i);
+		file = vf_open(fx, fx->vault, name);
+		put(0, CHUNK_SIZE);
+		vfile_close(file);
+	}
+	assert_int_equal(journal_flush(fx->vault), -EIO);
+	journal_counters(fx->vault, &before);
+	wait_ms(SOME_MS);
+	journal_counters(fx->vault, &after);
+	all_bad = false;
+	assert_true(after.records <= before.records + CLOSED);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
+/* The disk has lost this chunk's token. */
+static void spoil(uint64_t chunk)
+{
+	const struct journal *j = fixture->vault->journal;
+	struct journal_file *jf = side();
+	const struct journal_entry *e;
+
+	pthread_rwlock_rdlock(&jf->lock);
+	e = journal_entry_(jf, chunk);
+	must(e && __real_pwrite64(j->seg[e->segment].fd, "lost", 4,
+				  (off_t)(e->offset + e->len / 2)) == 4);
+	pthread_rwlock_unlock(&jf->lock);
+}
+
+/* A token that cannot be read from its segment any more concerns its chunk and
+ * nothing else, when it is to go to its place, to the other segment, or to the
+ * segment's next file. */
+static void test_live__tokens_that_are_lost(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t buf[CHUNK_SIZE];
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	for (int i = 0; i < 3; i++) {
+		fill((uint8_t)(2 + i));
+		put(0, LEN);
+		spoil(7);
+		if (i == 1)
+			bad_fd = vfile_fd(file);
+		if (i == 2)
+			bad_sync_fd =
+				side()->journal->seg[side()->journal->active]
+					.fd;
+		assert_int_equal(vfile_sync(file, true), i == 2 ? -EIO : 0);
+		bad_sync_fd = -1;
+		assert_int_equal(journal_flush(fx->vault), i == 1 ? -EIO : 0);
+		bad_fd = -1;
+		assert_int_equal(
+			vf_get(file, buf, CHUNK_SIZE, 7 * CHUNK_SIZE, NULL),
+			-EIO);
+		assert_int_equal(journal_flush(fx->vault), 0);
+		/* who asks is told, once */
+		assert_int_equal(vfile_sync(file, true), i == 2 ? 0 : -EIO);
+		assert_int_equal(vfile_sync(file, true), 0);
+		assert_int_equal(
+			vf_get(file, buf, CHUNK_SIZE, 8 * CHUNK_SIZE, NULL),
+			CHUNK_SIZE);
+		assert_memory_equal(buf, bytes + 8 * CHUNK_SIZE, CHUNK_SIZE);
+		put(7 * CHUNK_SIZE, CHUNK_SIZE);
+		vf_expect(file, bytes, LEN);
+	}
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
 }
 
 /* What fsync has lost is brought there again, though the next one says that all
@@ -848,7 +1023,7 @@ static void test_live__lost_and_closed(void **state)
 	struct journal_file *jf;
 
 	make_file(fx, LEN);
-	swap_first_chunk(fx, old, false);
+	peek(0, 1, old);
 	begin_alone(fx);
 	j = fx->vault->journal;
 	fill(2);
@@ -858,7 +1033,7 @@ static void test_live__lost_and_closed(void **state)
 	bad_sync_fd = vfile_fd(file);
 	assert_int_equal(vfile_sync(file, true), -EIO);
 	bad_sync_fd = -1;
-	swap_first_chunk(fx, old, true);
+	lose(0, 1, old);
 	assert_int_equal(journal_sync_file_(jf), -EIO);
 	vfile_close(file);
 	(void)journal_sweep_(j, true);
@@ -946,6 +1121,10 @@ int main(void)
 		TEST(test_live__numbers_follow_each_other),
 		TEST(test_live__journal_removed),
 		TEST(test_live__a_file_on_a_bad_disk),
+		TEST(test_live__a_file_that_is_never_durable),
+		TEST(test_live__holes_that_are_never_durable),
+		TEST(test_live__many_bad_files_wait),
+		TEST(test_live__tokens_that_are_lost),
 		TEST(test_live__lost_and_closed),
 		TEST(test_live__ends_that_stay_unmarked),
 		TEST(test_live__hurry_has_an_end),

@@ -1,0 +1,130 @@
+/*
+ * After a backing file could not be made durable: all that the segments hold of
+ * it is to be brought to its place again.
+ */
+#include "journal_internal.h"
+
+#include "chunk.h"
+#include "log.h"
+#include "xio.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int add_hole(struct journal_holes *h, uint64_t first, uint64_t count,
+		    unsigned segment)
+{
+	void *more = realloc(h->list, (h->count + 1) * sizeof *h->list);
+
+	if (!more)
+		return -ENOMEM;
+	h->list = more;
+	h->list[h->count++] = (struct journal_hole){
+		.first = first, .end = first + count, .segment = segment};
+	return 0;
+}
+
+static void cut_holes(struct journal_holes *h, uint64_t end)
+{
+	for (size_t i = 0; i < h->count; i++)
+		if (h->list[i].end > end)
+			h->list[i].end = end;
+}
+
+static int take_record(struct journal_file *jf, const struct journal_put *put,
+		       unsigned segment, uint64_t offset,
+		       struct journal_holes *holes)
+{
+	const struct journal_head *h = put->head;
+	int err = 0;
+
+	if (h->size != JOURNAL_SIZE_KEPT && h->size < h->before)
+		cut_holes(holes, chunk_last_index(h->size));
+	if (h->kind == JOURNAL_KIND_HOLES)
+		err = add_hole(holes, h->first, h->count, segment);
+	else
+		err = journal_reserve_(jf, h->count);
+	if (!err)
+		journal_enter_record_(jf, put, segment, offset);
+	return err;
+}
+
+/* Needs append_lock and the file's lock. */
+static int read_segment(struct journal_file *jf, unsigned segment, uint8_t *buf,
+			struct journal_holes *holes)
+{
+	struct journal *j = jf->journal;
+	const struct segment *s = &j->seg[segment];
+	struct journal_ids ids = journal_ids_of_(j, s->number);
+	int err = 0;
+
+	for (uint64_t at = JOURNAL_HEAD_LEN; at < s->end && !err;) {
+		struct journal_head h;
+		const struct journal_put put = {
+			.head = &h, .tokens = buf + JOURNAL_RECORD_HEAD_LEN};
+		uint64_t len = JOURNAL_RECORD_HEAD_LEN;
+
+		err = xio_pread(s->fd, buf, (size_t)len, (off_t)at);
+		if (!err && journal_record_tokens_(buf) <= JOURNAL_TOKENS_MAX)
+			len += journal_record_tokens_(buf);
+		if (!err)
+			err = xio_pread(s->fd, buf, (size_t)len, (off_t)at);
+		if (!err)
+			err = journal_record_parse(&ids, at, buf, (size_t)len,
+						   &h);
+		if (!err && memcmp(h.file_id, jf->id, sizeof jf->id) == 0)
+			err = take_record(jf, &put, segment,
+					  at + JOURNAL_RECORD_HEAD_LEN, holes);
+		at += len;
+	}
+	return err == -EBADMSG || err == -ENODATA ? -EIO : err;
+}
+
+int journal_reread_(struct journal_file *jf, struct journal_holes *holes)
+{
+	struct journal *j = jf->journal;
+	uint8_t *buf = malloc(JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX);
+	int err = buf ? 0 : -ENOMEM;
+
+	pthread_rwlock_wrlock(&jf->lock);
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS && !err; n++)
+		err = read_segment(jf, n == 0 ? 1 - j->active : j->active, buf,
+				   holes);
+	/* what a failed growth has said */
+	journal_drop_range_(jf, chunk_last_index(jf->size) + 1, UINT64_MAX - 1);
+	pthread_rwlock_unlock(&jf->lock);
+	free(buf);
+	if (err != -EIO)
+		return err;
+	log_error("%s: the disk does not give all that the journal held of a "
+		  "file (inode %ju)",
+		  j->vault->path, (uintmax_t)jf->ino);
+	jf->untold = err;
+	return 0;
+}
+
+int journal_again_(struct journal_file *jf)
+{
+	struct journal *j = jf->journal;
+	struct journal_holes holes = {0};
+	int err;
+
+	pthread_mutex_lock(&jf->applying);
+	/* failing once more, meanwhile, makes it true again */
+	jf->lost = false;
+	pthread_mutex_lock(&j->append_lock);
+	err = journal_reread_(jf, &holes);
+	pthread_mutex_unlock(&j->append_lock);
+	for (size_t i = 0; i < holes.count && !err; i++)
+		if (holes.list[i].first < holes.list[i].end)
+			err = journal_punch_(jf->fd, holes.list[i].first,
+					     holes.list[i].end -
+						     holes.list[i].first);
+	jf->changed++;
+	if (err)
+		jf->lost = true;
+	pthread_mutex_unlock(&jf->applying);
+	free(holes.list);
+	return err;
+}
