@@ -34,17 +34,25 @@ static void raise_floor(struct vfile *f, uint64_t size, unsigned cuts)
 static int sync_file(struct vfile *f, bool data_only)
 {
 	struct journal_file *jf = f->jf;
+	bool known = jf;
 	int err = 0;
 
-	if (jf)
+	if (known)
 		pthread_mutex_lock(&jf->sync_lock);
 	if ((data_only ? fdatasync(f->fd) : fsync(f->fd)) < 0)
 		err = -errno;
-	if (jf && err) {
+	/* it may have become known meanwhile */
+	if (err && !known) {
+		jf = f->jf;
+		known = jf;
+		if (known)
+			pthread_mutex_lock(&jf->sync_lock);
+	}
+	if (err && known) {
 		jf->lost = true;
 		jf->changed++;
 	}
-	if (jf)
+	if (known)
 		pthread_mutex_unlock(&jf->sync_lock);
 	if (err)
 		journal_wake_(f->journal, false);

@@ -1047,6 +1047,46 @@ static void test_live__lost_and_closed(void **state)
 	expect_file(fx, LEN);
 }
 
+static void *write_main(void *arg)
+{
+	(void)arg;
+	put(0, CHUNK_SIZE);
+	must(vfile_drain(file) == 0);
+	must(journal_sync_file_(side()) == 0);
+	return NULL;
+}
+
+/* All of it, before the call that is to meet the error. */
+static void let_other_write(void)
+{
+	must(pthread_create(&other, NULL, write_main, NULL) == 0);
+	pthread_join(other, NULL);
+	bad_sync_fd = vfile_fd(file);
+}
+
+/* An fsync that began before the journal knew the file has failed: what has
+ * been brought in place meanwhile may be lost. */
+static void test_live__known_while_fsync_fails(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t old[CHUNK_TOKEN_LEN];
+
+	make_file(fx, LEN);
+	peek(0, 1, old);
+	begin_alone(fx);
+	fill(2);
+	before_sync = let_other_write;
+	assert_int_equal(vfile_sync(file, true), -EIO);
+	bad_sync_fd = -1;
+	lose(0, 1, old);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	vfile_close(file);
+	fill(1);
+	for (size_t i = 0; i < CHUNK_SIZE; i++)
+		bytes[i] = (uint8_t)(2 + i % 7);
+	expect_file(fx, LEN);
+}
+
 /* An end that is closed without its mark, against all attempts, is left to the
  * next mount. */
 static void test_live__ends_that_stay_unmarked(void **state)
@@ -1126,6 +1166,7 @@ int main(void)
 		TEST(test_live__many_bad_files_wait),
 		TEST(test_live__tokens_that_are_lost),
 		TEST(test_live__lost_and_closed),
+		TEST(test_live__known_while_fsync_fails),
 		TEST(test_live__ends_that_stay_unmarked),
 		TEST(test_live__hurry_has_an_end),
 	};
