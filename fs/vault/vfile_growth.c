@@ -103,6 +103,33 @@ static void note_end(struct vfile *f, const struct growth *g,
 }
 
 /*
+ * To grow behind the end in place, nobody else brings anything there meanwhile;
+ * nor may an older end come there later, which would cut what is behind it, or
+ * what was cut off come back and look like the new data. Takes applying.
+ */
+static int begin_behind(const struct growth *g, struct journal_file *jf)
+{
+	/* older ones would be taken along, should it fail */
+	bool drain = g->over > 1 && jf->count > 0;
+	int err = 0;
+
+	do {
+		if (drain || jf->tail)
+			err = journal_drain_(jf);
+		if (!err && jf->cut > jf->durable)
+			err = journal_sync_file_(jf);
+		if (err)
+			return err;
+		drain = false;
+		pthread_mutex_lock(&jf->applying);
+		/* that of a file that cannot be written may be there again */
+		if (!jf->tail && jf->cut <= jf->durable)
+			return 0;
+		pthread_mutex_unlock(&jf->applying);
+	} while (true);
+}
+
+/*
  * The former end loses its mark in the journal, what is behind it goes to its
  * place. If that fails, the record must not get there: so nobody applies any
  * meanwhile, and so nobody waits for room.
@@ -115,15 +142,10 @@ static int grow_behind(struct vfile *f, struct workspace *ws,
 	struct journal_file *jf;
 	int err = vfile_get_jf_(f, true, &jf);
 
-	/* nor may there be older ones, which it would take along */
-	if (!err && (jf->tail || (g->over > 1 && jf->count > 0)))
-		err = journal_drain_(jf);
-	/* What was cut off could come back, and look like the new data. */
-	if (!err && jf->cut > jf->durable)
-		err = journal_sync_file_(jf);
+	if (!err)
+		err = begin_behind(g, jf);
 	if (err)
 		return err;
-	pthread_mutex_lock(&jf->applying);
 	err = vfile_put_record_(f, ws->tokens, g->base, g->over, over_len,
 				g->size,
 				RECORD_HURRY | vfile_holes_flags_(g->had));

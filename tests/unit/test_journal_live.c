@@ -1087,6 +1087,41 @@ static void test_live__known_while_fsync_fails(void **state)
 	expect_file(fx, LEN);
 }
 
+static void *append_main(void *arg)
+{
+	(void)arg;
+	put(LEN, MORE);
+	other_done = true;
+	return NULL;
+}
+
+/* An end that is to come to its place again, when growing behind it has begun,
+ * does so first: later it would cut what has grown. */
+static void test_live__an_end_that_is_there_again(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_file *jf;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	put(LEN - 1, 1);
+	jf = side();
+	assert_int_equal(vfile_drain(file), 0);
+	assert_true(jf->tail == 0);
+	other_done = false;
+	pthread_mutex_lock(&jf->applying);
+	assert_int_equal(pthread_create(&other, NULL, append_main, NULL), 0);
+	wait_ms(TURN_MS);
+	jf->tail = jf->position;
+	pthread_mutex_unlock(&jf->applying);
+	pthread_join(other, NULL);
+	assert_true(other_done && vfile_in_flux(file));
+	assert_true(jf->tail == 0);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	vfile_close(file);
+	expect_file(fx, LEN + MORE);
+}
+
 /* An end that is closed without its mark, against all attempts, is left to the
  * next mount. */
 static void test_live__ends_that_stay_unmarked(void **state)
@@ -1167,6 +1202,7 @@ int main(void)
 		TEST(test_live__tokens_that_are_lost),
 		TEST(test_live__lost_and_closed),
 		TEST(test_live__known_while_fsync_fails),
+		TEST(test_live__an_end_that_is_there_again),
 		TEST(test_live__ends_that_stay_unmarked),
 		TEST(test_live__hurry_has_an_end),
 	};
