@@ -240,9 +240,10 @@ bool journal_sweep_(struct journal *j, bool all)
 			*link = jf->next;
 			jf->next = gone;
 			gone = jf;
+			/* in this order: journal_is_quiet() */
+			j->swept_ms = now;
 			j->known = --j->file_count;
 			j->owned -= jf->owns_fd;
-			j->swept_ms = now;
 		}
 	}
 	j->closed = closed;
