@@ -65,13 +65,15 @@ static bool may_be_new(const struct recovery *rec, int fd)
 	return rec->wholly && !rec->stale && journal_is_born_(rec, fd, false);
 }
 
-int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
-			   int dirfd, const char *entry, const struct stat *st)
+static int is_new_name(struct recovery *rec, const struct journal_patient *p,
+		       int dirfd, const char *entry, const struct stat *st,
+		       bool *is, uint8_t dirid[static DIRID_LEN])
 {
-	uint8_t start[EMPTY_LEN], dirid[DIRID_LEN];
+	uint8_t start[EMPTY_LEN];
 	size_t len = st->st_size < EMPTY_LEN ? (size_t)st->st_size : EMPTY_LEN;
 	int err;
 
+	*is = false;
 	if (!may_be_new(rec, p->fd) || !journal_is_untouched_(rec, st))
 		return 0;
 	err = xio_pread(p->fd, start, len, 0);
@@ -80,8 +82,24 @@ int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
 	if (!bytes_all_zero(start, len) && st->st_size > EMPTY_LEN)
 		return 0;
 	err = find_dirid(rec, dirfd, entry, dirid);
+	*is = !err;
+	return err == -EBADMSG ? 0 : err;
+}
+
+int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
+			   int dirfd, const char *entry, const struct stat *st)
+{
+	uint8_t dirid[DIRID_LEN];
+	bool is_new;
+	int err = is_new_name(rec, p, dirfd, entry, st, &is_new, dirid);
+
 	if (err)
-		return err == -EBADMSG ? 0 : err;
+		return err;
+	/* who has its header elsewhere can put it back, and try again */
+	if (!is_new) {
+		journal_meet_(rec, p, st);
+		return 0;
+	}
 	/* without a header nobody can read what follows; unless there is a
 	 * copy of that one */
 	if (!rec->out->look_only)

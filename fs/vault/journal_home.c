@@ -144,6 +144,20 @@ enum journal_claim journal_claim_(struct recovery *rec,
 	return JOURNAL_DOUBT;
 }
 
+void journal_meet_(struct recovery *rec, const struct journal_patient *p,
+		   const struct stat *st)
+{
+	for (size_t i = 0; i < rec->file_count && rec->same_tree; i++) {
+		struct file_log *fl = &rec->files[i];
+
+		if (fl->ino != st->st_ino || fl->done)
+			continue;
+		fl->met = true;
+		if (!fl->path)
+			fl->path = strdup(p->path);
+	}
+}
+
 /* Does a chunk stand there that was sealed after newest? */
 static int slot_is_newer(const struct journal_patient *p, uint64_t index,
 			 uint64_t newest, bool *newer)

@@ -105,6 +105,10 @@ enum journal_claim {
 enum journal_claim journal_claim_(struct recovery *rec,
 				  const struct journal_patient *p,
 				  const struct stat *st, struct file_log **out);
+/* This is the inode of some, though nobody can tell the file's id or key: they
+ * are wanted. */
+void journal_meet_(struct recovery *rec, const struct journal_patient *p,
+		   const struct stat *st);
 /*
  * Has somebody else written the file since these records? newest: the latest
  * time of their tokens. size: what they say it is, if ends.

@@ -380,6 +380,8 @@ int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
 		err = header_parse(bytes, &rec->vault->keys->file_keys, &h);
 	if (err == -EBADMSG || err == -ENODATA)
 		return journal_treat_nothing_(rec, &p, dirfd, entry, &st);
+	if (err == -ENOKEY)
+		journal_meet_(rec, &p, &st);
 	if (err)
 		return err == -ENOKEY ? 0 : err;
 	memcpy(p.file_id, h.file_id, sizeof p.file_id);

@@ -297,6 +297,32 @@ static void test_kept__a_segment_that_is_none(void **state)
 	assert_true(count_names(fx, "journal", ".kept") >= 2);
 }
 
+/* Its records are not another file's, and wait for what is missing. */
+static void test_kept__a_file_without_a_header(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512];
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	path_of(fx, "f", path);
+	shell("cp -p '%s' '%s/whole' && dd if=/dev/zero of='%s' bs=%d count=1 "
+	      "conv=notrunc status=none",
+	      path, fx->top, path, HEADER_LEN);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 1);
+	assert_int_equal(r.lost + r.emptied, 0);
+	expect_session(fx, false);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+	shell("dd if='%s/whole' of='%s' bs=%d count=1 conv=notrunc status=none "
+	      "&& touch -r '%s/whole' '%s'",
+	      fx->top, path, HEADER_LEN, fx->top, path);
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
+	expect(fx, "f", redone_bytes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
@@ -308,6 +334,7 @@ int main(void)
 		TEST(test_kept__what_was_used_since_is_left),
 		TEST(test_kept__an_unreadable_segment_is_kept),
 		TEST(test_kept__a_segment_that_is_none),
+		TEST(test_kept__a_file_without_a_header),
 		TEST(test_kept__what_only_root_may_enter_waits_for_root),
 		TEST(test_kept__killed_while_it_keeps),
 	};
