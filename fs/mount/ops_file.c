@@ -73,19 +73,28 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 /* Make a file under the caller's credentials. */
-static int make_file(fuse_req_t req, const struct fs_name *n, mode_t mode,
-		     struct vfile **vf)
+static int make_file_once(fuse_req_t req, const struct fs_name *n, mode_t mode,
+			  struct vfile **vf)
 {
-	struct fs *fs = fs_of(req);
 	int err = creds_assume(req, fuse_req_ctx(req)->umask);
 
 	if (err)
 		return err;
-	do {
-		err = vfile_create(fs->vault, n->dirfd, n->dirid, &n->backing,
-				   mode, vf);
-	} while (err && fs_spare_fd(fs, err));
+	err = vfile_create(fs_of(req)->vault, n->dirfd, n->dirid, &n->backing,
+			   mode, vf);
 	creds_restore(req);
+	return err;
+}
+
+/* What others hold is not let go of under them. */
+static int make_file(fuse_req_t req, const struct fs_name *n, mode_t mode,
+		     struct vfile **vf)
+{
+	int err;
+
+	do {
+		err = make_file_once(req, n, mode, vf);
+	} while (err && fs_spare_fd(fs_of(req), err));
 	return err;
 }
 

@@ -81,13 +81,14 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name,
 		fs_reply_err(req, err);
 		return;
 	}
-	err = creds_assume(req, fuse_req_ctx(req)->umask);
-	if (!err) {
-		do {
+	do {
+		err = creds_assume(req, fuse_req_ctx(req)->umask);
+		if (!err) {
 			err = make_node(fs, &n, m);
-		} while (err && fs_spare_fd(fs, err));
-		creds_restore(req);
-	}
+			creds_restore(req);
+		}
+		/* what others hold is not let go of under them */
+	} while (err && fs_spare_fd(fs, err));
 	reply_made(req, &n, err);
 }
 
