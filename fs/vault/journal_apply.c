@@ -174,7 +174,8 @@ static int write_batch(struct journal_file *jf,
 		*done += n;
 		total += len;
 	}
-	if (!err && *done == s->count && s->tail)
+	/* a newer one comes after it, perhaps behind room that this one took */
+	if (!err && *done == s->count && s->tail && s->tail == jf->tail)
 		err = put_end(jf, (off_t)chunk_backing_len(s->size));
 	jf->changed++;
 	times[1] = st.st_mtim;

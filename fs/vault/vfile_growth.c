@@ -175,18 +175,38 @@ static void undo_growth(struct vfile *f, struct workspace *ws,
 	cut_growth(f, g);
 }
 
+static int reserve_growth(struct vfile *f, const struct growth *g,
+			  const struct journal_file *jf)
+{
+	uint64_t cut = jf->cut;
+	int err;
+
+	if (g->end < f->reserved && cut == f->reserved_cut)
+		return 0;
+	err = vfile_reserve_(f, g->base, g->end);
+	if (err)
+		return err;
+	f->reserved = g->end + 1;
+	f->reserved_cut = cut;
+	return 0;
+}
+
 static int record_growth(struct vfile *f, struct workspace *ws,
 			 const struct growth *g)
 {
-	int err = g->end < f->reserved ? 0 : vfile_reserve_(f, g->base, g->end);
+	struct journal_file *jf;
+	int err = vfile_get_jf_(f, true, &jf);
 
-	if (err)
-		return err;
-	if (g->end >= f->reserved)
-		f->reserved = g->end + 1;
-	return vfile_put_record_(f, ws->tokens, g->base, g->count,
-				 g->stored_len, g->size,
-				 vfile_holes_flags_(g->had));
+	if (!err)
+		err = reserve_growth(f, g, jf);
+	if (!err)
+		err = vfile_put_record_(f, ws->tokens, g->base, g->count,
+					g->stored_len, g->size,
+					vfile_holes_flags_(g->had));
+	/* an older end may have come to its place, and the room have gone */
+	if (!err && jf->cut != f->reserved_cut)
+		(void)!reserve_growth(f, g, jf);
+	return err;
 }
 
 static int store_growth(struct vfile *f, struct workspace *ws,

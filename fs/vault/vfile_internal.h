@@ -46,10 +46,12 @@ struct vfile {
 	 * a range that reaches RANGE_END. */
 	atomic_bool flux;
 	/* Made by this vfile: while it is empty its chunk holds nothing. Range
-	 * to RANGE_END, and the next three with it. */
+	 * to RANGE_END, and the next four with it. */
 	bool made;
 	uint64_t journaled; /* bytes it grew by through the journal lately */
-	uint64_t reserved; /* those in front of this chunk have room in place */
+	uint64_t reserved;  /* those in front of this chunk have room in place,
+			       unless it has been cut there... */
+	uint64_t reserved_cut;	/* ...since this one (journal_file.cut) */
 	_Atomic uint64_t floor; /* this much is known to be durable; changed
 				   under marks_lock, as is the next */
 	_Atomic unsigned cuts;	/* how often it was made shorter */

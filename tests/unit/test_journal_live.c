@@ -1122,6 +1122,43 @@ static void test_live__an_end_that_is_there_again(void **state)
 	expect_file(fx, LEN + MORE);
 }
 
+static void *end_again_main(void *arg)
+{
+	(void)arg;
+	put(LEN / 2, 100);
+	return NULL;
+}
+
+/* An end that comes to its place cuts no room away that a newer one has. */
+static void test_live__room_behind_an_older_end(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_file *jf;
+	pthread_t first;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	assert_int_equal(vf_truncate(file, LEN / 2), 0);
+	jf = side();
+	entered = leave = other_done = false;
+	before_write = stay;
+	assert_int_equal(pthread_create(&first, NULL, drain_main, NULL), 0);
+	wait_until(&entered);
+	/* its record is there before it waits for the drain */
+	assert_int_equal(pthread_create(&other, NULL, end_again_main, NULL), 0);
+	while (jf->size != LEN / 2 + 100)
+		wait_ms(1);
+	leave = true;
+	pthread_join(first, NULL);
+	pthread_join(other, NULL);
+	assert_int_equal(jf->cut, 0);
+	vf_expect(file, bytes, LEN / 2 + 100);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	assert_true(jf->cut > 0);
+	vfile_close(file);
+	expect_file(fx, LEN / 2 + 100);
+}
+
 /* An end that is closed without its mark, against all attempts, is left to the
  * next mount. */
 static void test_live__ends_that_stay_unmarked(void **state)
@@ -1202,6 +1239,7 @@ int main(void)
 		TEST(test_live__tokens_that_are_lost),
 		TEST(test_live__lost_and_closed),
 		TEST(test_live__known_while_fsync_fails),
+		TEST(test_live__room_behind_an_older_end),
 		TEST(test_live__an_end_that_is_there_again),
 		TEST(test_live__ends_that_stay_unmarked),
 		TEST(test_live__hurry_has_an_end),
