@@ -290,25 +290,52 @@ int journal_put_by_(struct recovery *rec)
 	return err;
 }
 
+static int remove_name(int dir_fd, const char *name)
+{
+	if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+/* Of a kept one: what tells of them goes last. */
 static int remove_kept(const struct recovery *rec)
 {
 	char name[JOURNAL_NAME_LEN + sizeof JOURNAL_KEPT_SUFFIX];
 	char token[JOURNAL_KEPT_LEN + 1];
-	int dir_fd = rec->reader->dir_fd;
+	int dir_fd = rec->reader->dir_fd, err = 0;
 
-	journal_kept_name_(rec->reader->session->id, token);
-	if (unlinkat(dir_fd, token, 0) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (fsync(dir_fd) < 0)
-		return -errno;
-	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES; n++) {
+	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++) {
 		journal_segment_name_(rec->reader->session->id, n, name);
 		memcpy(name + JOURNAL_NAME_LEN, JOURNAL_KEPT_SUFFIX,
 		       sizeof JOURNAL_KEPT_SUFFIX);
-		if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
-			return -errno;
+		err = remove_name(dir_fd, name);
 	}
-	return 0;
+	if (!err && fsync(dir_fd) < 0)
+		err = -errno;
+	journal_kept_name_(rec->reader->session->id, token);
+	return err ? err : remove_name(dir_fd, token);
+}
+
+/*
+ * As long as the session is there, all is done again: what is left of its
+ * segments are the newest then, which may come over anything. Without it they
+ * would be somebody else's rests, and what they hold be lost.
+ */
+static int remove_segments(const struct recovery *rec)
+{
+	const struct journal_reader *r = rec->reader;
+	char name[JOURNAL_NAME_LEN + 1];
+	int err = 0;
+
+	for (unsigned i = 0; i < r->count && !err; i++) {
+		journal_segment_name_(r->session->id, r->segment[i].n, name);
+		err = remove_name(r->dir_fd, name);
+		if (!err && fsync(r->dir_fd) < 0)
+			err = -errno;
+	}
+	if (!err)
+		err = journal_remove_own_(r->dir_fd, r->session->id);
+	return !err && fsync(r->dir_fd) < 0 ? -errno : err;
 }
 
 int journal_drop_session_(struct recovery *rec, bool kept)
@@ -316,16 +343,13 @@ int journal_drop_session_(struct recovery *rec, bool kept)
 	const struct journal_session *s = rec->reader->session;
 	int dir_fd = rec->reader->dir_fd, err = 0;
 
-	/* as long as it is there, everything is done again */
-	if (!rec->again && unlinkat(dir_fd, JOURNAL_SESSION_FILE, 0) < 0)
-		return -errno;
-	if (fsync(dir_fd) < 0)
-		return -errno;
 	if (!kept)
 		err = remove_kept(rec);
 	/* what is kept has another name by now */
 	if (!err)
-		err = journal_remove_own_(dir_fd, s->id);
+		err = remove_segments(rec);
+	if (!err && !rec->again)
+		err = remove_name(dir_fd, JOURNAL_SESSION_FILE);
 	if (!err && fsync(dir_fd) < 0)
 		err = -errno;
 	if (!err && rec->vault->remembers)

@@ -136,9 +136,9 @@ static void drop_segment(struct journal_reader *r, unsigned at)
 }
 
 /* So far it has records. */
-static uint64_t whole_len(struct journal_reader *r, unsigned at)
+static uint64_t whole_len(struct journal_reader *r,
+			  const struct journal_segment_file *s)
 {
-	const struct journal_segment_file *s = &r->segment[at];
 	struct journal_head h;
 	uint64_t end = JOURNAL_HEAD_LEN;
 	size_t len;
@@ -170,7 +170,7 @@ static void leave_out_old(struct journal_reader *r)
 			drop_segment(r, i);
 		else if (i + 1 < r->count && is_own(s + 1) &&
 			 s[1].ids.number == s->ids.number)
-			drop_segment(r, whole_len(r, i) < whole_len(r, i + 1)
+			drop_segment(r, whole_len(r, s) < whole_len(r, s + 1)
 						? i
 						: i + 1);
 		else
@@ -178,12 +178,16 @@ static void leave_out_old(struct journal_reader *r)
 	}
 }
 
-/* Is it a segment of a session that is neither kept nor known to be over? */
+/*
+ * Is it a segment of a session that is neither kept nor known to be over? With
+ * records: else it may be of one that never began.
+ */
 static bool is_whole_segment(struct journal_reader *r, const char *name,
+			     bool with_records,
 			     uint8_t id[static JOURNAL_ID_LEN])
 {
+	struct journal_segment_file s = {.ids.key = r->key};
 	uint8_t head[JOURNAL_HEAD_LEN];
-	struct journal_ids ids = {.key = r->key};
 	CLEANUP_FD int fd = -1;
 
 	if (!journal_is_segment_name_(name) ||
@@ -192,44 +196,66 @@ static bool is_whole_segment(struct journal_reader *r, const char *name,
 		return false;
 	fd = openat(r->dir_fd, name,
 		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
-	memcpy(ids.session, id, sizeof ids.session);
+	memcpy(s.ids.vault_id, r->vault->id, sizeof s.ids.vault_id);
+	memcpy(s.ids.session, id, sizeof s.ids.session);
+	s.fd = fd;
 	return fd >= 0 && xio_pread(fd, head, sizeof head, 0) == 0 &&
-	       journal_head_parse(head, &ids) == 0 &&
+	       journal_head_parse(head, &s.ids) == 0 &&
+	       (!with_records || whole_len(r, &s) > JOURNAL_HEAD_LEN) &&
 	       !(r->vault->remembers && seen_session(r->vault, id) == -ESTALE);
 }
 
+/* When it was written; long ago, if nobody knows. */
+static uint64_t session_time(const struct journal_reader *r)
+{
+	struct stat st;
+
+	return fstatat(r->dir_fd, JOURNAL_SESSION_FILE, &st,
+		       AT_SYMLINK_NOFOLLOW) == 0
+		       ? (uint64_t)st.st_mtim.tv_sec
+		       : 0;
+}
+
 /*
- * The session's own file says nothing. Its segments tell which one it was, if
- * they are all of one; where, they do not: as of a copy.
+ * The session's own file says nothing, or somebody has removed it. Its segments
+ * tell which one it was, if they are all of one; where, they do not: as of a
+ * copy. gone: -ENOENT, if there are none.
  */
-static int guess_session(struct journal_reader *r)
+static int guess_session(struct journal_reader *r, bool gone)
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	struct journal_session *s = r->session;
 	const struct dirent *e;
-	bool found = false;
-	struct stat st;
 	int err = xio_list(r->dir_fd, &dir);
 
-	if (!err && fstatat(r->dir_fd, JOURNAL_SESSION_FILE, &st,
-			    AT_SYMLINK_NOFOLLOW) < 0)
-		err = -errno;
 	while (!err && (e = readdir(dir))) {
 		uint8_t id[JOURNAL_ID_LEN];
 
-		if (!is_whole_segment(r, e->d_name, id))
+		if (!is_whole_segment(r, e->d_name, gone, id))
 			continue;
-		if (found && memcmp(id, s->id, sizeof id) != 0)
+		if (r->guessed && memcmp(id, s->id, sizeof id) != 0)
 			return -EBADMSG;
-		*s = (struct journal_session){
-			.start_s = (uint64_t)st.st_mtim.tv_sec};
+		*s = (struct journal_session){.start_s = session_time(r)};
 		memcpy(s->id, id, sizeof id);
 		randombytes_buf(s->boot_id, sizeof s->boot_id);
-		found = true;
+		r->guessed = true;
 	}
-	r->guessed = found;
-	return err || found ? err : -EBADMSG;
+	return err || r->guessed ? err : gone ? -ENOENT : -EBADMSG;
+}
+
+/* The one in course, or that was: as nobody could tell which before, it is not
+ * asked again. */
+static int find_session(struct journal_reader *r)
+{
+	int err = journal_session_read_(r->vault, r->dir_fd,
+					JOURNAL_SESSION_FILE, r->session);
+	bool gone = err == -ENOENT;
+
+	if (!err || (!gone && !is_its_own(err)) ||
+	    (gone && faccessat(r->dir_fd, JOURNAL_DAMAGED_FILE, F_OK,
+			       AT_SYMLINK_NOFOLLOW) == 0))
+		return err;
+	return guess_session(r, gone);
 }
 
 static int open_reader(struct journal_reader *r, const char *kept)
@@ -240,10 +266,7 @@ static int open_reader(struct journal_reader *r, const char *kept)
 		err = journal_kept_read_(r->vault, r->dir_fd, kept, r->session,
 					 &r->wanted, &r->wanted_count);
 	} else if (!err) {
-		err = journal_session_read_(r->vault, r->dir_fd,
-					    JOURNAL_SESSION_FILE, r->session);
-		if (err && err != -ENOENT && is_its_own(err))
-			err = guess_session(r);
+		err = find_session(r);
 	}
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
 		err = add_segment(r, n);

@@ -185,10 +185,11 @@ static int compare_session(struct recovery *rec, const char *name)
 	const struct journal_session *s = rec->reader->session;
 	int fd = rec->reader->dir_fd;
 	struct journal_session now;
-	struct stat st;
+	struct stat st = {0};
 	int err = journal_session_init_(fd, &now);
 
-	if (!err && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!err && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    !rec->reader->guessed)
 		err = -errno;
 	if (err)
 		return err;
@@ -318,12 +319,14 @@ static int set_aside(struct vault *vault)
 	if (err)
 		return err;
 	log_error("%s: .frondfs/journal/" JOURNAL_SESSION_FILE
-		  " is damaged; it is kept as " JOURNAL_DAMAGED_FILE
+		  " is damaged or missing; it is kept as " JOURNAL_DAMAGED_FILE
 		  ", and what it was about stays as it is",
 		  vault->path);
-	if (renameat(fd, JOURNAL_SESSION_FILE, fd, JOURNAL_DAMAGED_FILE) < 0)
-		return -errno;
-	return 0;
+	if (renameat(fd, JOURNAL_SESSION_FILE, fd, JOURNAL_DAMAGED_FILE) == 0)
+		return 0;
+	return errno == ENOENT
+		       ? xio_replace_file(fd, JOURNAL_DAMAGED_FILE, "", 0, 0600)
+		       : -errno;
 }
 
 /*
@@ -371,13 +374,18 @@ int journal_seen(struct vault *vault)
 
 bool journal_is_pending(struct vault *vault)
 {
+	struct journal_reader *r = NULL;
 	CLEANUP_FD int fd = -1;
+	int err = rekey_open_journal(vault, false, &fd);
 
-	return rekey_open_journal(vault, false, &fd) == 0 &&
-	       (faccessat(fd, JOURNAL_SESSION_FILE, F_OK,
-			  AT_SYMLINK_NOFOLLOW) == 0 ||
-		faccessat(fd, JOURNAL_ENDED_FILE, F_OK, AT_SYMLINK_NOFOLLOW) ==
-			0);
+	if (!err &&
+	    faccessat(fd, JOURNAL_ENDED_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return true;
+	if (!err)
+		err = journal_reader_open(vault, &r);
+	journal_reader_close(r);
+	/* who may not look there does not know */
+	return err != -ENOENT;
 }
 
 int journal_forget_ended(struct vault *vault)

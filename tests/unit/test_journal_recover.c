@@ -33,6 +33,63 @@ static void test_recover__an_end_that_was_not_durable(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+/* Somebody has removed the session: its segments are known without it... */
+static void test_recover__a_session_that_is_gone(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	shell("rm '%s/.frondfs/journal/session'", fx->path);
+	assert_true(journal_is_pending(fx->vault));
+	assert_int_equal(recover(fx, &r), 0);
+	assert_true(r.crashed);
+	assert_int_equal(r.redone, 1);
+	expect(fx, "f", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+	assert_false(journal_is_pending(fx->vault));
+}
+
+static void test_recover__two_sessions_that_are_gone(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	shell("cp '%s'/.frondfs/journal/*.0 '%s'", fx->path, fx->top);
+	assert_int_equal(recover(fx, NULL), 0);
+	die_after(fx, overwrite, "f");
+	shell("mv '%s'/*.0 '%s/.frondfs/journal/' && "
+	      "rm '%s/.frondfs/journal/session'",
+	      fx->top, fx->path, fx->path);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(recover(fx, &r), 0);
+		assert_int_equal(r.redone, 0);
+		assert_int_equal(count_names(fx, "journal", ".0"), 2);
+		assert_int_equal(count_names(fx, "journal", ".damaged"), 1);
+	}
+}
+
+/* ...but those of one that never began are nothing. */
+static void test_recover__a_session_that_did_not_begin(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make(fx, "f");
+	die_after(fx, overwrite, "");
+	shell("rm '%s/.frondfs/journal/session'", fx->path);
+	assert_false(journal_is_pending(fx->vault));
+	assert_int_equal(recover(fx, &r), 0);
+	assert_false(r.crashed);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_start(fx->vault), 0);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
 /* What services and backups put beside a file is not the file. */
 static void test_recover__copies_stay_as_they_are(void **state)
 {
@@ -215,8 +272,14 @@ static void test_recover__killed_at_every_end_it_mends(void **state)
 		make(fx, name);
 	grow_and_die(fx);
 	/* each time it comes a little further, and goes on with its segment */
-	for (int n = 0; crash_child(n, recover_and_die, fx, &result); n++)
+	for (int n = 0; crash_child(n, recover_and_die, fx, &result); n++) {
 		assert_true(times++ < 400);
+		/* without it nobody would know what the rest is */
+		if (count_names(fx, "journal", ".0") +
+			    count_names(fx, "journal", ".4") >
+		    0)
+			expect_session(fx, true);
+	}
 	assert_int_equal(result, 0);
 	assert_true(times > 12);
 	assert_int_equal(recover(fx, &r), 0);
@@ -320,6 +383,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_recover__an_end_that_was_not_durable),
+		TEST(test_recover__a_session_that_is_gone),
+		TEST(test_recover__two_sessions_that_are_gone),
+		TEST(test_recover__a_session_that_did_not_begin),
 		TEST(test_recover__copies_stay_as_they_are),
 		TEST(test_recover__sound_files_are_not_touched),
 		TEST(test_recover__a_damaged_record),
