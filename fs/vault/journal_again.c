@@ -73,7 +73,8 @@ static int read_segment(struct journal_file *jf, unsigned segment, uint8_t *buf,
 		if (!err)
 			err = journal_record_parse(&ids, at, buf, (size_t)len,
 						   &h);
-		if (!err && memcmp(h.file_id, jf->id, sizeof jf->id) == 0)
+		if (!err && h.ino == jf->ino &&
+		    memcmp(h.file_id, jf->id, sizeof jf->id) == 0)
 			err = take_record(jf, &put, segment,
 					  at + JOURNAL_RECORD_HEAD_LEN, holes);
 		at += len;

@@ -292,6 +292,19 @@ static int rekey_locked(struct rekey *k, const char *path)
 	return err;
 }
 
+/* No record of the file may be left that needs the old key. Others that cannot
+ * be written do not matter. */
+static int clear_journal(struct vfile *f)
+{
+	const struct journal_file *jf;
+	int err = 0;
+
+	if (f->journal)
+		err = journal_retire_(f->journal, true, true, NULL);
+	jf = f->jf;
+	return !err && jf ? jf->failing : err;
+}
+
 int vfile_rekey(struct vfile *f, struct workspace *ws, const char *backing_path)
 {
 	struct rekey k = {.f = f, .ws = ws, .journal_fd = -1};
@@ -305,10 +318,9 @@ int vfile_rekey(struct vfile *f, struct workspace *ws, const char *backing_path)
 		return -ENOMEM;
 	err = vfile_begin_(f, &r, 0, RANGE_END, true);
 	if (!err) {
-		/* No record may be left that needs the old key. */
 		err = vfile_settle_locked_(f, ws);
 		if (!err)
-			err = journal_flush(f->vault);
+			err = clear_journal(f);
 		if (!err)
 			err = rekey_locked(&k, backing_path);
 		f->made = false;

@@ -350,7 +350,7 @@ void vfile_settle(struct vfile *f)
 	}
 	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
 	err = settle(f, ws, 0);
-	if (err && journal_flush(f->vault) == 0)
+	if (err && journal_retire_(f->journal, true, false, NULL) == 0)
 		err = settle(f, ws, 0);
 	if (err)
 		err = settle_in_place(f, ws);
