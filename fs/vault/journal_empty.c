@@ -103,7 +103,7 @@ int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
 	/* without a header nobody can read what follows; unless there is a
 	 * copy of that one */
 	if (!rec->out->look_only)
-		err = journal_keep_tail_(rec, p, 0);
+		err = journal_keep_tail_(rec, p, 0, false);
 	if (err == -ENOSPC || err == -EDQUOT) {
 		log_warning("%s/%s: its header is lost, and there is no room "
 			    "to keep the rest elsewhere: it stays as it is",

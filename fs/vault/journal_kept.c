@@ -18,12 +18,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COPY_BYTES = 64 << 10, TAIL_NAME_ROOM = 2 * FILE_ID_LEN + 32 };
+enum { COPY_BYTES = 64 << 10, TAIL_NAME_ROOM = 2 * FILE_ID_LEN + 40 };
 
 /* What was cut off a file is called by its id, inode, and the session's
  * beginning. */
 static int name_tail(const struct recovery *rec,
-		     const struct journal_patient *p,
+		     const struct journal_patient *p, bool grown,
 		     char name[static TAIL_NAME_ROOM])
 {
 	char id[2 * FILE_ID_LEN + 1], session[9];
@@ -33,8 +33,8 @@ static int name_tail(const struct recovery *rec,
 		return -errno;
 	hex_encode(p->file_id, FILE_ID_LEN, id);
 	hex_encode(rec->reader->session->id, 4, session);
-	snprintf(name, TAIL_NAME_ROOM, "%s.%" PRIx64 ".%s", id,
-		 (uint64_t)st.st_ino, session);
+	snprintf(name, TAIL_NAME_ROOM, "%s.%" PRIx64 ".%s%s", id,
+		 (uint64_t)st.st_ino, session, grown ? ".grown" : "");
 	return 0;
 }
 
@@ -160,7 +160,7 @@ static int put_tail(const struct recovery *rec, const struct journal_patient *p,
 }
 
 int journal_keep_tail_(struct recovery *rec, const struct journal_patient *p,
-		       uint64_t offset)
+		       uint64_t offset, bool grown)
 {
 	CLEANUP_FD int fd = -1;
 	char name[TAIL_NAME_ROOM];
@@ -170,7 +170,7 @@ int journal_keep_tail_(struct recovery *rec, const struct journal_patient *p,
 		return err;
 	err = open_kept_dir(rec, &fd);
 	if (!err)
-		err = name_tail(rec, p, name);
+		err = name_tail(rec, p, grown, name);
 	if (err)
 		return err;
 	/* an earlier recovery, that was interrupted, saw more of it */

@@ -140,10 +140,11 @@ MUST_CHECK int journal_treat_nothing_(struct recovery *rec,
 /* journal_kept.c: what is not destroyed, and what is not lost */
 /*
  * Before everything from offset on is cut off: keep it, if there is anything.
+ * grown: before its records are put in place; more may be cut off after.
  */
 MUST_CHECK int journal_keep_tail_(struct recovery *rec,
 				  const struct journal_patient *p,
-				  uint64_t offset);
+				  uint64_t offset, bool grown);
 /* Are records left, that will be wanted again? */
 bool journal_is_left_(const struct recovery *rec, const struct file_log *fl);
 /* Is the (kept) session about all files, as its records are not all whole? */

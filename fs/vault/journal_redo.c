@@ -246,6 +246,37 @@ static int redo_all(struct recovery *rec, const struct journal_patient *p,
 	return !err && ends ? put_length(p, size) : err;
 }
 
+/* Where what does not stay begins, if the file is to be so long. */
+static uint64_t lost_from(uint64_t size)
+{
+	return chunk_offset(size ? chunk_last_index(size) + 1 : 0);
+}
+
+/*
+ * What lies behind the end that the records say, and was not cut off by them:
+ * growth that has lost its record, or another's. *left: there is no room to
+ * keep it, so it stays.
+ */
+static int keep_growth(struct recovery *rec, const struct journal_patient *p,
+		       const struct file_log *fl, uint64_t size, bool *left)
+{
+	int err;
+
+	for (size_t i = 0; i < fl->count; i++) {
+		const struct journal_head *h = &fl->log[i].found.head;
+
+		if (h->size == JOURNAL_SIZE_KEPT || h->count == 0)
+			continue;
+		size = h->size > size ? h->size : size;
+		size = h->before > size ? h->before : size;
+	}
+	err = journal_keep_tail_(rec, p, lost_from(size), true);
+	if (err != -ENOSPC && err != -EDQUOT)
+		return err;
+	*left = true;
+	return 0;
+}
+
 /*
  * Put the records in place. *size: where the journal says that it ends, if
  * *ends. *left: the file is newer, and stays as it is.
@@ -264,13 +295,9 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 		err = journal_is_newer_(rec, p, fl, newest, *ends, *size, left);
 	if (err || *left || rec->out->look_only)
 		return err;
-	return redo_all(rec, p, fl, *ends, *size);
-}
-
-/* Where what does not stay begins, if the file is to be so long. */
-static uint64_t lost_from(uint64_t size)
-{
-	return chunk_offset(size ? chunk_last_index(size) + 1 : 0);
+	if (*ends)
+		err = keep_growth(rec, p, fl, *size, left);
+	return err || *left ? err : redo_all(rec, p, fl, *ends, *size);
 }
 
 static int mend(struct recovery *rec, struct journal_patient *p)
@@ -287,7 +314,7 @@ static int mend(struct recovery *rec, struct journal_patient *p)
 		return 0;
 	}
 	if (!rec->out->look_only)
-		err = journal_keep_tail_(rec, p, lost_from(size));
+		err = journal_keep_tail_(rec, p, lost_from(size), false);
 	/* what cannot be kept is not cut off, either */
 	if (err == -ENOSPC || err == -EDQUOT) {
 		log_warning("%s/%s: its end is torn, and stays so: there is no "

@@ -147,8 +147,35 @@ static void test_redo__growth_that_lost_its_record(void **state)
 		assert_int_equal(r.redone, 1);
 		expect_sized(fx, old_bytes);
 		expect_session(fx, false);
+		/* nobody has asked for it, and it is not thrown away */
+		assert_int_equal(count_names(fx, "journal/kept", ""), i + 1);
 		remove_file(fx);
 	}
+}
+
+static void cut(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_int_equal(vf_truncate(f, BIT), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+}
+
+/* What a program has cut off is gone. */
+static void test_redo__a_cut_keeps_nothing(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	struct vfile *f;
+
+	make_sized(fx, SIZE);
+	die_in(fx, cut);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	f = vf_open(fx, fx->vault, "f");
+	vf_expect(f, old_bytes, BIT);
+	vfile_close(f);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
 /* Growth whose record was put in place is newer than what was before. */
@@ -322,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_redo__growth_that_lost_its_record),
+		TEST(test_redo__a_cut_keeps_nothing),
 		TEST(test_redo__growth_that_is_in_place_stays),
 		TEST(test_redo__mended_ends_are_remembered),
 		TEST(test_redo__a_torn_record_tells_what_was_durable),
