@@ -88,6 +88,7 @@ static int create_segments(struct journal *j)
 		if (s->fd < 0 || fstat(s->fd, &st) < 0)
 			return -errno;
 		j->counts_links = st.st_nlink > 0;
+		j->dev = st.st_dev;
 		err = vtree_own(j->vault, s->fd);
 		if (!err)
 			err = journal_write_head_(j, s->fd);

@@ -166,6 +166,7 @@ struct vfile;
 struct journal {
 	struct vault *vault;
 	int dir_fd;
+	dev_t dev; /* of the files in it, and of those that use it */
 	uint8_t session[JOURNAL_ID_LEN];
 	_Atomic int64_t start_s; /* since the epoch */
 	uint8_t *key;		 /* locked memory: of the MACs */

@@ -95,6 +95,15 @@ static void unlock_backing(struct vfile *f)
 		log_warning("cannot unlock a backing file: %s", strerror(-err));
 }
 
+/* What lies on another file system is not looked for after a crash. */
+static struct journal *journal_for(const struct vault *vault,
+				   const struct stat *st)
+{
+	struct journal *j = vault->shared ? NULL : vault->journal;
+
+	return j && j->dev == st->st_dev ? j : NULL;
+}
+
 /* Length and header; in a shared vault the lock is held. */
 static int read_start(struct vfile *f)
 {
@@ -109,6 +118,7 @@ static int read_start(struct vfile *f)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EBADMSG;
+	f->journal = journal_for(f->vault, &st);
 	err = vfile_journal_open_(f, &st, &size);
 	if (err)
 		return err;
@@ -154,7 +164,6 @@ int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 		return err;
 	f->fd = fd;
 	f->writable = writable;
-	f->journal = vault->shared ? NULL : vault->journal;
 	do {
 		err = read_start_locked(f);
 		if (!err) {
@@ -256,6 +265,7 @@ int vfile_create_as(struct vault *vault, int dirfd,
 {
 	struct workspace *ws = workspace_get();
 	uint8_t empty[EMPTY_LEN];
+	struct stat st;
 	char temp[64];
 	struct vfile *f;
 	int err;
@@ -280,8 +290,10 @@ int vfile_create_as(struct vault *vault, int dirfd,
 	vdir_long_name_keep(dirfd, name);
 	f->writable = true;
 	f->holes_known = true;
-	f->journal = vault->shared ? NULL : vault->journal;
+	if (vault->journal && fstat(f->fd, &st) == 0)
+		f->journal = journal_for(vault, &st);
 	f->made = true;
+	f->made_ms = journal_now_ms();
 	*out = f;
 	return 0;
 }

@@ -11,6 +11,8 @@ enum {
 	SMALL_CHUNKS = 16,
 	/* ...until it has done so for this much. */
 	SMALL_TOTAL = 256 << 10,
+	/* Of a new file nobody needs a record to know that it is one. */
+	NEW_MS = 60000,
 };
 
 /* Growth as it has been staged and sealed: tokens of chunks base and on. */
@@ -34,7 +36,8 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 
 	g.hole = g.first > g.old_last + 1;
 	/* What follows a record is never written without one. */
-	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole;
+	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole &&
+		  journal_now_ms() - f->made_ms < NEW_MS;
 	g.lead = !f->flux && g.first > g.old_last;
 	g.base = g.lead ? g.old_last : g.first;
 	if (g.base <= g.old_last && !g.fresh)

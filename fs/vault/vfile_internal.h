@@ -46,8 +46,9 @@ struct vfile {
 	 * a range that reaches RANGE_END. */
 	atomic_bool flux;
 	/* Made by this vfile: while it is empty its chunk holds nothing. Range
-	 * to RANGE_END, and the next four with it. */
+	 * to RANGE_END, and the next five with it. */
 	bool made;
+	int64_t made_ms;
 	uint64_t journaled; /* bytes it grew by through the journal lately */
 	uint64_t reserved;  /* those in front of this chunk have room in place,
 			       unless it has been cut there... */

@@ -39,7 +39,7 @@ static void (*_Atomic before_write)(void);
 static void (*_Atomic before_look)(void);  /* at length and inode */
 static void (*_Atomic before_touch)(void); /* after what moves the time */
 static atomic_int syncs;		   /* of hook_fd */
-static _Atomic bool no_room, die_in_hole, journal_full, all_bad;
+static _Atomic bool no_room, die_in_hole, journal_full, all_bad, elsewhere;
 static _Atomic int bad_fd = -1;	     /* cannot be written */
 static _Atomic int bad_sync_fd = -1; /* cannot be made durable */
 
@@ -87,8 +87,13 @@ ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count,
 
 int __wrap_fstat64(int fd, struct stat *st)
 {
+	int ret;
+
 	run_hook(&before_look, fd);
-	return __real_fstat64(fd, st);
+	ret = __real_fstat64(fd, st);
+	if (elsewhere)
+		st->st_dev++;
+	return ret;
 }
 
 /* Files are an hour old: not made in the session. */
@@ -1159,6 +1164,36 @@ static void test_live__room_behind_an_older_end(void **state)
 	expect_file(fx, LEN / 2 + 100);
 }
 
+/* A file has no use for the journal that recovery would not find. A new one is
+ * known to be one for so long. */
+static void test_live__who_needs_it(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	assert_non_null(file->journal);
+	vfile_close(file);
+	elsewhere = true;
+	file = vf_open(fx, fx->vault, "f");
+	assert_null(file->journal);
+	vfile_close(file);
+	file = vf_create(fx, "g");
+	assert_null(file->journal);
+	vfile_close(file);
+	elsewhere = false;
+	file = vf_create(fx, "h");
+	put(0, CHUNK_SIZE);
+	assert_null(file->jf);
+	vfile_close(file);
+	file = vf_create(fx, "i");
+	file->made_ms -= 60000;
+	put(0, CHUNK_SIZE);
+	assert_non_null(file->jf);
+	vf_expect(file, bytes, CHUNK_SIZE);
+	vfile_close(file);
+}
+
 /* An end that is closed without its mark, against all attempts, is left to the
  * next mount. */
 static void test_live__ends_that_stay_unmarked(void **state)
@@ -1239,6 +1274,7 @@ int main(void)
 		TEST(test_live__tokens_that_are_lost),
 		TEST(test_live__lost_and_closed),
 		TEST(test_live__known_while_fsync_fails),
+		TEST(test_live__who_needs_it),
 		TEST(test_live__room_behind_an_older_end),
 		TEST(test_live__an_end_that_is_there_again),
 		TEST(test_live__ends_that_stay_unmarked),
