@@ -47,11 +47,10 @@ static int make_empty(struct recovery *rec, struct journal_patient *p,
 		err = fernet_seal(p->ws->fernet, p->key, (uint64_t)rec->start_s,
 				  &job, 1);
 	sodium_memzero(p->key, sizeof *p->key);
-	if (!err)
-		err = xio_pwrite(p->fd, start, sizeof start, 0);
-	if (!err && ftruncate(p->fd, EMPTY_LEN) < 0)
+	/* first: what it had would be the body of a file by this header */
+	if (!err && ftruncate(p->fd, 0) < 0)
 		err = -errno;
-	return err;
+	return err ? err : xio_pwrite(p->fd, start, sizeof start, 0);
 }
 
 /*
@@ -109,6 +108,7 @@ int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
 			    "to keep the rest elsewhere: it stays as it is",
 			    rec->vault->path, p->path);
 		journal_tell_(rec, p, JOURNAL_BEYOND, 0);
+		rec->failed++;
 		return 0;
 	}
 	if (!err && !rec->out->look_only)

@@ -321,6 +321,7 @@ static int mend(struct recovery *rec, struct journal_patient *p)
 			    "room to keep what would be cut off",
 			    rec->vault->path, p->path);
 		journal_tell_(rec, p, JOURNAL_BEYOND, 0);
+		rec->failed++;
 		return 0;
 	}
 	if (!err && !rec->out->look_only)

@@ -314,6 +314,13 @@ static void test_tamper__no_room_to_keep(void **state)
 	assert_int_equal(r.mended, 0);
 	assert_int_equal(r.beyond, 1);
 	assert_int_equal(digest(path), sum);
+	/* and waits for some */
+	expect_session(fx, false);
+	assert_int_equal(count_names(fx, "journal", ".kept"), 1);
+	assert_int_equal(journal_retry(fx->vault, &r, on_kept), 0);
+	again(fx);
+	assert_int_equal(r.mended, 1);
+	assert_int_equal(count_names(fx, "journal", ".kept"), 0);
 }
 
 /* A session that ended is over, whoever puts it back. */
