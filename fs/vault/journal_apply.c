@@ -203,6 +203,7 @@ static void forget_entries(struct journal_file *jf,
 			   const struct journal_snapshot *s)
 {
 	pthread_rwlock_wrlock(&jf->lock);
+	jf->drained++;
 	for (size_t i = 0; i < s->count; i++) {
 		const struct journal_entry *was = &s->entries[i];
 		const struct journal_entry *is = journal_entry_(jf, was->chunk);

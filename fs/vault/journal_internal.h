@@ -125,6 +125,7 @@ struct journal_file {
 	pthread_rwlock_t lock;	  /* guards the next four */
 	struct journal_entry *slots;
 	size_t room;		   /* a power of two, or 0 */
+	_Atomic uint64_t drained;  /* how often some have got to their place */
 	_Atomic uint64_t position; /* of its newest record */
 	_Atomic uint64_t tail;	   /* not 0: the end in place is an old one; a
 				      number for each change of it */

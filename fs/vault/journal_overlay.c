@@ -10,7 +10,7 @@
 
 #define NO_CHUNK UINT64_MAX
 
-enum { ROOM_MIN = 64, LINGER_MS = 2000 };
+enum { ROOM_MIN = 64, LINGER_MS = 2000, READ_TRIES = 3 };
 
 static size_t bucket_of(dev_t dev, ino_t ino)
 {
@@ -462,6 +462,25 @@ int journal_read_(struct journal_file *jf, int fd, uint8_t *buf, uint64_t first,
 	size_t have = 0;
 	int err;
 
+	/* A disk can take its time, and who appends a record waits for the
+	 * lock, and everybody for him. */
+	for (int tries = 0; tries < READ_TRIES; tries++) {
+		uint64_t drained = jf->drained;
+		bool same;
+
+		err = read_some(fd, buf, len, (off_t)chunk_offset(first),
+				&have);
+		if (err)
+			return err;
+		pthread_rwlock_rdlock(&jf->lock);
+		same = jf->drained == drained;
+		if (same)
+			err = read_chunks(jf, buf, first, count, len, have);
+		pthread_rwlock_unlock(&jf->lock);
+		if (same)
+			return err;
+		/* what had an entry may have got there just now */
+	}
 	pthread_rwlock_rdlock(&jf->lock);
 	err = read_some(fd, buf, len, (off_t)chunk_offset(first), &have);
 	if (!err)

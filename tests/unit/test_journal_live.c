@@ -17,6 +17,8 @@ int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
+ssize_t __real_pread64(int fd, void *buf, size_t len, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset);
 ssize_t __real_pwritev64(int fd, const struct iovec *iov, int count,
 			 off_t offset);
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count,
@@ -36,6 +38,8 @@ enum { TURN_MS = 150 };
 static _Atomic int hook_fd = -1;
 static void (*_Atomic before_sync)(void);
 static void (*_Atomic before_write)(void);
+static void (*_Atomic before_read)(void);
+static void (*_Atomic after_read)(void);
 static void (*_Atomic before_look)(void);  /* at length and inode */
 static void (*_Atomic before_touch)(void); /* after what moves the time */
 static atomic_int syncs;		   /* of hook_fd */
@@ -72,6 +76,16 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 		return -1;
 	}
 	return __real_pwrite64(fd, buf, len, offset);
+}
+
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
+{
+	ssize_t n;
+
+	run_hook(&before_read, fd);
+	n = __real_pread64(fd, buf, len, offset);
+	run_hook(&after_read, fd);
+	return n;
 }
 
 /* The journal alone calls it, for its records. */
@@ -1194,6 +1208,72 @@ static void test_live__who_needs_it(void **state)
 	vfile_close(file);
 }
 
+static void *read_main(void *arg)
+{
+	uint8_t buf[CHUNK_SIZE];
+
+	(void)arg;
+	must(vf_get(file, buf, sizeof buf, 0, NULL) == CHUNK_SIZE);
+	must(memcmp(buf, bytes, sizeof buf) == 0);
+	return NULL;
+}
+
+static void *write_behind_main(void *arg)
+{
+	(void)arg;
+	put(9 * CHUNK_SIZE, CHUNK_SIZE);
+	other_done = true;
+	return NULL;
+}
+
+/* Who waits for a slow disk holds nobody up, */
+static void test_live__a_slow_read(void **state)
+{
+	struct fixture *fx = *state;
+	pthread_t reader;
+	bool done;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	put(5 * CHUNK_SIZE, CHUNK_SIZE);
+	entered = leave = other_done = false;
+	before_read = stay;
+	assert_int_equal(pthread_create(&reader, NULL, read_main, NULL), 0);
+	wait_until(&entered);
+	assert_int_equal(pthread_create(&other, NULL, write_behind_main, NULL),
+			 0);
+	for (int i = 0; i < 5000 && !other_done; i++)
+		wait_ms(1);
+	done = other_done;
+	leave = true;
+	pthread_join(reader, NULL);
+	pthread_join(other, NULL);
+	assert_true(done);
+	vfile_close(file);
+	expect_file(fx, LEN);
+}
+
+static void drain_now(void)
+{
+	must(pthread_create(&other, NULL, drain_main, NULL) == 0);
+	pthread_join(other, NULL);
+}
+
+/* ...and does not miss what gets to its place meanwhile. */
+static void test_live__a_read_during_a_drain(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	fill(2);
+	put(0, CHUNK_SIZE);
+	after_read = drain_now;
+	read_main(NULL);
+	assert_true(after_read == NULL);
+	vfile_close(file);
+}
+
 /* An end that is closed without its mark, against all attempts, is left to the
  * next mount. */
 static void test_live__ends_that_stay_unmarked(void **state)
@@ -1274,6 +1354,8 @@ int main(void)
 		TEST(test_live__tokens_that_are_lost),
 		TEST(test_live__lost_and_closed),
 		TEST(test_live__known_while_fsync_fails),
+		TEST(test_live__a_slow_read),
+		TEST(test_live__a_read_during_a_drain),
 		TEST(test_live__who_needs_it),
 		TEST(test_live__room_behind_an_older_end),
 		TEST(test_live__an_end_that_is_there_again),
