@@ -43,12 +43,20 @@ static bool unmount(struct trial *t, struct vault *v)
 	return !err || wrong(t, "unmounting", strerror(-err));
 }
 
+/* odd: a real disk keeps inode numbers and times, a copy does not */
+static bool keeps_numbers(const struct trial *t)
+{
+	return t->plan.end % 2 || t->more == TRIAL_ON ||
+	       t->more == TRIAL_COPIES;
+}
+
 static bool look(struct trial *t, struct vault *v, const char *when,
 		 uint8_t digest[32])
 {
 	struct verdict verdict = {.story = &t->recording->story,
 				  .steps = t->steps,
 				  .plan = &t->plan,
+				  .copied = !keeps_numbers(t),
 				  .vault = v};
 
 	return verdict_look(&verdict, digest) || wrong(t, when, verdict.what);
@@ -59,6 +67,7 @@ static bool use(struct trial *t, struct vault *v)
 	struct verdict verdict = {.story = &t->recording->story,
 				  .steps = t->steps,
 				  .plan = &t->plan,
+				  .copied = !keeps_numbers(t),
 				  .vault = v};
 
 	return verdict_use(&verdict) || wrong(t, "using it", verdict.what);
@@ -88,13 +97,6 @@ static bool play(struct trial *t, const char *path, const char *when,
 		return false;
 	good = mount(t, path, &v, NULL);
 	return unmount(t, &v) && good;
-}
-
-/* odd: a real disk keeps inode numbers and times, a copy does not */
-static bool keeps_numbers(const struct trial *t)
-{
-	return t->plan.end % 2 || t->more == TRIAL_ON ||
-	       t->more == TRIAL_COPIES;
 }
 
 static void store(struct trial *t, struct image *im, const char *path)

@@ -26,6 +26,7 @@ struct verdict {
 	const struct steps *steps;
 	const struct plan *plan;
 	struct vault *vault; /* mounted */
+	bool copied;	     /* nobody knows when its files were made */
 	bool *fits; /* per tree: every directory so far is as it was then */
 	char what[VERDICT_ROOM];	 /* what is wrong; "": nothing */
 	crypto_generichash_state digest; /* of all that was seen */
@@ -35,6 +36,8 @@ struct verdict {
 __attribute__((format(printf, 2, 3))) bool
 verdict_wrong(struct verdict *v, const char *format, ...);
 
+/* A file of which the power failure left a name alone? */
+bool verdict_is_nothing(const struct verdict *v, int dirfd, const char *entry);
 /* A file of the vault; *f is to be closed. */
 MUST_CHECK int verdict_open(struct verdict *v, int dirfd, const char *entry,
 			    bool writable, struct vfile **f);
