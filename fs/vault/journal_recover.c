@@ -201,12 +201,11 @@ static int compare_session(struct recovery *rec, const char *name)
 		!rec->wholly || (rec->again && journal_wants_all_(rec->reader));
 	rec->start_s = (int64_t)s->start_s;
 	rec->last_s = last_written(rec->reader);
-	/* a file that is no longer the one that the session wrote was put
-	 * back; of a copy, nobody knows */
-	rec->stale = rec->out->doubtful || rec->reader->guessed ||
-		     (rec->here && !rec->again &&
-		      st.st_ctim.tv_sec > rec->start_s + MARGIN_S);
-	rec->doubtful = rec->stale || rec->again || !rec->here;
+	rec->stale = rec->out->doubtful || rec->reader->guessed;
+	/* a file that is no longer the one that the session wrote was copied,
+	 * or put back */
+	rec->doubtful = rec->stale || rec->again || !rec->here ||
+			st.st_ctim.tv_sec > rec->start_s + MARGIN_S;
 	rec->since_s = rec->start_s < st.st_ctim.tv_sec ? rec->start_s
 							: st.st_ctim.tv_sec;
 	rec->since_s -= MARGIN_S;
