@@ -159,10 +159,10 @@ static int set_times(const struct subject *s, const struct stat *attr,
 
 	if (to_set & SET_MTIME)
 		mtime_told(s->inode, &times[1]);
-	journal_times_lock(fs_of(s->req)->vault);
+	journal_times_lock(fs_of(s->req)->vault, s->inode->ino);
 	/* /proc leads to a symbolic link itself, not through it */
 	err = utimensat(AT_FDCWD, s->proc, times, 0) < 0 ? -errno : 0;
-	journal_times_unlock(fs_of(s->req)->vault);
+	journal_times_unlock(fs_of(s->req)->vault, s->inode->ino);
 	return err;
 }
 

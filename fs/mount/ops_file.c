@@ -160,13 +160,14 @@ static void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 
 static void set_mtime_back(struct fs *fs, struct open_file *of)
 {
+	struct inode *i = file_inode(of);
 	struct vfile *vf;
 
-	if (!mtime_is_moved(file_inode(of)) || file_acquire(fs, of, false, &vf))
+	if (!mtime_is_moved(i) || file_acquire(fs, of, false, &vf))
 		return;
-	journal_times_lock(fs->vault);
-	mtime_set_back(file_inode(of), vfile_fd(vf));
-	journal_times_unlock(fs->vault);
+	journal_times_lock(fs->vault, i->ino);
+	mtime_set_back(i, vfile_fd(vf));
+	journal_times_unlock(fs->vault, i->ino);
 	file_release(of);
 }
 

@@ -150,11 +150,12 @@ bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size);
 bool journal_is_quiet(struct vault *vault);
 
 /*
- * Between these two no backing file's times are put back to what they were
- * before chunks went to their place: for whoever sets times.
+ * Between these two the times of the backing file with this inode number are
+ * not put back to what they were before chunks went to their place: for whoever
+ * sets times.
  */
-void journal_times_lock(struct vault *vault);
-void journal_times_unlock(struct vault *vault);
+void journal_times_lock(struct vault *vault, ino_t ino);
+void journal_times_unlock(struct vault *vault, ino_t ino);
 
 /* What it has done; zeros without a journal. */
 struct journal_counters {

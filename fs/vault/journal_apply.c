@@ -31,8 +31,14 @@ int64_t journal_now_ms(void)
 	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 
+static pthread_mutex_t *times_lock_of(struct journal *j, ino_t ino)
+{
+	return &j->times_lock[ino % JOURNAL_TIMES_LOCKS];
+}
+
 void journal_touch_(struct journal_file *jf, bool again)
 {
+	pthread_mutex_t *lock = times_lock_of(jf->journal, jf->ino);
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
 					  {.tv_nsec = UTIME_NOW}};
 	uint64_t set = jf->journal->times_set;
@@ -45,23 +51,23 @@ void journal_touch_(struct journal_file *jf, bool again)
 	    atomic_exchange(&jf->touched_set, set) == set)
 		return;
 	jf->touched_set = set;
-	pthread_mutex_lock(&jf->journal->times_lock);
+	pthread_mutex_lock(lock);
 	(void)!futimens(jf->fd, times);
-	pthread_mutex_unlock(&jf->journal->times_lock);
+	pthread_mutex_unlock(lock);
 }
 
-void journal_times_lock(struct vault *vault)
+void journal_times_lock(struct vault *vault, ino_t ino)
 {
 	if (vault->journal)
-		pthread_mutex_lock(&vault->journal->times_lock);
+		pthread_mutex_lock(times_lock_of(vault->journal, ino));
 }
 
-void journal_times_unlock(struct vault *vault)
+void journal_times_unlock(struct vault *vault, ino_t ino)
 {
 	if (!vault->journal)
 		return;
 	vault->journal->times_set++;
-	pthread_mutex_unlock(&vault->journal->times_lock);
+	pthread_mutex_unlock(times_lock_of(vault->journal, ino));
 }
 
 static int by_chunk(const void *a, const void *b)
@@ -148,15 +154,16 @@ static int put_end(struct journal_file *jf, off_t end)
 static int write_batch(struct journal_file *jf,
 		       const struct journal_snapshot *s, size_t *done)
 {
+	pthread_mutex_t *lock = times_lock_of(jf->journal, jf->ino);
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	size_t total = 0, n, len;
 	struct stat st;
 	int err = 0;
 
-	pthread_mutex_lock(&jf->journal->times_lock);
+	pthread_mutex_lock(lock);
 	if (fstat(jf->fd, &st) < 0) {
 		err = -errno;
-		pthread_mutex_unlock(&jf->journal->times_lock);
+		pthread_mutex_unlock(lock);
 		return err;
 	}
 	for (int runs = 0; !err && runs < BATCH_RUNS && *done < s->count &&
@@ -180,7 +187,7 @@ static int write_batch(struct journal_file *jf,
 	jf->changed++;
 	times[1] = st.st_mtim;
 	(void)!futimens(jf->fd, times); /* its owner may */
-	pthread_mutex_unlock(&jf->journal->times_lock);
+	pthread_mutex_unlock(lock);
 	return err;
 }
 

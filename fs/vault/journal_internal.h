@@ -43,6 +43,7 @@ enum {
 	JOURNAL_FAILING_MAX = 2048,
 	JOURNAL_AGAIN_MS = 10000,
 	JOURNAL_BUCKETS = 512,
+	JOURNAL_TIMES_LOCKS = 64,
 	JOURNAL_SETTLE_MS = 500, /* in flux no longer than this */
 };
 
@@ -190,7 +191,7 @@ struct journal {
 	atomic_bool insists; /* set under retire_lock: no failing one waits */
 	/* when last counted: files that are failing, and chunks of them */
 	_Atomic size_t failing, kept;
-	pthread_mutex_t times_lock;
+	pthread_mutex_t times_lock[JOURNAL_TIMES_LOCKS]; /* by inode number */
 
 	pthread_mutex_t files_lock;
 	struct journal_file *files[JOURNAL_BUCKETS]; /* files_lock */

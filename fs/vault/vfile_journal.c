@@ -319,7 +319,9 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 	err = workspace_seal(ws, f->key, 1, true, &stored_len);
 	if (err)
 		return err;
-	journal_times_lock(f->vault);
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	journal_times_lock(f->vault, st.st_ino);
 	if (fstat(f->fd, &st) < 0)
 		err = -errno;
 	if (!err)
@@ -329,7 +331,7 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 	times[1] = st.st_mtim;
 	if (!err)
 		(void)!futimens(f->fd, times);
-	journal_times_unlock(f->vault);
+	journal_times_unlock(f->vault, st.st_ino);
 	if (!err)
 		vfile_leave_flux_(f);
 	return err;
