@@ -101,9 +101,19 @@ static int create_segments(struct journal *j)
 	return 0;
 }
 
+/* What one that has ended wrote may not be durable yet: this one looks there,
+ * too, and takes its place. */
+static void take_over(struct journal *j, const struct journal_session *ended)
+{
+	(void)!unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0);
+	if (ended && j->vault->remembers)
+		(void)!seen_session_end(j->vault, ended->id, ended->start_s);
+}
+
 static int begin(struct journal *j)
 {
 	struct journal_session s, ended;
+	bool has_ended;
 	int err = rekey_open_journal(j->vault, true, &j->dir_fd);
 
 	if (err)
@@ -119,10 +129,9 @@ static int begin(struct journal *j)
 		err = journal_session_init_(j->dir_fd, &s);
 	if (err)
 		return err;
-	/* what that one wrote may not be durable yet: look there, too */
-	if (journal_session_read_(j->vault, j->dir_fd, JOURNAL_ENDED_FILE,
-				  &ended) == 0 &&
-	    ended.start_s < s.start_s)
+	has_ended = journal_session_read_(j->vault, j->dir_fd,
+					  JOURNAL_ENDED_FILE, &ended) == 0;
+	if (has_ended && ended.start_s < s.start_s)
 		s.start_s = ended.start_s;
 	memcpy(j->session, s.id, sizeof j->session);
 	j->start_s = (int64_t)s.start_s;
@@ -131,7 +140,7 @@ static int begin(struct journal *j)
 	if (!err)
 		err = journal_session_write_(j->vault, j->dir_fd, &s);
 	if (!err)
-		(void)!unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0);
+		take_over(j, has_ended ? &ended : NULL);
 	if (err) {
 		unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0);
 		for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
@@ -184,6 +193,7 @@ int journal_start(struct vault *vault)
  */
 static int end_session(struct journal *j)
 {
+	struct journal_session s;
 	int err = journal_remove_own_(j->dir_fd, j->session);
 
 	if (err)
@@ -197,12 +207,17 @@ static int end_session(struct journal *j)
 	err = vault_lock(j->vault, false, false);
 	if (err)
 		return err == -EBUSY ? 0 : err;
-	if (unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0) < 0 && errno != ENOENT)
-		return -errno;
-	if (fsync(j->dir_fd) < 0)
+	/* another one may have come and ended meanwhile */
+	if (journal_session_read_(j->vault, j->dir_fd, JOURNAL_ENDED_FILE,
+				  &s) != 0 ||
+	    memcmp(s.id, j->session, sizeof s.id) != 0)
+		return 0;
+	if (unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0) < 0 ||
+	    fsync(j->dir_fd) < 0)
 		return -errno;
 	if (j->vault->remembers)
-		(void)!seen_session_end(j->vault, j->session);
+		(void)!seen_session_end(j->vault, j->session,
+					(uint64_t)j->start_s);
 	return 0;
 }
 

@@ -297,6 +297,23 @@ static int remove_name(int dir_fd, const char *name)
 	return 0;
 }
 
+/* As what a kept one is known by when it is over; its session was long before.
+ */
+static void over_id(const uint8_t *id, uint8_t over[static SEEN_SESSION_LEN])
+{
+	for (size_t i = 0; i < SEEN_SESSION_LEN; i++)
+		over[i] = (uint8_t)~id[i];
+}
+
+bool journal_kept_is_over_(struct vault *vault, const struct journal_session *s)
+{
+	uint8_t over[SEEN_SESSION_LEN];
+
+	over_id(s->id, over);
+	return vault->remembers &&
+	       seen_session(vault, over, UINT64_MAX) == -ESTALE;
+}
+
 /* Of a kept one: what tells of them goes last. */
 static int remove_kept(const struct recovery *rec)
 {
@@ -341,6 +358,7 @@ static int remove_segments(const struct recovery *rec)
 int journal_drop_session_(struct recovery *rec, bool kept)
 {
 	const struct journal_session *s = rec->reader->session;
+	uint8_t over[SEEN_SESSION_LEN];
 	int dir_fd = rec->reader->dir_fd, err = 0;
 
 	if (!kept)
@@ -352,7 +370,12 @@ int journal_drop_session_(struct recovery *rec, bool kept)
 		err = remove_name(dir_fd, JOURNAL_SESSION_FILE);
 	if (!err && fsync(dir_fd) < 0)
 		err = -errno;
-	if (!err && rec->vault->remembers)
-		(void)!seen_session_end(rec->vault, s->id);
+	if (err || !rec->vault->remembers)
+		return err;
+	(void)!seen_session_end(rec->vault, s->id, s->start_s);
+	if (rec->again && !kept) {
+		over_id(s->id, over);
+		(void)!seen_session_end(rec->vault, over, s->start_s);
+	}
 	return err;
 }

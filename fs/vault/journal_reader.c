@@ -202,7 +202,8 @@ static bool is_whole_segment(struct journal_reader *r, const char *name,
 	return fd >= 0 && xio_pread(fd, head, sizeof head, 0) == 0 &&
 	       journal_head_parse(head, &s.ids) == 0 &&
 	       (!with_records || whole_len(r, &s) > JOURNAL_HEAD_LEN) &&
-	       !(r->vault->remembers && seen_session(r->vault, id) == -ESTALE);
+	       !(r->vault->remembers &&
+		 seen_session(r->vault, id, UINT64_MAX) == -ESTALE);
 }
 
 /* When it was written; long ago, if nobody knows. */

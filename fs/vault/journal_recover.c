@@ -366,7 +366,7 @@ int journal_seen(struct vault *vault)
 
 	for (size_t i = 0; i < 2 && !err; i++)
 		if (journal_session_read_(vault, fd, names[i], &s) == 0 &&
-		    seen_session(vault, s.id) == -ESTALE)
+		    seen_session(vault, s.id, s.start_s) == -ESTALE)
 			return -ESTALE;
 	return 0;
 }
@@ -401,7 +401,7 @@ int journal_forget_ended(struct vault *vault)
 	    fsync(fd) < 0)
 		return -errno;
 	if (vault->remembers)
-		(void)!seen_session_end(vault, s.id);
+		(void)!seen_session_end(vault, s.id, s.start_s);
 	return 0;
 }
 

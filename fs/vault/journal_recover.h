@@ -152,6 +152,9 @@ bool journal_wants_all_(const struct journal_reader *r);
 /* Is the (kept) session about this file? */
 bool journal_is_wanted_(const struct journal_reader *r,
 			const uint8_t id[static FILE_ID_LEN]);
+/* Is this kept one known to have been finished, and was put back? */
+bool journal_kept_is_over_(struct vault *vault,
+			   const struct journal_session *s);
 /* Keep the session: what of it is left can be tried again. */
 MUST_CHECK int journal_put_by_(struct recovery *rec);
 /* The session's own files are of no use any more, or stay with kept. */

@@ -10,6 +10,7 @@
 
 struct kept {
 	uint64_t start_s;
+	bool over;
 	char name[JOURNAL_KEPT_LEN + 1];
 };
 
@@ -21,15 +22,18 @@ static int by_start(const void *a, const void *b)
 }
 
 /* One that cannot be read is tried first, and fails. */
-static uint64_t start_of(struct vault *vault, int fd, const char *name)
+static void look_into(struct vault *vault, int fd, struct kept *k)
 {
 	struct journal_session s;
 	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] = NULL;
 	size_t count;
 
-	return journal_kept_read_(vault, fd, name, &s, &ids, &count) == 0
-		       ? s.start_s
-		       : 0;
+	k->start_s = 0;
+	k->over = false;
+	if (journal_kept_read_(vault, fd, k->name, &s, &ids, &count) != 0)
+		return;
+	k->start_s = s.start_s;
+	k->over = journal_kept_is_over_(vault, &s);
 }
 
 static int list_kept(struct vault *vault, struct kept **out, size_t *count)
@@ -51,8 +55,8 @@ static int list_kept(struct vault *vault, struct kept **out, size_t *count)
 			return -ENOMEM;
 		*out = more;
 		more += (*count)++;
-		more->start_s = start_of(vault, fd, e->d_name);
 		memcpy(more->name, e->d_name, sizeof more->name);
+		look_into(vault, fd, more);
 	}
 	if (*count > 1)
 		qsort(*out, *count, sizeof **out, by_start);
@@ -78,7 +82,7 @@ int journal_retry(struct vault *vault, struct journal_recovery *r,
 	if (!r->look_only && !vault->exclusive)
 		return -EINVAL;
 	for (size_t i = 0; i < count && !err; i++) {
-		if (!r->look_only)
+		if (!r->look_only && !list[i].over)
 			err = journal_recover_one_(vault, list[i].name, r);
 		/* what is kept stays */
 		if (err != -ENOMEM)

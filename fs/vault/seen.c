@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 enum {
 	SEEN_VERSION = 1,
@@ -19,7 +20,9 @@ enum {
 	NAME_LEN = 2 * VAULT_ID_LEN,
 	SESSIONS_VERSION = 1,
 	SESSIONS_MAX = 256,
-	SESSIONS_ROOM = 1 + SESSIONS_MAX * SEEN_SESSION_LEN + 32,
+	SESSIONS_HEAD_LEN = 1 + 8,
+	SESSION_LEN = SEEN_SESSION_LEN + 8,
+	SESSIONS_ROOM = SESSIONS_HEAD_LEN + SESSIONS_MAX * SESSION_LEN + 32,
 };
 
 #define SESSIONS_SUFFIX ".sessions"
@@ -145,9 +148,19 @@ static void sessions_name(const struct vault *vault,
 	memcpy(name + NAME_LEN, SESSIONS_SUFFIX, sizeof SESSIONS_SUFFIX);
 }
 
-/* The version and ids, of which there may be none. */
-static int load_sessions(const struct vault *vault, int fd,
-			 uint8_t record[static SESSIONS_ROOM], size_t *count)
+/* What is remembered, in the file's words. */
+struct sessions {
+	size_t count;
+	uint8_t record[SESSIONS_ROOM];
+};
+
+static uint8_t *session_at(struct sessions *s, size_t i)
+{
+	return s->record + SESSIONS_HEAD_LEN + i * SESSION_LEN;
+}
+
+/* Of which there may be none. */
+static int load_sessions(const struct vault *vault, int fd, struct sessions *s)
 {
 	char name[NAME_LEN + sizeof SESSIONS_SUFFIX];
 	uint8_t mac[32];
@@ -155,68 +168,84 @@ static int load_sessions(const struct vault *vault, int fd,
 	int err;
 
 	sessions_name(vault, name);
-	err = xio_read_file(fd, name, record, SESSIONS_ROOM, &len);
+	err = xio_read_file(fd, name, s->record, sizeof s->record, &len);
 	if (err)
 		return err == -ENOENT ? err : -EBADMSG;
-	if (len < 1 + sizeof mac || record[0] != SESSIONS_VERSION ||
-	    (len - 1 - sizeof mac) % SEEN_SESSION_LEN)
+	if (len < SESSIONS_HEAD_LEN + sizeof mac ||
+	    s->record[0] != SESSIONS_VERSION ||
+	    (len - SESSIONS_HEAD_LEN - sizeof mac) % SESSION_LEN)
 		return -EBADMSG;
 	len -= sizeof mac;
-	seal(vault, record, len, mac);
-	if (sodium_memcmp(mac, record + len, sizeof mac) != 0)
+	seal(vault, s->record, len, mac);
+	if (sodium_memcmp(mac, s->record + len, sizeof mac) != 0)
 		return -EBADMSG;
-	*count = (len - 1) / SEEN_SESSION_LEN;
+	s->count = (len - SESSIONS_HEAD_LEN) / SESSION_LEN;
 	return 0;
 }
 
-static bool has_session(const uint8_t *record, size_t count, const uint8_t *id)
+static bool has_session(struct sessions *s, const uint8_t *id)
 {
-	for (size_t i = 0; i < count; i++)
-		if (memcmp(record + 1 + i * SEEN_SESSION_LEN, id,
-			   SEEN_SESSION_LEN) == 0)
+	for (size_t i = 0; i < s->count; i++)
+		if (memcmp(session_at(s, i), id, SEEN_SESSION_LEN) == 0)
 			return true;
 	return false;
 }
 
 int seen_session(const struct vault *vault,
-		 const uint8_t id[static SEEN_SESSION_LEN])
+		 const uint8_t id[static SEEN_SESSION_LEN], uint64_t start_s)
 {
-	uint8_t record[SESSIONS_ROOM];
+	struct sessions s = {0};
 	CLEANUP_FD int fd = -1;
-	size_t count;
 	int err = open_state(&fd);
 
 	if (!err)
-		err = load_sessions(vault, fd, record, &count);
+		err = load_sessions(vault, fd, &s);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	return has_session(record, count, id) ? -ESTALE : 0;
+	return has_session(&s, id) || start_s <= be64_load(s.record + 1)
+		       ? -ESTALE
+		       : 0;
+}
+
+/* What began no later than one that is forgotten is as old. Not by a clock that
+ * was wrong. */
+static void forget_last(struct sessions *s)
+{
+	uint64_t start_s =
+		be64_load(session_at(s, --s->count) + SEEN_SESSION_LEN);
+
+	if (start_s > be64_load(s->record + 1) &&
+	    start_s <= (uint64_t)time(NULL))
+		be64_store(s->record + 1, start_s);
 }
 
 int seen_session_end(const struct vault *vault,
-		     const uint8_t id[static SEEN_SESSION_LEN])
+		     const uint8_t id[static SEEN_SESSION_LEN],
+		     uint64_t start_s)
 {
-	uint8_t record[SESSIONS_ROOM];
+	struct sessions s = {0};
 	char name[NAME_LEN + sizeof SESSIONS_SUFFIX];
 	CLEANUP_FD int fd = -1;
-	size_t count = 0, len;
+	size_t len;
 	int err = open_state(&fd);
 
-	if (!err)
-		err = load_sessions(vault, fd, record, &count);
-	/* none, or damaged: it begins anew */
-	if (err == -ENOENT || err == -EBADMSG)
-		err = fd < 0 ? err : 0;
-	if (err || has_session(record, count, id))
+	if (err)
 		return err;
-	if (count == SESSIONS_MAX)
-		count--;
-	record[0] = SESSIONS_VERSION;
-	memmove(record + 1 + SEEN_SESSION_LEN, record + 1,
-		count * SEEN_SESSION_LEN);
-	memcpy(record + 1, id, SEEN_SESSION_LEN);
-	len = 1 + (count + 1) * SEEN_SESSION_LEN;
-	seal(vault, record, len, record + len);
+	err = load_sessions(vault, fd, &s);
+	/* none, or damaged: it begins anew */
+	if (err == -ENOENT || err == -EBADMSG) {
+		s = (struct sessions){.record = {SESSIONS_VERSION}};
+		err = 0;
+	}
+	if (err || has_session(&s, id))
+		return err;
+	if (s.count == SESSIONS_MAX)
+		forget_last(&s);
+	memmove(session_at(&s, 1), session_at(&s, 0), s.count * SESSION_LEN);
+	memcpy(session_at(&s, 0), id, SEEN_SESSION_LEN);
+	be64_store(session_at(&s, 0) + SEEN_SESSION_LEN, start_s);
+	len = SESSIONS_HEAD_LEN + (s.count + 1) * SESSION_LEN;
+	seal(vault, s.record, len, s.record + len);
 	sessions_name(vault, name);
-	return xio_replace_file(fd, name, record, len + 32, 0600);
+	return xio_replace_file(fd, name, s.record, len + 32, 0600);
 }

@@ -29,13 +29,20 @@ MUST_CHECK int seen_vault_ini(const struct vault *vault, bool accept);
  * has kept it. In a file beside the other, named by the vault's id and
  * ".sessions":
  *
- *   1 u8 | ids, 16 bytes each, the newest first | BLAKE2b-256 as above 32
+ *   1 u8 | time u64 | id 16, time u64 of each, the newest first |
+ *   BLAKE2b-256 as above 32
+ *
+ * Times are when they began; the first one is the latest of those that are no
+ * longer there: what began no later is over as well.
  */
 enum { SEEN_SESSION_LEN = 16 };
-/* -ESTALE: it has; other errors: nothing is known. */
+/* -ESTALE: it has; other errors: nothing is known. start_s: UINT64_MAX, where
+ * nobody knows. */
 MUST_CHECK int seen_session(const struct vault *vault,
-			    const uint8_t id[static SEEN_SESSION_LEN]);
+			    const uint8_t id[static SEEN_SESSION_LEN],
+			    uint64_t start_s);
 MUST_CHECK int seen_session_end(const struct vault *vault,
-				const uint8_t id[static SEEN_SESSION_LEN]);
+				const uint8_t id[static SEEN_SESSION_LEN],
+				uint64_t start_s);
 
 #endif

@@ -120,6 +120,12 @@ def what_ended_and_was_put_back_asks():
     m.options = ""
     with m.mount():
         eq(get(m / "f"), OLD[::-1])
+    # nor by segments alone
+    shutil.rmtree(journal(m))
+    shutil.copytree(kept, journal(m))
+    put(os.path.join(journal(m), "session"), b"garbage")
+    findings(m.vault, "--repair", status=4)
+    eq([n for n in os.listdir(journal(m)) if n.endswith(".kept")], [])
 
 
 @check(plain=False)

@@ -366,35 +366,83 @@ static void test_tamper__an_old_session_put_back(void **state)
 	ahead_s = 0;
 }
 
-/* The last 256 are known; what was damaged begins anew. */
-static void test_tamper__sessions_are_remembered_in_turn(void **state)
+/* One that was kept, and finished since, is over as well. */
+static void test_tamper__a_kept_one_put_back(void **state)
 {
 	struct fixture *fx = *state;
-	uint8_t id[SEEN_SESSION_LEN] = {0};
+	struct journal_recovery r = {0};
+	char path[512];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s/state", fx->top);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(setenv("XDG_STATE_HOME", path, 1), 0);
+	fx->vault->remembers = true;
+	make(fx, "f");
+	path_of(fx, "f", path);
+	assert_int_equal(stat(path, &st), 0);
+	die_after(fx, overwrite, "f");
+	bad_ino = st.st_ino;
+	assert_int_equal(recover(fx, &r), 0);
+	bad_ino = 0;
+	shell("cp -a '%s/.frondfs/journal' '%s/old'", fx->path, fx->top);
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
+	assert_int_equal(r.redone, 1);
+	shell("cp -a '%s/old/.' '%s/.frondfs/journal/'", fx->top, fx->path);
+	retry(fx, &r);
+	assert_int_equal(finished, 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
+static int is_seen(struct fixture *fx, unsigned i, uint64_t start_s)
+{
+	uint8_t id[SEEN_SESSION_LEN] = {(uint8_t)i, (uint8_t)(i >> 8)};
+
+	return seen_session(fx->vault, id, start_s);
+}
+
+static int see(struct fixture *fx, unsigned i, uint64_t start_s)
+{
+	uint8_t id[SEEN_SESSION_LEN] = {(uint8_t)i, (uint8_t)(i >> 8)};
+
+	return seen_session_end(fx->vault, id, start_s);
+}
+
+/* Those before the last 256 are known by their age, but to a clock that was
+ * wrong; what was damaged begins anew. */
+static void test_tamper__sessions_are_remembered(void **state)
+{
+	const uint64_t long_ago = 1000000, never = UINT64_C(1) << 40;
+	struct fixture *fx = *state;
 	char path[512];
 
 	snprintf(path, sizeof path, "%s/state", fx->top);
 	assert_int_equal(mkdir(path, 0700), 0);
 	assert_int_equal(setenv("XDG_STATE_HOME", path, 1), 0);
 	for (unsigned i = 0; i < 300; i++) {
-		id[0] = (uint8_t)i;
-		id[1] = (uint8_t)(i >> 8);
-		assert_int_equal(seen_session(fx->vault, id), 0);
-		assert_int_equal(seen_session_end(fx->vault, id), 0);
-		assert_int_equal(seen_session(fx->vault, id), -ESTALE);
+		uint64_t start_s = i == 5 ? never : long_ago + 10 * i;
+
+		assert_int_equal(is_seen(fx, i, start_s), 0);
+		assert_int_equal(see(fx, i, start_s), 0);
+		assert_int_equal(is_seen(fx, i, start_s), -ESTALE);
 	}
-	for (unsigned i = 0; i < 300; i++) {
-		id[0] = (uint8_t)i;
-		id[1] = (uint8_t)(i >> 8);
-		assert_int_equal(seen_session(fx->vault, id),
-				 i < 44 ? 0 : -ESTALE);
-	}
+	for (unsigned i = 0; i < 300; i++)
+		if (i != 5)
+			assert_int_equal(is_seen(fx, i, long_ago + 10 * i),
+					 -ESTALE);
+	assert_int_equal(is_seen(fx, 400, long_ago + 10 * 43), -ESTALE);
+	assert_int_equal(is_seen(fx, 400, long_ago + 10 * 44), 0);
+	assert_int_equal(is_seen(fx, 3, UINT64_MAX), 0);
+	assert_int_equal(is_seen(fx, 299, UINT64_MAX), -ESTALE);
 	shell("cd '%s/frondfs' && printf x | dd of=\"$(ls | grep sessions)\" "
 	      "bs=1 seek=20 conv=notrunc status=none",
 	      path);
-	assert_int_equal(seen_session(fx->vault, id), -EBADMSG);
-	assert_int_equal(seen_session_end(fx->vault, id), 0);
-	assert_int_equal(seen_session(fx->vault, id), -ESTALE);
+	assert_int_equal(is_seen(fx, 299, UINT64_MAX), -EBADMSG);
+	assert_int_equal(see(fx, 299, long_ago), 0);
+	assert_int_equal(is_seen(fx, 299, UINT64_MAX), -ESTALE);
+	assert_int_equal(is_seen(fx, 298, long_ago), 0);
 	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
 }
 
@@ -414,7 +462,8 @@ int main(void)
 		TEST(test_tamper__what_is_cut_off_is_kept),
 		TEST(test_tamper__no_room_to_keep),
 		TEST(test_tamper__an_old_session_put_back),
-		TEST(test_tamper__sessions_are_remembered_in_turn),
+		TEST(test_tamper__a_kept_one_put_back),
+		TEST(test_tamper__sessions_are_remembered),
 	};
 	int ret = vf_init();
 

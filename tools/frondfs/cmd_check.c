@@ -255,6 +255,7 @@ static int open_and_check(const struct check_request *req, const char *backing)
 	passphrase_free(&passphrase);
 	if (err)
 		return refuse(err, backing, &fault);
+	vault->remembers = req->repair;
 	if (req->repair && journal_seen(vault) == -ESTALE) {
 		report("'%s/.frondfs/journal' holds what a mount left that "
 		       "ended here before; mount it first, which says more, or "
