@@ -29,6 +29,17 @@ static int sync_place(struct vault *vault)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* For all who may write the vault: they must see what others have left. */
+static int open_up(struct vault *vault, int fd)
+{
+	struct stat st;
+
+	if (fstat(vault->meta_fd, &st) < 0 ||
+	    fchmod(fd, st.st_mode & 07777) < 0)
+		return -errno;
+	return vtree_own(vault, fd);
+}
+
 int rekey_open_journal(struct vault *vault, bool make, int *out)
 {
 	CLEANUP_FD int fd = -1;
@@ -42,7 +53,7 @@ int rekey_open_journal(struct vault *vault, bool make, int *out)
 		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	err = made ? vtree_own(vault, fd) : 0;
+	err = made ? open_up(vault, fd) : 0;
 	/* who made it may have crashed before this */
 	if (!err && make)
 		err = sync_place(vault);

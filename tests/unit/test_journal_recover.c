@@ -33,6 +33,35 @@ static void test_recover__an_end_that_was_not_durable(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+/* Others who share the vault see that there is something to be finished. */
+static int look_as_user(void *arg)
+{
+	struct fixture *fx = arg;
+
+	vault_close(fx->vault);
+	FX_EXPECT(!fx_open(fx));
+	FX_EXPECT(journal_is_pending(fx->vault));
+	FX_EXPECT(!journal_seen(fx->vault));
+	FX_EXPECT(!vault_rekey_finish(fx->vault));
+	return 0;
+}
+
+static void test_recover__others_see_the_journal(void **state)
+{
+	struct fixture *fx = *state;
+
+	make(fx, "f");
+	shell("chmod 755 '%s' && chmod -R a+rwX '%s/.frondfs'", fx->path,
+	      fx->path);
+	die_after(fx, overwrite, "f");
+	assert_int_equal(fx_as_user(look_as_user, fx), 0);
+	/* nor is there nothing where nobody may look */
+	shell("chmod 700 '%s/.frondfs/journal'", fx->path);
+	if (geteuid() == 0)
+		assert_int_equal(fx_as_user(look_as_user, fx), 1);
+	assert_int_equal(recover(fx, NULL), 0);
+}
+
 /* Somebody has removed the session: its segments are known without it... */
 static void test_recover__a_session_that_is_gone(void **state)
 {
@@ -383,6 +412,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_recover__an_end_that_was_not_durable),
+		TEST(test_recover__others_see_the_journal),
 		TEST(test_recover__a_session_that_is_gone),
 		TEST(test_recover__two_sessions_that_are_gone),
 		TEST(test_recover__a_session_that_did_not_begin),
