@@ -116,7 +116,7 @@ void journal_scout_(struct recovery *rec, const uint8_t id[static FILE_ID_LEN],
 static bool is_home(const struct recovery *rec, const struct file_log *fl,
 		    size_t namesakes, const struct stat *st)
 {
-	if (rec->here || fl->with_ino)
+	if (rec->same_tree || fl->with_ino)
 		return fl->ino == st->st_ino;
 	return namesakes == 1 && fl->places == 1;
 }
@@ -218,8 +218,7 @@ static uint64_t count_slots(const struct stat *st)
 }
 
 /* In what a record is about. */
-static int record_is_newer(const struct recovery *rec,
-			   const struct journal_patient *p,
+static int record_is_newer(const struct journal_patient *p,
 			   const struct logged *l, uint64_t slots,
 			   uint64_t newest, bool *newer)
 {
@@ -229,9 +228,8 @@ static int record_is_newer(const struct recovery *rec,
 
 	if (end > l->limit)
 		end = l->limit;
-	/* holes have no time of their own */
-	if (h->kind == JOURNAL_KIND_HOLES && newest < rec->last_s)
-		newest = rec->last_s;
+	if (h->kind == JOURNAL_KIND_HOLES && newest < h->before)
+		newest = h->before;
 	err = slots_are_newer(p, h->first, end < slots ? end : slots, newest,
 			      newer);
 	/* Not there: it has not come yet, or was cut off since, which leaves a
@@ -290,8 +288,7 @@ int journal_is_used_(const struct recovery *rec,
 	return slots_are_newer(p, 0, count_slots(st), kept_s, used);
 }
 
-int journal_is_newer_(const struct recovery *rec,
-		      const struct journal_patient *p,
+int journal_is_newer_(const struct journal_patient *p,
 		      const struct file_log *fl, uint64_t newest, bool ends,
 		      uint64_t size, bool *newer)
 {
@@ -304,8 +301,7 @@ int journal_is_newer_(const struct recovery *rec,
 		return -errno;
 	slots = count_slots(&st);
 	for (size_t i = 0; i < fl->count && !err && !*newer; i++)
-		err = record_is_newer(rec, p, &fl->log[i], slots, newest,
-				      newer);
+		err = record_is_newer(p, &fl->log[i], slots, newest, newer);
 	/* what is to be cut off */
 	if (!err && ends)
 		err = end_is_newer(p, size, slots, newest, newer);

@@ -67,7 +67,8 @@ struct journal_head {
 	uint8_t file_id[FILE_ID_LEN];
 	uint64_t size;	 /* the file's, from now on; or JOURNAL_SIZE_KEPT,
 			    for writers of its middle, who do not know */
-	uint64_t before; /* what it was, unless kept */
+	uint64_t before; /* what it was, unless kept; of holes: when they were
+			    made, in seconds */
 	uint64_t floor;	 /* this much was durable */
 	uint64_t first, count;
 	uint32_t len; /* of the tokens */

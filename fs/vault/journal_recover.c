@@ -148,18 +148,6 @@ static int sync_segments(const struct recovery *rec)
 	return fsync(rec->reader->dir_fd) < 0 ? -errno : 0;
 }
 
-static uint64_t last_written(const struct journal_reader *r)
-{
-	uint64_t last = 0;
-	struct stat st;
-
-	for (unsigned n = 0; n < r->count; n++)
-		if (fstat(r->segment[n].fd, &st) == 0 &&
-		    st.st_mtim.tv_sec > (int64_t)last)
-			last = (uint64_t)st.st_mtim.tv_sec;
-	return last;
-}
-
 /* Do files keep their inode numbers there, whatever happens? */
 static bool keeps_numbers(int fd)
 {
@@ -200,7 +188,6 @@ static int compare_session(struct recovery *rec, const char *name)
 	rec->exact =
 		!rec->wholly || (rec->again && journal_wants_all_(rec->reader));
 	rec->start_s = (int64_t)s->start_s;
-	rec->last_s = last_written(rec->reader);
 	rec->stale = rec->out->doubtful || rec->reader->guessed;
 	/* a file that is no longer the one that the session wrote was copied,
 	 * or put back */

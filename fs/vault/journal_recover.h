@@ -42,18 +42,17 @@ struct recovery {
 	size_t file_count;
 	uint64_t *inos; /* of the records, sorted */
 	/* Is it where it was when it began? */
-	bool here;	 /* yes: inode numbers tell files apart */
-	bool same_tree;	 /* perhaps: files that were not changed are known */
-	bool stale;	 /* it may have been over long ago */
-	bool doubtful;	 /* it may be older than what the files hold */
-	bool again;	 /* kept by an earlier one; others have come since */
-	bool wholly;	 /* data may be missing anywhere */
-	bool exact;	 /* nothing that was written is missing */
-	bool scouting;	 /* only find out where the files are */
-	bool wrote;	 /* to the file at hand */
-	int64_t start_s; /* the session's */
-	int64_t since_s; /* what has changed since is looked at */
-	uint64_t last_s; /* when a segment was last written, as far as known */
+	bool here;	   /* yes: inode numbers tell files apart */
+	bool same_tree;	   /* perhaps: files that were not changed are known */
+	bool stale;	   /* it may have been over long ago */
+	bool doubtful;	   /* it may be older than what the files hold */
+	bool again;	   /* kept by an earlier one; others have come since */
+	bool wholly;	   /* data may be missing anywhere */
+	bool exact;	   /* nothing that was written is missing */
+	bool scouting;	   /* only find out where the files are */
+	bool wrote;	   /* to the file at hand */
+	int64_t start_s;   /* the session's */
+	int64_t since_s;   /* what has changed since is looked at */
 	uint64_t root_dev; /* of the root directory */
 	size_t skipped;	   /* what could not be looked at... */
 	size_t failed;	   /* ...and should have been */
@@ -113,8 +112,7 @@ void journal_meet_(struct recovery *rec, const struct journal_patient *p,
  * Has somebody else written the file since these records? newest: the latest
  * time of their tokens. size: what they say it is, if ends.
  */
-MUST_CHECK int journal_is_newer_(const struct recovery *rec,
-				 const struct journal_patient *p,
+MUST_CHECK int journal_is_newer_(const struct journal_patient *p,
 				 const struct file_log *fl, uint64_t newest,
 				 bool ends, uint64_t size, bool *newer);
 

@@ -292,7 +292,7 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 	set_limits(fl->log, fl->count);
 	note_all(p, fl, size, ends);
 	if (rec->doubtful || fl->torn)
-		err = journal_is_newer_(rec, p, fl, newest, *ends, *size, left);
+		err = journal_is_newer_(p, fl, newest, *ends, *size, left);
 	if (err || *left || rec->out->look_only)
 		return err;
 	if (*ends)

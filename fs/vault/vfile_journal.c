@@ -236,6 +236,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 {
 	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
 				    .size = JOURNAL_SIZE_KEPT,
+				    .before = (uint64_t)time(NULL),
 				    .floor = f->floor,
 				    .first = first,
 				    .count = last - first,

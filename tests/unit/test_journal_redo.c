@@ -296,6 +296,40 @@ static void test_redo__a_torn_record_tells_what_was_durable(void **state)
 	assert_int_equal(digest(path), sum);
 }
 
+static void make_hole(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_int_equal(vf_allocate(f,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     5 * CHUNK_SIZE, CHUNK_SIZE),
+			 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+}
+
+/* Holes are as old as they are, whatever the time of a copied segment. */
+static void test_redo__a_hole_that_was_filled_since(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+
+	make_sized(fx, SIZE);
+	die_in(fx, make_hole);
+	copy_vault(fx);
+	shell("touch -d '1 hour' '%s'/.frondfs/journal/*.*", fx->path);
+	ahead_s = 10;
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_put(f, old_bytes + 5 * CHUNK_SIZE, CHUNK_SIZE,
+				5 * CHUNK_SIZE),
+			 0);
+	vfile_close(f);
+	assert_int_equal(recover(fx, &r), 0);
+	ahead_s = 0;
+	assert_int_equal(r.left, 1);
+	expect_sized(fx, old_bytes);
+}
+
 static void overwrite_three(struct fixture *fx)
 {
 	struct vfile *f = vf_open(fx, fx->vault, "f");
@@ -353,6 +387,7 @@ int main(void)
 		TEST(test_redo__growth_that_is_in_place_stays),
 		TEST(test_redo__mended_ends_are_remembered),
 		TEST(test_redo__a_torn_record_tells_what_was_durable),
+		TEST(test_redo__a_hole_that_was_filled_since),
 		TEST(test_redo__records_that_rot_are_kept),
 		TEST(test_redo__a_record_that_was_being_written),
 	};
