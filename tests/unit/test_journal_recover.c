@@ -230,6 +230,35 @@ static void test_recover__a_copy_of_a_crash_is_one(void **state)
 	expect(fx, "g", redone_bytes);
 }
 
+/* The same disk under another number: its files have the numbers they had. */
+static void test_recover__an_older_file_put_there(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct journal_session s;
+	char path[512];
+	int dir;
+
+	make(fx, "f");
+	make(fx, "g");
+	path_of(fx, "f", path);
+	shell("cp -p '%s' '%s/old'", path, fx->top);
+	die_after(fx, overwrite, "fg");
+	shell("mv '%s/old' '%s'", fx->top, path);
+	dir = journal_dir(fx);
+	assert_int_equal(
+		journal_session_read_(fx->vault, dir, JOURNAL_SESSION_FILE, &s),
+		0);
+	s.dev++;
+	assert_int_equal(journal_session_write_(fx->vault, dir, &s), 0);
+	close(dir);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(r.left, 1);
+	expect(fx, "f", old_bytes);
+	expect(fx, "g", redone_bytes);
+}
+
 /* ...but for files that are newer, or that there are two of. */
 static void test_recover__a_copy_with_newer_files(void **state)
 {
@@ -421,6 +450,7 @@ int main(void)
 		TEST(test_recover__a_damaged_record),
 		TEST(test_recover__a_copy_of_a_crash_is_one),
 		TEST(test_recover__a_copy_with_newer_files),
+		TEST(test_recover__an_older_file_put_there),
 		TEST(test_recover__killed_at_every_end_it_mends),
 		TEST(test_recover__what_a_damaged_session_left_stays),
 		TEST(test_recover__an_unreadable_session),
