@@ -35,6 +35,7 @@ static void journal_free(struct journal *j)
 	pthread_mutex_destroy(&j->flux_lock);
 	pthread_mutex_destroy(&j->wake_lock);
 	pthread_cond_destroy(&j->wake);
+	pthread_cond_destroy(&j->ends);
 	free(j);
 }
 
@@ -68,6 +69,8 @@ static struct journal *journal_new(struct vault *vault)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&j->wake, &attr);
+	pthread_cond_init(&j->ends, &attr);
+	j->durable_s = INT64_MIN;
 	pthread_condattr_destroy(&attr);
 	j->key = journal_key_(vault);
 	if (!j->key) {
@@ -171,7 +174,10 @@ int journal_begin(struct vault *vault)
 
 int journal_run(struct vault *vault)
 {
-	return vault->journal ? journal_thread_start_(vault->journal) : 0;
+	struct journal *j = vault->journal;
+	int err = j ? journal_thread_start_(j) : 0;
+
+	return j && !err ? journal_keeper_start_(j) : err;
 }
 
 int journal_start(struct vault *vault)
@@ -243,6 +249,7 @@ int journal_stop(struct vault *vault)
 
 	if (!j)
 		return 0;
+	journal_keeper_stop_(j);
 	journal_thread_stop_(j);
 	err = journal_flush(vault);
 	/* what has failed once is written elsewhere */

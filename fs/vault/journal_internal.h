@@ -213,6 +213,13 @@ struct journal {
 	_Atomic size_t closed; /* files that no vfile uses, when last counted */
 	pthread_t thread;
 	bool runs; /* it does */
+	pthread_t keeper;
+	bool keeps;	     /* it does */
+	bool over;	     /* wake_lock: the keeper ends */
+	pthread_cond_t ends; /* ...when it is */
+	atomic_bool wrote;   /* something, since the last checkpoint */
+	/* what was changed before is durable */
+	_Atomic int64_t durable_s;
 	_Atomic int64_t last_append_ms;
 
 	_Atomic uint64_t times_set; /* how often somebody set any times */
@@ -278,6 +285,8 @@ MUST_CHECK int journal_renew_(struct journal *j, unsigned segment,
  * is made anew; of the second this tells. Needs commit_lock.
  */
 MUST_CHECK int journal_keep_session_(struct journal *j);
+/* Nothing that was done before is missing any more. */
+MUST_CHECK int journal_move_session_(struct journal *j, int64_t start_s);
 bool journal_is_gone_(struct journal *j, unsigned segment);
 /*
  * Remove the segment's former file, unless that has been done for good. Where
@@ -390,6 +399,11 @@ MUST_CHECK int journal_retire_(struct journal *j, bool all, bool insist,
 /* It has failed, and it is not time to try again. */
 bool journal_waits_(const struct journal_file *jf);
 
+/* journal_checkpoint.c: make everything durable, and begin anew; by a thread,
+ * every few minutes. */
+MUST_CHECK int journal_checkpoint_(struct journal *j);
+MUST_CHECK int journal_keeper_start_(struct journal *j);
+void journal_keeper_stop_(struct journal *j);
 MUST_CHECK int journal_thread_start_(struct journal *j);
 void journal_thread_stop_(struct journal *j);
 

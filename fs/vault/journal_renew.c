@@ -250,6 +250,24 @@ int journal_keep_session_(struct journal *j)
 	return back ? write_session(j) : 0;
 }
 
+int journal_move_session_(struct journal *j, int64_t start_s)
+{
+	int64_t before;
+	int err = 0;
+
+	pthread_mutex_lock(&j->commit_lock);
+	before = j->start_s;
+	/* the clock may have been set back meanwhile */
+	if (start_s > before) {
+		j->start_s = start_s;
+		err = write_session(j);
+		if (err)
+			j->start_s = before;
+	}
+	pthread_mutex_unlock(&j->commit_lock);
+	return err;
+}
+
 bool journal_is_gone_(struct journal *j, unsigned segment)
 {
 	struct stat st;

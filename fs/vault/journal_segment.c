@@ -201,6 +201,7 @@ int journal_append_locked_(struct journal_file *jf,
 	s->end += len;
 	s->uncommitted = true;
 	j->appended += len;
+	j->wrote = true;
 	j->records++;
 	j->bytes += len;
 	j->last_append_ms = journal_now_ms();

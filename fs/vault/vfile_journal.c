@@ -75,6 +75,8 @@ void vfile_note_written_(struct vfile *f)
 {
 	struct journal_file *jf = f->jf;
 
+	if (f->journal)
+		f->journal->wrote = true;
 	f->written++;
 	if (jf)
 		jf->changed++;
