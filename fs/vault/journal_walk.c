@@ -15,13 +15,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PATH_ROOM = 4096 };
-
 /* Where the walk is. */
 struct walk {
 	struct recovery *rec;
-	char path[PATH_ROOM];
-	size_t len;
+	char *path;
+	size_t len, room;
 };
 
 /* A directory on the way. */
@@ -175,18 +173,31 @@ static bool is_entry(const struct walk *w, struct place *place,
 					       place->id, entry, plain) == 0;
 }
 
+/* However deep: it is for messages, and opened step by step. */
+static int add_to_path(struct walk *w, const char *entry)
+{
+	size_t wanted = w->len + strlen(entry) + 2;
+	char *more;
+
+	if (wanted > w->room) {
+		more = realloc(w->path, 2 * wanted);
+		if (!more)
+			return -ENOMEM;
+		w->path = more;
+		w->room = 2 * wanted;
+	}
+	w->len += (size_t)snprintf(w->path + w->len, w->room - w->len, "%s%s",
+				   w->len ? "/" : "", entry);
+	return 0;
+}
+
 static int visit_entry(struct walk *w, struct place *place, const char *entry)
 {
 	size_t len = w->len;
-	int n = snprintf(w->path + len, sizeof w->path - len, "%s%s",
-			 len ? "/" : "", entry);
-	int err;
+	int err = add_to_path(w, entry);
 
-	if (n < 0 || (size_t)n >= sizeof w->path - len) {
-		w->path[len] = '\0';
-		return pass_over(w, -ENAMETOOLONG, false);
-	}
-	w->len = len + (size_t)n;
+	if (err)
+		return err;
 	err = visit(w, dirfd(place->dir), entry);
 	w->len = len;
 	w->path[len] = '\0';
@@ -219,17 +230,16 @@ static int visit_dir(struct walk *w, int parent, const char *entry)
 
 int journal_walk_(struct recovery *rec)
 {
-	struct walk *w = calloc(1, sizeof *w);
+	struct walk w = {.rec = rec, .path = strdup("")};
 	struct stat st;
 	int err;
 
-	if (!w)
+	if (!w.path)
 		return -ENOMEM;
-	w->rec = rec;
 	err = fstat(rec->vault->root_fd, &st) < 0 ? -errno : 0;
 	rec->root_dev = st.st_dev;
 	if (!err)
-		err = visit_dir(w, rec->vault->root_fd, ".");
-	free(w);
+		err = visit_dir(&w, rec->vault->root_fd, ".");
+	free(w.path);
 	return err;
 }

@@ -33,6 +33,72 @@ static void test_recover__an_end_that_was_not_durable(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+/* Its path is longer than any that a system call takes. */
+static int far_fd = -1;
+static char far_entry[NAME_BACKING_MAX + 1];
+
+static struct vfile *open_far(struct vault *vault)
+{
+	int fd = openat(far_fd, far_entry, O_RDWR | O_CLOEXEC);
+	struct vfile *f = NULL;
+
+	assert_true(fd >= 0);
+	assert_int_equal(vfile_open(vault, fd, true, &f), 0);
+	return f;
+}
+
+static void make_far(struct fixture *fx)
+{
+	uint8_t id[DIRID_LEN];
+	struct backing_name b;
+	struct vfile *f;
+	int fd = dup(fx->vault->root_fd);
+
+	memcpy(id, fx->root_id, sizeof id);
+	for (int i = 0; i < 150; i++) {
+		uint8_t child[DIRID_LEN];
+		int next = -1;
+
+		fx_mkdir(fx, fd, id, "far away", &b, child, &next);
+		memcpy(id, child, sizeof id);
+		close(fd);
+		fd = next;
+	}
+	fill();
+	b = fx_name(fx, id, "f");
+	assert_int_equal(vfile_create(fx->vault, fd, id, &b, 0644, &f), 0);
+	assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
+	vfile_close(f);
+	snprintf(far_entry, sizeof far_entry, "%s", b.entry);
+	far_fd = fd;
+}
+
+static void overwrite_far(struct fixture *fx)
+{
+	struct vfile *f = open_far(fx->vault);
+
+	overwrite(f);
+	assert_int_equal(vfile_sync(f, false), 0);
+}
+
+static void test_recover__a_file_far_below(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+
+	make_far(fx);
+	die_in(fx, overwrite_far);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	assert_int_equal(r.left + r.lost, 0);
+	f = open_far(fx->vault);
+	vf_expect(f, redone_bytes, LEN);
+	vfile_close(f);
+	close(far_fd);
+	shell("rm -r '%s'/*", fx->path);
+}
+
 /* Others who share the vault see that there is something to be finished. */
 static int look_as_user(void *arg)
 {
@@ -441,6 +507,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_recover__an_end_that_was_not_durable),
+		TEST(test_recover__a_file_far_below),
 		TEST(test_recover__others_see_the_journal),
 		TEST(test_recover__a_session_that_is_gone),
 		TEST(test_recover__two_sessions_that_are_gone),
