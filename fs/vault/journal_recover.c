@@ -401,7 +401,8 @@ static void say_why(const struct vault *vault, int err)
 	else if (err == -ENOSPC)
 		log_error("%s: what a mount that ended unexpectedly has left "
 			  "cannot be finished: there is no room; make some "
-			  "where the vault lies, or mount it with -o ro",
+			  "where the vault lies ('frondfs check --repair' "
+			  "does what needs none), or mount it with -o ro",
 			  vault->path);
 	else
 		log_error("%s: what a mount that ended unexpectedly has left "
