@@ -9,7 +9,20 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA, FRESH_S = 3 };
+enum {
+	EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA,
+	FRESH_S = 3,
+	WRITTEN_BACK_S =
+		120, /* the kernel lets no page lie about for so long */
+};
+
+int64_t vfile_age_clock_(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
 
 static uint64_t next_generation(void)
 {
@@ -104,6 +117,14 @@ static struct journal *journal_for(const struct vault *vault,
 	return j && j->dev == st->st_dev ? j : NULL;
 }
 
+/* Was it, before this session began, or its last checkpoint? Another mount may
+ * have written it just before, without a journal. */
+static bool is_durable(const struct journal *j, const struct stat *st)
+{
+	return st->st_ctim.tv_sec < j->durable_s ||
+	       st->st_ctim.tv_sec < j->start_s - WRITTEN_BACK_S;
+}
+
 /* Length and header; in a shared vault the lock is held. */
 static int read_start(struct vfile *f)
 {
@@ -130,7 +151,7 @@ static int read_start(struct vfile *f)
 		return err;
 	adopt_header(f, start, &h);
 	f->size = size;
-	if (f->journal && !f->jf && st.st_ctim.tv_sec < f->journal->start_s)
+	if (f->journal && !f->jf && is_durable(f->journal, &st))
 		f->floor = size;
 	if (size > 0)
 		return 0;
@@ -293,7 +314,7 @@ int vfile_create_as(struct vault *vault, int dirfd,
 	if (vault->journal && fstat(f->fd, &st) == 0)
 		f->journal = journal_for(vault, &st);
 	f->made = true;
-	f->made_ms = journal_now_ms();
+	f->made_ms = vfile_age_clock_();
 	*out = f;
 	return 0;
 }

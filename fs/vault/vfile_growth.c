@@ -37,7 +37,7 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 	g.hole = g.first > g.old_last + 1;
 	/* What follows a record is never written without one. */
 	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole &&
-		  journal_now_ms() - f->made_ms < NEW_MS;
+		  vfile_age_clock_() - f->made_ms < NEW_MS;
 	g.lead = !f->flux && g.first > g.old_last;
 	g.base = g.lead ? g.old_last : g.first;
 	if (g.base <= g.old_last && !g.fresh)

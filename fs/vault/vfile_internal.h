@@ -85,6 +85,9 @@ void vfile_end_(struct vfile *f, struct range *r);
  */
 MUST_CHECK int vfile_again_(const struct vfile *f, unsigned *tries, int err);
 
+/* Milliseconds, those of a sleeping machine among them. */
+int64_t vfile_age_clock_(void);
+
 /* A new vfile without descriptor; vfile_close() undoes it. */
 MUST_CHECK int vfile_new_(struct vault *vault, struct vfile **out);
 
