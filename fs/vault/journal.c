@@ -177,7 +177,10 @@ int journal_run(struct vault *vault)
 	struct journal *j = vault->journal;
 	int err = j ? journal_thread_start_(j) : 0;
 
-	return j && !err ? journal_keeper_start_(j) : err;
+	/* without it a crash reaches further back, and that is all */
+	if (j && !err)
+		(void)!journal_keeper_start_(j);
+	return err;
 }
 
 int journal_start(struct vault *vault)

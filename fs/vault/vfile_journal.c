@@ -75,7 +75,7 @@ void vfile_note_written_(struct vfile *f)
 {
 	struct journal_file *jf = f->jf;
 
-	if (f->journal)
+	if (f->journal && !f->journal->wrote)
 		f->journal->wrote = true;
 	f->written++;
 	if (jf)
