@@ -254,6 +254,8 @@ int journal_drain_(struct journal_file *jf)
 		journal_give_up_(jf);
 		err = bring_in_place(jf);
 	}
+	if (err == -EBADMSG)
+		err = -EIO;
 	jf->error = err;
 	pthread_mutex_unlock(&jf->applying);
 	return err;

@@ -183,7 +183,7 @@ static int keep(struct journal_file *jf, unsigned segment)
 	if (!err)
 		err = carry_holes(jf, segment, &holes);
 	free(holes.list);
-	return err;
+	return err == -EBADMSG ? -EIO : err;
 }
 
 int journal_keep_(struct journal_file *jf, unsigned segment)

@@ -107,7 +107,7 @@ int journal_get_(struct journal *j, int fd,
 		*out = have;
 		return 0;
 	}
-	if (may_wait && j->owned >= j->owned_max)
+	if (may_wait && j->owned >= j->owned_max + j->failing)
 		(void)journal_spare_fds(j->vault);
 	jf = file_new(j, fd, id, size);
 	if (!jf)
