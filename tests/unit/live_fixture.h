@@ -156,7 +156,7 @@ static inline void wait_until(const atomic_bool *flag)
 		wait_ms(1);
 }
 
-static atomic_bool entered, leave, other_done;
+static atomic_bool entered, leave;
 
 enum { CHUNKS = 40, LEN = CHUNKS * CHUNK_SIZE, MORE = VFILE_IO_MAX };
 

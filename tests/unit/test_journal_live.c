@@ -5,6 +5,8 @@
  */
 #include "live_fixture.h"
 
+static atomic_bool other_done;
+
 static void *other_main(void *arg)
 {
 	(void)arg;
