@@ -56,7 +56,7 @@ int journal_checkpoint_(struct journal *j)
 	j->wrote = false;
 	now.tv_sec--;
 	err = note_all(j);
-	if (!err && syncfs(j->vault->root_fd) < 0)
+	if (!err && syncfs(j->dir_fd) < 0)
 		err = -errno;
 	if (!err) {
 		j->durable_s = now.tv_sec;
