@@ -115,6 +115,7 @@ static void test_failing__a_file_that_is_never_durable(void **state)
 	begin(fx);
 	assert_int_equal(vf_truncate(file, LEN), 0);
 	write_what_is_lost();
+	want_what_was_written();
 	bad_sync_fd = -1;
 	assert_int_equal(journal_flush(fx->vault), 0);
 	assert_int_equal(vfile_sync(file, true), 0);
