@@ -304,24 +304,34 @@ int journal_reader_open(struct vault *vault, struct journal_reader **out)
 	return journal_reader_open_(vault, NULL, out);
 }
 
+/* Was anything written behind this segment? */
+static bool has_later(struct journal_reader *r)
+{
+	for (unsigned i = r->at + 1; i < r->count; i++)
+		if (is_own(&r->segment[i]) &&
+		    whole_len(r, &r->segment[i]) > JOURNAL_HEAD_LEN)
+			return true;
+	return false;
+}
+
 /*
  * What follows the records is none. A process that died while it wrote one left
- * a part, at the end of the newest segment; or, while it emptied that, whole
- * old ones without any that is new. len: so much there is of it.
+ * a part, at the end of what was written last; or, while it emptied a segment,
+ * whole old ones and none that is new. len: so much there is of it.
  */
-static bool is_rotten(const struct journal_reader *r, size_t len)
+static bool is_rotten(struct journal_reader *r, size_t len)
 {
-	const struct journal_segment_file *s = &r->segment[r->at];
-	bool newest = r->at + 1 == r->count || !is_own(s + 1);
 	uint64_t wanted = JOURNAL_RECORD_HEAD_LEN;
 
-	if (len == 0 || !is_own(s) || (newest && r->offset == JOURNAL_HEAD_LEN))
+	if (len == 0 || !is_own(&r->segment[r->at]))
 		return false;
 	if (len >= wanted)
 		wanted += journal_record_tokens_(r->buf);
-	return !newest ||
-	       wanted > JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX ||
-	       len == wanted;
+	if (has_later(r))
+		return true;
+	return r->offset > JOURNAL_HEAD_LEN &&
+	       (len == wanted ||
+		wanted > JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX);
 }
 
 int journal_reader_next_(struct journal_reader *r, struct journal_found *out)

@@ -266,8 +266,10 @@ static void test_redo__mended_ends_are_remembered(void **state)
 
 static void overwrite_one(struct fixture *fx)
 {
-	struct vfile *f = vf_open(fx, fx->vault, "f");
+	struct vfile *f;
 
+	assert_int_equal(journal_checkpoint_(fx->vault->journal), 0);
+	f = vf_open(fx, fx->vault, "f");
 	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 3 * CHUNK_SIZE), 0);
 }
 

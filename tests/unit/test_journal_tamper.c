@@ -66,6 +66,7 @@ static void test_tamper__a_file_that_was_cut_is_damage(void **state)
 		struct journal_recovery r = {.wholly = i > 1};
 		off_t len = i % 2 ? HEADER_LEN / 2 : 0;
 
+		ahead_s = 0;
 		make(fx, "f");
 		make(fx, "g");
 		/* of a process that died, of one long after, of a copy */
