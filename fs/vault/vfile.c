@@ -117,14 +117,6 @@ static struct journal *journal_for(const struct vault *vault,
 	return j && j->dev == st->st_dev ? j : NULL;
 }
 
-/* Was it, before this session began, or its last checkpoint? Another mount may
- * have written it just before, without a journal. */
-static bool is_durable(const struct journal *j, const struct stat *st)
-{
-	return st->st_ctim.tv_sec < j->durable_s ||
-	       st->st_ctim.tv_sec < j->start_s - WRITTEN_BACK_S;
-}
-
 /* Length and header; in a shared vault the lock is held. */
 static int read_start(struct vfile *f)
 {
@@ -151,7 +143,7 @@ static int read_start(struct vfile *f)
 		return err;
 	adopt_header(f, start, &h);
 	f->size = size;
-	if (f->journal && !f->jf && is_durable(f->journal, &st))
+	if (f->journal && !f->jf && st.st_ctim.tv_sec < f->journal->start_s)
 		f->floor = size;
 	if (size > 0)
 		return 0;
