@@ -34,6 +34,7 @@ static void test_checkpoint__a_file_that_goes_on_growing(void **state)
 		struct journal_recovery r = {.wholly = i};
 		char path[512];
 
+		fill();
 		die_in(fx, grow_across);
 		assert_int_equal(recover(fx, &r), 0);
 		assert_int_equal(r.mended, 1);
