@@ -116,6 +116,9 @@ static int begin_behind(const struct growth *g, struct journal_file *jf)
 	bool drain = g->over > 1 && jf->count > 0;
 	int err = 0;
 
+	/* what has failed before is not durable by itself */
+	if (jf->lost && jf->cut > jf->durable)
+		(void)!journal_retire_(jf->journal, true, true, NULL);
 	do {
 		if (drain || jf->tail)
 			err = journal_drain_(jf);
