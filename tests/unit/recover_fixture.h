@@ -1,7 +1,7 @@
 /*
  * Vaults whose mount was killed, and what becomes of them. Wants LINKER:--wrap
- * for what crash_fixture.h names, and for fdatasync, pread64, time and
- * clock_gettime.
+ * for what crash_fixture.h names, and for fdatasync, pread64, time,
+ * clock_gettime and nanosleep.
  */
 #ifndef FROND_RECOVER_FIXTURE_H
 #define FROND_RECOVER_FIXTURE_H
@@ -42,6 +42,17 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 	if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
 		now->tv_sec += ahead_s;
 	return ret;
+}
+
+int __real_nanosleep(const struct timespec *for_, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *for_, struct timespec *left);
+
+/* Who waits for the clock does not. */
+static bool in_a_hurry;
+
+int __wrap_nanosleep(const struct timespec *for_, struct timespec *left)
+{
+	return in_a_hurry ? 0 : __real_nanosleep(for_, left);
 }
 
 /* A disk that does not give this file's first chunk. */
