@@ -155,7 +155,7 @@ static void test_failing__holes_that_are_never_durable(void **state)
 	expect_file(*state, LEN);
 }
 
-enum { CLOSED = 20, SOME_MS = 1000 };
+enum { CLOSED = 20, SOME_MS = 990 };
 
 /* Many files that cannot be written are not carried to and fro all the time. */
 static void test_failing__many_bad_files_wait(void **state)
@@ -241,6 +241,18 @@ static void test_failing__tokens_that_are_lost(void **state)
 		put(7 * CHUNK_SIZE, CHUNK_SIZE);
 		vf_expect(file, bytes, LEN);
 	}
+	/* also of one that waits to be tried again */
+	bad_fd = vfile_fd(file);
+	assert_int_equal(journal_flush(fx->vault), -EIO);
+	put(5 * CHUNK_SIZE, CHUNK_SIZE);
+	spoil(5);
+	assert_int_equal(journal_retire_(fx->vault->journal, true, false, NULL),
+			 0);
+	bad_fd = -1;
+	assert_int_equal(journal_flush(fx->vault), 0);
+	assert_int_equal(vf_get(file, buf, CHUNK_SIZE, 5 * CHUNK_SIZE, NULL),
+			 -EIO);
+	put(5 * CHUNK_SIZE, CHUNK_SIZE);
 	vfile_close(file);
 	assert_int_equal(journal_stop(fx->vault), 0);
 	expect_file(fx, LEN);
