@@ -313,18 +313,26 @@ static void test_redo__a_hole_that_was_filled_since(void **state)
 {
 	struct fixture *fx = *state;
 	struct journal_recovery r = {0};
+	uint8_t filled[CHUNK_TOKEN_LEN];
+	char path[512];
 	struct vfile *f;
 
 	make_sized(fx, SIZE);
 	die_in(fx, make_hole);
 	copy_vault(fx);
 	shell("touch -d '1 hour' '%s'/.frondfs/journal/*.*", fx->path);
+	path_of(fx, "f", path);
+	shell("cp '%s' '%s/was'", path, fx->top);
 	ahead_s = 10;
 	f = vf_open(fx, fx->vault, "f");
 	assert_int_equal(vf_put(f, old_bytes + 5 * CHUNK_SIZE, CHUNK_SIZE,
 				5 * CHUNK_SIZE),
 			 0);
 	vfile_close(f);
+	/* that alone: the last chunk was sealed anew as well */
+	take_slot(fx, 5, filled);
+	shell("cp '%s/was' '%s'", fx->top, path);
+	put_slot(fx, 5, filled);
 	assert_int_equal(recover(fx, &r), 0);
 	ahead_s = 0;
 	assert_int_equal(r.left, 1);
