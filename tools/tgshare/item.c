@@ -136,6 +136,8 @@ static int take_line(struct item *item, const char *line)
 		item->messages[message].taken_back = true;
 	else if (strcmp(line, "logged") == 0)
 		item->logged = true;
+	else if (strcmp(line, "told") == 0)
+		item->told = true;
 	return 0;
 }
 
@@ -464,6 +466,15 @@ int item_note_logged(int outbox, struct item *item)
 
 	if (!err)
 		item->logged = true;
+	return err;
+}
+
+int item_note_told(int outbox, struct item *item)
+{
+	int err = item->told ? 0 : write_line(outbox, item, "told");
+
+	if (!err)
+		item->told = true;
 	return err;
 }
 

@@ -108,6 +108,7 @@ struct item {
 	size_t message_count;
 	/* from the journal */
 	bool logged;
+	bool told;		 /* to its sender: that it is out, or queued */
 	uint8_t end;		 /* enum item_end */
 	uint64_t news_s;	 /* when it ended, or somebody acknowledged */
 	uint8_t recipient_state; /* enum ack_state or 0 */
@@ -163,6 +164,7 @@ MUST_CHECK int item_note_ack(int outbox, struct item *item, unsigned index,
 MUST_CHECK int item_note_taken_back(int outbox, struct item *item,
 				    size_t message);
 MUST_CHECK int item_note_logged(int outbox, struct item *item);
+MUST_CHECK int item_note_told(int outbox, struct item *item);
 MUST_CHECK int item_note_end(int outbox, struct item *item, enum item_end end,
 			     uint64_t now_s);
 
