@@ -2,6 +2,7 @@
 
 #include "bytes.h"
 #include "log.h"
+#include "name.h"
 #include "vdir.h"
 #include "vfile_slot.h"
 #include "xio.h"
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A file of the vault for reading and writing, whatever its mode. */
 static int open_both(int dirfd, const char *entry, int *out)
 {
 	const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
@@ -97,9 +97,64 @@ static int find_by_path(int dirfd, const char *path,
 	return 0;
 }
 
-/* Look at every file below a directory. 0, or -ENOENT. */
-static int find_by_id(int dirfd, const char *entry,
-		      const struct rekey_record *r, int *out)
+enum state {
+	STATE_OTHER,  /* it has had another key since, or before */
+	STATE_OLD,    /* nothing of it is new */
+	STATE_PARTLY, /* anything may be */
+};
+
+static int look_at_state(int fd, const struct rekey_record *r,
+			 enum state *state)
+{
+	uint8_t header[HEADER_LEN];
+	int err = xio_pread(fd, header, sizeof header, 0);
+
+	if (err)
+		return err;
+	*state = STATE_PARTLY;
+	if (memcmp(header, r->old_header, sizeof header) == 0)
+		*state = STATE_OLD;
+	/* A crash can tear even these few bytes. */
+	for (size_t i = 0; i < sizeof header; i++)
+		if (header[i] != r->old_header[i] &&
+		    header[i] != r->new_header[i])
+			*state = STATE_OTHER;
+	return 0;
+}
+
+/*
+ * Of the files with the id, the one that needs the redo file most. Others may
+ * be copies: of these, one under a name that is none of ours is the likelier.
+ */
+struct search {
+	const struct rekey_record *record;
+	int fd;
+	unsigned rank; /* of fd; 0: none yet */
+};
+
+static void try_file(struct search *s, int dirfd, const char *entry, bool ours)
+{
+	CLEANUP_FD int fd = openat(
+		dirfd, entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	enum state state;
+	unsigned rank;
+	int both;
+
+	if (fd < 0 || !has_id(fd, s->record->file_id) ||
+	    look_at_state(fd, s->record, &state) != 0)
+		return;
+	rank = 1 + 2 * (unsigned)state + ours;
+	if (rank <= s->rank || open_both(dirfd, entry, &both) != 0)
+		return;
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = both;
+	s->rank = rank;
+}
+
+/* Look at every file below a directory. */
+static void search_dir(struct search *s, int dirfd, const char *entry,
+		       bool ours)
 {
 	int fd = openat(dirfd, entry,
 			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -109,10 +164,11 @@ static int find_by_id(int dirfd, const char *entry,
 	if (!dir) {
 		if (fd >= 0)
 			close(fd);
-		return -ENOENT;
+		return;
 	}
 	while ((e = readdir(dir))) {
-		CLEANUP_FD int found = -1;
+		bool own =
+			ours && name_classify(e->d_name) != NAME_KIND_FOREIGN;
 		struct stat st;
 
 		if (strcmp(e->d_name, ".") == 0 ||
@@ -120,17 +176,23 @@ static int find_by_id(int dirfd, const char *entry,
 		    strcmp(e->d_name, NAME_VAULT_DIR) == 0 ||
 		    fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		if (S_ISDIR(st.st_mode) &&
-		    find_by_id(fd, e->d_name, r, out) == 0)
-			return 0;
-		if (!S_ISREG(st.st_mode))
-			continue;
-		found = openat(fd, e->d_name,
-			       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (found >= 0 && has_id(found, r->file_id))
-			return open_both(fd, e->d_name, out);
+		if (S_ISDIR(st.st_mode))
+			search_dir(s, fd, e->d_name, own);
+		else if (S_ISREG(st.st_mode))
+			try_file(s, fd, e->d_name, own);
 	}
-	return -ENOENT;
+}
+
+/* 0, or -ENOENT. */
+static int find_by_id(int dirfd, const struct rekey_record *r, int *out)
+{
+	struct search s = {.record = r, .fd = -1};
+
+	search_dir(&s, dirfd, ".", true);
+	if (s.fd < 0)
+		return -ENOENT;
+	*out = s.fd;
+	return 0;
 }
 
 /*
@@ -224,31 +286,6 @@ struct finish {
 	int fd; /* the file */
 };
 
-enum state {
-	STATE_OLD,    /* nothing of it is new */
-	STATE_PARTLY, /* anything may be */
-	STATE_OTHER,  /* it has had another key since, or before */
-};
-
-static int look_at_state(const struct finish *n, enum state *state)
-{
-	const struct rekey_record *r = n->record;
-	uint8_t header[HEADER_LEN];
-	int err = xio_pread(n->fd, header, sizeof header, 0);
-
-	if (err)
-		return err;
-	*state = STATE_PARTLY;
-	if (memcmp(header, r->old_header, sizeof header) == 0)
-		*state = STATE_OLD;
-	/* A crash can tear even these few bytes. */
-	for (size_t i = 0; i < sizeof header; i++)
-		if (header[i] != r->old_header[i] &&
-		    header[i] != r->new_header[i])
-			*state = STATE_OTHER;
-	return 0;
-}
-
 /* Is the file still as it was when it was sealed anew? */
 static bool is_unchanged(const struct finish *n)
 {
@@ -292,7 +329,7 @@ static int put_in_place(struct finish *n)
 static int finish_found(struct finish *n, bool *done)
 {
 	enum state state = STATE_OTHER;
-	int err = look_at_state(n, &state);
+	int err = look_at_state(n->fd, n->record, &state);
 
 	if (err)
 		return err;
@@ -332,7 +369,7 @@ static int find_and_finish(struct finish *n, bool *done)
 			       &n->fd);
 
 	if (err)
-		err = find_by_id(n->vault->root_fd, ".", n->record, &n->fd);
+		err = find_by_id(n->vault->root_fd, n->record, &n->fd);
 	if (err == -ENOENT && is_orphan(n->record->path)) {
 		*done = true;
 		return 0;
@@ -348,7 +385,8 @@ static int find_and_finish(struct finish *n, bool *done)
 }
 
 /* *done: it has served, or is nothing. */
-static int finish_redo(struct vault *vault, int redo_fd, bool *done)
+static int finish_redo(struct vault *vault, int journal_fd, int redo_fd,
+		       bool *done)
 {
 	CLEANUP_FREE struct rekey_record *r = calloc(1, sizeof *r);
 	struct finish n = {
@@ -372,7 +410,12 @@ static int finish_redo(struct vault *vault, int redo_fd, bool *done)
 	if (err)
 		return err;
 	fd = -1;
-	err = find_and_finish(&n, done);
+	/* Whoever wrote it may have been killed before it was durable; without
+	 * it the file is lost from its new header on. */
+	if (fsync(redo_fd) < 0 || fsync(journal_fd) < 0)
+		err = -errno;
+	if (!err)
+		err = find_and_finish(&n, done);
 	vfile_close(n.redo);
 	return err;
 }
@@ -394,7 +437,7 @@ static int finish_entry(struct vault *vault, int journal_fd, const char *name)
 		return -errno;
 	if (st.st_nlink == 0)
 		return 0;
-	err = finish_redo(vault, fd, &done);
+	err = finish_redo(vault, journal_fd, fd, &done);
 	if (done && unlinkat(journal_fd, name, 0) < 0)
 		return -errno;
 	return err;
