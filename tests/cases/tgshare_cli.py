@@ -462,6 +462,23 @@ def setup_over_telegram_names_what_comes_next():
 
 
 @check(plain=False)
+def a_token_that_was_revoked_is_asked_for_anew():
+    with town("alice") as (api, alice):
+        fresh_token = api.do("revoke_token", bot="alice_bot")["token"]
+        setup = ["setup", "--vault", alice.mount.path, "--transport", "telegram"]
+        err = tg(*setup, status=USAGE, says="--bot-token-file")[1]
+        assert "does not know the token that is kept" in err, err
+        # as it is told to be done
+        alice.tg("receive", status=NOT_SET_UP, says="run 'tgshare setup --transport telegram'")
+        said, status = on_terminal(setup, [("bot's token", fresh_token)])
+        assert status == 0 and "Your card" in said and fresh_token not in said, said
+        alice.receive()
+        # what works is not asked for
+        said, status = on_terminal(setup)
+        assert status == 0 and "bot's token" not in said, said
+
+
+@check(plain=False)
 def what_has_expired_is_cleared_away_without_a_word():
     box = fresh("post")
     os.mkdir(box)

@@ -266,8 +266,7 @@ static int run(const char *vault)
 		status = serve(&agent);
 		if (status == CMD_NOT_SET_UP)
 			report("the agent ends: messages do not travel before "
-			       "'tgshare setup%s' is run again",
-			       report_vault());
+			       "that is done; start it again then");
 	}
 	session_close(&s);
 	return status;

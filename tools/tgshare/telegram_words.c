@@ -17,10 +17,10 @@ static const struct meaning meanings[] = {
 	{401, "", -EKEYREVOKED,
 	 "Telegram does not know our bot's token%.0s; it was revoked or "
 	 "mistyped: ask @BotFather for it (/mybots, API Token) and run "
-	 "'tgshare setup' again"},
+	 "'tgshare setup --transport telegram' again"},
 	{404, "Not Found", -EKEYREVOKED,
 	 "Telegram does not know our bot's token%.0s, or api_base leads to "
-	 "something else: run 'tgshare setup' again"},
+	 "something else: run 'tgshare setup --transport telegram' again"},
 	{0, "USER_BOT_TO_BOT_DISABLED", -EPERM,
 	 "Telegram does not let our bot write to %s: both owners have to open "
 	 "@BotFather, /mybots, Bot Settings, and switch 'Bot-to-Bot "
