@@ -274,4 +274,19 @@ def what_was_refused_rests_and_is_named_by_the_contact():
             assert a.said().count("blocked") <= 1 and str(carol) not in a.said(), a.said()
 
 
+@check(plain=False)
+def who_was_not_reached_is_named_when_the_recipient_was():
+    with town("alice", "bob") as (api, alice, bob):
+        api.do("block", user=keeper(api, alice, "carol"), bot="alice_bot")
+        path = put(alice.path("a"), b"x")
+        number = alice.tg("send", path, "--to", "bob", "--shares", "2", "--threshold", "2",
+                          "--via", "bob,carol", status=QUEUED).split("\t")[0]
+        bob.receive()
+        alice.tg("receive", status=QUEUED, says="bob has received a")
+        assert "bob (received), carol (not delivered)" in alice.tg("status")
+        mine, carols = alice.given(number)["shares"]
+        eq((mine["state"], mine["reason"]), ("received", ""))
+        assert carols["state"] == "not delivered" and "blocked" in carols["reason"], carols
+
+
 frond.main()
