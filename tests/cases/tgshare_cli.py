@@ -425,6 +425,8 @@ def chats_and_links_say_whose_they_are():
         chat("dave", "123", says="as before")
         chat("dave", "124", says="dave is in chat:124 now, no longer in chat:123")
         chat("erin", "124", status=FAILED, says="that is the chat of 'dave'")
+        for number in "0", "-0", "0124":
+            chat("erin", number, status=USAGE, says="is not the number of a chat")
         # a link that waits is one link, known as such
         link, hint = chat("carol", "--link")
         assert "send this link to carol" in hint and "'tgshare receive --vault" in hint, hint
@@ -445,6 +447,9 @@ def chats_and_links_say_whose_they_are():
                                 ("hello", "bob", 0)):
             err = tg(*send, via, "--note", note)[1]
             eq(err.count("readable in the chat with carol, for Telegram too"), told, err)
+        # no program takes the last letter for a mark behind the link
+        for i in range(40):
+            assert chat(f"guest{i}", "--link")[0].strip()[-1].isalnum()
 
 
 @check(plain=False)
@@ -754,6 +759,11 @@ def release_lists_what_is_kept():
     eq(carol.tg("release"), said)
     carol.tg("release", sets[0], says="goes to bob")
     eq([line[:8] for line in carol.tg("release").splitlines()], [sets[1][:8]])
+    # people are called what whoever looks calls them
+    carol.tg("contact", "remove", "bob")
+    assert "for bob;" in carol.tg("release")
+    carol.tg("contact", "add", "bobby", bob.card)
+    assert "for bobby;" in carol.tg("release")
 
 
 @check(plain=False)

@@ -41,8 +41,8 @@ static const struct meaning meanings[] = {
 	 "Telegram does not let our bot write to %s; is it a member of that "
 	 "group, and was it not removed?"},
 	{400, "chat not found", -EADDRNOTAVAIL,
-	 "Telegram knows no chat %s: compare it with their card, or have them "
-	 "press Start again"},
+	 "Telegram knows no chat %s: compare its number, or what their card "
+	 "says, or have them press Start again"},
 	{413, "", -EFBIG,
 	 "the document for %s is larger than this Bot API server takes"},
 	{0, "webhook is active", -EBUSY,
