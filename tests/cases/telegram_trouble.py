@@ -20,12 +20,12 @@ from telegram import town
 ARMOUR = re.compile(r"tgshare1\.[A-Za-z0-9_-]+")
 
 
-def start(person, *argv):
+def start(person, *argv, **env):
     """tgshare, with what it says in a file."""
     said = fresh("said")
     with open(said, "wb") as f:
         p = subprocess.Popen([TGSHARE, *argv], stdin=subprocess.DEVNULL, stdout=f, stderr=f,
-                             env=dict(os.environ, TGSHARE_VAULT=person.mount.path))
+                             env=dict(os.environ, TGSHARE_VAULT=person.mount.path, **env))
     p.said = lambda: get(said).decode()
     return p
 
@@ -33,8 +33,8 @@ def start(person, *argv):
 class agent:
     """with agent(bob) as a: its a.said()."""
 
-    def __init__(self, person):
-        self.process = start(person, "agent")
+    def __init__(self, person, **env):
+        self.process = start(person, "agent", **env)
 
     def __enter__(self):
         return self.process
@@ -287,6 +287,34 @@ def who_was_not_reached_is_named_when_the_recipient_was():
         mine, carols = alice.given(number)["shares"]
         eq((mine["state"], mine["reason"]), ("received", ""))
         assert carols["state"] == "not delivered" and "blocked" in carols["reason"], carols
+
+
+@check(plain=False)
+def a_clock_that_was_ahead_holds_nothing_up():
+    frond.tool("faketime")
+    clock = put(fresh("clock"), b"+20h")
+    preload = subprocess.run(["faketime", "-f", "+1d", "printenv", "LD_PRELOAD"], check=True,
+                             stdout=subprocess.PIPE).stdout.decode().strip()
+    ahead = {"LD_PRELOAD": preload, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
+             "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with town("alice", "bob") as (api, alice, bob):
+        # sent, and lost on the way, nearly a day from now
+        with start(alice, "send", put(alice.path("lost"), b"1"), "--to", "bob", **ahead) as p:
+            eq(p.wait(60), 0)
+        api.do("advance", seconds=2 * 86400)
+        eq(bob.receive(), "")
+        # a try that is refused, and put off, then
+        api.do("set_bot_to_bot", bot="bob_bot", on=False)
+        with start(alice, "send", put(alice.path("new"), b"2"), "--to", "bob", **ahead) as p:
+            eq(p.wait(60), QUEUED)
+        with agent(alice, **ahead) as a:
+            until(lambda: polls(api) > 2, 10, "it collects")
+            assert len(lines(alice, "fail")) == 3 and not a.said(), a.said()
+            api.do("set_bot_to_bot", bot="bob_bot", on=True)
+            put(clock, b"+0d")
+            until(lambda: len(lines(alice, "sent")) == 9, 30, "all of both")
+        bob.receive()
+        eq((get(bob.shared("alice/lost")), get(bob.shared("alice/new"))), (b"1", b"2"))
 
 
 frond.main()

@@ -132,6 +132,14 @@ static int work(struct agent *a)
 	return status == CMD_NO_VAULT ? status : CMD_OK;
 }
 
+static bool work_is_due(const struct agent *a)
+{
+	uint64_t now = when_now_s();
+
+	/* later than it can be: the clock was set back */
+	return now >= a->work_s || a->work_s - now > WORK_EVERY_S;
+}
+
 static bool setup_has_changed(const struct agent *a)
 {
 	struct timespec now = session_stamped(a->s);
@@ -226,7 +234,7 @@ static int serve_once(struct agent *a)
 	bool grown = log_has_grown(a);
 
 	/* somebody who may be written to now is no news of the vault's */
-	bool due = !a->s->patient || when_now_s() >= a->work_s;
+	bool due = !a->s->patient || work_is_due(a);
 
 	return grown || arrived || due ? work(a) : CMD_OK;
 }

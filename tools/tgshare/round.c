@@ -247,7 +247,7 @@ static uint64_t next_due_s(const struct outbox *o)
 		for (size_t j = 0; j < item->message_count; j++) {
 			const struct item_message *m = &item->messages[j];
 			uint64_t due = item_message_due_s(item, m, now);
-			uint64_t off = item_message_put_off_s(m);
+			uint64_t off = item_message_put_off_s(m, now);
 
 			if (due < off)
 				due = off;
