@@ -317,4 +317,19 @@ def a_clock_that_was_ahead_holds_nothing_up():
         eq((get(bob.shared("alice/lost")), get(bob.shared("alice/new"))), (b"1", b"2"))
 
 
+@check(plain=False)
+def what_comes_opens_while_another_tgshare_works():
+    with town("alice", "bob") as (api, alice, bob), agent(bob) as a:
+        until(lambda: polls(api), 10, "it collects")
+        with open(os.path.join(bob.mount.vault, ".frondfs/outbox/lock"), "w") as lock:
+            # as a send does, which may take hours
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for n in "first", "second":
+                alice.send("send", put(alice.path(n), n.encode()), "--to", "bob")
+                readable(bob.shared("alice", n), n.encode(), 30)
+        until(lambda: "second is open" in a.said(), 30, "a word")
+        alice.receive("--wait", "20")
+        assert "waiting for another" not in a.said(), a.said()
+
+
 frond.main()

@@ -21,6 +21,7 @@ const char cmd_agent_help[] =
 
 enum {
 	COLLECT_MS = 1000,
+	BUSY_S = 2, /* then it is looked whether another tgshare has finished */
 	RETRY_FIRST_S = 2,
 	RETRY_MAX_S = 900,
 	/* not only when there is news: clocks are set, cards expire */
@@ -116,8 +117,12 @@ static int work(struct agent *a)
 	int status = session_wake(a->s);
 
 	if (!status)
-		status = round_work(a->s, &result);
+		status = round_work_unless_busy(a->s, &result);
 	session_rest(a->s);
+	if (result.busy) {
+		a->work_s = now + BUSY_S;
+		return CMD_OK;
+	}
 	a->s->patient = true;
 	a->work_s = now + WORK_EVERY_S;
 	if (result.delivered.failed || result.delivered.left || status) {
