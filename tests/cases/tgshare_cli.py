@@ -496,6 +496,7 @@ def what_has_expired_is_cleared_away_without_a_word():
     frond.until(lambda: len(bob.status()["came"]) == 2, what="both")
     frond.until(lambda: bob.came(sets["gone"].id.hex())["state"] == "expired", what="expiry")
     for name in sets:
+        frond.until(lambda n=name: os.path.exists(bob.shared("eve", n)), what="its place")
         os.unlink(bob.shared("eve", name))
     # she has no address: what she is told stays in the outbox
     bob.receive(status=QUEUED)
