@@ -810,6 +810,17 @@ def who_cannot_be_reached_keeps_nobody_else_waiting():
 
 
 @check(plain=False)
+def names_in_what_is_told_do_not_act_on_a_terminal():
+    alice, _ = pair()
+    os.mkdir(alice.path("odd"))
+    put(alice.path("odd/\x1b[31m\u202ered"), b"x")
+    os.symlink("x", alice.path("odd/\x1b]0;y\x07"))
+    err = tg("send", alice.path("odd"), "--to", "bob", status=FAILED)[1]
+    assert "left out" in err and "\\033]0;y\\007" in err, err
+    assert err.replace("\n", "").isprintable() and "\u202e" not in err, err
+
+
+@check(plain=False)
 def names_and_notes_of_any_kind_travel():
     alice, bob = pair()
     names = [b"plain", "ünïcødé ✓".encode(), b"with  blanks ", b"%41", b"-dash", b"a" * 255,
