@@ -332,4 +332,27 @@ def what_comes_opens_while_another_tgshare_works():
         assert "waiting for another" not in a.said(), a.said()
 
 
+@check(plain=False)
+def what_nobody_sends_the_rest_of_is_forgotten():
+    with town("bob") as (api, bob):
+        for name in "old", "new":
+            api.do("say", user=api.do("add_user", name=name)["id"], to="bob_bot",
+                   text="tgshare1.AbSX" + name)
+            bob.receive()
+            if name == "old":
+                piece, = os.listdir(bob.path(".tgshare/pieces"))
+                os.utime(bob.path(".tgshare/pieces", piece), (0, time.time() - 8 * 86400))
+        left, = os.listdir(bob.path(".tgshare/pieces"))
+        assert left != piece and b"new" in get(bob.path(".tgshare/pieces", left))
+
+
+@check(plain=False)
+def a_set_that_is_gone_on_with_says_how_long_it_lasts():
+    with town("alice", "bob") as (api, alice, bob):
+        api.do("set_bot_to_bot", bot="bob_bot", on=False)
+        send = ["send", put(alice.path("a"), b"x"), "--to", "bob", "--expires"]
+        alice.tg(*send, "2030-01-31", status=QUEUED)
+        alice.tg(*send, "1d", status=QUEUED, says="made before of the same and expires 2030-01-31")
+
+
 frond.main()

@@ -294,7 +294,7 @@ static int work(struct session *s, struct round_result *result, bool deliver)
 {
 	int status, revoked = CMD_OK;
 
-	spool_tidy(s->spool_fd);
+	spool_tidy(s->spool_fd, s->pieces_fd);
 	status = intake_log(s, &result->events);
 	/* one that cannot be finished must not keep everything else back */
 	if (!status)

@@ -40,6 +40,9 @@ static const struct meaning meanings[] = {
 	{403, "", -EPERM,
 	 "Telegram does not let our bot write to %s; is it a member of that "
 	 "group, and was it not removed?"},
+	{400, "upgraded to a supergroup", -EADDRNOTAVAIL,
+	 "the group %s has another number since it became a supergroup: give "
+	 "that to 'tgshare contact chat'"},
 	{400, "chat not found", -EADDRNOTAVAIL,
 	 "Telegram knows no chat %s: compare its number, or what their card "
 	 "says, or have them press Start again"},
