@@ -355,4 +355,30 @@ def a_set_that_is_gone_on_with_says_how_long_it_lasts():
         alice.tg(*send, "1d", status=QUEUED, says="made before of the same and expires 2030-01-31")
 
 
+@check(plain=False)
+def what_is_here_is_not_fetched_again():
+    with town("alice", "bob", "carol") as (api, alice, bob, carol):
+        alice.tg("setup", "--part-size", "1")
+        send = ["send", put(alice.path("a"), blob(3 << 20)), "--to", "bob", "--via", "carol"]
+
+        def fetched():
+            bob.receive()
+            return api.do("counts")["requests"].get("getFile", 0)
+        alice.tg(*send)
+        first = fetched()
+        assert first > 2, first
+        alice.tg(*send, says="sent again")
+        eq(fetched(), first)
+        # what was altered meanwhile goes when that is seen, and comes again
+        spool = os.path.join(bob.mount.vault, ".frondfs/inbox")
+        part = next(n for n in os.listdir(spool) if n.endswith(".part"))
+        os.truncate(os.path.join(spool, part), 100)
+        alice.tg(*send)
+        eq(fetched(), first + 1)
+        carol.receive()
+        carol.tg("release", "--all")
+        bob.receive()
+        readable(bob.shared("alice/a"), get(alice.path("a")))
+
+
 frond.main()

@@ -374,6 +374,22 @@ static bool is_ours(const char *name)
 	return false;
 }
 
+/*
+ * The spool calls a part by its hash. What was sent again because nobody
+ * acknowledged it for a while need not be fetched again.
+ */
+static bool is_here(const struct telegram *t, const char *name, json_int_t len)
+{
+	uint8_t hash[BOT_HASH_LEN];
+	struct stat st;
+
+	return strlen(name) == 2 * sizeof hash + strlen(".part") &&
+	       strcmp(name + 2 * sizeof hash, ".part") == 0 &&
+	       hex_decode(name, 2 * sizeof hash, hash, sizeof hash) == 0 &&
+	       fstatat(t->temp_dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && st.st_size == len;
+}
+
 static void append(struct arrival **list, struct arrival *a)
 {
 	while (*list)
@@ -396,7 +412,7 @@ int telegram_begin_document(struct telegram *t, const json_t *message,
 
 	if (!id || strlen(id) >= FILE_ID_MAX || !name || !is_ours(name) ||
 	    strlen(name) > FILENAME_MAX_LEN || len <= 0 ||
-	    (uint64_t)len > DOCUMENT_MAX)
+	    (uint64_t)len > DOCUMENT_MAX || is_here(t, name, len))
 		return 0;
 	a = calloc(1, sizeof *a);
 	if (!a)
