@@ -209,6 +209,13 @@ def updates_that_cannot_be_confirmed_are_no_busy_loop():
             err, reason, _ = bob.run(0)
             assert err == EPROTO and "no Bot API server" in reason, (raw, err, reason)
             assert liar.count("getUpdates") == 1, raw
+    # nor are those that come again when they are confirmed
+    for result in [{"update_id": 5}], [{"update_id": 7}, {"update_id": 6}], {"a": 1}:
+        with Liar(getUpdates=lambda _, r=result: ok(r)) as liar:
+            bob = Person(liar, "bob")
+            err, reason, _ = bob.run(0)
+            assert err == EPROTO and "no Bot API server" in reason, (result, err, reason)
+            assert liar.count("getUpdates") <= 2, result
 
 
 @check
