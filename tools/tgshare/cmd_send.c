@@ -183,16 +183,18 @@ static bool sent_meanwhile(const struct sending *w, const struct item *item)
 
 static int resume(struct sending *w, const struct item *earlier)
 {
+	char when[WHEN_TEXT_MAX];
 	struct item *item;
 	int err = item_load(w->s->outbox_fd, earlier->id, &item);
 
 	if (err)
 		return session_report(w->s, "read .tgshare/outbox", err);
+	/* it keeps its own time, whatever is said now */
 	if (!item->recipient_state)
-		fprintf(stderr,
-			"tgshare: going on with the set %.8s, which was made "
-			"before of the same\n",
-			item->id);
+		report("going on with the set %.8s, which was made before of "
+		       "the same%s%s",
+		       item->id, item->expires_s ? " and expires " : "",
+		       item->expires_s ? when_text(item->expires_s, when) : "");
 	/* what was interrupted is finished, and said to be; only who has been
 	 * told so before means that it was lost on its way */
 	item->again = item->told && !deliver_waiting(item, when_now_s()) &&

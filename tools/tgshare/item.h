@@ -179,7 +179,7 @@ bool item_message_due(const struct item *item, const struct item_message *m,
 		      uint64_t now_s);
 /* Until when it is left alone after it was refused: 0 it was not, UINT64_MAX
  * for ever. */
-uint64_t item_message_put_off_s(const struct item_message *m);
+uint64_t item_message_put_off_s(const struct item_message *m, uint64_t now_s);
 /* The recipient may still get at what is in it, or has it. */
 bool item_live(const struct item *item, uint64_t now_s);
 /* Are the sealed copy's bytes still needed? */

@@ -71,6 +71,7 @@ struct telegram {
 	 * the first of them on is confirmed */
 	struct arrival *aside;
 	int receive_err;
+	int no_room; /* for a document that is put aside: -ENOSPC or -EDQUOT */
 };
 
 int64_t telegram_now_ms(void);

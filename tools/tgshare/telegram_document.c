@@ -23,6 +23,8 @@ enum {
 	WAITS_MAX = 60,
 	FILE_ID_MAX = 256,
 	FILENAME_MAX_LEN = 200,
+	/* one for which there is no room is tried again */
+	NO_ROOM_MS = 60 * 1000,
 	/* then the server has forgotten it anyway */
 	ASIDE_MAX_MS = 23 * 3600 * 1000,
 };
@@ -41,6 +43,7 @@ struct arrival {
 	int fd;
 	bool under_way;
 	bool complete; /* to be handed over when its turn has come */
+	bool no_room;  /* it was, the last time */
 	char lost[TELEGRAM_REASON_MAX]; /* why it is given up; "": it is not */
 	unsigned waits, tries,
 		bad; /* bad: what came was not what the name says */
@@ -82,6 +85,7 @@ static void give_up(struct arrival *a, const char *why)
 
 static void retry(struct arrival *a, const struct bot_reply *r)
 {
+	a->no_room = false;
 	/* a download link lasts for an hour at least, and not for ever */
 	a->file_path[0] = '\0';
 	/* being told to wait is no failure, unless it never ends */
@@ -91,11 +95,30 @@ static void retry(struct arrival *a, const struct bot_reply *r)
 					     : telegram_backoff_ms(a->tries));
 }
 
-static void own_trouble(struct telegram *t, int err)
+/* What others sent may be small enough. */
+static void wait_for_room(struct arrival *a)
 {
+	a->no_room = true;
+	a->file_path[0] = '\0';
+	/* nor does it keep the room that others need; and not all at once */
+	if (a->fd >= 0)
+		close(TAKE_FD(a->fd));
+	a->not_before_ms = telegram_now_ms() + NO_ROOM_MS +
+			   randombytes_uniform(NO_ROOM_MS);
+}
+
+static void own_trouble(struct arrival *a, int err)
+{
+	struct telegram *t = a->t;
+
 	snprintf(t->reason, sizeof t->reason, "what came cannot be written: %s",
 		 strerror(-err));
-	t->receive_err = err;
+	if (err != -ENOSPC && err != -EDQUOT) {
+		t->receive_err = err;
+		return;
+	}
+	t->no_room = err;
+	wait_for_room(a);
 }
 
 static void failed(struct arrival *a, const struct bot_reply *r)
@@ -104,7 +127,7 @@ static void failed(struct arrival *a, const struct bot_reply *r)
 	int err = telegram_explain(r, t->username, t->reason);
 
 	if (r->io_err && r->io_err != -EFBIG)
-		own_trouble(t, r->io_err);
+		own_trouble(a, r->io_err);
 	else if (r->error_code == 401)
 		t->receive_err = err;
 	else if (r->io_err != -EFBIG && a->tries < TELEGRAM_TRIES &&
@@ -264,7 +287,7 @@ static int copy_local(struct arrival *a)
 	if (!err) {
 		came(a, hash);
 	} else if (ours) {
-		own_trouble(a->t, err);
+		own_trouble(a, err);
 	} else if (err == -EACCES || err == -EPERM) {
 		snprintf(a->t->reason, sizeof a->t->reason,
 			 "our Bot API server puts what it fetched where this "
@@ -301,8 +324,8 @@ static int start_fetch(struct arrival *a)
 	} else {
 		err = fresh_file(a);
 		if (err) {
-			own_trouble(a->t, err);
-			return err;
+			own_trouble(a, err);
+			return a->t->receive_err;
 		}
 		err = bot_api_download(a->t->api, a->file_path, a->fd, a->len,
 				       &get);
@@ -351,6 +374,22 @@ static bool is_ours(const char *name)
 	return false;
 }
 
+/*
+ * The spool calls a part by its hash. What was sent again because nobody
+ * acknowledged it for a while need not be fetched again.
+ */
+static bool is_here(const struct telegram *t, const char *name, json_int_t len)
+{
+	uint8_t hash[BOT_HASH_LEN];
+	struct stat st;
+
+	return strlen(name) == 2 * sizeof hash + strlen(".part") &&
+	       strcmp(name + 2 * sizeof hash, ".part") == 0 &&
+	       hex_decode(name, 2 * sizeof hash, hash, sizeof hash) == 0 &&
+	       fstatat(t->temp_dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && st.st_size == len;
+}
+
 static void append(struct arrival **list, struct arrival *a)
 {
 	while (*list)
@@ -373,7 +412,7 @@ int telegram_begin_document(struct telegram *t, const json_t *message,
 
 	if (!id || strlen(id) >= FILE_ID_MAX || !name || !is_ours(name) ||
 	    strlen(name) > FILENAME_MAX_LEN || len <= 0 ||
-	    (uint64_t)len > DOCUMENT_MAX)
+	    (uint64_t)len > DOCUMENT_MAX || is_here(t, name, len))
 		return 0;
 	a = calloc(1, sizeof *a);
 	if (!a)
@@ -427,11 +466,13 @@ static bool is_far_off(const struct arrival *a)
 static void put_aside(struct telegram *t)
 {
 	struct arrival *a = t->arrivals;
+	long long wait_s = (a->not_before_ms - telegram_now_ms()) / 1000;
 
-	snprintf(t->reason, sizeof t->reason,
-		 "Telegram asks to wait %lld seconds before more documents "
-		 "are fetched; it will be tried again",
-		 (long long)(a->not_before_ms - telegram_now_ms()) / 1000);
+	if (!a->no_room)
+		snprintf(t->reason, sizeof t->reason,
+			 "Telegram asks to wait %lld seconds before more "
+			 "documents are fetched; it will be tried again",
+			 wait_s);
 	t->arrivals = a->next;
 	append(&t->aside, a);
 }
@@ -469,7 +510,10 @@ int telegram_hand_over_aside(struct telegram *t)
 
 		if (!a->lost[0] && !a->complete && !a->under_way &&
 		    telegram_now_ms() - a->since_ms > ASIDE_MAX_MS)
-			give_up(a, "the server does not let us have it");
+			give_up(a, a->no_room
+					   ? "there was no room for it"
+					   : "the server does not let us have "
+					     "it");
 		err = hand_over(a, &done);
 		if (done)
 			drop(at);

@@ -44,6 +44,15 @@ static size_t count_known(const struct telegram *t, const json_t *updates)
 	return n;
 }
 
+/* What was just confirmed, and would come for ever. */
+static bool is_repeated(const struct telegram *t, const json_t *updates)
+{
+	size_t n = json_array_size(updates);
+
+	return n && t->offset && !t->aside &&
+	       update_id(json_array_get(updates, n - 1)) == t->offset - 1;
+}
+
 static void take_batch(struct telegram *t, json_t *updates)
 {
 	size_t known = count_known(t, updates);
@@ -98,13 +107,19 @@ static void poll_done(void *arg, const struct bot_reply *r)
 	int err;
 
 	t->polling = false;
-	if (r->error_code == 0 && json_is_array(r->result)) {
+	if (r->error_code == 0 && json_is_array(r->result) &&
+	    !is_repeated(t, r->result)) {
 		take_batch(t, (json_t *)r->result);
 		return;
 	}
 	if (narrow_down(t, r))
 		return;
-	err = telegram_explain(r, t->username, t->reason);
+	if (r->error_code) {
+		err = telegram_explain(r, t->username, t->reason);
+	} else {
+		snprintf(t->reason, sizeof t->reason, "%s", telegram_no_server);
+		err = -EPROTO;
+	}
 	if (wait_ms == 0)
 		wait_ms = telegram_backoff_ms(++t->poll_tries);
 	t->poll_again_ms = telegram_now_ms() + wait_ms;

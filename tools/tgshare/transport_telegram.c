@@ -122,6 +122,9 @@ static int telegram_run(struct transport *base,
 		}
 		err = bot_api_run(t->api, wait > 0 ? wait : 50);
 	}
+	if (!err && r && t->no_room)
+		err = t->no_room;
+	t->no_room = 0;
 	/* what is put aside keeps a reason */
 	if (!err && r && timeout_ms == 0 && t->aside && !told_to_end())
 		err = -EAGAIN;
