@@ -386,7 +386,7 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 	*bad_chunk = VFILE_NO_CHUNK;
 	if (w->len == 0)
 		return 0;
-	if (w->len > VFILE_IO_MAX)
+	if (w->len > workspace_write_max(ws))
 		return -EINVAL;
 	if (!w->append && w->offset > CHUNK_MAX_PLAIN_LEN - w->len)
 		return -EFBIG;

@@ -5,13 +5,11 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <time.h>
 
 const uint8_t workspace_zeros[CHUNK_SIZE];
-
-enum {
-	TOKENS_BYTES = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN + 64,
-};
 
 static _Atomic uint64_t opened_chunks, sealed_chunks;
 
@@ -29,6 +27,11 @@ static void workspace_free(void *p)
 		sodium_memzero(ws->plain, ws->plain_bytes);
 	free(ws->plain);
 	free(ws->tokens);
+	free(ws->seal);
+	free(ws->tags);
+	free(ws->open);
+	free(ws->open_slot);
+	free(ws->chunk);
 	sodium_memzero(ws, sizeof *ws);
 	free(ws);
 }
@@ -39,16 +42,50 @@ static void make_key(void)
 		abort();
 }
 
-struct workspace *workspace_keep_new(size_t chunks)
+/* len bytes, aligned for vectors. */
+static void *alloc_bytes(size_t len)
+{
+	return aligned_alloc(64, (len + 63) / 64 * 64);
+}
+
+static bool make_plain(struct workspace *ws)
+{
+	ws->plain_bytes = ws->chunks * WORKSPACE_PLAIN_STRIDE;
+	ws->plain = alloc_bytes(ws->plain_bytes);
+	ws->chunk = calloc(ws->chunks, sizeof *ws->chunk);
+	return ws->plain && ws->chunk;
+}
+
+static bool make_sealing(struct workspace *ws)
+{
+	ws->tokens = alloc_bytes(ws->chunks * CHUNK_TOKEN_LEN + 64);
+	ws->seal = calloc(ws->chunks, sizeof *ws->seal);
+	ws->tags = calloc(ws->chunks, sizeof *ws->tags);
+	return ws->tokens && ws->seal && ws->tags;
+}
+
+static bool make_opening(struct workspace *ws)
+{
+	ws->open = calloc(ws->chunks, sizeof *ws->open);
+	ws->open_slot = calloc(ws->chunks, sizeof *ws->open_slot);
+	return ws->open && ws->open_slot;
+}
+
+static struct workspace *workspace_empty(size_t chunks)
 {
 	struct workspace *ws = calloc(1, sizeof *ws);
 
-	if (!ws)
-		return NULL;
-	ws->plain_bytes = (chunks * WORKSPACE_PLAIN_STRIDE + 63) / 64 * 64;
-	ws->plain = aligned_alloc(64, ws->plain_bytes);
-	if (!ws->plain) {
-		free(ws);
+	if (ws)
+		ws->chunks = chunks;
+	return ws;
+}
+
+struct workspace *workspace_keep_new(size_t chunks)
+{
+	struct workspace *ws = workspace_empty(chunks);
+
+	if (ws && !make_plain(ws)) {
+		workspace_free(ws);
 		return NULL;
 	}
 	return ws;
@@ -58,6 +95,8 @@ void workspace_lend(struct workspace *own, struct workspace *keep)
 {
 	keep->fernet = own->fernet;
 	keep->tokens = own->tokens;
+	keep->open = own->open;
+	keep->open_slot = own->open_slot;
 }
 
 void workspace_keep_free(struct workspace *keep)
@@ -66,18 +105,44 @@ void workspace_keep_free(struct workspace *keep)
 		return;
 	keep->fernet = NULL;
 	keep->tokens = NULL;
+	keep->open = NULL;
+	keep->open_slot = NULL;
 	workspace_free(keep);
+}
+
+struct workspace *workspace_wide_new(struct workspace *own, size_t len)
+{
+	struct workspace *ws = workspace_empty(
+		(len + CHUNK_SIZE - 1) / CHUNK_SIZE +
+		(WORKSPACE_CHUNKS - WORKSPACE_IO_MAX / CHUNK_SIZE));
+
+	if (!ws)
+		return NULL;
+	if (!make_sealing(ws)) {
+		workspace_free(ws);
+		return NULL;
+	}
+	ws->fernet = own->fernet;
+	return ws;
+}
+
+void workspace_wide_free(struct workspace *wide)
+{
+	if (!wide)
+		return;
+	wide->fernet = NULL;
+	workspace_free(wide);
 }
 
 static struct workspace *workspace_new(void)
 {
-	struct workspace *ws = workspace_keep_new(WORKSPACE_CHUNKS);
+	struct workspace *ws = workspace_empty(WORKSPACE_CHUNKS);
 
 	if (!ws)
 		return NULL;
 	ws->fernet = fernet_ctx_new();
-	ws->tokens = aligned_alloc(64, (TOKENS_BYTES + 63) / 64 * 64);
-	if (!ws->fernet || !ws->tokens) {
+	if (!ws->fernet || !make_plain(ws) || !make_sealing(ws) ||
+	    !make_opening(ws)) {
 		workspace_free(ws);
 		return NULL;
 	}
