@@ -193,7 +193,7 @@ def what_has_no_room_far_away_is_said_and_harms_nothing():
             eq(get(m / "had") == had, True)
             got = get(m / "f")
             # what was too much together had room in part
-            assert len(got) >= 6 * MIB, f"only {len(got)} bytes had room"
+            eq(got[:5 * MIB] == more[:5 * MIB], True, "what there was room for")
             for at in range(0, len(got), 4096):
                 part = got[at:at + 4096]
                 assert part == more[at:at + len(part)] or not any(part), at
