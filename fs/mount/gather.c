@@ -221,6 +221,12 @@ static int write_in_turn(struct gather *g, struct vfile *f,
 
 	pthread_mutex_lock(&g->lock);
 	file = find_file(g, f);
+	if (file && file->file && !g->slow) {
+		pthread_mutex_unlock(&g->lock);
+		vfile_seal_ahead(f, ws, own->w);
+		pthread_mutex_lock(&g->lock);
+		file = find_file(g, f);
+	}
 	if (!file) {
 		pthread_mutex_unlock(&g->lock);
 		return vfile_write(f, ws, own->w, &own->bad_chunk);
@@ -250,6 +256,7 @@ int gather_write(struct gather *g, struct vfile *f, struct workspace *ws,
 	pthread_cond_init(&own.told, NULL);
 	err = write_in_turn(g, f, ws, &own);
 	pthread_cond_destroy(&own.told);
+	workspace_forget_ahead(ws);
 	*bad_chunk = own.bad_chunk;
 	return err;
 }

@@ -137,6 +137,13 @@ struct vfile_write {
 };
 MUST_CHECK int vfile_write(struct vfile *f, struct workspace *ws,
 			   const struct vfile_write *w, uint64_t *bad_chunk);
+/*
+ * The same is to be called with w soon, to make the file longer, and cannot
+ * yet: seal what it will seal. Nothing else may be done with ws until then,
+ * or until workspace_forget_ahead().
+ */
+void vfile_seal_ahead(struct vfile *f, struct workspace *ws,
+		      const struct vfile_write *w);
 
 /* Set the length; what is added reads as zeros. */
 MUST_CHECK int vfile_truncate(struct vfile *f, struct workspace *ws,

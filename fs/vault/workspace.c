@@ -155,8 +155,10 @@ struct workspace *workspace_get(void)
 
 	pthread_once(&once, make_key);
 	ws = pthread_getspecific(thread_key);
-	if (ws)
+	if (ws) {
+		workspace_forget_ahead(ws);
 		return ws;
+	}
 	ws = workspace_new();
 	if (ws && pthread_setspecific(thread_key, ws) != 0) {
 		workspace_free(ws);
@@ -176,9 +178,20 @@ void workspace_counts(uint64_t *opened, uint64_t *sealed)
 	*sealed = atomic_load_explicit(&sealed_chunks, memory_order_relaxed);
 }
 
+static bool is_ahead(const struct workspace *ws, size_t i)
+{
+	return i >= ws->ahead_first && i - ws->ahead_first < ws->ahead_count;
+}
+
 void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 		     const uint8_t *plain, size_t len)
 {
+	if (is_ahead(ws, i)) {
+		if (be64_load(ws->tags[i]) == tag &&
+		    ws->seal[i].body == plain && ws->seal[i].body_len == len)
+			return;
+		workspace_forget_ahead(ws);
+	}
 	be64_store(ws->tags[i], tag);
 	ws->seal[i] = (struct fernet_seal_job){
 		.head = ws->tags[i],
@@ -189,6 +202,38 @@ void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 	};
 }
 
+static int seal_slots(struct workspace *ws, const struct fernet_key *key,
+		      size_t first, size_t end)
+{
+	int err;
+
+	if (first >= end)
+		return 0;
+	err = fernet_seal(ws->fernet, key, (uint64_t)time(NULL),
+			  ws->seal + first, end - first);
+	if (!err)
+		atomic_fetch_add_explicit(&sealed_chunks, end - first,
+					  memory_order_relaxed);
+	return err;
+}
+
+int workspace_seal_ahead(struct workspace *ws, const struct fernet_key *key,
+			 size_t first, size_t count)
+{
+	int err = seal_slots(ws, key, first, first + count);
+
+	if (!err) {
+		ws->ahead_first = first;
+		ws->ahead_count = count;
+	}
+	return err;
+}
+
+void workspace_forget_ahead(struct workspace *ws)
+{
+	ws->ahead_count = 0;
+}
+
 int workspace_seal(struct workspace *ws, const struct fernet_key *key,
 		   size_t count, bool ends_file, size_t *stored_len)
 {
@@ -196,12 +241,17 @@ int workspace_seal(struct workspace *ws, const struct fernet_key *key,
 	size_t len = (count - 1) * CHUNK_TOKEN_LEN +
 		     FERNET_TOKEN_LEN(CHUNK_TAG_LEN + end->body_len);
 	size_t zeros = (end->body_len + CHUNK_TAG_LEN) % 16;
-	int err = fernet_seal(ws->fernet, key, (uint64_t)time(NULL), ws->seal,
-			      count);
+	size_t from = ws->ahead_first, to = from + ws->ahead_count;
+	int err;
 
+	if (to > count || from == to)
+		from = to = 0;
+	workspace_forget_ahead(ws);
+	err = seal_slots(ws, key, 0, from);
+	if (!err)
+		err = seal_slots(ws, key, to, count);
 	if (err)
 		return err;
-	atomic_fetch_add_explicit(&sealed_chunks, count, memory_order_relaxed);
 	if (ends_file) {
 		memset(ws->tokens + len, 0, zeros);
 		len += zeros;

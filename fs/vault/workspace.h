@@ -24,6 +24,10 @@ struct workspace {
 	size_t plain_bytes;
 	struct fernet_seal_job *seal;
 	uint8_t (*tags)[CHUNK_TAG_LEN]; /* of what is being sealed */
+	/* Tokens sealed ahead: of these slots, as they are staged, under the
+	 * key of this number. */
+	size_t ahead_first, ahead_count;
+	unsigned ahead_key;
 	struct fernet_open_job *open;
 	size_t *open_slot;     /* which slot each job fills */
 	const uint8_t **chunk; /* each slot's plaintext */
@@ -72,6 +76,18 @@ void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 MUST_CHECK int workspace_seal(struct workspace *ws,
 			      const struct fernet_key *key, size_t count,
 			      bool ends_file, size_t *stored_len);
+
+/*
+ * Seal count staged tokens from slot first on, of a run that is not known yet
+ * in whole. workspace_seal() then leaves out those that have been staged again
+ * exactly as they were, unless workspace_forget_ahead() comes in between: as
+ * it must before anything else is done with the workspace, or what it points
+ * at changes.
+ */
+MUST_CHECK int workspace_seal_ahead(struct workspace *ws,
+				    const struct fernet_key *key, size_t first,
+				    size_t count);
+void workspace_forget_ahead(struct workspace *ws);
 
 /* Chunks opened and sealed by this process, be they good or bad. */
 void workspace_count_opened(size_t chunks);
