@@ -39,6 +39,7 @@ int vfile_new_(struct vault *vault, struct vfile **out)
 	}
 	f->generation = next_generation();
 	rangelock_init(&f->ranges);
+	pthread_rwlock_init(&f->key_lock, NULL);
 	pthread_mutex_init(&f->marks_lock, NULL);
 	*out = f;
 	return 0;
@@ -53,6 +54,7 @@ void vfile_close(struct vfile *f)
 	secret_pool_put(f->vault->file_keys, f->key);
 	gaps_fini(&f->gaps);
 	pthread_mutex_destroy(&f->marks_lock);
+	pthread_rwlock_destroy(&f->key_lock);
 	rangelock_fini(&f->ranges);
 	free(f);
 }

@@ -4,7 +4,10 @@
 #include "xio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+
+enum { PIECE = 256 << 10 }; /* twice what Linux reads ahead at once */
 
 static void note_holes(struct vfile *f, bool holes)
 {
@@ -270,4 +273,17 @@ ssize_t vfile_read(struct vfile *f, struct workspace *ws, uint64_t offset,
 		if (n)
 			return n;
 	}
+}
+
+void vfile_will_read(struct vfile *f, uint64_t offset, size_t len)
+{
+	uint64_t from = chunk_offset(offset / CHUNK_SIZE);
+	uint64_t to = chunk_offset((offset + len) / CHUNK_SIZE);
+
+	/* Linux doubles what it reads at once. */
+	(void)!posix_fadvise(f->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	for (uint64_t at = (from + PIECE - 1) / PIECE * PIECE; at < to;
+	     at += PIECE)
+		(void)!posix_fadvise(f->fd, (off_t)at, PIECE,
+				     POSIX_FADV_WILLNEED);
 }

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { AHEAD_MIN = 16 }; /* chunks; fewer are not worth it */
+
 int vfile_store_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 		     size_t count, bool ends_file)
 {
@@ -386,7 +388,7 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 	*bad_chunk = VFILE_NO_CHUNK;
 	if (w->len == 0)
 		return 0;
-	if (w->len > VFILE_IO_MAX)
+	if (w->len > workspace_write_max(ws))
 		return -EINVAL;
 	if (!w->append && w->offset > CHUNK_MAX_PLAIN_LEN - w->len)
 		return -EFBIG;
@@ -394,6 +396,8 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		err = begin_write(f, &r, w, &offset);
 		if (err)
 			return err;
+		if (ws->ahead_key != f->key_number)
+			workspace_forget_ahead(ws);
 		err = write_knowing_holes(f, ws, w, offset, bad_chunk);
 		vfile_end_(f, &r);
 		if (!err)
@@ -406,4 +410,27 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 	}
 	vfile_clear_holes_(f, ws);
 	return 0;
+}
+
+void vfile_seal_ahead(struct vfile *f, struct workspace *ws,
+		      const struct vfile_write *w)
+{
+	uint64_t first = w->offset / CHUNK_SIZE;
+	/* the first slot is the former last chunk's; the last chunk's mark
+	 * depends on the file */
+	size_t slot = first > 0, count = (w->len - 1) / CHUNK_SIZE;
+
+	workspace_forget_ahead(ws);
+	if (f->changing || w->append || w->offset % CHUNK_SIZE != 0 ||
+	    count < AHEAD_MIN || w->len > workspace_write_max(ws))
+		return;
+	for (size_t i = 0; i < count; i++)
+		workspace_stage(ws, slot + i,
+				chunk_tag(first + i, false, false),
+				w->data + i * CHUNK_SIZE, CHUNK_SIZE);
+	pthread_rwlock_rdlock(&f->key_lock);
+	ws->ahead_key = f->key_number;
+	if (workspace_seal_ahead(ws, f->key, slot, count) != 0)
+		workspace_forget_ahead(ws);
+	pthread_rwlock_unlock(&f->key_lock);
 }

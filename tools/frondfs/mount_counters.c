@@ -90,6 +90,7 @@ void mount_counters_print(const struct control_counters *c)
 	printf("opened:       %" PRIu64 " chunks\n", c->chunks_opened);
 	printf("sealed:       %" PRIu64 " chunks\n", c->chunks_sealed);
 	printf("ready reads:  %" PRIu64 "\n", c->ready_reads);
+	printf("joined writes: %" PRIu64 "\n", c->joined_writes);
 }
 
 void mount_counters_print_json(const struct control_counters *c)
@@ -102,7 +103,7 @@ void mount_counters_print_json(const struct control_counters *c)
 		       c->requests[kinds[k].opcode]);
 	printf("}, \"read_bytes\": %" PRIu64 ", \"written_bytes\": %" PRIu64
 	       ", \"chunks_opened\": %" PRIu64 ", \"chunks_sealed\": %" PRIu64
-	       ", \"ready_reads\": %" PRIu64,
+	       ", \"ready_reads\": %" PRIu64 ", \"joined_writes\": %" PRIu64,
 	       c->read_bytes, c->written_bytes, c->chunks_opened,
-	       c->chunks_sealed, c->ready_reads);
+	       c->chunks_sealed, c->ready_reads, c->joined_writes);
 }
