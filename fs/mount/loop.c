@@ -140,13 +140,6 @@ static bool several_ask(struct worker *w)
 	return w->strangers > 0;
 }
 
-/* On its own, the kernel asks for many pages to be written at once. */
-static bool is_write_back(const struct fuse_buf *buf)
-{
-	return pid_of(buf) == 0 && word_at(buf, offsetof(struct fuse_in_header,
-							 opcode)) == FUSE_WRITE;
-}
-
 static void *work(void *arg);
 
 /* All that follow, up to answer(), need the lock. */
@@ -246,7 +239,7 @@ static void answer(struct worker *w)
 	struct loop *l = w->loop;
 	bool soon_done = is_soon_done(&w->buf);
 	bool several = several_ask(w);
-	bool more = (several || is_write_back(&w->buf)) && more_waits(l);
+	bool more = several && more_waits(l);
 	uint64_t kept;
 
 	pthread_mutex_lock(&l->lock);
