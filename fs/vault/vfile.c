@@ -2,6 +2,7 @@
 
 #include "bytes.h"
 #include "log.h"
+#include "random.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -177,7 +178,7 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 	int err;
 
 	memcpy(h.file_id, file_id, sizeof h.file_id);
-	randombytes_buf(h.file_key, sizeof h.file_key);
+	random_bytes(h.file_key, sizeof h.file_key);
 	memcpy(h.dirid, dirid, sizeof h.dirid);
 	err = header_build(&h, &f->vault->keys->file_keys, out);
 	adopt_header(f, out, &h);
@@ -238,7 +239,7 @@ int vfile_create(struct vault *vault, int dirfd,
 {
 	uint8_t file_id[FILE_ID_LEN];
 
-	randombytes_buf(file_id, sizeof file_id);
+	random_bytes(file_id, sizeof file_id);
 	return vfile_create_as(vault, dirfd, dirid, name, mode, file_id, out);
 }
 
