@@ -12,9 +12,6 @@ enum {
 	BLOCK = 64,
 	DIGEST_WORDS = 8,
 	LENGTH_FIELD = 8,
-	AES_BLOCK = 16,
-	AES_ROUNDS = 10,
-	IV_OFFSET = 9,
 	/* More than compress_4 puts on the stack. */
 	STACK_RESIDUE = 2048,
 };
@@ -160,15 +157,6 @@ INLINE_WITH_SHA void all_quads(struct sha *sha, int count, int first,
 	EACH_LANE(count, sha_quad(&sha[i], first + 3, data[i] + at));
 }
 
-INLINE_WITH_SHA void all_rounds(struct sha *sha, int count,
-				const uint8_t *const *data, size_t at)
-{
-	all_quads(sha, count, 0, data, at);
-	all_quads(sha, count, 4, data, at);
-	all_quads(sha, count, 8, data, at);
-	all_quads(sha, count, 12, data, at);
-}
-
 INLINE_WITH_SHA void compress(struct lane *const *lanes, int count,
 			      size_t blocks)
 {
@@ -178,7 +166,10 @@ INLINE_WITH_SHA void compress(struct lane *const *lanes, int count,
 	EACH_LANE(count, data[i] = lanes[i]->next);
 	EACH_LANE(count, sha_load(&sha[i], lanes[i]->hash));
 	for (size_t at = 0; at < blocks * BLOCK; at += BLOCK) {
-		all_rounds(sha, count, data, at);
+		all_quads(sha, count, 0, data, at);
+		all_quads(sha, count, 4, data, at);
+		all_quads(sha, count, 8, data, at);
+		all_quads(sha, count, 12, data, at);
 	}
 	EACH_LANE(count, sha_store(&sha[i], lanes[i]->hash));
 }
@@ -260,20 +251,14 @@ static void advance(struct lane *lane, const struct fernet_key *key)
 	}
 }
 
-static void begin_body(struct lane *lane, const struct fernet_key *key,
-		       const struct fernet_hmac_job *job)
+static void start(struct lane *lane, const struct fernet_key *key,
+		  const struct fernet_hmac_job *job)
 {
 	lane->job = job;
 	lane->stage = BODY;
 	lane->next = job->data;
 	lane->blocks = job->len / BLOCK;
 	memcpy(lane->hash, key->hmac_inner, sizeof lane->hash);
-}
-
-static void start(struct lane *lane, const struct fernet_key *key,
-		  const struct fernet_hmac_job *job)
-{
-	begin_body(lane, key, job);
 	if (lane->blocks == 0)
 		advance(lane, key);
 }
@@ -320,80 +305,5 @@ void fernet_hmac(const struct fernet_key *key,
 	}
 	/* The states that a key begins with are as good as the key. */
 	sodium_memzero(lanes, sizeof lanes);
-	sodium_stackzero(STACK_RESIDUE);
-}
-
-#define WITH_BOTH __attribute__((target("aes,sha,avx512f,avx512vl,avx512bw")))
-
-/* AES-128-CBC on its way through a token. */
-struct cbc {
-	const __m128i *schedule;
-	__m128i chain;
-	uint8_t *next, *end;
-};
-
-/* Encrypt what lies before this place, and up to a block beyond it. */
-static inline __attribute__((always_inline)) WITH_BOTH void
-cbc_until(struct cbc *c, const uint8_t *place)
-{
-	while (c->next < c->end && c->next < place) {
-		__m128i *at = (__m128i *)c->next;
-		__m128i b = _mm_xor_si128(c->chain, _mm_loadu_si128(at));
-
-		b = _mm_xor_si128(b, _mm_load_si128(c->schedule));
-		for (int i = 1; i < AES_ROUNDS; i++)
-			b = _mm_aesenc_si128(b,
-					     _mm_load_si128(c->schedule + i));
-		c->chain = _mm_aesenclast_si128(
-			b, _mm_load_si128(c->schedule + AES_ROUNDS));
-		_mm_storeu_si128(at, c->chain);
-		c->next += AES_BLOCK;
-	}
-}
-
-/*
- * All whole blocks of the lane's message. Each of the two waits for itself
- * only: the CPU finds work of the other meanwhile, provided that it is near.
- */
-WITH_BOTH static void encrypt_and_compress(struct cbc *c, struct lane *lane)
-{
-	struct sha sha;
-
-	sha_load(&sha, lane->hash);
-	cbc_until(c, lane->next + BLOCK);
-	for (; lane->blocks > 0; lane->blocks--) {
-		const uint8_t *block = lane->next;
-
-		cbc_until(c, block + 2 * BLOCK);
-		all_rounds(&sha, 1, &block, 0);
-		lane->next += BLOCK;
-	}
-	cbc_until(c, c->end);
-	sha_store(&sha, lane->hash);
-}
-
-void fernet_hmac_encrypt(const struct fernet_key *key, uint8_t *token,
-			 size_t ciphertext_len)
-{
-	uint8_t *body = token + FERNET_BODY_OFFSET;
-	const struct fernet_hmac_job job = {
-		.data = token,
-		.len = FERNET_BODY_OFFSET + ciphertext_len,
-		.mac = body + ciphertext_len,
-	};
-	struct cbc c = {
-		.schedule = (const __m128i *)key->aes_enc,
-		.chain = _mm_loadu_si128((const __m128i *)(token + IV_OFFSET)),
-		.next = body,
-		.end = body + ciphertext_len,
-	};
-	struct lane lane, *busy = &lane;
-
-	begin_body(&lane, key, &job);
-	encrypt_and_compress(&c, &lane);
-	advance(&lane, key);
-	while (lane.stage != IDLE)
-		step(&busy, 1, key);
-	sodium_memzero(&lane, sizeof lane);
 	sodium_stackzero(STACK_RESIDUE);
 }

@@ -21,12 +21,4 @@ struct fernet_hmac_job {
 void fernet_hmac(const struct fernet_key *key,
 		 const struct fernet_hmac_job *jobs, size_t n);
 
-/*
- * Encrypt the ciphertext_len bytes of padded plaintext in a token that is
- * otherwise complete, and append its MAC: as long as one of the two takes,
- * as neither leaves the other waiting. The CPU must have AES instructions, too.
- */
-void fernet_hmac_encrypt(const struct fernet_key *key, uint8_t *token,
-			 size_t ciphertext_len);
-
 #endif

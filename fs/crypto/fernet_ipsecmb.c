@@ -211,10 +211,6 @@ static int ipsecmb_seal(void *p, const struct fernet_key *key,
 {
 	struct ipsecmb_state *state = p;
 
-	if (n == 1 && hashing != ALL_WIDE) {
-		fernet_hmac_encrypt(key, tokens[0], ciphertext_len[0]);
-		return 0;
-	}
 	if (n < state->seal_min)
 		return fernet_openssl.seal(state->openssl, key, tokens,
 					   ciphertext_len, n);
