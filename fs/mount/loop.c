@@ -1,7 +1,5 @@
 #include "loop.h"
 
-#include "beside.h"
-
 #include <errno.h>
 #include <linux/fuse.h>
 #include <poll.h>
@@ -32,7 +30,6 @@ struct worker {
 	unsigned strangers; /* how many requests ago there was another */
 	unsigned sleeps, sleeps_next; /* requests until it spins again */
 	bool sole; /* it kept its seat while it answered the last */
-	struct beside beside;
 };
 
 /*
@@ -120,16 +117,13 @@ static bool more_waits(const struct loop *l)
 	return poll(&fuse, 1, 0) > 0;
 }
 
-/* Who asks; 0: the kernel on its own. */
-static uint32_t pid_of(const struct fuse_buf *buf)
-{
-	return word_at(buf, offsetof(struct fuse_in_header, pid));
-}
-
-/* A process alone has no other request waiting, but the kernel's own. */
+/*
+ * A process alone has no other request waiting, but for those that the kernel
+ * makes on its own (process 0): no need to look.
+ */
 static bool several_ask(struct worker *w)
 {
-	uint32_t pid = pid_of(&w->buf);
+	uint32_t pid = word_at(&w->buf, offsetof(struct fuse_in_header, pid));
 
 	if (pid != 0 && pid != w->pid) {
 		w->pid = pid;
@@ -190,10 +184,8 @@ static void wake_watcher(struct loop *l)
 }
 
 /* The request's number if its reader keeps its seat, 0 if it gave it up. */
-static uint64_t begin(struct worker *w, bool soon_done, bool more)
+static uint64_t begin(struct loop *l, bool soon_done, bool more)
 {
-	struct loop *l = w->loop;
-
 	l->requests++;
 	l->backlog = more ? l->backlog + 1 : 0;
 	if (soon_done && l->backlog < BACKLOG_MIN && l->readers == 1) {
@@ -201,8 +193,6 @@ static uint64_t begin(struct worker *w, bool soon_done, bool more)
 		wake_watcher(l);
 		return l->kept;
 	}
-	/* before another is made, who would inherit its place */
-	beside_leave(&w->beside);
 	l->readers--;
 	if (l->readers == 0)
 		call_reader(l);
@@ -218,15 +208,12 @@ static unsigned readers_wanted(const struct loop *l, bool soon_done)
  * Returns when this thread is a reader again, or all is over. True: it kept
  * its seat.
  */
-static bool end(struct worker *w, uint64_t kept, bool soon_done)
+static bool end(struct loop *l, uint64_t kept, bool soon_done)
 {
-	struct loop *l = w->loop;
-
 	if (kept && l->kept == kept) {
 		l->kept = 0;
 		return true;
 	}
-	beside_leave(&w->beside);
 	if (l->readers < readers_wanted(l, soon_done))
 		l->readers++;
 	else
@@ -238,20 +225,15 @@ static void answer(struct worker *w)
 {
 	struct loop *l = w->loop;
 	bool soon_done = is_soon_done(&w->buf);
-	bool several = several_ask(w);
-	bool more = several && more_waits(l);
+	bool more = several_ask(w) && more_waits(l);
 	uint64_t kept;
 
 	pthread_mutex_lock(&l->lock);
-	kept = begin(w, soon_done, more);
+	kept = begin(l, soon_done, more);
 	pthread_mutex_unlock(&l->lock);
-	if (kept && !several)
-		beside_follow(&w->beside, pid_of(&w->buf));
-	else
-		beside_leave(&w->beside);
 	fuse_session_process_buf(l->session, &w->buf);
 	pthread_mutex_lock(&l->lock);
-	w->sole = end(w, kept, soon_done);
+	w->sole = end(l, kept, soon_done);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -314,8 +296,7 @@ static void spin_if_useful(struct worker *w)
 
 CANCELLED_WITHIN static int receive(struct worker *w)
 {
-	/* who asks could not run beside a thread that looks */
-	if (w->sole && !w->beside.moved)
+	if (w->sole)
 		spin_if_useful(w);
 	return receive_sleeping(w);
 }

@@ -85,8 +85,7 @@ static const char allowed[] =
 	"get_robust_list getcpu getpgrp getpid getppid getrusage gettid "
 	"gettimeofday nanosleep restart_syscall rseq rt_sigaction "
 	"rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait "
-	"rt_sigtimedwait_time64 sched_getaffinity sched_setaffinity "
-	"sched_yield "
+	"rt_sigtimedwait_time64 sched_getaffinity sched_yield "
 	"set_robust_list set_tid_address setsid sigaltstack time vfork "
 	"wait4 waitid waitpid "
 	/* whom files are made for (creds.c) */
