@@ -200,7 +200,7 @@ def sixteen_of_sixteen_and_several_recipients():
 @check(plain=False)
 def an_empty_file_and_one_of_many_parts():
     with crowd("alice", "bob") as (alice, bob):
-        data = blob(scale(200, 70) << 20, 3)
+        data = blob(scale(90, 70) << 20, 3)
         alice.send("send", put(alice.path("none")), put(alice.path("much"), data),
                    "--to", "bob")
         bob.receive()
