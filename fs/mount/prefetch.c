@@ -97,7 +97,7 @@ static void restart(struct prefetch *p, struct prefetch_stream *s,
 	s->depth = 0;
 }
 
-/* What took long may have been preempted; it does not happen often. */
+/* A place for another stream: an empty one, or whose was unused longest. */
 static struct prefetch_stream **find_place(struct prefetch *p)
 {
 	struct prefetch_stream **oldest = NULL;

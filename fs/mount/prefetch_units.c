@@ -80,6 +80,7 @@ void prefetch_drop_(struct prefetch *p, struct unit *u)
 	prefetch_settle_(p, u);
 }
 
+/* One that took long may have waited for others; many of them have not. */
 void prefetch_note_pace_(struct prefetch *p, int64_t took_us)
 {
 	unsigned sample = took_us > SLOW_US ? ALWAYS : 0;
@@ -174,5 +175,3 @@ bool prefetch_start_threads_(struct prefetch *p)
 	}
 	return p->thread_count > 0;
 }
-
-/* A place for another stream: an empty one, or whose was unused longest. */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* A file of the vault for reading and writing, whatever its mode. */
 static int open_both(int dirfd, const char *entry, int *out)
 {
 	const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
