@@ -74,7 +74,6 @@ struct telegram {
 	int no_room; /* for a document that is put aside: -ENOSPC or -EDQUOT */
 };
 
-int64_t telegram_now_ms(void);
 /* Exponential, capped, with jitter. */
 int64_t telegram_backoff_ms(unsigned tries);
 

@@ -6,6 +6,7 @@
 #include "telegram.h"
 
 #include "bot_answer.h"
+#include "clock.h"
 #include "text.h"
 #include "xio.h"
 
@@ -90,7 +91,7 @@ static void retry(struct arrival *a, const struct bot_reply *r)
 	a->file_path[0] = '\0';
 	/* being told to wait is no failure, unless it never ends */
 	a->tries += r->retry_after_s == 0 || ++a->waits > WAITS_MAX;
-	a->not_before_ms = telegram_now_ms() +
+	a->not_before_ms = clock_now_ms() +
 			   (r->retry_after_s ? 1000 * (int64_t)r->retry_after_s
 					     : telegram_backoff_ms(a->tries));
 }
@@ -103,8 +104,8 @@ static void wait_for_room(struct arrival *a)
 	/* nor does it keep the room that others need; and not all at once */
 	if (a->fd >= 0)
 		close(TAKE_FD(a->fd));
-	a->not_before_ms = telegram_now_ms() + NO_ROOM_MS +
-			   randombytes_uniform(NO_ROOM_MS);
+	a->not_before_ms =
+		clock_now_ms() + NO_ROOM_MS + randombytes_uniform(NO_ROOM_MS);
 }
 
 static void own_trouble(struct arrival *a, int err)
@@ -353,7 +354,7 @@ static int fetch_list(struct arrival *list, int64_t now, int *wait_ms)
 
 int telegram_fetch_more(struct telegram *t, int *wait_ms)
 {
-	int64_t now = telegram_now_ms();
+	int64_t now = clock_now_ms();
 	int err = fetch_list(t->arrivals, now, wait_ms);
 
 	return err ? err : fetch_list(t->aside, now, wait_ms);
@@ -422,7 +423,7 @@ int telegram_begin_document(struct telegram *t, const json_t *message,
 	a->at = at;
 	a->update_id = update_id;
 	a->len = (uint64_t)len;
-	a->since_ms = telegram_now_ms();
+	a->since_ms = clock_now_ms();
 	snprintf(a->file_id, sizeof a->file_id, "%s", id);
 	snprintf(a->filename, sizeof a->filename, "%s", name);
 	append(&t->arrivals, a);
@@ -460,13 +461,13 @@ static int hand_over(struct arrival *a, bool *done)
 static bool is_far_off(const struct arrival *a)
 {
 	return !a->under_way &&
-	       a->not_before_ms - telegram_now_ms() > TELEGRAM_PATIENCE_MS;
+	       a->not_before_ms - clock_now_ms() > TELEGRAM_PATIENCE_MS;
 }
 
 static void put_aside(struct telegram *t)
 {
 	struct arrival *a = t->arrivals;
-	long long wait_s = (a->not_before_ms - telegram_now_ms()) / 1000;
+	long long wait_s = (a->not_before_ms - clock_now_ms()) / 1000;
 
 	if (!a->no_room)
 		snprintf(t->reason, sizeof t->reason,
@@ -509,7 +510,7 @@ int telegram_hand_over_aside(struct telegram *t)
 		bool done;
 
 		if (!a->lost[0] && !a->complete && !a->under_way &&
-		    telegram_now_ms() - a->since_ms > ASIDE_MAX_MS)
+		    clock_now_ms() - a->since_ms > ASIDE_MAX_MS)
 			give_up(a, a->no_room
 					   ? "there was no room for it"
 					   : "the server does not let us have "

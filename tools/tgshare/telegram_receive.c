@@ -6,6 +6,7 @@
 #include "telegram.h"
 
 #include "bot_answer.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -65,7 +66,7 @@ static void take_batch(struct telegram *t, json_t *updates)
 	if (t->more)
 		t->batch = json_incref(updates);
 	else if (t->aside)
-		t->poll_again_ms = telegram_now_ms() + ASIDE_POLL_MS;
+		t->poll_again_ms = clock_now_ms() + ASIDE_POLL_MS;
 	/* nothing else can be seen behind so many */
 	if (known == TELEGRAM_UPDATES)
 		telegram_give_up_aside(t);
@@ -122,7 +123,7 @@ static void poll_done(void *arg, const struct bot_reply *r)
 	}
 	if (wait_ms == 0)
 		wait_ms = telegram_backoff_ms(++t->poll_tries);
-	t->poll_again_ms = telegram_now_ms() + wait_ms;
+	t->poll_again_ms = clock_now_ms() + wait_ms;
 	if (err != -EAGAIN || t->poll_tries >= TELEGRAM_TRIES ||
 	    wait_ms > TELEGRAM_PATIENCE_MS)
 		t->receive_err = err;
@@ -309,7 +310,7 @@ bool telegram_receiving(const struct telegram *t)
 
 int telegram_receive_more(struct telegram *t, bool at_once, int *wait_ms)
 {
-	int64_t now = telegram_now_ms();
+	int64_t now = clock_now_ms();
 	int err = t->receive_err;
 
 	t->receive_err = 0;
