@@ -1,5 +1,6 @@
 #include "xio.h"
 
+#include "random.h"
 #include "text.h"
 
 #include <errno.h>
@@ -105,7 +106,7 @@ void xio_temp_name(const char *prefix, char *name, size_t size)
 	uint8_t random[12];
 	char hex[2 * sizeof random + 1];
 
-	randombytes_buf(random, sizeof random);
+	random_bytes(random, sizeof random);
 	hex_encode(random, sizeof random, hex);
 	snprintf(name, size, "%s%s", prefix, hex);
 }

@@ -122,7 +122,8 @@ struct control_counters {
 	uint64_t requests[CONTROL_REQUEST_KINDS]; /* by opcode: linux/fuse.h */
 	uint64_t read_bytes, written_bytes;	  /* of plaintext */
 	uint64_t chunks_opened, chunks_sealed;
-	uint64_t ready_reads; /* READs that found it opened ahead of them */
+	uint64_t ready_reads;	/* READs that found it opened ahead of them */
+	uint64_t joined_writes; /* WRITEs that were written with others */
 	/* of the redo journal: records and bytes appended to it, how often it
 	 * was made durable, chunks brought in place, and yet to be brought */
 	uint64_t journal_records, journal_bytes, journal_commits;

@@ -20,5 +20,6 @@ void counters_tell(struct counters *c, struct control_counters *out)
 	out->read_bytes = value(&c->read_bytes);
 	out->written_bytes = value(&c->written_bytes);
 	out->ready_reads = value(&c->ready_reads);
+	out->joined_writes = value(&c->joined_writes);
 	workspace_counts(&out->chunks_opened, &out->chunks_sealed);
 }

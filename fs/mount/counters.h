@@ -11,7 +11,7 @@
 
 struct counters {
 	_Atomic uint64_t requests[CONTROL_REQUEST_KINDS];
-	_Atomic uint64_t read_bytes, written_bytes, ready_reads;
+	_Atomic uint64_t read_bytes, written_bytes, ready_reads, joined_writes;
 };
 
 static inline void counters_add(_Atomic uint64_t *counter, uint64_t n)

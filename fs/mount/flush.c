@@ -7,6 +7,8 @@
  */
 #include "flush.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -99,21 +101,13 @@ __attribute__((noreturn)) static void write_back_and_exit(const struct fs *fs,
 	_exit(first);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
 /* A little later; false: it is too late. */
 static bool pause_until(int64_t end_ms)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_INTERVAL_MS * 1000000L};
 
 	nanosleep(&pause, NULL);
-	return now_ms() < end_ms;
+	return clock_now_ms() < end_ms;
 }
 
 static int wait_for_child(pid_t pid, int64_t end_ms)
@@ -149,7 +143,7 @@ static int wait_for_queue(const struct fs *fs, int64_t end_ms)
 
 static int flush_written(struct fs *fs, const struct paths *p)
 {
-	int64_t end_ms = now_ms() + FLUSH_TIMEOUT_S * 1000;
+	int64_t end_ms = clock_now_ms() + FLUSH_TIMEOUT_S * 1000;
 	pid_t pid = fork();
 	int err, late;
 

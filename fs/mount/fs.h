@@ -10,6 +10,7 @@
 
 struct dir_cache;
 struct file_cache;
+struct gather;
 struct lock_table;
 struct prefetch;
 struct sharing;
@@ -34,6 +35,7 @@ struct fs {
 	struct lock_table *locks; /* NULL unless shared */
 	struct sharing *sharing;
 	struct prefetch *prefetch; /* NULL: none */
+	struct gather *gather;	   /* NULL: none */
 	struct counters counters;
 };
 

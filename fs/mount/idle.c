@@ -1,5 +1,6 @@
 #include "idle.h"
 
+#include "clock.h"
 #include "log.h"
 #include "unmounter.h"
 
@@ -18,14 +19,6 @@ struct idle {
 	bool stop; /* lock */
 };
 
-static int64_t now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 /* Sleep until then; false: told to stop. */
 static bool sleep_until(struct idle *idle, int64_t when_s)
 {
@@ -33,7 +26,7 @@ static bool sleep_until(struct idle *idle, int64_t when_s)
 	bool stop;
 
 	pthread_mutex_lock(&idle->lock);
-	while (!idle->stop && now_s() < when_s)
+	while (!idle->stop && clock_now_s() < when_s)
 		pthread_cond_timedwait(&idle->stop_changed, &idle->lock, &t);
 	stop = idle->stop;
 	pthread_mutex_unlock(&idle->lock);
@@ -55,7 +48,7 @@ static void *watch(void *arg)
 		int err;
 
 		wake_s = fs->last_use_s + limit_s;
-		if (wake_s > now_s())
+		if (wake_s > clock_now_s())
 			continue;
 		err = unmounter_ask(fs->unmounter, false);
 		if (!err)
@@ -66,7 +59,7 @@ static void *watch(void *arg)
 				    fs->mountpoint, strerror(-err));
 		if (err != -EBUSY)
 			break;
-		wake_s = now_s() + RETRY_S;
+		wake_s = clock_now_s() + RETRY_S;
 	}
 	return NULL;
 }
@@ -87,7 +80,7 @@ int idle_start(struct fs *fs, struct idle **out)
 	if (!idle)
 		return -ENOMEM;
 	idle->fs = fs;
-	fs->last_use_s = now_s();
+	fs->last_use_s = clock_now_s();
 	pthread_mutex_init(&idle->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

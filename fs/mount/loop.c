@@ -1,5 +1,7 @@
 #include "loop.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <linux/fuse.h>
 #include <poll.h>
@@ -237,14 +239,6 @@ static void answer(struct worker *w)
 	pthread_mutex_unlock(&l->lock);
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* Threads are cancelled within these, and AddressSanitizer would go on guarding
  * what they had on their stacks. */
 #define CANCELLED_WITHIN __attribute__((no_sanitize("address")))
@@ -265,15 +259,15 @@ CANCELLED_WITHIN static int receive_sleeping(struct worker *w)
  */
 static bool spin(const struct loop *l)
 {
-	int64_t begin_ns = now_ns(), last_ns = begin_ns, ns = begin_ns;
+	int64_t begin_ns = clock_now_ns(), last_ns = begin_ns, ns = begin_ns;
 
 	while (!more_waits(l)) {
-		ns = now_ns();
+		ns = clock_now_ns();
 		if (ns - begin_ns > SPIN_NS || ns - last_ns > PREEMPTED_NS)
 			return false;
 		last_ns = ns;
 	}
-	return now_ns() - last_ns < PREEMPTED_NS;
+	return clock_now_ns() - last_ns < PREEMPTED_NS;
 }
 
 /*

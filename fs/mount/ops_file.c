@@ -1,14 +1,18 @@
 /* Regular files: create, open, read, write, and what goes with a handle. */
 #include "file_cache.h"
+#include "gather.h"
 #include "granted.h"
 #include "journal.h"
 #include "lock.h"
 #include "mtime.h"
+#include "pace.h"
 #include "prefetch.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+
+enum { OPEN_SLOW_US = 8000 };
 
 static struct open_handle *handle_of(const struct fuse_file_info *fi)
 {
@@ -53,7 +57,16 @@ static int open_inode(fuse_req_t req, struct inode *i,
 {
 	struct fs *fs = fs_of(req);
 	struct open_handle *h;
-	int err = file_open(fs, i, wants_write(fi), &h);
+	struct pace pace;
+	int64_t took;
+	int err;
+
+	pace_begin(&pace);
+	err = file_open(fs, i, wants_write(fi), &h);
+	took = pace_end(&pace);
+	/* only a slow one tells: it may have been open */
+	if (took > OPEN_SLOW_US)
+		prefetch_note(fs->prefetch, took);
 
 	if (!err)
 		fill_handle(fs, fi, h);
@@ -192,51 +205,82 @@ static void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_err(req, 0);
 }
 
+/* What one READ gets: opened ahead, or now. */
+struct reading {
+	struct prefetched ahead;
+	bool is_ahead;
+	struct iovec iov[WORKSPACE_CHUNKS];
+	int iov_count;
+	uint64_t bad_chunk;
+};
+
+static ssize_t read_now(struct prefetch *prefetch, struct vfile *vf,
+			struct reading *r)
+{
+	bool timed = prefetch_wants(prefetch, r->ahead.size);
+	struct workspace *ws = workspace_get();
+	struct pace pace;
+	ssize_t n;
+
+	if (!ws)
+		return -ENOMEM;
+	if (timed)
+		pace_begin(&pace);
+	n = vfile_read(vf, ws, r->ahead.offset, r->ahead.size, r->iov,
+		       &r->iov_count, &r->bad_chunk);
+	if (timed)
+		prefetch_note(prefetch, pace_end(&pace));
+	return n;
+}
+
+static ssize_t read_open_file(struct fs *fs, struct open_handle *h,
+			      struct prefetch *prefetch, struct reading *r)
+{
+	struct vfile *vf;
+	ssize_t n = file_acquire(fs, h->file, false, &vf);
+
+	if (n)
+		return n;
+	r->is_ahead = prefetch_take(prefetch, h, vf, &r->ahead);
+	n = r->is_ahead ? (ssize_t)r->ahead.len : read_now(prefetch, vf, r);
+	file_release(h->file);
+	return n;
+}
+
 static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct open_file *of = file_of(fi);
-	struct inode *i = file_inode(of);
-	struct workspace *ws = workspace_get();
-	struct iovec iov[WORKSPACE_CHUNKS];
-	uint64_t bad_chunk = VFILE_NO_CHUNK;
+	struct inode *i = file_inode(file_of(fi));
 	struct prefetch *prefetch = i->grant ? NULL : fs->prefetch;
-	const struct prefetched *ahead = NULL;
-	struct vfile *vf;
-	int count = 0;
-	ssize_t n = ws ? 0 : -ENOMEM;
+	struct reading r;
+	ssize_t n = 0;
 
 	(void)ino;
-	if (!n && i->grant)
+	r.is_ahead = false;
+	r.iov_count = 0;
+	r.bad_chunk = VFILE_NO_CHUNK;
+	r.ahead.offset = (uint64_t)offset;
+	r.ahead.size = size;
+	if (i->grant)
 		n = granted_check(fs, i);
 	if (!n)
-		n = file_acquire(fs, of, false, &vf);
-	if (!n) {
-		ahead = prefetch_take(prefetch, handle_of(fi), vf,
-				      (uint64_t)offset, size);
-		if (ahead)
-			n = ahead->len;
-		else
-			n = vfile_read(vf, ws, (uint64_t)offset, size, iov,
-				       &count, &bad_chunk);
-		file_release(of);
-	}
+		n = read_open_file(fs, handle_of(fi), prefetch, &r);
 	if (n < 0 && i->grant)
 		granted_failed(fs, i, (int)n);
 	/* before the reply: its reader may look */
 	if (n > 0)
 		counters_add(&fs->counters.read_bytes, (uint64_t)n);
-	if (ahead)
+	if (r.is_ahead)
 		counters_add(&fs->counters.ready_reads, 1);
 	if (n < 0)
-		reply_file_err(req, i, (int)n, bad_chunk);
-	else if (ahead)
-		fuse_reply_iov(req, ahead->iov, ahead->iov_count);
+		reply_file_err(req, i, (int)n, r.bad_chunk);
+	else if (r.is_ahead)
+		fuse_reply_iov(req, r.ahead.iov, r.ahead.iov_count);
 	else
-		fuse_reply_iov(req, iov, count);
-	if (ahead)
-		prefetch_give_back(prefetch, ahead);
+		fuse_reply_iov(req, r.iov, r.iov_count);
+	if (r.is_ahead)
+		prefetch_give_back(prefetch, &r.ahead);
 }
 
 static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
@@ -261,7 +305,7 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 			mtime_before_write(file_inode(of), vfile_fd(vf));
 		err = file_kill_privs(fs, file_inode(of), vf);
 		if (!err)
-			err = vfile_write(vf, ws, &w, &bad_chunk);
+			err = gather_write(fs->gather, vf, ws, &w, &bad_chunk);
 		if (fs->collects_writes)
 			mtime_after_write(file_inode(of));
 		file_release(of);

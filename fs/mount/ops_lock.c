@@ -1,5 +1,7 @@
 #include "lock.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -277,14 +279,6 @@ void lock_release(struct fs *fs, struct inode *i, uint64_t handle)
 	drop_abandoned(fs, i, handle);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Once more: 0, or why not; -EINPROGRESS: it goes on waiting. */
 static int retry(const struct waiter *w, bool stop)
 {
@@ -294,7 +288,7 @@ static int retry(const struct waiter *w, bool stop)
 		return -EINTR;
 	err = try_lock(w->owner, &w->want);
 	if (err == -EAGAIN &&
-	    (w->until_ms == FOREVER || now_ms() < w->until_ms))
+	    (w->until_ms == FOREVER || clock_now_ms() < w->until_ms))
 		return -EINPROGRESS;
 	return err;
 }
@@ -496,7 +490,8 @@ static void change(fuse_req_t req, struct owner *o, const struct flock *want,
 
 	if (err == -EAGAIN) {
 		err = wait_for(t, req, o, want,
-			       wait ? FOREVER : now_ms() + RELEASE_GRACE_MS);
+			       wait ? FOREVER
+				    : clock_now_ms() + RELEASE_GRACE_MS);
 		if (!err)
 			return;
 	}

@@ -177,11 +177,16 @@ static ssize_t get_share(struct fs *fs, struct inode *i, void *value,
 	return copy_text(text, value, size);
 }
 
-/* Only while nobody else writes the backing directory is it worth noting. */
-static void note_bare(struct fs *fs, struct inode *i, int fd, unsigned seen)
+/*
+ * Has it no attributes at all? Only while nobody else writes the backing
+ * directory is that worth noting, and asking first.
+ */
+static bool is_bare(struct fs *fs, struct inode *i, int fd, unsigned seen)
 {
-	if (fs->vault->exclusive && vxattr_none(fd))
-		atomic_compare_exchange_strong(&i->bare, &seen, seen | 1);
+	if (!fs->vault->exclusive || !vxattr_none(fd))
+		return false;
+	atomic_compare_exchange_strong(&i->bare, &seen, seen | 1);
+	return true;
 }
 
 /* Before an attribute is set, and after it. */
@@ -207,14 +212,14 @@ static ssize_t get_stored(struct fs *fs, struct inode *i, const char *name,
 	err = inode_open_path(fs->inodes, i, &fd);
 	if (err)
 		return err;
+	if (!is_native(name) && is_bare(fs, i, fd, bare))
+		return -ENODATA;
 	/*
 	 * Most attributes asked for are absent (ls looks for capabilities):
 	 * that shows without the owner, which costs opening the file. What is
 	 * bound to somebody is refused for nobody with -EIO.
 	 */
 	n = vxattr_get(fs->vault, fd, no_owner, name, value, size);
-	if (n == -ENODATA && !is_native(name))
-		note_bare(fs, i, fd, bare);
 	if (n != -EIO || is_native(name))
 		return n;
 	err = owner_of(fs, i, fd, owner);

@@ -1,63 +1,16 @@
-#include "prefetch.h"
+#include "prefetch_internal.h"
 
-#include <pthread.h>
-#include <stddef.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
-	UNITS = 16,	  /* of one reader, most of the time UNITS_NEAR */
-	STREAMS_MAX = 16, /* readers served at once */
-	/* More would not stay in cache until they are asked for; where the
-	 * backing file system is what takes the time, more of them hide it. */
 	UNITS_NEAR = 4,
-	SLOW_US = 2000,	  /* to read a unit */
+	UNITS_FAR = 16, /* at first, and then twice as many... */
+	UNITS_MOST = UNITS - 8,
+	/* requests of a reader in order may come out of order by so much */
+	DISORDER = 1 << 20,
 	RUN_MIN = 2,	  /* requests in order before anything is done */
 	UNUSED_LONG = 64, /* requests of others that make a stream free */
-	THREADS_MAX = 8,
-};
-
-enum unit_state {
-	UNIT_FREE,
-	UNIT_QUEUED,
-	UNIT_BUSY,  /* a thread is reading it */
-	UNIT_READY, /* waits for its request */
-	UNIT_TAKEN, /* by its request */
-};
-
-/* What is expected to be asked for. All but data: the prefetch's lock. */
-struct unit {
-	struct prefetched data; /* whoever made it BUSY or TAKEN */
-	enum unit_state state;
-	bool unwanted; /* while BUSY: the reader has gone elsewhere */
-	struct prefetch_stream *stream;
-	uint64_t offset;
-	size_t len;
-	uint64_t generation;
-	struct workspace *ws; /* made when first used */
-	struct unit *next;    /* in the queue */
-};
-
-/* The prefetch's lock guards it. */
-struct prefetch_stream {
-	struct open_handle *reader; /* NULL: nobody's */
-	uint64_t ahead;		    /* where the next unit begins */
-	uint64_t last_use;
-	struct unit units[UNITS];
-};
-
-struct prefetch {
-	struct fs *fs;
-	pthread_mutex_t lock;
-	pthread_cond_t queued, done;
-	struct unit *head, **tail; /* lock: what is UNIT_QUEUED */
-	uint64_t uses;		   /* lock */
-	bool stop;		   /* lock */
-	bool slow;		   /* lock: so is the backing file system */
-	int64_t pace_us;	   /* lock: what a unit takes at best, lately */
-	unsigned cores, thread_count; /* lock */
-	pthread_t threads[THREADS_MAX];
-	struct prefetch_stream *streams[STREAMS_MAX]; /* lock */
+	THREADS_NEAR = 8, /* at most; as many as there are cores */
 };
 
 struct prefetch *prefetch_new(struct fs *fs)
@@ -72,29 +25,19 @@ struct prefetch *prefetch_new(struct fs *fs)
 		return NULL;
 	p->fs = fs;
 	p->tail = &p->head;
-	p->cores = cores < THREADS_MAX ? (unsigned)cores : THREADS_MAX;
+	p->cores = cores < THREADS_NEAR ? (unsigned)cores : THREADS_NEAR;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->queued, NULL);
+	pthread_cond_init(&p->far_queued, NULL);
 	pthread_cond_init(&p->done, NULL);
 	return p;
 }
 
 static void stream_free(struct prefetch_stream *s)
 {
-	if (!s)
-		return;
-	for (size_t k = 0; k < UNITS; k++)
-		workspace_keep_free(s->units[k].ws);
-	free(s);
-}
-
-static struct prefetch_stream *stream_new(void)
-{
-	struct prefetch_stream *s = calloc(1, sizeof *s);
-
 	for (size_t k = 0; s && k < UNITS; k++)
-		s->units[k].stream = s;
-	return s;
+		workspace_keep_free(s->units[k].buffer);
+	free(s);
 }
 
 void prefetch_free(struct prefetch *p)
@@ -104,139 +47,54 @@ void prefetch_free(struct prefetch *p)
 	pthread_mutex_lock(&p->lock);
 	p->stop = true;
 	pthread_cond_broadcast(&p->queued);
+	pthread_cond_broadcast(&p->far_queued);
 	pthread_mutex_unlock(&p->lock);
 	for (unsigned k = 0; k < p->thread_count; k++)
 		pthread_join(p->threads[k], NULL);
 	for (size_t k = 0; k < STREAMS_MAX; k++)
 		stream_free(p->streams[k]);
+	while (p->spare_count > 0)
+		workspace_keep_free(p->spare[--p->spare_count]);
 	pthread_cond_destroy(&p->done);
+	pthread_cond_destroy(&p->far_queued);
 	pthread_cond_destroy(&p->queued);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
-static void enqueue(struct prefetch *p, struct unit *u)
-{
-	u->state = UNIT_QUEUED;
-	u->unwanted = false;
-	u->next = NULL;
-	*p->tail = u;
-	p->tail = &u->next;
-	pthread_cond_signal(&p->queued);
-}
+/* All that follow, up to prefetch_wants(), need the lock. */
 
-static void unqueue(struct prefetch *p, struct unit *u)
+static struct unit *unit_at(struct prefetch_stream *s, uint64_t offset)
 {
-	struct unit **at = &p->head;
-
-	while (*at != u)
-		at = &(*at)->next;
-	*at = u->next;
-	if (p->tail == &u->next)
-		p->tail = at;
-	u->state = UNIT_FREE;
+	return &s->units[offset / PREFETCH_UNIT % UNITS];
 }
 
 static void drop_units(struct prefetch *p, struct prefetch_stream *s)
 {
-	for (size_t k = 0; s && k < UNITS; k++) {
-		struct unit *u = &s->units[k];
+	for (size_t k = 0; s && k < UNITS; k++)
+		if (s->units[k].state != UNIT_FREE)
+			prefetch_drop_(p, &s->units[k]);
+}
 
-		if (u->state == UNIT_QUEUED)
-			unqueue(p, u);
-		else if (u->state == UNIT_READY)
-			u->state = UNIT_FREE;
-		else if (u->state == UNIT_BUSY)
-			u->unwanted = true;
+/* Drop what the reader has left behind. */
+static void drop_passed(struct prefetch *p, struct prefetch_stream *s)
+{
+	for (; s->behind + PREFETCH_UNIT + DISORDER <= s->reader->expected;
+	     s->behind += PREFETCH_UNIT) {
+		struct unit *u = unit_at(s, s->behind);
+
+		if (u->state != UNIT_FREE && u->offset == s->behind)
+			prefetch_drop_(p, u);
 	}
 }
 
-static bool in_use(const struct prefetch_stream *s)
+/* Begin anew with the unit of this offset. */
+static void restart(struct prefetch *p, struct prefetch_stream *s,
+		    uint64_t offset)
 {
-	for (size_t k = 0; k < UNITS; k++)
-		if (s->units[k].state == UNIT_BUSY ||
-		    s->units[k].state == UNIT_TAKEN)
-			return true;
-	return false;
-}
-
-/* Without the lock; false: a bad file, or no longer a file of ours alone. */
-static bool read_unit(struct fs *fs, struct open_file *of, struct unit *u)
-{
-	struct workspace *own = workspace_get();
-	uint64_t bad_chunk;
-	struct vfile *vf;
-
-	if (!own || file_acquire(fs, of, false, &vf))
-		return false;
-	workspace_lend(own, u->ws);
-	u->generation = vfile_generation(vf);
-	u->data.len = vfile_read(vf, u->ws, u->offset, u->len, u->data.iov,
-				 &u->data.iov_count, &bad_chunk);
-	file_release(of);
-	return u->data.len > 0;
-}
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-/* Slow is where no unit is fast: one that took long may have been preempted. */
-static void note_pace(struct prefetch *p, int64_t took_us)
-{
-	int64_t most = p->pace_us + p->pace_us / 8 + 1;
-
-	p->pace_us = took_us < most ? took_us : most;
-	p->slow = p->pace_us > SLOW_US;
-}
-
-/* Needs the lock, and gives it up for the while. */
-static void read_first(struct prefetch *p)
-{
-	struct unit *u = p->head;
-	int64_t begin, took;
-	bool good;
-
-	unqueue(p, u);
-	u->state = UNIT_BUSY;
-	pthread_mutex_unlock(&p->lock);
-	begin = now_us();
-	good = read_unit(p->fs, u->stream->reader->file, u);
-	took = now_us() - begin;
-	pthread_mutex_lock(&p->lock);
-	note_pace(p, took);
-	u->state = good && !u->unwanted ? UNIT_READY : UNIT_FREE;
-	pthread_cond_broadcast(&p->done);
-}
-
-static void *work(void *arg)
-{
-	struct prefetch *p = arg;
-
-	pthread_mutex_lock(&p->lock);
-	while (!p->stop) {
-		if (p->head)
-			read_first(p);
-		else
-			pthread_cond_wait(&p->queued, &p->lock);
-	}
-	pthread_mutex_unlock(&p->lock);
-	return NULL;
-}
-
-/* Threads beyond the cores only help to wait. */
-static bool start_threads(struct prefetch *p)
-{
-	while (p->thread_count < (p->slow ? THREADS_MAX : p->cores)) {
-		if (pthread_create(&p->threads[p->thread_count], NULL, work, p))
-			break;
-		p->thread_count++;
-	}
-	return p->thread_count > 0;
+	drop_units(p, s);
+	s->ahead = s->behind = offset / PREFETCH_UNIT * PREFETCH_UNIT;
+	s->depth = 0;
 }
 
 /* A place for another stream: an empty one, or whose was unused longest. */
@@ -249,7 +107,7 @@ static struct prefetch_stream **find_place(struct prefetch *p)
 
 		if (!s)
 			return &p->streams[k];
-		if (!in_use(s) && p->uses - s->last_use > UNUSED_LONG &&
+		if (s->busy == 0 && p->uses - s->last_use > UNUSED_LONG &&
 		    (!oldest || s->last_use < (*oldest)->last_use))
 			oldest = &p->streams[k];
 	}
@@ -259,138 +117,267 @@ static struct prefetch_stream **find_place(struct prefetch *p)
 static struct prefetch_stream *claim_stream(struct prefetch *p,
 					    struct open_handle *h)
 {
-	struct prefetch_stream **place = find_place(p);
+	struct prefetch_stream **place = find_place(p), *s;
 
-	if (!place || !start_threads(p))
+	if (!place || !prefetch_start_threads_(p))
 		return NULL;
-	if (*place) {
-		drop_units(p, *place);
+	if (*place)
 		(*place)->reader->stream = NULL;
-	} else {
-		*place = stream_new();
-	}
-	if (!*place)
+	else
+		*place = calloc(1, sizeof **place);
+	s = *place;
+	if (!s)
 		return NULL;
-	(*place)->reader = h;
-	(*place)->last_use = p->uses;
-	h->stream = *place;
-	return *place;
-}
-
-static struct unit *find_unit(struct prefetch_stream *s, uint64_t offset,
-			      size_t len)
-{
-	for (size_t k = 0; k < UNITS; k++) {
-		struct unit *u = &s->units[k];
-
-		if (u->state != UNIT_FREE && !u->unwanted &&
-		    u->offset == offset && u->len == len)
-			return u;
-	}
-	return NULL;
-}
-
-/* Queue what comes next. */
-static void look_ahead(struct prefetch *p, struct prefetch_stream *s,
-		       const struct vfile *vf, size_t len)
-{
-	uint64_t size = vfile_size(vf);
-	uint64_t depth = p->slow ? UNITS : UNITS_NEAR;
-	uint64_t end = s->reader->expected + depth * len;
-
-	for (size_t k = 0; k < UNITS && s->ahead < end && s->ahead < size;
-	     k++) {
-		struct unit *u = &s->units[k];
-
-		if (u->state != UNIT_FREE)
-			continue;
-		if (!u->ws)
-			u->ws = workspace_keep_new(PREFETCH_IOV_MAX);
-		if (!u->ws)
-			return;
-		u->offset = s->ahead;
-		u->len = len;
-		s->ahead += len;
-		enqueue(p, u);
-	}
+	for (size_t k = 0; k < UNITS; k++)
+		s->units[k].stream = s;
+	s->reader = h;
+	s->last_use = p->uses;
+	restart(p, s, h->expected);
+	h->stream = s;
+	return s;
 }
 
 /* Its stream, if h is being read in order and this request fits in. */
 static struct prefetch_stream *follow(struct prefetch *p, struct open_handle *h,
-				      uint64_t offset, size_t size)
+				      const struct prefetched *r)
 {
-	if (h->expected != offset) {
+	uint64_t end = r->offset + r->size;
+	/* whoever begins at the beginning will go on */
+	unsigned run_min = p->far ? r->offset > 0 : RUN_MIN;
+
+	if (r->offset > h->expected + DISORDER ||
+	    h->expected > r->offset + DISORDER) {
 		h->run = 0;
-		drop_units(p, h->stream);
+		h->expected = end;
+		if (h->stream)
+			restart(p, h->stream, end);
 	}
-	h->expected = offset + size;
+	if (h->expected < end)
+		h->expected = end;
 	p->uses++;
-	if (h->run < RUN_MIN) {
+	if (h->run < run_min) {
 		h->run++;
 		return NULL;
 	}
 	if (!h->stream)
 		return claim_stream(p, h);
 	h->stream->last_use = p->uses;
-	if (p->slow)
-		(void)start_threads(p);
+	(void)prefetch_start_threads_(p);
 	return h->stream;
 }
 
-/* When it is ready, if it becomes so. */
-static const struct prefetched *wait_for(struct prefetch *p, struct unit *u,
-					 const struct vfile *vf,
-					 uint64_t offset)
+/* Queue what comes next. */
+static void look_ahead(struct prefetch *p, struct prefetch_stream *s,
+		       uint64_t size)
 {
-	while (u->state == UNIT_BUSY && u->offset == offset && !u->unwanted)
-		pthread_cond_wait(&p->done, &p->lock);
-	if (u->state != UNIT_READY || u->offset != offset)
-		return NULL;
-	if (u->generation != vfile_generation(vf)) {
-		u->state = UNIT_FREE;
-		return NULL;
+	unsigned least = p->far ? UNITS_FAR : UNITS_NEAR;
+	uint64_t end;
+
+	if (s->depth < least || !p->far)
+		s->depth = least;
+	end = s->reader->expected + (uint64_t)s->depth * PREFETCH_UNIT;
+	drop_passed(p, s);
+	while (s->ahead < end && s->ahead < size) {
+		struct unit *u = unit_at(s, s->ahead);
+		struct workspace *buffer =
+			u->state == UNIT_FREE ? prefetch_get_buffer_(p) : NULL;
+
+		if (!buffer)
+			return;
+		*u = (struct unit){.stream = s,
+				   .offset = s->ahead,
+				   .len = PREFETCH_UNIT,
+				   .buffer = buffer};
+		if (u->len > size - s->ahead)
+			u->len = (size_t)(size - s->ahead);
+		u->left = u->len;
+		s->ahead += PREFETCH_UNIT;
+		prefetch_enqueue_(p, u);
 	}
-	u->state = UNIT_TAKEN;
-	return &u->data;
 }
 
-const struct prefetched *prefetch_take(struct prefetch *p,
-				       struct open_handle *h, struct vfile *vf,
-				       uint64_t offset, size_t size)
+/* More of them, if there is a point in it. */
+static void look_further(const struct prefetch *p, struct prefetch_stream *s)
 {
-	const struct prefetched *got = NULL;
-	struct prefetch_stream *s;
-	struct unit *u;
+	if (p->far)
+		s->depth =
+			s->depth < UNITS_MOST / 2 ? s->depth * 2 : UNITS_MOST;
+}
 
-	if (!p || size < PREFETCH_UNIT_MIN || size > PREFETCH_UNIT_MAX)
-		return NULL;
-	pthread_mutex_lock(&p->lock);
-	s = follow(p, h, offset, size);
-	if (s) {
-		u = find_unit(s, offset, size);
-		if (!u) {
-			drop_units(p, s);
-			s->ahead = offset + size;
-		} else if (u->state == UNIT_QUEUED) {
-			unqueue(p, u); /* no need to wait for anybody */
-			u = NULL;
+/* How much of the request lies in this unit. */
+static size_t overlap(const struct prefetched *r, const struct unit *u)
+{
+	uint64_t from = r->offset > u->offset ? r->offset : u->offset;
+	uint64_t to = r->offset + r->size;
+
+	if (to > u->offset + u->len)
+		to = u->offset + u->len;
+	return from < to ? (size_t)(to - from) : 0;
+}
+
+static bool is_coming(const struct prefetch *p, const struct unit *u)
+{
+	if (u->unwanted)
+		return false;
+	/* near, whoever asks has read it before anybody wakes up */
+	return u->state == UNIT_BUSY || u->state == UNIT_READY ||
+	       (u->state == UNIT_QUEUED && p->far);
+}
+
+/* Take hold of all units that the request needs. False: of some. */
+static bool hold_units(const struct prefetch *p, struct prefetch_stream *s,
+		       struct prefetched *r, uint64_t size)
+{
+	uint64_t end = r->offset + r->size < size ? r->offset + r->size : size;
+	bool all = r->offset < size;
+
+	r->unit_count = 0;
+	for (uint64_t at = r->offset / PREFETCH_UNIT * PREFETCH_UNIT; at < end;
+	     at += PREFETCH_UNIT) {
+		struct unit *u = unit_at(s, at);
+
+		if (u->state == UNIT_FREE || u->offset != at) {
+			all = false;
+			continue;
 		}
-		look_ahead(p, s, vf, size);
-		if (u)
-			got = wait_for(p, u, vf, offset);
+		all = all && is_coming(p, u);
+		u->users++;
+		s->busy++;
+		r->units[r->unit_count++] = u;
 	}
+	return all;
+}
+
+/* The request has what it gets of them. */
+static void let_units_go(struct prefetch *p, const struct prefetched *r)
+{
+	for (unsigned k = 0; k < r->unit_count; k++) {
+		struct unit *u = r->units[k];
+		size_t part = overlap(r, u);
+
+		u->left -= part < u->left ? part : u->left;
+		u->users--;
+		u->stream->busy--;
+		if (u->state == UNIT_QUEUED && u->left == 0)
+			prefetch_drop_(p, u);
+		prefetch_settle_(p, u);
+	}
+	pthread_cond_broadcast(&p->done);
+}
+
+/* False: not all of them became ready, or are so no longer. */
+static bool wait_for_units(struct prefetch *p, struct prefetch_stream *s,
+			   const struct prefetched *r, const struct vfile *vf)
+{
+	bool waited = false;
+
+	for (unsigned k = 0; k < r->unit_count; k++) {
+		struct unit *u = r->units[k];
+
+		for (; !u->unwanted &&
+		       (u->state == UNIT_QUEUED || u->state == UNIT_BUSY);
+		     waited = true)
+			pthread_cond_wait(&p->done, &p->lock);
+		if (u->unwanted || u->state != UNIT_READY)
+			return false;
+		if (u->generation != vfile_generation(vf)) {
+			prefetch_drop_(p, u);
+			return false;
+		}
+	}
+	if (waited)
+		look_further(p, s);
+	return true;
+}
+
+/* Say where the parts lie. */
+static void describe(struct prefetched *r)
+{
+	r->len = 0;
+	r->iov_count = 0;
+	for (unsigned k = 0; k < r->unit_count; k++) {
+		const struct unit *u = r->units[k];
+		size_t left = overlap(r, u);
+		size_t at = r->offset > u->offset
+				    ? (size_t)(r->offset - u->offset)
+				    : 0;
+
+		r->len += left;
+		while (left > 0) {
+			size_t skip = at % CHUNK_SIZE;
+			size_t part = CHUNK_SIZE - skip;
+			const uint8_t *chunk =
+				u->buffer->chunk[at / CHUNK_SIZE];
+
+			if (part > left)
+				part = left;
+			r->iov[r->iov_count++] = (struct iovec){
+				.iov_base = (void *)(uintptr_t)(chunk + skip),
+				.iov_len = part};
+			at += part;
+			left -= part;
+		}
+	}
+}
+
+bool prefetch_wants(const struct prefetch *p, size_t size)
+{
+	return p && size >= PREFETCH_REQUEST_MIN &&
+	       size <= PREFETCH_REQUEST_MAX;
+}
+
+void prefetch_note(struct prefetch *p, int64_t took_us)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	prefetch_note_pace_(p, took_us);
 	pthread_mutex_unlock(&p->lock);
-	return got;
+}
+
+/* Needs the lock. */
+static bool take(struct prefetch *p, struct open_handle *h,
+		 const struct vfile *vf, struct prefetched *got)
+{
+	struct prefetch_stream *s = follow(p, h, got);
+	uint64_t size = vfile_size(vf);
+	bool good;
+
+	if (!s)
+		return false;
+	good = hold_units(p, s, got, size);
+	if (!good) {
+		/* nobody begins to read what is being read here */
+		while (s->ahead < got->offset + got->size)
+			s->ahead += PREFETCH_UNIT;
+		look_further(p, s);
+	}
+	look_ahead(p, s, size);
+	good = good && wait_for_units(p, s, got, vf);
+	if (good)
+		describe(got);
+	else
+		let_units_go(p, got);
+	return good;
+}
+
+bool prefetch_take(struct prefetch *p, struct open_handle *h, struct vfile *vf,
+		   struct prefetched *got)
+{
+	bool good;
+
+	if (!prefetch_wants(p, got->size))
+		return false;
+	pthread_mutex_lock(&p->lock);
+	good = (p->far || got->size <= PREFETCH_UNIT) && take(p, h, vf, got);
+	pthread_mutex_unlock(&p->lock);
+	return good;
 }
 
 void prefetch_give_back(struct prefetch *p, const struct prefetched *got)
 {
-	struct unit *u = (struct unit *)((char *)(uintptr_t)got -
-					 offsetof(struct unit, data));
-
 	pthread_mutex_lock(&p->lock);
-	u->state = UNIT_FREE;
-	pthread_cond_broadcast(&p->done);
+	let_units_go(p, got);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -403,7 +390,7 @@ void prefetch_leave(struct prefetch *p, struct open_handle *h)
 	pthread_mutex_lock(&p->lock);
 	s = h->stream;
 	drop_units(p, s);
-	while (s && in_use(s))
+	while (s && s->busy > 0)
 		pthread_cond_wait(&p->done, &p->lock);
 	for (size_t k = 0; s && k < STREAMS_MAX; k++)
 		if (p->streams[k] == s)

@@ -2,6 +2,7 @@
 #include "fs.h"
 
 #include "flush.h"
+#include "gather.h"
 #include "idle.h"
 #include "journal.h"
 #include "lock.h"
@@ -27,7 +28,7 @@
 enum {
 	MAX_WRITE = VFILE_IO_MAX,
 	MAX_BACKGROUND = 64,
-	THREADS_MIN = 10,
+	THREADS_MIN = 16,
 	THREADS_MAX = 32,
 	EXCLUSIVE_TIMEOUT_S = 86400,
 	READ_ONLY_TIMEOUT_S = 1, /* others may mount it shared */
@@ -322,6 +323,8 @@ static int prepare(struct fs *fs, const char *mountpoint)
 		err = unmounter_start(fs->mountpoint, &fs->unmounter);
 	if (!err)
 		fs->prefetch = prefetch_new(fs);
+	if (!err && fs->collects_writes)
+		fs->gather = gather_new(&fs->counters);
 	return err ? err : new_session(fs);
 }
 
@@ -330,6 +333,7 @@ static void fs_fini(struct fs *fs)
 	lock_table_free(fs->locks);
 	sharing_free(fs->sharing);
 	prefetch_free(fs->prefetch);
+	gather_free(fs->gather);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	dir_cache_free(fs->dirs);

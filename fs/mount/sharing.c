@@ -1,5 +1,6 @@
 #include "sharing.h"
 
+#include "clock.h"
 #include "log.h"
 #include "teller.h"
 #include "vtree.h"
@@ -59,14 +60,6 @@ struct sharing {
 	int watches[PLACES];
 	int64_t next_s; /* look then, whatever the directories say */
 };
-
-static int64_t now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
 
 static void entry_changed(void *arg, const char *parent_path, const char *name)
 {
@@ -330,7 +323,7 @@ static void settle(struct sharing *s, uint64_t goal, int err)
 	if (failed && err != s->result)
 		log_warning("%s: cannot take in what others sent: %s",
 			    s->fs->vault->path, strerror(-err));
-	s->next_s = now_s() + (failed ? RETRY_S : REGULAR_S);
+	s->next_s = clock_now_s() + (failed ? RETRY_S : REGULAR_S);
 	teller_drain(s->teller);
 	pthread_mutex_lock(&s->lock);
 	s->done = goal;
@@ -379,7 +372,7 @@ static void *work(void *arg)
 	while (!s->stop) {
 		/* first look, then scan: what comes meanwhile is seen next */
 		due |= look_around(s);
-		due |= is_asked(s) || now_s() >= s->next_s;
+		due |= is_asked(s) || clock_now_s() >= s->next_s;
 		if (due)
 			due = !scan(s);
 		due |= wait_for_news(s,

@@ -170,8 +170,10 @@ static int introduce_all(struct inbox *in)
 		contacts_fini(&fresh);
 		return err;
 	}
+	inbox_write_begin_(in);
 	contacts_fini(&in->contacts);
 	in->contacts = fresh;
+	inbox_write_end_(in);
 	for (struct parcel *p = in->parcels; p && !err; p = p->next)
 		err = introduce(in, p);
 	return err;

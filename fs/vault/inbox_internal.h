@@ -117,10 +117,10 @@ struct inbox {
 
 	pthread_mutex_t work; /* one at a time changes spool and tree */
 	/* All below: work. */
-	struct identity *me;	 /* secret; NULL: none yet */
-	struct fernet_key *seal; /* subkey 9; secret */
-	int dir_fd;		 /* .frondfs/inbox; -1: none yet */
-	struct contacts contacts;
+	struct identity *me;	  /* secret; NULL: none yet */
+	struct fernet_key *seal;  /* subkey 9; secret */
+	int dir_fd;		  /* .frondfs/inbox; -1: none yet */
+	struct contacts contacts; /* changed under lock as well */
 	struct log_index *logged;
 	struct part *parts;
 	size_t part_count;

@@ -137,8 +137,12 @@ static void tell(const struct inbox *in, const struct parcel *p,
 	if (slash) /* withdrawn: the manifest is gone */
 		snprintf(set->name, sizeof set->name, "%s", slash + 1);
 	if (p->for_whom) {
+		const struct contact *c =
+			contacts_find(&in->contacts, &p->for_whom->pub);
+
+		/* as we call them, where we do */
 		snprintf(set->recipient_name, sizeof set->recipient_name, "%s",
-			 p->for_whom->name);
+			 c ? c->name : p->for_whom->name);
 		set->ack_due = !inbox_expired_(p);
 	}
 	if (p->m)

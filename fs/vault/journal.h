@@ -17,7 +17,8 @@
 /*
  * Begin a session; vault_lock() must have been taken exclusively, and
  * vault_rekey_finish() and journal_recover() have run. vault->journal is set,
- * and files opened from now on use it. 0, or an error with everything as before.
+ * and files opened from now on use it. 0, or an error with everything as
+ * before.
  */
 MUST_CHECK int journal_start(struct vault *vault);
 /* Its two halves: the session, and the thread, for whoever gives up privileges

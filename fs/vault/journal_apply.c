@@ -6,6 +6,7 @@
 #include "journal_internal.h"
 
 #include "chunk.h"
+#include "clock.h"
 #include "log.h"
 #include "xio.h"
 
@@ -22,14 +23,6 @@ enum {
 	BATCH_BYTES = 1 << 20,
 	BATCH_RUNS = 64,
 };
-
-int64_t journal_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
 
 static pthread_mutex_t *times_lock_of(struct journal *j, ino_t ino)
 {
@@ -309,7 +302,7 @@ static bool is_due(const struct journal *j, int64_t now)
 /* Is there anything to come back for? */
 static bool look_around(struct journal *j)
 {
-	int64_t now = journal_now_ms();
+	int64_t now = clock_now_ms();
 	bool flux = vfile_settle_old_(j, now - JOURNAL_SETTLE_MS);
 	bool due, left;
 

@@ -226,7 +226,6 @@ struct journal {
 	_Atomic uint64_t records, bytes, commits, applied, pending;
 };
 
-int64_t journal_now_ms(void);
 /* There is something to do for the thread, soon or at once. */
 void journal_wake_(struct journal *j, bool at_once);
 

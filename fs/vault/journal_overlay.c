@@ -2,6 +2,7 @@
 #include "journal_internal.h"
 
 #include "chunk.h"
+#include "clock.h"
 #include "log.h"
 #include "xio.h"
 
@@ -114,7 +115,7 @@ int journal_get_(struct journal *j, int fd,
 		return -ENOMEM;
 	jf->dev = st.st_dev;
 	jf->ino = st.st_ino;
-	jf->used_ms = journal_now_ms();
+	jf->used_ms = clock_now_ms();
 	pthread_mutex_lock(&j->files_lock);
 	have = find_locked(j, st.st_dev, st.st_ino);
 	if (have) {
@@ -218,7 +219,7 @@ bool journal_sweep_(struct journal *j, bool all)
 	uint64_t appended = j->appended;
 	bool records = journal_has_records_(j), left = false;
 	size_t closed = 0, failing = 0, kept = 0;
-	int64_t now = journal_now_ms();
+	int64_t now = clock_now_ms();
 
 	if (j->known == 0)
 		return false;
@@ -494,7 +495,7 @@ bool journal_is_quiet(struct vault *vault)
 	struct journal *j = vault->journal;
 
 	return !j ||
-	       (j->known == 0 && journal_now_ms() - j->swept_ms > LINGER_MS);
+	       (j->known == 0 && clock_now_ms() - j->swept_ms > LINGER_MS);
 }
 
 bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size)

@@ -4,6 +4,7 @@
  */
 #include "journal_internal.h"
 
+#include "clock.h"
 #include "log.h"
 
 #include <errno.h>
@@ -112,7 +113,7 @@ static int bring_home(struct journal_file *jf, bool *flux)
 bool journal_waits_(const struct journal_file *jf)
 {
 	return jf->failing && !jf->journal->insists &&
-	       journal_now_ms() < jf->again_ms;
+	       clock_now_ms() < jf->again_ms;
 }
 
 /* It cannot be written, but others can. */
@@ -130,7 +131,7 @@ static int keep_file(struct journal_file *jf, unsigned segment, int why)
 			"it is tried again",
 			jf->journal->vault->path, strerror(-why));
 	if (!journal_waits_(jf))
-		jf->again_ms = journal_now_ms() + JOURNAL_AGAIN_MS;
+		jf->again_ms = clock_now_ms() + JOURNAL_AGAIN_MS;
 	jf->failing = why;
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "journal_internal.h"
 
 #include "chunk.h"
+#include "clock.h"
 #include "log.h"
 #include "xio.h"
 
@@ -204,7 +205,7 @@ int journal_append_locked_(struct journal_file *jf,
 	j->wrote = true;
 	j->records++;
 	j->bytes += len;
-	j->last_append_ms = journal_now_ms();
+	j->last_append_ms = clock_now_ms();
 	return 0;
 }
 

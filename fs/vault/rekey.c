@@ -254,7 +254,10 @@ static void adopt_key(struct rekey *k)
 {
 	struct fernet_key *key = k->f->key;
 
+	pthread_rwlock_wrlock(&k->f->key_lock);
 	k->f->key = k->redo->key;
+	k->f->key_number++;
+	pthread_rwlock_unlock(&k->f->key_lock);
 	k->redo->key = key;
 	memcpy(k->f->header, k->record->new_header, HEADER_LEN);
 }

@@ -1,6 +1,7 @@
 #include "vdir.h"
 
 #include "log.h"
+#include "random.h"
 #include "text.h"
 #include "xio.h"
 
@@ -312,7 +313,7 @@ static int furnish(int path_fd, const uint8_t parent_id[static DIRID_LEN],
 	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	randombytes_buf(ids, DIRID_LEN);
+	random_bytes(ids, DIRID_LEN);
 	memcpy(ids + DIRID_LEN, parent_id, DIRID_LEN);
 	err = vdir_write_id(fd, ids, parent_id);
 	if (err)

@@ -1,7 +1,9 @@
 #include "vfile_internal.h"
 
 #include "bytes.h"
+#include "clock.h"
 #include "log.h"
+#include "random.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -52,6 +54,7 @@ int vfile_new_(struct vault *vault, struct vfile **out)
 	}
 	f->generation = next_generation();
 	rangelock_init(&f->ranges);
+	pthread_rwlock_init(&f->key_lock, NULL);
 	pthread_mutex_init(&f->marks_lock, NULL);
 	pthread_mutex_init(&f->sync_lock, NULL);
 	/* another vfile may have written the file, and was closed since */
@@ -71,6 +74,7 @@ void vfile_close(struct vfile *f)
 	gaps_fini(&f->gaps);
 	pthread_mutex_destroy(&f->marks_lock);
 	pthread_mutex_destroy(&f->sync_lock);
+	pthread_rwlock_destroy(&f->key_lock);
 	rangelock_fini(&f->ranges);
 	free(f);
 }
@@ -205,7 +209,7 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 	int err;
 
 	memcpy(h.file_id, file_id, sizeof h.file_id);
-	randombytes_buf(h.file_key, sizeof h.file_key);
+	random_bytes(h.file_key, sizeof h.file_key);
 	memcpy(h.dirid, dirid, sizeof h.dirid);
 	err = header_build(&h, &f->vault->keys->file_keys, out);
 	adopt_header(f, out, &h);
@@ -266,7 +270,7 @@ int vfile_create(struct vault *vault, int dirfd,
 {
 	uint8_t file_id[FILE_ID_LEN];
 
-	randombytes_buf(file_id, sizeof file_id);
+	random_bytes(file_id, sizeof file_id);
 	return vfile_create_as(vault, dirfd, dirid, name, mode, file_id, out);
 }
 
@@ -427,7 +431,7 @@ static int look_again(struct vfile *f, bool adopt)
 	if (err)
 		return err;
 	if (f->looked_size && f->looked_size != size)
-		f->moved_ms = journal_now_ms();
+		f->moved_ms = clock_now_ms();
 	f->looked_size = size;
 	f->fresh = f->granted && is_fresh(&st);
 	f->size = size;

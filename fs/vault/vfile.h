@@ -129,9 +129,16 @@ MUST_CHECK ssize_t vfile_read(struct vfile *f, struct workspace *ws,
 			      int *iov_count, uint64_t *bad_chunk);
 
 /*
- * Write len bytes (at most VFILE_IO_MAX) at offset, or with append at what is
- * the end when the write happens. All or an error; -EBADMSG when a damaged
- * chunk would have to be merged with (*bad_chunk says which).
+ * These bytes will be read soon, and what follows them: have the backing file
+ * system get them without waiting, in the largest pieces it takes. Each piece
+ * is asked for with the chunk that it begins in.
+ */
+void vfile_will_read(struct vfile *f, uint64_t offset, size_t len);
+
+/*
+ * Write len bytes (at most workspace_write_max()) at offset, or with append at
+ * what is the end when the write happens. All or an error; -EBADMSG when a
+ * damaged chunk would have to be merged with (*bad_chunk says which).
  */
 struct vfile_write {
 	const uint8_t *data;
@@ -141,6 +148,13 @@ struct vfile_write {
 };
 MUST_CHECK int vfile_write(struct vfile *f, struct workspace *ws,
 			   const struct vfile_write *w, uint64_t *bad_chunk);
+/*
+ * The same is to be called with w soon, to make the file longer, and cannot
+ * yet: seal what it will seal. Nothing else may be done with ws until then,
+ * or until workspace_forget_ahead().
+ */
+void vfile_seal_ahead(struct vfile *f, struct workspace *ws,
+		      const struct vfile_write *w);
 
 /* Set the length; what is added reads as zeros. */
 MUST_CHECK int vfile_truncate(struct vfile *f, struct workspace *ws,

@@ -13,6 +13,10 @@
 struct vfile {
 	struct vault *vault;
 	struct fernet_key *key; /* a slot of vault->file_keys */
+	/* Held by those who seal ahead without a range, and while the key is
+	 * replaced. The number tells one key from the next. */
+	pthread_rwlock_t key_lock;
+	_Atomic unsigned key_number;
 	uint8_t id[FILE_ID_LEN];
 	int fd;
 	atomic_bool writable;

@@ -1,6 +1,7 @@
 /* Files that are written through the journal. */
 #include "vfile_internal.h"
 
+#include "clock.h"
 #include "log.h"
 #include "xio.h"
 
@@ -101,7 +102,7 @@ void vfile_enter_flux_(struct vfile *f)
 {
 	struct journal *j = f->journal;
 
-	f->grown_ms = journal_now_ms();
+	f->grown_ms = clock_now_ms();
 	if (set_flux(f, true))
 		return;
 	pthread_mutex_lock(&j->flux_lock);

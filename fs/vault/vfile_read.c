@@ -1,10 +1,14 @@
 #include "vfile_internal.h"
 #include "vfile_slot.h"
 
+#include "clock.h"
 #include "xio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+
+enum { PIECE = 256 << 10 }; /* twice what Linux reads ahead at once */
 
 static void note_holes(struct vfile *f, bool holes)
 {
@@ -36,7 +40,7 @@ static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
 	if (!f->granted || !s->last || s->plain_len != CHUNK_SIZE ||
 	    chunk_tag_check(tag, s->index, false, &holes) != 0)
 		return false;
-	if (f->moved_ms == 0 || journal_now_ms() - f->moved_ms > MOVING_MS)
+	if (f->moved_ms == 0 || clock_now_ms() - f->moved_ms > MOVING_MS)
 		return false;
 	note_holes(f, false);
 	return true;
@@ -304,4 +308,17 @@ ssize_t vfile_read(struct vfile *f, struct workspace *ws, uint64_t offset,
 		if (n)
 			return n;
 	}
+}
+
+void vfile_will_read(struct vfile *f, uint64_t offset, size_t len)
+{
+	uint64_t from = chunk_offset(offset / CHUNK_SIZE);
+	uint64_t to = chunk_offset((offset + len) / CHUNK_SIZE);
+
+	/* Linux doubles what it reads at once. */
+	(void)!posix_fadvise(f->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	for (uint64_t at = (from + PIECE - 1) / PIECE * PIECE; at < to;
+	     at += PIECE)
+		(void)!posix_fadvise(f->fd, (off_t)at, PIECE,
+				     POSIX_FADV_WILLNEED);
 }

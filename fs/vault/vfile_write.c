@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { AHEAD_MIN = 16 }; /* chunks; fewer are not worth it */
+
 int vfile_store_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 		     size_t count, bool ends_file)
 {
@@ -453,7 +455,7 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 	*bad_chunk = VFILE_NO_CHUNK;
 	if (w->len == 0)
 		return 0;
-	if (w->len > VFILE_IO_MAX)
+	if (w->len > workspace_write_max(ws))
 		return -EINVAL;
 	if (!w->append && w->offset > CHUNK_MAX_PLAIN_LEN - w->len)
 		return -EFBIG;
@@ -462,6 +464,8 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		err = begin_write(f, &r, w, &offset);
 		if (err)
 			return err;
+		if (ws->ahead_key != f->key_number)
+			workspace_forget_ahead(ws);
 		err = write_knowing_holes(f, ws, w, offset, bad_chunk);
 		vfile_end_(f, &r);
 		if (!err)
@@ -478,4 +482,38 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 	}
 	vfile_clear_holes_(f, ws);
 	return 0;
+}
+
+/* The slot of a write's first chunk: the former last one, which loses its
+ * mark, comes in front. With a journal it has none where others are growing
+ * the file in front of this write. */
+static size_t slot_ahead(const struct vfile *f, uint64_t first)
+{
+	uint64_t size = f->size;
+
+	if (!f->journal)
+		return first > 0;
+	return !f->flux && size > 0 && first == chunk_last_index(size) + 1;
+}
+
+void vfile_seal_ahead(struct vfile *f, struct workspace *ws,
+		      const struct vfile_write *w)
+{
+	uint64_t first = w->offset / CHUNK_SIZE;
+	/* the last chunk's mark depends on the file */
+	size_t slot = slot_ahead(f, first), count = (w->len - 1) / CHUNK_SIZE;
+
+	workspace_forget_ahead(ws);
+	if (f->changing || w->append || w->offset % CHUNK_SIZE != 0 ||
+	    count < AHEAD_MIN || w->len > workspace_write_max(ws))
+		return;
+	for (size_t i = 0; i < count; i++)
+		workspace_stage(ws, slot + i,
+				chunk_tag(first + i, false, false),
+				w->data + i * CHUNK_SIZE, CHUNK_SIZE);
+	pthread_rwlock_rdlock(&f->key_lock);
+	ws->ahead_key = f->key_number;
+	if (workspace_seal_ahead(ws, f->key, slot, count) != 0)
+		workspace_forget_ahead(ws);
+	pthread_rwlock_unlock(&f->key_lock);
 }

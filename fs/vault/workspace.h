@@ -15,16 +15,22 @@ enum {
 	WORKSPACE_PLAIN_STRIDE = FERNET_OPEN_ROOM(CHUNK_TOKEN_LEN),
 };
 
+/* Rows of as many as it has chunks: WORKSPACE_CHUNKS but for special ones. */
 struct workspace {
+	size_t chunks;
 	struct fernet_ctx *fernet;
-	uint8_t *tokens; /* WORKSPACE_CHUNKS tokens and a last one's padding */
-	uint8_t *plain;	 /* WORKSPACE_CHUNKS slots of WORKSPACE_PLAIN_STRIDE */
+	uint8_t *tokens; /* a token each, and a last one's padding */
+	uint8_t *plain;	 /* a slot of WORKSPACE_PLAIN_STRIDE each */
 	size_t plain_bytes;
-	uint8_t tags[WORKSPACE_CHUNKS][CHUNK_TAG_LEN];
-	struct fernet_seal_job seal[WORKSPACE_CHUNKS];
-	struct fernet_open_job open[WORKSPACE_CHUNKS];
-	size_t open_slot[WORKSPACE_CHUNKS];	/* which slot each job fills */
-	const uint8_t *chunk[WORKSPACE_CHUNKS]; /* each slot's plaintext */
+	struct fernet_seal_job *seal;
+	uint8_t (*tags)[CHUNK_TAG_LEN]; /* of what is being sealed */
+	/* Tokens sealed ahead: of these slots, as they are staged, under the
+	 * key of this number. */
+	size_t ahead_first, ahead_count;
+	unsigned ahead_key;
+	struct fernet_open_job *open;
+	size_t *open_slot;     /* which slot each job fills */
+	const uint8_t **chunk; /* each slot's plaintext */
 	uint8_t head[CHUNK_SIZE], tail[CHUNK_SIZE]; /* chunks being merged */
 };
 
@@ -38,6 +44,22 @@ MUST_CHECK struct workspace *workspace_get(void);
 MUST_CHECK struct workspace *workspace_keep_new(size_t chunks);
 void workspace_keep_free(struct workspace *keep);
 void workspace_lend(struct workspace *own, struct workspace *keep);
+
+/*
+ * One for writing len bytes at once, more than WORKSPACE_IO_MAX, and for
+ * nothing else; own lends it the rest meanwhile. NULL when memory is short.
+ */
+MUST_CHECK struct workspace *workspace_wide_new(struct workspace *own,
+						size_t len);
+void workspace_wide_free(struct workspace *wide);
+
+/* How many bytes may be written at once with this one. */
+static inline size_t workspace_write_max(const struct workspace *ws)
+{
+	return (ws->chunks -
+		(WORKSPACE_CHUNKS - WORKSPACE_IO_MAX / CHUNK_SIZE)) *
+	       CHUNK_SIZE;
+}
 
 /*
  * Prepare the i-th token of a run, of len bytes of plain with this tag in
@@ -54,6 +76,18 @@ void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 MUST_CHECK int workspace_seal(struct workspace *ws,
 			      const struct fernet_key *key, size_t count,
 			      bool ends_file, size_t *stored_len);
+
+/*
+ * Seal count staged tokens from slot first on, of a run that is not known yet
+ * in whole. workspace_seal() then leaves out those that have been staged again
+ * exactly as they were, unless workspace_forget_ahead() comes in between: as
+ * it must before anything else is done with the workspace, or what it points
+ * at changes.
+ */
+MUST_CHECK int workspace_seal_ahead(struct workspace *ws,
+				    const struct fernet_key *key, size_t first,
+				    size_t count);
+void workspace_forget_ahead(struct workspace *ws);
 
 /* Chunks opened and sealed by this process, be they good or bad. */
 void workspace_count_opened(size_t chunks);

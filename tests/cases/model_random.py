@@ -16,7 +16,7 @@ def model(a, seed, threads=8, ops=0):
     os.mkdir(plain)
     print(f"seed {seed}: FROND_SEED={seed} runs the same again", flush=True)
     run(frond.helper("model"), "--dir-a", a, "--dir-b", plain, "--threads", str(threads),
-        "--ops", str(ops or frond.scale(8000, 800)), "--seed", str(seed))
+        "--ops", str(ops or frond.scale(6000, 800)), "--seed", str(seed))
     return plain
 
 
@@ -56,7 +56,7 @@ def with_few_descriptors_and_many_threads():
 
 @check
 def one_thread_for_long():
-    both("", SEED + 4, threads=1, ops=frond.scale(40000, 3000))
+    both("", SEED + 4, threads=1, ops=frond.scale(25000, 3000))
 
 
 frond.main()

@@ -17,7 +17,7 @@ def source_tree():
     """A tar of some thousands of real files, and the tree it was made of."""
     tree = frond.fresh("tree")
     os.mkdir(tree)
-    want, count = frond.scale(6000, 1000), 0
+    want, count = frond.scale(4000, 1000), 0
     for top in TREES:
         for d, _, names in os.walk(top):
             if count >= want:

@@ -19,7 +19,7 @@ LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, READ, WRITE, GETXATTR, FLUSH = \
     1, 2, 3, 4, 10, 15, 16, 22, 25
 CREATE, BATCH_FORGET = 35, 42
 KINDS = 64
-WORDS = KINDS + 10      # and bytes read, written, chunks, ready; the journal
+WORDS = KINDS + 11      # and bytes, chunks, reads and writes of other kinds; the journal
 COUNTERS = 2 << 30 | WORDS * 8 << 16 | ord("F") << 8 | 13
 
 

@@ -15,7 +15,7 @@ from frond import Skip, blob, check, eq, get, put, raises
 libc = ctypes.CDLL(None, use_errno=True)
 GETDENTS64 = {"x86_64": 217, "aarch64": 61}
 
-INODES = frond.scale(100000, 5000)
+INODES = frond.scale(50000, 5000)
 
 
 def rss(m):
@@ -298,7 +298,7 @@ def creating_and_deleting_for_long_costs_nothing():
                 t.start()
             for t in threads:
                 t.join()
-        rounds = frond.scale(60, 10)
+        rounds = frond.scale(40, 10)
         together(rounds)
         fds, before, grown = descriptors(m), rss(m), []
         for _ in range(4):
@@ -317,7 +317,7 @@ def forgotten_inodes_are_given_back():
     if frond.SLOW or os.geteuid():
         raise Skip("needs root and a plain allocator")
     with frond.Mount() as m:
-        fill(m, frond.scale(20000, 5000))
+        fill(m, frond.scale(10000, 5000))
         m.remount()
         base = rss(m)
         look(m)

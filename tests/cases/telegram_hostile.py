@@ -209,6 +209,13 @@ def updates_that_cannot_be_confirmed_are_no_busy_loop():
             err, reason, _ = bob.run(0)
             assert err == EPROTO and "no Bot API server" in reason, (raw, err, reason)
             assert liar.count("getUpdates") == 1, raw
+    # nor are those that come again when they are confirmed
+    for result in [{"update_id": 5}], [{"update_id": 7}, {"update_id": 6}], {"a": 1}:
+        with Liar(getUpdates=lambda _, r=result: ok(r)) as liar:
+            bob = Person(liar, "bob")
+            err, reason, _ = bob.run(0)
+            assert err == EPROTO and "no Bot API server" in reason, (result, err, reason)
+            assert liar.count("getUpdates") <= 2, result
 
 
 @check
@@ -296,12 +303,21 @@ def a_full_disk_is_not_the_servers_fault():
     disk = tempfile.mkdtemp(dir=place.name)
     assert os.system(f"mount -t tmpfs -o size=1m,mode=0700 frond-test '{disk}'") == 0
     try:
-        with Liar(getFile=lambda _: ok({"file_path": "x"}),
-                  download=lambda _: (200, b"x" * (2 << 20))) as liar:
+        large, small = b"x" * (2 << 20), b"small"
+        with Liar(getFile=lambda p: ok({"file_path": p["file_id"]}),
+                  download=lambda p: (200, large if "F1" in p["path"] else small)) as liar:
             bob = Person(liar, "bob", disk)
-            liar.bring(1, b"x" * (2 << 20))
-            err, reason, _ = bob.run(0)
+            liar.bring(1, large)
+            name = liar.bring(2, small)
+            liar.add(3, text="behind")
+            err, reason, said = bob.run(0)
             assert err == ENOSPC and "cannot be written" in reason, (err, reason)
+            # what there is room for comes all the same
+            assert lines(said, "document") == [name + " 5"], said
+            assert lines(said, "text") == ["behind"], said
+            err, reason, said = bob.run(0)
+            assert err == EAGAIN and "cannot be written" in reason, (err, reason)
+            assert not said and max(liar.offsets()) == 1, (said, liar.offsets())
     finally:
         os.system(f"umount -l '{disk}'")
 

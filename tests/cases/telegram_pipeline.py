@@ -131,18 +131,21 @@ def killed_at_any_instant_it_goes_on_where_it_was():
         for n in range(kills):
             sending = Sending(alice, film)
             # anywhere: before the first part, between two, behind the last
-            sending.until_sent(random.randrange(parts // kills + 1))
+            sending.until_sent(random.randrange(parts // kills + 1) if n else 0)
             time.sleep(random.random() * 0.02)
             sending.tell(signal.SIGKILL)
-            if sending.end()[0] == -signal.SIGKILL:
-                killed.append(n)
+            status, said = sending.end()
+            if status != -signal.SIGKILL:
+                break       # who is told that it is out, and repeats it, means it
+            killed.append(n)
             now = documents(api)
             for name in parts_known_to_be_out(alice):
                 known.setdefault(name, now.count(name))
             if len(outbox(alice)) == 1 and not drafts(alice) and len(killed) >= kills // 2:
                 break
         assert killed
-        status, said = Sending(alice, film).end()
+        if status == -signal.SIGKILL:
+            status, said = Sending(alice, film).end()
         eq(status, 0, said)
         until(lambda: "film is open" in bob.receive(), 60, "the film")
         assert get(bob.shared("alice/film")) == data
@@ -153,6 +156,24 @@ def killed_at_any_instant_it_goes_on_where_it_was():
         names = documents(api)
         eq({name: names.count(name) for name in known}, known)
         eq(spooled(bob), [])
+
+
+@check(plain=False)
+def who_was_not_told_that_it_is_out_does_not_send_it_twice():
+    with town("alice", "bob") as (api, alice, bob):
+        small_parts(alice)
+        film = put(alice.path("film"), blob(3 * MIB))
+        eq(Sending(alice, film).end()[0], 0)
+        once = sent(alice)
+        # killed behind its last message, before its last word
+        journal = os.path.join(outbox(alice)[0], "journal")
+        *before, last = get(journal).splitlines(keepends=True)
+        eq(last, b"told\n")
+        put(journal, b"".join(before))
+        for how, numbers in ("sent", once), ("sent again", 2 * once):
+            status, said = Sending(alice, film).end()
+            eq((status, said.split("\t")[1]), (0, how), said)
+            eq(sorted(sent(alice)), sorted(numbers))
 
 
 @check(plain=False)

@@ -20,12 +20,12 @@ from telegram import town
 ARMOUR = re.compile(r"tgshare1\.[A-Za-z0-9_-]+")
 
 
-def start(person, *argv):
+def start(person, *argv, **env):
     """tgshare, with what it says in a file."""
     said = fresh("said")
     with open(said, "wb") as f:
         p = subprocess.Popen([TGSHARE, *argv], stdin=subprocess.DEVNULL, stdout=f, stderr=f,
-                             env=dict(os.environ, TGSHARE_VAULT=person.mount.path))
+                             env=dict(os.environ, TGSHARE_VAULT=person.mount.path, **env))
     p.said = lambda: get(said).decode()
     return p
 
@@ -33,8 +33,8 @@ def start(person, *argv):
 class agent:
     """with agent(bob) as a: its a.said()."""
 
-    def __init__(self, person):
-        self.process = start(person, "agent")
+    def __init__(self, person, **env):
+        self.process = start(person, "agent", **env)
 
     def __enter__(self):
         return self.process
@@ -272,6 +272,115 @@ def what_was_refused_rests_and_is_named_by_the_contact():
             api.do("start", user=carol, bot="alice_bot")
             until(lambda: shares(api, carol), 20, "the share")
             assert a.said().count("blocked") <= 1 and str(carol) not in a.said(), a.said()
+
+
+@check(plain=False)
+def who_was_not_reached_is_named_when_the_recipient_was():
+    with town("alice", "bob") as (api, alice, bob):
+        api.do("block", user=keeper(api, alice, "carol"), bot="alice_bot")
+        path = put(alice.path("a"), b"x")
+        number = alice.tg("send", path, "--to", "bob", "--shares", "2", "--threshold", "2",
+                          "--via", "bob,carol", status=QUEUED).split("\t")[0]
+        bob.receive()
+        alice.tg("receive", status=QUEUED, says="bob has received a")
+        assert "bob (received), carol (not delivered)" in alice.tg("status")
+        mine, carols = alice.given(number)["shares"]
+        eq((mine["state"], mine["reason"]), ("received", ""))
+        assert carols["state"] == "not delivered" and "blocked" in carols["reason"], carols
+
+
+@check(plain=False)
+def a_clock_that_was_ahead_holds_nothing_up():
+    if frond.SLOW:
+        raise frond.Skip("a sanitizer wants to be loaded first")
+    frond.tool("faketime")
+    clock = put(fresh("clock"), b"+20h")
+    preload = subprocess.run(["faketime", "-f", "+1d", "printenv", "LD_PRELOAD"], check=True,
+                             stdout=subprocess.PIPE).stdout.decode().strip()
+    ahead = {"LD_PRELOAD": preload, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
+             "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with town("alice", "bob") as (api, alice, bob):
+        # sent, and lost on the way, nearly a day from now
+        with start(alice, "send", put(alice.path("lost"), b"1"), "--to", "bob", **ahead) as p:
+            eq(p.wait(60), 0)
+        api.do("advance", seconds=2 * 86400)
+        eq(bob.receive(), "")
+        # a try that is refused, and put off, then
+        api.do("set_bot_to_bot", bot="bob_bot", on=False)
+        with start(alice, "send", put(alice.path("new"), b"2"), "--to", "bob", **ahead) as p:
+            eq(p.wait(60), QUEUED)
+        with agent(alice, **ahead) as a:
+            until(lambda: polls(api) > 2, 10, "it collects")
+            assert len(lines(alice, "fail")) == 3 and not a.said(), a.said()
+            api.do("set_bot_to_bot", bot="bob_bot", on=True)
+            put(clock, b"+0d")
+            until(lambda: len(lines(alice, "sent")) == 9, 30, "all of both")
+        bob.receive()
+        eq((get(bob.shared("alice/lost")), get(bob.shared("alice/new"))), (b"1", b"2"))
+
+
+@check(plain=False)
+def what_comes_opens_while_another_tgshare_works():
+    with town("alice", "bob") as (api, alice, bob), agent(bob) as a:
+        until(lambda: polls(api), 10, "it collects")
+        with open(os.path.join(bob.mount.vault, ".frondfs/outbox/lock"), "w") as lock:
+            # as a send does, which may take hours
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for n in "first", "second":
+                alice.send("send", put(alice.path(n), n.encode()), "--to", "bob")
+                readable(bob.shared("alice", n), n.encode(), 30)
+        until(lambda: "second is open" in a.said(), 30, "a word")
+        alice.receive("--wait", "20")
+        assert "waiting for another" not in a.said(), a.said()
+
+
+@check(plain=False)
+def what_nobody_sends_the_rest_of_is_forgotten():
+    with town("bob") as (api, bob):
+        for name in "old", "new":
+            api.do("say", user=api.do("add_user", name=name)["id"], to="bob_bot",
+                   text="tgshare1.AbSX" + name)
+            bob.receive()
+            if name == "old":
+                piece, = os.listdir(bob.path(".tgshare/pieces"))
+                os.utime(bob.path(".tgshare/pieces", piece), (0, time.time() - 8 * 86400))
+        left, = os.listdir(bob.path(".tgshare/pieces"))
+        assert left != piece and b"new" in get(bob.path(".tgshare/pieces", left))
+
+
+@check(plain=False)
+def a_set_that_is_gone_on_with_says_how_long_it_lasts():
+    with town("alice", "bob") as (api, alice, bob):
+        api.do("set_bot_to_bot", bot="bob_bot", on=False)
+        send = ["send", put(alice.path("a"), b"x"), "--to", "bob", "--expires"]
+        alice.tg(*send, "2030-01-31", status=QUEUED)
+        alice.tg(*send, "1d", status=QUEUED, says="made before of the same and expires 2030-01-31")
+
+
+@check(plain=False)
+def what_is_here_is_not_fetched_again():
+    with town("alice", "bob", "carol") as (api, alice, bob, carol):
+        alice.tg("setup", "--part-size", "1")
+        send = ["send", put(alice.path("a"), blob(3 << 20)), "--to", "bob", "--via", "carol"]
+
+        def fetched():
+            bob.receive()
+            return api.do("counts")["requests"].get("getFile", 0)
+        alice.tg(*send)
+        first = fetched()
+        assert first > 2, first
+        alice.tg(*send, says="sent again")
+        eq(fetched(), first)
+        # what was altered meanwhile goes when that is seen, and comes again
+        spool = os.path.join(bob.mount.vault, ".frondfs/inbox")
+        part = next(n for n in os.listdir(spool) if n.endswith(".part"))
+        os.truncate(os.path.join(spool, part), 100)
+        alice.tg(*send)
+        eq(fetched(), first + 1)
+        carol.receive()
+        carol.tg("release", "--all")
+        bob.receive()
+        readable(bob.shared("alice/a"), get(alice.path("a")))
 
 
 frond.main()

@@ -425,6 +425,8 @@ def chats_and_links_say_whose_they_are():
         chat("dave", "123", says="as before")
         chat("dave", "124", says="dave is in chat:124 now, no longer in chat:123")
         chat("erin", "124", status=FAILED, says="that is the chat of 'dave'")
+        for number in "0", "-0", "0124":
+            chat("erin", number, status=USAGE, says="is not the number of a chat")
         # a link that waits is one link, known as such
         link, hint = chat("carol", "--link")
         assert "send this link to carol" in hint and "'tgshare receive --vault" in hint, hint
@@ -445,6 +447,9 @@ def chats_and_links_say_whose_they_are():
                                 ("hello", "bob", 0)):
             err = tg(*send, via, "--note", note)[1]
             eq(err.count("readable in the chat with carol, for Telegram too"), told, err)
+        # no program takes the last letter for a mark behind the link
+        for i in range(frond.scale(40, 5)):
+            assert chat(f"guest{i}", "--link")[0].strip()[-1].isalnum()
 
 
 @check(plain=False)
@@ -462,6 +467,23 @@ def setup_over_telegram_names_what_comes_next():
 
 
 @check(plain=False)
+def a_token_that_was_revoked_is_asked_for_anew():
+    with town("alice") as (api, alice):
+        fresh_token = api.do("revoke_token", bot="alice_bot")["token"]
+        setup = ["setup", "--vault", alice.mount.path, "--transport", "telegram"]
+        err = tg(*setup, status=USAGE, says="--bot-token-file")[1]
+        assert "does not know the token that is kept" in err, err
+        # as it is told to be done
+        alice.tg("receive", status=NOT_SET_UP, says="run 'tgshare setup --transport telegram'")
+        said, status = on_terminal(setup, [("bot's token", fresh_token)])
+        assert status == 0 and "Your card" in said and fresh_token not in said, said
+        alice.receive()
+        # what works is not asked for
+        said, status = on_terminal(setup)
+        assert status == 0 and "bot's token" not in said, said
+
+
+@check(plain=False)
 def what_has_expired_is_cleared_away_without_a_word():
     box = fresh("post")
     os.mkdir(box)
@@ -474,6 +496,7 @@ def what_has_expired_is_cleared_away_without_a_word():
     frond.until(lambda: len(bob.status()["came"]) == 2, what="both")
     frond.until(lambda: bob.came(sets["gone"].id.hex())["state"] == "expired", what="expiry")
     for name in sets:
+        frond.until(lambda n=name: os.path.exists(bob.shared("eve", n)), what="its place")
         os.unlink(bob.shared("eve", name))
     # she has no address: what she is told stays in the outbox
     bob.receive(status=QUEUED)
@@ -737,6 +760,11 @@ def release_lists_what_is_kept():
     eq(carol.tg("release"), said)
     carol.tg("release", sets[0], says="goes to bob")
     eq([line[:8] for line in carol.tg("release").splitlines()], [sets[1][:8]])
+    # people are called what whoever looks calls them
+    carol.tg("contact", "remove", "bob")
+    assert "for bob;" in carol.tg("release")
+    carol.tg("contact", "add", "bobby", bob.card)
+    assert "for bobby;" in carol.tg("release")
 
 
 @check(plain=False)
@@ -779,6 +807,17 @@ def who_cannot_be_reached_keeps_nobody_else_waiting():
     eq([g["set"] for g in alice.status()["given"]], [sets[1][0]])
     for person in everybody:
         person.mount.umount()
+
+
+@check(plain=False)
+def names_in_what_is_told_do_not_act_on_a_terminal():
+    alice, _ = pair()
+    os.mkdir(alice.path("odd"))
+    put(alice.path("odd/\x1b[31m\u202ered"), b"x")
+    os.symlink("x", alice.path("odd/\x1b]0;y\x07"))
+    err = tg("send", alice.path("odd"), "--to", "bob", status=FAILED)[1]
+    assert "left out" in err and "\\033]0;y\\007" in err, err
+    assert err.replace("\n", "").isprintable() and "\u202e" not in err, err
 
 
 @check(plain=False)

@@ -223,6 +223,8 @@ static bool get(FILE *in, uint8_t **p, size_t *len)
 {
 	size_t n = 0;
 
+	*p = NULL;
+	*len = 0;
 	if (fread(&n, sizeof n, 1, in) != 1)
 		return false;
 	*len = n;
@@ -263,13 +265,15 @@ static bool put_object(FILE *out, const struct image_object *o)
 static bool get_object(FILE *in, struct image_object *o)
 {
 	struct image_object head = {0};
-	uint8_t *bytes;
+	uint8_t *bytes = NULL;
 	size_t len;
 	bool good =
 		fread(&head, sizeof head, 1, in) == 1 && get(in, &bytes, &len);
 
-	if (!good)
+	if (!good) {
+		free(bytes);
 		return false;
+	}
 	o->mode = head.mode;
 	o->ino = head.ino;
 	image_write(o, 0, bytes, len);
@@ -287,6 +291,7 @@ static bool get_object(FILE *in, struct image_object *o)
 	for (size_t i = 0; i < head.xattr_count && good; i++) {
 		char *name;
 
+		bytes = NULL;
 		good = get_text(in, &name) && get(in, &bytes, &len);
 		if (good)
 			image_set_xattr(o, name, bytes, len);

@@ -1,4 +1,5 @@
 #include "bytes.h"
+#include "random.h"
 #include "secret.h"
 #include "text.h"
 #include "xio.h"
@@ -6,11 +7,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -317,9 +320,90 @@ static void test_xio__temp_names_are_new_each_time(void **state)
 	assert_string_not_equal(a, b);
 }
 
+enum { DRAWS = 4000, DRAW_LEN = 16 };
+
+static int compare_draws(const void *a, const void *b)
+{
+	return memcmp(a, b, DRAW_LEN);
+}
+
+static void assert_all_differ(uint8_t (*draws)[DRAW_LEN], size_t n)
+{
+	qsort(draws, n, DRAW_LEN, compare_draws);
+	for (size_t i = 1; i < n; i++)
+		assert_memory_not_equal(draws[i - 1], draws[i], DRAW_LEN);
+}
+
+static void *draw_many(void *arg)
+{
+	uint8_t(*draws)[DRAW_LEN] = arg;
+
+	for (size_t i = 0; i < DRAWS; i++)
+		random_bytes(draws[i], DRAW_LEN);
+	return NULL;
+}
+
+static void test_random_bytes__never_come_twice(void **state)
+{
+	static uint8_t draws[2 * DRAWS][DRAW_LEN];
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, draw_many, draws), 0);
+	draw_many(draws + DRAWS);
+	pthread_join(thread, NULL);
+	assert_all_differ(draws, 2 * DRAWS);
+}
+
+static void test_random_bytes__fill_all_that_is_asked_for(void **state)
+{
+	static uint8_t buf[3 * 65536];
+
+	(void)state;
+	for (size_t len = 0; len < sizeof buf - 1; len = 3 * len + 1) {
+		size_t zeros = 0;
+
+		memset(buf, 0, sizeof buf);
+		random_bytes(buf, len);
+		for (size_t i = 0; i < len; i++)
+			zeros += buf[i] == 0;
+		assert_true(zeros <= 4 + len / 64);
+		assert_true(bytes_all_zero(buf + len, sizeof buf - len));
+	}
+}
+
+static void test_random_bytes__differ_after_a_fork(void **state)
+{
+	uint8_t draws[3 * 2][DRAW_LEN];
+	int fds[2], status;
+	pid_t pid;
+
+	(void)state;
+	random_bytes(draws[0], DRAW_LEN);
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		for (size_t i = 0; i < 3; i++)
+			random_bytes(draws[i], DRAW_LEN);
+		_exit(write(fds[1], draws, 3 * DRAW_LEN) != 3 * DRAW_LEN);
+	}
+	for (size_t i = 0; i < 3; i++)
+		random_bytes(draws[i], DRAW_LEN);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	for (size_t i = 3; i < 6; i++)
+		assert_int_equal(read(fds[0], draws[i], DRAW_LEN), DRAW_LEN);
+	close(fds[0]);
+	close(fds[1]);
+	assert_all_differ(draws, 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_bytes__never_come_twice),
+		cmocka_unit_test(test_random_bytes__fill_all_that_is_asked_for),
+		cmocka_unit_test(test_random_bytes__differ_after_a_fork),
 		cmocka_unit_test(test_bytes__integers_are_big_endian),
 		cmocka_unit_test(test_bytes__all_zero_sees_each_byte),
 		cmocka_unit_test(test_text__base64url_known_answers),

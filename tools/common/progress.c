@@ -1,29 +1,21 @@
 #include "progress.h"
+#include "clock.h"
 #include "json.h"
 #include "when.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BAR = 24, FIRST_MS = 1000, EVERY_MS = 200 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 void progress_begin(struct progress *p, const char *what, uint64_t total)
 {
 	memset(p, 0, sizeof *p);
 	p->what = what;
 	p->total = total;
-	p->began_ms = now_ms();
+	p->began_ms = clock_now_ms();
 	p->terminal = isatty(STDERR_FILENO);
 }
 
@@ -49,7 +41,7 @@ static void draw(struct progress *p, int64_t ms)
 
 void progress_step(struct progress *p, uint64_t done)
 {
-	int64_t ms = now_ms() - p->began_ms;
+	int64_t ms = clock_now_ms() - p->began_ms;
 
 	p->done = done < p->total ? done : p->total;
 	if (!p->terminal || ms < FIRST_MS || ms < p->shown_ms + EVERY_MS)

@@ -39,6 +39,8 @@ static int parse_date(const char *text, uint64_t *time_s)
 	struct tm tm = {.tm_isdst = -1};
 	const char *end = strptime(text, "%Y-%m-%dT%H:%M", &tm);
 
+	if (end && *end == ':')
+		end = strptime(end, ":%S", &tm);
 	if (!end || *end) {
 		memset(&tm, 0, sizeof tm);
 		end = strptime(text, "%Y-%m-%d", &tm);

@@ -90,6 +90,7 @@ void mount_counters_print(const struct control_counters *c)
 	printf("opened:       %" PRIu64 " chunks\n", c->chunks_opened);
 	printf("sealed:       %" PRIu64 " chunks\n", c->chunks_sealed);
 	printf("ready reads:  %" PRIu64 "\n", c->ready_reads);
+	printf("joined writes: %" PRIu64 "\n", c->joined_writes);
 	printf("journal:      %" PRIu64 " records, %" PRIu64
 	       " bytes, made durable %" PRIu64 " times\n",
 	       c->journal_records, c->journal_bytes, c->journal_commits);
@@ -107,12 +108,12 @@ void mount_counters_print_json(const struct control_counters *c)
 		       c->requests[kinds[k].opcode]);
 	printf("}, \"read_bytes\": %" PRIu64 ", \"written_bytes\": %" PRIu64
 	       ", \"chunks_opened\": %" PRIu64 ", \"chunks_sealed\": %" PRIu64
-	       ", \"ready_reads\": %" PRIu64
+	       ", \"ready_reads\": %" PRIu64 ", \"joined_writes\": %" PRIu64
 	       ", \"journal\": {\"records\": %" PRIu64 ", \"bytes\": %" PRIu64
 	       ", \"commits\": %" PRIu64 ", \"applied\": %" PRIu64
 	       ", \"pending\": %" PRIu64 "}",
 	       c->read_bytes, c->written_bytes, c->chunks_opened,
-	       c->chunks_sealed, c->ready_reads, c->journal_records,
-	       c->journal_bytes, c->journal_commits, c->journal_applied,
-	       c->journal_pending);
+	       c->chunks_sealed, c->ready_reads, c->joined_writes,
+	       c->journal_records, c->journal_bytes, c->journal_commits,
+	       c->journal_applied, c->journal_pending);
 }

@@ -38,7 +38,7 @@ static int read_from(int dir, const char *name, struct bot_token *t)
 	return err ? err : take_line(text, len, t);
 }
 
-static int ask(struct bot_token *t)
+static int ask_for(struct bot_token *t)
 {
 	CLEANUP_SECRET char *line = secret_alloc(BOT_TOKEN_MAX + 64);
 	size_t len;
@@ -85,10 +85,24 @@ int bot_token_load(struct session *s, struct bot_token **out)
 	return CMD_OK;
 }
 
-int bot_token_get(struct session *s, const char *file, struct bot_token **out)
+int bot_token_ask(struct bot_token **out)
 {
 	CLEANUP_SECRET struct bot_token *t = secret_alloc(sizeof *t);
-	int status = CMD_OK, err = t ? 0 : -ENOMEM;
+	int status =
+		t ? ask_for(t) : report_as(CMD_FAILED, "%s", strerror(ENOMEM));
+
+	if (!status)
+		*out = TAKE_PTR(t);
+	return status;
+}
+
+int bot_token_get(struct session *s, const char *file, struct bot_token **out,
+		  bool *kept)
+{
+	CLEANUP_SECRET struct bot_token *t = secret_alloc(sizeof *t);
+	int err = t ? 0 : -ENOMEM;
+
+	*kept = false;
 
 	if (!err && file) {
 		err = read_from(AT_FDCWD, file, t);
@@ -99,14 +113,15 @@ int bot_token_get(struct session *s, const char *file, struct bot_token **out)
 				err == -EINVAL ? "its first line has to be the "
 						 "token, as @BotFather gave it"
 					       : strerror(-err));
-	} else if (!err && load(s, t)) {
-		status = ask(t);
+	} else if (!err) {
+		if (load(s, t))
+			return bot_token_ask(out);
+		*kept = true;
 	}
 	if (err)
 		return report_as(CMD_FAILED, "%s", strerror(-err));
-	if (!status)
-		*out = TAKE_PTR(t);
-	return status;
+	*out = TAKE_PTR(t);
+	return CMD_OK;
 }
 
 int bot_token_save(struct session *s, const struct bot_token *t)

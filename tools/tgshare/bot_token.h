@@ -15,10 +15,13 @@ struct bot_token {
 
 /*
  * From a file's first line; without a file the one that is kept, else asked
- * for on the terminal. Returns an exit status, having said what is wrong.
+ * for on the terminal. *kept: it is the one that was kept. Returns an exit
+ * status, having said what is wrong.
  */
 MUST_CHECK int bot_token_get(struct session *s, const char *file,
-			     struct bot_token **out);
+			     struct bot_token **out, bool *kept);
+/* From the terminal. */
+MUST_CHECK int bot_token_ask(struct bot_token **out);
 /* The one that is kept. */
 MUST_CHECK int bot_token_load(struct session *s, struct bot_token **out);
 MUST_CHECK int bot_token_save(struct session *s, const struct bot_token *t);

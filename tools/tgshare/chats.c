@@ -5,6 +5,7 @@
 #include "text.h"
 #include "xio.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -89,7 +90,8 @@ int chats_set(struct session *s, const char *name, const char *chat_id)
 	char chat[PEOPLE_CHAT_MAX];
 	int status;
 
-	if (digits == 0 || chat_id[sign + digits] || digits > CHAT_DIGITS_MAX)
+	if (digits == 0 || chat_id[sign] == '0' || chat_id[sign + digits] ||
+	    digits > CHAT_DIGITS_MAX)
 		return report_as(
 			CMD_USAGE,
 			"'%s' is not the number of a chat; if you do "
@@ -117,8 +119,11 @@ static int make_link(struct session *s, const char *name,
 		strcpy(word, waits->word);
 		return 0;
 	}
-	randombytes_buf(bytes, sizeof bytes);
-	base64url_encode(bytes, sizeof bytes, word);
+	do {
+		randombytes_buf(bytes, sizeof bytes);
+		base64url_encode(bytes, sizeof bytes, word);
+		/* many programs take a mark at its end for no part of a link */
+	} while (!isalnum((unsigned char)word[strlen(word) - 1]));
 	snprintf(text, sizeof text, "%s\n", name);
 	err = settings_open_dir(&s->m, PEOPLE_LINKS, &dir);
 	return err ? err

@@ -21,6 +21,7 @@ const char cmd_agent_help[] =
 
 enum {
 	COLLECT_MS = 1000,
+	BUSY_S = 2, /* then it is looked whether another tgshare has finished */
 	RETRY_FIRST_S = 2,
 	RETRY_MAX_S = 900,
 	/* not only when there is news: clocks are set, cards expire */
@@ -116,8 +117,12 @@ static int work(struct agent *a)
 	int status = session_wake(a->s);
 
 	if (!status)
-		status = round_work(a->s, &result);
+		status = round_work_unless_busy(a->s, &result);
 	session_rest(a->s);
+	if (result.busy) {
+		a->work_s = now + BUSY_S;
+		return CMD_OK;
+	}
 	a->s->patient = true;
 	a->work_s = now + WORK_EVERY_S;
 	if (result.delivered.failed || result.delivered.left || status) {
@@ -130,6 +135,14 @@ static int work(struct agent *a)
 	}
 	/* what went wrong was said; only without the vault there is no way */
 	return status == CMD_NO_VAULT ? status : CMD_OK;
+}
+
+static bool work_is_due(const struct agent *a)
+{
+	uint64_t now = when_now_s();
+
+	/* later than it can be: the clock was set back */
+	return now >= a->work_s || a->work_s - now > WORK_EVERY_S;
 }
 
 static bool setup_has_changed(const struct agent *a)
@@ -226,7 +239,7 @@ static int serve_once(struct agent *a)
 	bool grown = log_has_grown(a);
 
 	/* somebody who may be written to now is no news of the vault's */
-	bool due = !a->s->patient || when_now_s() >= a->work_s;
+	bool due = !a->s->patient || work_is_due(a);
 
 	return grown || arrived || due ? work(a) : CMD_OK;
 }
@@ -266,8 +279,7 @@ static int run(const char *vault)
 		status = serve(&agent);
 		if (status == CMD_NOT_SET_UP)
 			report("the agent ends: messages do not travel before "
-			       "'tgshare setup%s' is run again",
-			       report_vault());
+			       "that is done; start it again then");
 	}
 	session_close(&s);
 	return status;

@@ -183,19 +183,21 @@ static bool sent_meanwhile(const struct sending *w, const struct item *item)
 
 static int resume(struct sending *w, const struct item *earlier)
 {
+	char when[WHEN_TEXT_MAX];
 	struct item *item;
 	int err = item_load(w->s->outbox_fd, earlier->id, &item);
 
 	if (err)
 		return session_report(w->s, "read .tgshare/outbox", err);
+	/* it keeps its own time, whatever is said now */
 	if (!item->recipient_state)
-		fprintf(stderr,
-			"tgshare: going on with the set %.8s, which was made "
-			"before of the same\n",
-			item->id);
-	/* what was interrupted is finished first; what is out already may
-	 * have been lost on its way */
-	item->again = !deliver_waiting(item, when_now_s()) &&
+		report("going on with the set %.8s, which was made before of "
+		       "the same%s%s",
+		       item->id, item->expires_s ? " and expires " : "",
+		       item->expires_s ? when_text(item->expires_s, when) : "");
+	/* what was interrupted is finished, and said to be; only who has been
+	 * told so before means that it was lost on its way */
+	item->again = item->told && !deliver_waiting(item, when_now_s()) &&
 		      !sent_meanwhile(w, item);
 	item->again = item->again && is_due(item);
 	return keep(w, item);
@@ -393,10 +395,13 @@ static int send_all(struct sending *w)
 	if (err)
 		return session_report(w->s, "send", err);
 	w->failed = result.failed;
-	for (size_t i = 0; i < w->count; i++) {
+	for (size_t i = 0; i < w->count && !err; i++) {
 		print_item(w, w->made[i]);
 		warn_direct(w->made[i]);
+		err = item_note_told(w->s->outbox_fd, w->made[i]);
 	}
+	if (err)
+		return session_report(w->s, "write to .tgshare/outbox", err);
 	if (!result.failed)
 		return CMD_OK;
 	if (result.failed == 1)

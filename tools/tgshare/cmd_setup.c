@@ -165,11 +165,43 @@ static int choose_part_size(struct settings *set, const char *wanted)
 	return CMD_OK;
 }
 
-/* A token that works, and the bot that it belongs to. */
+/*
+ * A token that works, and the bot that it belongs to. One that was revoked
+ * is asked for anew: with what is kept there is no way on.
+ */
+static int find_bot(struct session *s, const char *token_file,
+		    struct bot_token **token)
+{
+	struct settings *set = &s->settings;
+	char reason[TELEGRAM_REASON_MAX];
+	bool kept;
+	int status = bot_token_get(s, token_file, token, &kept), err;
+
+	if (status)
+		return status;
+	err = telegram_who_am_i(set->api_base, (*token)->text, set->bot,
+				reason);
+	if (err == -EKEYREVOKED && kept) {
+		report("Telegram does not know the token that is kept; "
+		       "@BotFather tells the new one (/mybots, API Token)");
+		secret_free(TAKE_PTR(*token));
+		status = bot_token_ask(token);
+		if (status)
+			return status;
+		err = telegram_who_am_i(set->api_base, (*token)->text, set->bot,
+					reason);
+	}
+	if (err)
+		return report_as(CMD_FAILED, "%s%s", reason,
+				 err == -EAGAIN ? "; nothing is changed, run "
+						  "this again later"
+						: "");
+	return CMD_OK;
+}
+
 static int choose_bot(struct session *s, const struct setup *opt)
 {
 	CLEANUP_SECRET struct bot_token *token = NULL;
-	char reason[TELEGRAM_REASON_MAX];
 	struct settings *set = &s->settings;
 	int status = CMD_OK, err;
 
@@ -181,20 +213,15 @@ static int choose_bot(struct session *s, const struct setup *opt)
 				      "http://localhost:PORT for a server on "
 				      "this machine, not '%s'",
 				      opt->api_base);
-	if (!status)
-		status = bot_token_get(s, opt->token_file, &token);
 	if (status)
 		return status;
 	if (opt->api_base)
 		strcpy(set->api_base, opt->api_base);
 	else if (!set->api_base[0])
 		strcpy(set->api_base, BOT_BASE_PUBLIC);
-	err = telegram_who_am_i(set->api_base, token->text, set->bot, reason);
-	if (err)
-		return report_as(CMD_FAILED, "%s%s", reason,
-				 err == -EAGAIN ? "; nothing is changed, run "
-						  "this again later"
-						: "");
+	status = find_bot(s, opt->token_file, &token);
+	if (status)
+		return status;
 	err = bot_token_save(s, token);
 	if (err)
 		return session_report(s, "keep the bot's token", err);

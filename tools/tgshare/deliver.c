@@ -384,7 +384,8 @@ static bool is_wanted(const struct delivery *d, const struct item *item,
 		      const struct item_message *m)
 {
 	return !m->tried && item_message_due(item, m, d->now_s) &&
-	       !(d->s->patient && item_message_put_off_s(m) > d->now_s);
+	       !(d->s->patient &&
+		 item_message_put_off_s(m, d->now_s) > d->now_s);
 }
 
 static uint64_t bytes_wanted(const struct delivery *d,

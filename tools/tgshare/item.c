@@ -10,7 +10,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { SET_JSON_MAX = 64 << 20, JOURNAL_MAX = 64 << 20 };
+enum {
+	SET_JSON_MAX = 64 << 20,
+	JOURNAL_MAX = 64 << 20,
+	CLOCKS_DIFFER_MAX_S = 3600,
+};
 
 static const char set_name[] = "set.json", journal_name[] = "journal",
 		  keys_name[] = "keys", part_suffix[] = ".part";
@@ -136,6 +140,8 @@ static int take_line(struct item *item, const char *line)
 		item->messages[message].taken_back = true;
 	else if (strcmp(line, "logged") == 0)
 		item->logged = true;
+	else if (strcmp(line, "told") == 0)
+		item->told = true;
 	return 0;
 }
 
@@ -467,6 +473,15 @@ int item_note_logged(int outbox, struct item *item)
 	return err;
 }
 
+int item_note_told(int outbox, struct item *item)
+{
+	int err = item->told ? 0 : write_line(outbox, item, "told");
+
+	if (!err)
+		item->told = true;
+	return err;
+}
+
 int item_note_end(int outbox, struct item *item, enum item_end end,
 		  uint64_t now_s)
 {
@@ -506,6 +521,13 @@ static uint64_t wait_s(unsigned sends)
 	return 3600 * (sends < 4 ? hours[sends] : 24);
 }
 
+/* What a clock noted that was ahead then must not hold it up. */
+static uint64_t again_s(uint64_t then_s, unsigned times, uint64_t now_s)
+{
+	return then_s > now_s + CLOCKS_DIFFER_MAX_S ? 0
+						    : then_s + wait_s(times);
+}
+
 uint64_t item_message_due_s(const struct item *item,
 			    const struct item_message *m, uint64_t now_s)
 {
@@ -518,7 +540,7 @@ uint64_t item_message_due_s(const struct item *item,
 		return 0;
 	if (m->sends >= ITEM_SENDS_MAX)
 		return UINT64_MAX;
-	return m->sends ? m->sent_s + wait_s(m->sends) : 0;
+	return m->sends ? again_s(m->sent_s, m->sends, now_s) : 0;
 }
 
 bool item_message_due(const struct item *item, const struct item_message *m,
@@ -527,11 +549,11 @@ bool item_message_due(const struct item *item, const struct item_message *m,
 	return item_message_due_s(item, m, now_s) <= now_s;
 }
 
-uint64_t item_message_put_off_s(const struct item_message *m)
+uint64_t item_message_put_off_s(const struct item_message *m, uint64_t now_s)
 {
 	if (m->fails == 0)
 		return 0;
-	return m->fails < ITEM_SENDS_MAX ? m->failed_s + wait_s(m->fails)
+	return m->fails < ITEM_SENDS_MAX ? again_s(m->failed_s, m->fails, now_s)
 					 : UINT64_MAX;
 }
 

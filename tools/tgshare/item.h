@@ -108,6 +108,7 @@ struct item {
 	size_t message_count;
 	/* from the journal */
 	bool logged;
+	bool told;		 /* to its sender: that it is out, or queued */
 	uint8_t end;		 /* enum item_end */
 	uint64_t news_s;	 /* when it ended, or somebody acknowledged */
 	uint8_t recipient_state; /* enum ack_state or 0 */
@@ -163,6 +164,7 @@ MUST_CHECK int item_note_ack(int outbox, struct item *item, unsigned index,
 MUST_CHECK int item_note_taken_back(int outbox, struct item *item,
 				    size_t message);
 MUST_CHECK int item_note_logged(int outbox, struct item *item);
+MUST_CHECK int item_note_told(int outbox, struct item *item);
 MUST_CHECK int item_note_end(int outbox, struct item *item, enum item_end end,
 			     uint64_t now_s);
 
@@ -177,7 +179,7 @@ bool item_message_due(const struct item *item, const struct item_message *m,
 		      uint64_t now_s);
 /* Until when it is left alone after it was refused: 0 it was not, UINT64_MAX
  * for ever. */
-uint64_t item_message_put_off_s(const struct item_message *m);
+uint64_t item_message_put_off_s(const struct item_message *m, uint64_t now_s);
 /* The recipient may still get at what is in it, or has it. */
 bool item_live(const struct item *item, uint64_t now_s);
 /* Are the sealed copy's bytes still needed? */

@@ -1,4 +1,5 @@
 #include "report.h"
+#include "json.h"
 #include "quote.h"
 
 #include <getopt.h>
@@ -47,18 +48,24 @@ bool report_has_token(const char *text)
 	return false;
 }
 
-/* Whatever was typed in the wrong place, and is now quoted: no token is. */
-static void put_without_tokens(const char *text)
+/* Whatever was typed in the wrong place, and is now quoted: no token is, and
+ * nothing that acts on a terminal. */
+static void put_harmless(char *text)
 {
+	char *from = text;
+
 	while (*text) {
 		size_t len = token_len(text);
 
-		if (len)
+		if (len) {
+			*text = '\0';
+			json_put_plain(stderr, from);
 			fputs("(a bot token)", stderr);
-		else
-			fputc(*text, stderr);
+			from = text + len;
+		}
 		text += len ? len : 1;
 	}
+	json_put_plain(stderr, from);
 }
 
 __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
@@ -70,9 +77,12 @@ __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
 	if (len < 0)
 		text = NULL;
 	fputs("tgshare: ", stderr);
-	put_without_tokens(text ? text : "memory is short");
-	if (text)
-		sodium_memzero(text, (size_t)len);
+	if (!text) {
+		fputs("memory is short", stderr);
+		return;
+	}
+	put_harmless(text);
+	sodium_memzero(text, (size_t)len);
 }
 
 void report(const char *fmt, ...)

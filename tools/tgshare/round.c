@@ -247,7 +247,7 @@ static uint64_t next_due_s(const struct outbox *o)
 		for (size_t j = 0; j < item->message_count; j++) {
 			const struct item_message *m = &item->messages[j];
 			uint64_t due = item_message_due_s(item, m, now);
-			uint64_t off = item_message_put_off_s(m);
+			uint64_t off = item_message_put_off_s(m, now);
 
 			if (due < off)
 				due = off;
@@ -289,16 +289,13 @@ static int deliver_all(struct session *s, struct round_result *result)
 	return err ? session_report(s, "send what is due", err) : CMD_OK;
 }
 
+/* With the lock, which it gives back; deliver: what is due is sent, too. */
 static int work(struct session *s, struct round_result *result, bool deliver)
 {
-	int status = session_lock(s), revoked = CMD_OK;
+	int status, revoked = CMD_OK;
 
-	if (status)
-		return status;
-	spool_tidy(s->spool_fd);
-	status = intake_scan(s);
-	if (!status)
-		status = intake_log(s, &result->events);
+	spool_tidy(s->spool_fd, s->pieces_fd);
+	status = intake_log(s, &result->events);
 	/* one that cannot be finished must not keep everything else back */
 	if (!status)
 		revoked = revoke_finish(s);
@@ -311,12 +308,33 @@ static int work(struct session *s, struct round_result *result, bool deliver)
 	return status ? status : revoked;
 }
 
+/* What came can be read before anybody else here has finished. */
+static int scan_and_lock(struct session *s, bool *busy)
+{
+	int status = intake_scan(s);
+
+	if (status)
+		return status;
+	return busy ? session_try_lock(s, busy) : session_lock(s);
+}
+
 int round_work(struct session *s, struct round_result *result)
 {
-	return work(s, result, true);
+	int status = scan_and_lock(s, NULL);
+
+	return status ? status : work(s, result, true);
+}
+
+int round_work_unless_busy(struct session *s, struct round_result *result)
+{
+	int status = scan_and_lock(s, &result->busy);
+
+	return status || result->busy ? status : work(s, result, true);
 }
 
 int round_work_at_home(struct session *s, struct round_result *result)
 {
-	return work(s, result, false);
+	int status = scan_and_lock(s, NULL);
+
+	return status ? status : work(s, result, false);
 }

@@ -22,10 +22,15 @@ struct round_result {
 	struct deliver_result delivered;
 	size_t events;	     /* things that were told */
 	uint64_t next_due_s; /* when something is to be sent again */
+	bool busy;	     /* see round_work_unless_busy() */
 };
 
 /* All the rest, under session_lock(). Returns an exit status. */
 MUST_CHECK int round_work(struct session *s, struct round_result *result);
+/* Where another tgshare has the lock, perhaps for hours, the mount takes in
+ * what came, and that is all. */
+MUST_CHECK int round_work_unless_busy(struct session *s,
+				      struct round_result *result);
 /* What of that needs nobody else: nothing is sent. */
 MUST_CHECK int round_work_at_home(struct session *s,
 				  struct round_result *result);

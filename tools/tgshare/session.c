@@ -147,9 +147,10 @@ static int wait_for_lock(int fd, bool *waited)
 	return 0;
 }
 
-int session_lock(struct session *s)
+/* busy: NULL to wait. */
+static int lock(struct session *s, bool *busy)
 {
-	int status = session_open_spool(s);
+	int status = session_open_spool(s), err;
 
 	if (status)
 		return status;
@@ -157,14 +158,29 @@ int session_lock(struct session *s)
 		s->lock_fd =
 			openat(s->copies_fd, "lock",
 			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int err =
-		s->lock_fd < 0 ? -errno : wait_for_lock(s->lock_fd, &s->waited);
-
-	if (err)
+	if (s->lock_fd < 0)
+		err = -errno;
+	else if (!busy)
+		err = wait_for_lock(s->lock_fd, &s->waited);
+	else
+		err = flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	if (busy)
+		*busy = err == -EWOULDBLOCK;
+	if (err && !(busy && *busy))
 		return report_as(CMD_FAILED,
 				 "cannot lock '%s/.frondfs/outbox/lock': %s",
 				 s->m.info.backing, strerror(-err));
 	return CMD_OK;
+}
+
+int session_lock(struct session *s)
+{
+	return lock(s, NULL);
+}
+
+int session_try_lock(struct session *s, bool *busy)
+{
+	return lock(s, busy);
 }
 
 int session_lock_collecting(struct session *s)

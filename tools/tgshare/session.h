@@ -57,6 +57,8 @@ MUST_CHECK int session_open_spool(struct session *s);
 /* Be the only tgshare that changes outbox and spool: waits, and says so when
  * that takes long. Opens the outboxes, too. */
 MUST_CHECK int session_lock(struct session *s);
+/* Without waiting; *busy: somebody else works here, and it is not held. */
+MUST_CHECK int session_try_lock(struct session *s, bool *busy);
 void session_unlock(struct session *s);
 /* Be the only one that collects what comes. 0, -EWOULDBLOCK: somebody does,
  * -errno. */

@@ -15,6 +15,7 @@ enum {
 	BLOCK = 1 << 20,
 	SETTLED_S = 60,
 	TIDY_AFTER_S = 3600,
+	PIECES_AGE_MAX_S = 7 * 86400,
 	PIECES_MAX = 32 << 10, /* several messages of the longest kind */
 	PIECES_HASH_LEN = 16,
 	CUT_MIN = 4, /* of a prefix: fewer letters are words */
@@ -295,9 +296,10 @@ int spool_pieces(int pieces_fd, const char *from, const char *text, size_t len,
 	return 0;
 }
 
-void spool_tidy(int spool_fd)
+/* What ends so, "" being anything, and was not written for so long. */
+static void remove_old(int top, const char *suffix, uint64_t age_s)
 {
-	int fd = openat(spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
 	struct stat st;
@@ -305,14 +307,20 @@ void spool_tidy(int spool_fd)
 	if (!dir && fd >= 0)
 		close(fd);
 	while (dir && (entry = readdir(dir))) {
-		size_t len = strlen(entry->d_name);
+		size_t len = strlen(entry->d_name), tail = strlen(suffix);
 
-		if (len > strlen(temp_suffix) &&
-		    strcmp(entry->d_name + len - strlen(temp_suffix),
-			   temp_suffix) == 0 &&
-		    fstatat(spool_fd, entry->d_name, &st,
-			    AT_SYMLINK_NOFOLLOW) == 0 &&
-		    (uint64_t)st.st_mtim.tv_sec + TIDY_AFTER_S < when_now_s())
-			unlinkat(spool_fd, entry->d_name, 0);
+		if (len > tail &&
+		    strcmp(entry->d_name + len - tail, suffix) == 0 &&
+		    fstatat(top, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) ==
+			    0 &&
+		    S_ISREG(st.st_mode) &&
+		    (uint64_t)st.st_mtim.tv_sec + age_s < when_now_s())
+			unlinkat(top, entry->d_name, 0);
 	}
+}
+
+void spool_tidy(int spool_fd, int pieces_fd)
+{
+	remove_old(spool_fd, temp_suffix, TIDY_AFTER_S);
+	remove_old(pieces_fd, "", PIECES_AGE_MAX_S);
 }

@@ -43,7 +43,8 @@ MUST_CHECK int spool_pieces(int pieces_fd, const char *from, const char *text,
 			    size_t len, const struct spool_taker *taker,
 			    bool *unfinished);
 
-/* Beginnings that a crash left. Under session_lock(). */
-void spool_tidy(int spool_fd);
+/* Beginnings that a crash left, and what nobody sent the rest of for a week.
+ * Under session_lock(). */
+void spool_tidy(int spool_fd, int pieces_fd);
 
 #endif

@@ -24,7 +24,9 @@ const char *status_of_item(const struct item *item, uint64_t now_s)
 
 bool status_is_waiting(const struct item *item, unsigned i)
 {
-	if (item->exported || item->recipient_state ||
+	/* what the recipient received says nothing of what others keep */
+	if (item->exported || item->recipient_state >= ACK_OPENED ||
+	    (item->holders[i] == 0 && item->recipient_state) ||
 	    item->share_state[i] != 0)
 		return false;
 	for (size_t j = 0; j < item->message_count; j++) {

@@ -71,9 +71,9 @@ struct telegram {
 	 * the first of them on is confirmed */
 	struct arrival *aside;
 	int receive_err;
+	int no_room; /* for a document that is put aside: -ENOSPC or -EDQUOT */
 };
 
-int64_t telegram_now_ms(void);
 /* Exponential, capped, with jitter. */
 int64_t telegram_backoff_ms(unsigned tries);
 

@@ -6,6 +6,7 @@
 #include "telegram.h"
 
 #include "bot_answer.h"
+#include "clock.h"
 #include "text.h"
 #include "xio.h"
 
@@ -23,6 +24,8 @@ enum {
 	WAITS_MAX = 60,
 	FILE_ID_MAX = 256,
 	FILENAME_MAX_LEN = 200,
+	/* one for which there is no room is tried again */
+	NO_ROOM_MS = 60 * 1000,
 	/* then the server has forgotten it anyway */
 	ASIDE_MAX_MS = 23 * 3600 * 1000,
 };
@@ -41,6 +44,7 @@ struct arrival {
 	int fd;
 	bool under_way;
 	bool complete; /* to be handed over when its turn has come */
+	bool no_room;  /* it was, the last time */
 	char lost[TELEGRAM_REASON_MAX]; /* why it is given up; "": it is not */
 	unsigned waits, tries,
 		bad; /* bad: what came was not what the name says */
@@ -82,20 +86,40 @@ static void give_up(struct arrival *a, const char *why)
 
 static void retry(struct arrival *a, const struct bot_reply *r)
 {
+	a->no_room = false;
 	/* a download link lasts for an hour at least, and not for ever */
 	a->file_path[0] = '\0';
 	/* being told to wait is no failure, unless it never ends */
 	a->tries += r->retry_after_s == 0 || ++a->waits > WAITS_MAX;
-	a->not_before_ms = telegram_now_ms() +
+	a->not_before_ms = clock_now_ms() +
 			   (r->retry_after_s ? 1000 * (int64_t)r->retry_after_s
 					     : telegram_backoff_ms(a->tries));
 }
 
-static void own_trouble(struct telegram *t, int err)
+/* What others sent may be small enough. */
+static void wait_for_room(struct arrival *a)
 {
+	a->no_room = true;
+	a->file_path[0] = '\0';
+	/* nor does it keep the room that others need; and not all at once */
+	if (a->fd >= 0)
+		close(TAKE_FD(a->fd));
+	a->not_before_ms =
+		clock_now_ms() + NO_ROOM_MS + randombytes_uniform(NO_ROOM_MS);
+}
+
+static void own_trouble(struct arrival *a, int err)
+{
+	struct telegram *t = a->t;
+
 	snprintf(t->reason, sizeof t->reason, "what came cannot be written: %s",
 		 strerror(-err));
-	t->receive_err = err;
+	if (err != -ENOSPC && err != -EDQUOT) {
+		t->receive_err = err;
+		return;
+	}
+	t->no_room = err;
+	wait_for_room(a);
 }
 
 static void failed(struct arrival *a, const struct bot_reply *r)
@@ -104,7 +128,7 @@ static void failed(struct arrival *a, const struct bot_reply *r)
 	int err = telegram_explain(r, t->username, t->reason);
 
 	if (r->io_err && r->io_err != -EFBIG)
-		own_trouble(t, r->io_err);
+		own_trouble(a, r->io_err);
 	else if (r->error_code == 401)
 		t->receive_err = err;
 	else if (r->io_err != -EFBIG && a->tries < TELEGRAM_TRIES &&
@@ -264,7 +288,7 @@ static int copy_local(struct arrival *a)
 	if (!err) {
 		came(a, hash);
 	} else if (ours) {
-		own_trouble(a->t, err);
+		own_trouble(a, err);
 	} else if (err == -EACCES || err == -EPERM) {
 		snprintf(a->t->reason, sizeof a->t->reason,
 			 "our Bot API server puts what it fetched where this "
@@ -301,8 +325,8 @@ static int start_fetch(struct arrival *a)
 	} else {
 		err = fresh_file(a);
 		if (err) {
-			own_trouble(a->t, err);
-			return err;
+			own_trouble(a, err);
+			return a->t->receive_err;
 		}
 		err = bot_api_download(a->t->api, a->file_path, a->fd, a->len,
 				       &get);
@@ -330,7 +354,7 @@ static int fetch_list(struct arrival *list, int64_t now, int *wait_ms)
 
 int telegram_fetch_more(struct telegram *t, int *wait_ms)
 {
-	int64_t now = telegram_now_ms();
+	int64_t now = clock_now_ms();
 	int err = fetch_list(t->arrivals, now, wait_ms);
 
 	return err ? err : fetch_list(t->aside, now, wait_ms);
@@ -349,6 +373,22 @@ static bool is_ours(const char *name)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * The spool calls a part by its hash. What was sent again because nobody
+ * acknowledged it for a while need not be fetched again.
+ */
+static bool is_here(const struct telegram *t, const char *name, json_int_t len)
+{
+	uint8_t hash[BOT_HASH_LEN];
+	struct stat st;
+
+	return strlen(name) == 2 * sizeof hash + strlen(".part") &&
+	       strcmp(name + 2 * sizeof hash, ".part") == 0 &&
+	       hex_decode(name, 2 * sizeof hash, hash, sizeof hash) == 0 &&
+	       fstatat(t->temp_dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && st.st_size == len;
 }
 
 static void append(struct arrival **list, struct arrival *a)
@@ -373,7 +413,7 @@ int telegram_begin_document(struct telegram *t, const json_t *message,
 
 	if (!id || strlen(id) >= FILE_ID_MAX || !name || !is_ours(name) ||
 	    strlen(name) > FILENAME_MAX_LEN || len <= 0 ||
-	    (uint64_t)len > DOCUMENT_MAX)
+	    (uint64_t)len > DOCUMENT_MAX || is_here(t, name, len))
 		return 0;
 	a = calloc(1, sizeof *a);
 	if (!a)
@@ -383,7 +423,7 @@ int telegram_begin_document(struct telegram *t, const json_t *message,
 	a->at = at;
 	a->update_id = update_id;
 	a->len = (uint64_t)len;
-	a->since_ms = telegram_now_ms();
+	a->since_ms = clock_now_ms();
 	snprintf(a->file_id, sizeof a->file_id, "%s", id);
 	snprintf(a->filename, sizeof a->filename, "%s", name);
 	append(&t->arrivals, a);
@@ -421,17 +461,19 @@ static int hand_over(struct arrival *a, bool *done)
 static bool is_far_off(const struct arrival *a)
 {
 	return !a->under_way &&
-	       a->not_before_ms - telegram_now_ms() > TELEGRAM_PATIENCE_MS;
+	       a->not_before_ms - clock_now_ms() > TELEGRAM_PATIENCE_MS;
 }
 
 static void put_aside(struct telegram *t)
 {
 	struct arrival *a = t->arrivals;
+	long long wait_s = (a->not_before_ms - clock_now_ms()) / 1000;
 
-	snprintf(t->reason, sizeof t->reason,
-		 "Telegram asks to wait %lld seconds before more documents "
-		 "are fetched; it will be tried again",
-		 (long long)(a->not_before_ms - telegram_now_ms()) / 1000);
+	if (!a->no_room)
+		snprintf(t->reason, sizeof t->reason,
+			 "Telegram asks to wait %lld seconds before more "
+			 "documents are fetched; it will be tried again",
+			 wait_s);
 	t->arrivals = a->next;
 	append(&t->aside, a);
 }
@@ -468,8 +510,11 @@ int telegram_hand_over_aside(struct telegram *t)
 		bool done;
 
 		if (!a->lost[0] && !a->complete && !a->under_way &&
-		    telegram_now_ms() - a->since_ms > ASIDE_MAX_MS)
-			give_up(a, "the server does not let us have it");
+		    clock_now_ms() - a->since_ms > ASIDE_MAX_MS)
+			give_up(a, a->no_room
+					   ? "there was no room for it"
+					   : "the server does not let us have "
+					     "it");
 		err = hand_over(a, &done);
 		if (done)
 			drop(at);

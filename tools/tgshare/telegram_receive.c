@@ -6,6 +6,7 @@
 #include "telegram.h"
 
 #include "bot_answer.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,6 +45,15 @@ static size_t count_known(const struct telegram *t, const json_t *updates)
 	return n;
 }
 
+/* What was just confirmed, and would come for ever. */
+static bool is_repeated(const struct telegram *t, const json_t *updates)
+{
+	size_t n = json_array_size(updates);
+
+	return n && t->offset && !t->aside &&
+	       update_id(json_array_get(updates, n - 1)) == t->offset - 1;
+}
+
 static void take_batch(struct telegram *t, json_t *updates)
 {
 	size_t known = count_known(t, updates);
@@ -56,7 +66,7 @@ static void take_batch(struct telegram *t, json_t *updates)
 	if (t->more)
 		t->batch = json_incref(updates);
 	else if (t->aside)
-		t->poll_again_ms = telegram_now_ms() + ASIDE_POLL_MS;
+		t->poll_again_ms = clock_now_ms() + ASIDE_POLL_MS;
 	/* nothing else can be seen behind so many */
 	if (known == TELEGRAM_UPDATES)
 		telegram_give_up_aside(t);
@@ -98,16 +108,22 @@ static void poll_done(void *arg, const struct bot_reply *r)
 	int err;
 
 	t->polling = false;
-	if (r->error_code == 0 && json_is_array(r->result)) {
+	if (r->error_code == 0 && json_is_array(r->result) &&
+	    !is_repeated(t, r->result)) {
 		take_batch(t, (json_t *)r->result);
 		return;
 	}
 	if (narrow_down(t, r))
 		return;
-	err = telegram_explain(r, t->username, t->reason);
+	if (r->error_code) {
+		err = telegram_explain(r, t->username, t->reason);
+	} else {
+		snprintf(t->reason, sizeof t->reason, "%s", telegram_no_server);
+		err = -EPROTO;
+	}
 	if (wait_ms == 0)
 		wait_ms = telegram_backoff_ms(++t->poll_tries);
-	t->poll_again_ms = telegram_now_ms() + wait_ms;
+	t->poll_again_ms = clock_now_ms() + wait_ms;
 	if (err != -EAGAIN || t->poll_tries >= TELEGRAM_TRIES ||
 	    wait_ms > TELEGRAM_PATIENCE_MS)
 		t->receive_err = err;
@@ -294,7 +310,7 @@ bool telegram_receiving(const struct telegram *t)
 
 int telegram_receive_more(struct telegram *t, bool at_once, int *wait_ms)
 {
-	int64_t now = telegram_now_ms();
+	int64_t now = clock_now_ms();
 	int err = t->receive_err;
 
 	t->receive_err = 0;

@@ -1,4 +1,5 @@
 /* Parcels: messages and documents on their way out, and what is taken back. */
+#include "clock.h"
 #include "telegram.h"
 
 #include <errno.h>
@@ -139,7 +140,7 @@ static const char *who(const struct parcel *p)
 /* The next try, or the end of trying. */
 static void try_again(struct parcel *p, const struct bot_reply *r)
 {
-	int64_t now = telegram_now_ms();
+	int64_t now = clock_now_ms();
 
 	if (r->error_code == 429 && ++p->told_to_wait < WAITS_MAX) {
 		/* being told to wait is no failure */
@@ -316,7 +317,7 @@ static void put_off(struct parcel *p, int64_t wait_ms)
 
 void telegram_send_more(struct telegram *t, int *wait_ms)
 {
-	int64_t now = telegram_now_ms();
+	int64_t now = clock_now_ms();
 
 	for (struct parcel *p = t->parcels, *next; p; p = next) {
 		int64_t wait;

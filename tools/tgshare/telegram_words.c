@@ -17,10 +17,10 @@ static const struct meaning meanings[] = {
 	{401, "", -EKEYREVOKED,
 	 "Telegram does not know our bot's token%.0s; it was revoked or "
 	 "mistyped: ask @BotFather for it (/mybots, API Token) and run "
-	 "'tgshare setup' again"},
+	 "'tgshare setup --transport telegram' again"},
 	{404, "Not Found", -EKEYREVOKED,
 	 "Telegram does not know our bot's token%.0s, or api_base leads to "
-	 "something else: run 'tgshare setup' again"},
+	 "something else: run 'tgshare setup --transport telegram' again"},
 	{0, "USER_BOT_TO_BOT_DISABLED", -EPERM,
 	 "Telegram does not let our bot write to %s: both owners have to open "
 	 "@BotFather, /mybots, Bot Settings, and switch 'Bot-to-Bot "
@@ -40,9 +40,12 @@ static const struct meaning meanings[] = {
 	{403, "", -EPERM,
 	 "Telegram does not let our bot write to %s; is it a member of that "
 	 "group, and was it not removed?"},
+	{400, "upgraded to a supergroup", -EADDRNOTAVAIL,
+	 "the group %s has another number since it became a supergroup: give "
+	 "that to 'tgshare contact chat'"},
 	{400, "chat not found", -EADDRNOTAVAIL,
-	 "Telegram knows no chat %s: compare it with their card, or have them "
-	 "press Start again"},
+	 "Telegram knows no chat %s: compare its number, or what their card "
+	 "says, or have them press Start again"},
 	{413, "", -EFBIG,
 	 "the document for %s is larger than this Bot API server takes"},
 	{0, "webhook is active", -EBUSY,

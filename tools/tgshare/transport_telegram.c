@@ -1,5 +1,6 @@
 #include "transport_telegram.h"
 
+#include "clock.h"
 #include "telegram.h"
 
 #include <errno.h>
@@ -18,14 +19,6 @@ enum {
 	WHO_AM_I_TRIES = 3,
 	NAP_MS = 1000,
 };
-
-int64_t telegram_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * (int64_t)1000 + now.tv_nsec / 1000000;
-}
 
 int64_t telegram_backoff_ms(unsigned tries)
 {
@@ -99,14 +92,14 @@ static int telegram_run(struct transport *base,
 			const struct transport_receiver *r, int timeout_ms)
 {
 	struct telegram *t = of(base);
-	int64_t ends = telegram_now_ms() + timeout_ms;
+	int64_t ends = clock_now_ms() + timeout_ms;
 	bool had_parcels = t->parcels;
 	int err = 0;
 
 	t->receiver = r;
 	t->heard = false;
 	while (!err && !told_to_end()) {
-		int64_t left = ends - telegram_now_ms();
+		int64_t left = ends - clock_now_ms();
 		int wait = left > NAP_MS ? NAP_MS : left < 0 ? 0 : (int)left;
 
 		telegram_send_more(t, &wait);
@@ -122,6 +115,9 @@ static int telegram_run(struct transport *base,
 		}
 		err = bot_api_run(t->api, wait > 0 ? wait : 50);
 	}
+	if (!err && r && t->no_room)
+		err = t->no_room;
+	t->no_room = 0;
 	/* what is put aside keeps a reason */
 	if (!err && r && timeout_ms == 0 && t->aside && !told_to_end())
 		err = -EAGAIN;
