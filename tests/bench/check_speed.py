@@ -3,9 +3,11 @@
 
 On a healthy vault in memory, half in large files and half in small ones: the
 seconds of check (all of it, from start to end) and of open_all, which reads the
-same files and opens their tokens with all processors, by turns; medians.
+same files and opens their tokens with all processors, by turns; medians. The
+processors' seconds, too: they say something on a machine in use.
 """
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -31,6 +33,11 @@ def fill(m, mib):
         frond.put(m / f"d{i // 500}/{i}", data[i * 7:i * 7 + SMALL])
 
 
+def processors():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def check(vault):
     began = time.monotonic()
     frond.run(frond.FRONDFS, "check", "--passfile", frond.passfile(), vault)
@@ -52,14 +59,18 @@ def main():
         fill(m, mib)
         m.umount()
         vault = shutil.move(m.vault, os.path.join(top, "vault"))
-        checks, floors = [], []
+        checks, floors, cpu = [], [], [0, 0]
         for _ in range(rounds):
+            cpu[0] -= processors()
             checks.append(check(vault))
+            cpu[0] += (between := processors())
             size, seconds = open_all(vault)
             floors.append(seconds)
+            cpu[1] += processors() - between
         mine, floor = statistics.median(checks), statistics.median(floors)
         print(f"{size >> 20} MiB: check {size / mine / 1e6:.0f} MB/s, reading and opening alone "
-              f"{size / floor / 1e6:.0f} MB/s: {floor / mine:.2f}")
+              f"{size / floor / 1e6:.0f} MB/s: {floor / mine:.2f}; "
+              f"processors {cpu[0] / rounds:.2f} s and {cpu[1] / rounds:.2f} s")
     finally:
         shutil.rmtree(top)
 
