@@ -315,8 +315,9 @@ class Mount:
         self.reap()
 
     def reap(self):
-        """The daemon has ended, or is about to, without complaint."""
-        status = self.proc.wait(60)
+        """The daemon has ended, or is about to, without complaint. It makes all
+        that it wrote durable first, for which a busy disk takes its time."""
+        status = self.proc.wait(300)
         _mounts.remove(self)
         self.proc = None
         assert status == 0, f"the daemon ended with {status}: {self.log()[-4000:]}"
