@@ -261,7 +261,7 @@ int journal_stop(struct vault *vault)
 	if (!err)
 		err = look_for_flux(j);
 	vault->journal = NULL;
-	journal_sweep_(j, true);
+	journal_forget_files_(j);
 	if (!err)
 		err = end_session(j);
 	if (err)

@@ -338,6 +338,8 @@ struct journal_file **journal_all_(struct journal *j);
 /* Let go of files that are of no use any more; all of them, or those that
  * have not been of any for a while. True: there will be more to let go. */
 bool journal_sweep_(struct journal *j, bool all);
+/* The session is over: nobody is left to finish what they still hold. */
+void journal_forget_files_(struct journal *j);
 /* Does any segment hold any? */
 bool journal_has_records_(struct journal *j);
 
