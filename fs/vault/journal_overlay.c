@@ -510,8 +510,7 @@ bool journal_is_quiet(struct vault *vault)
 {
 	struct journal *j = vault->journal;
 
-	return !j ||
-	       (j->known == 0 && clock_now_ms() - j->swept_ms > LINGER_MS);
+	return !j || clock_now_ms() - j->swept_ms > LINGER_MS;
 }
 
 bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size)
