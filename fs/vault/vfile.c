@@ -226,15 +226,7 @@ int vfile_link_in_(int dirfd, const char *temp, const struct backing_name *name)
 
 	if (err)
 		return err;
-	if (renameat2(dirfd, temp, dirfd, name->entry, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -errno;
-	/* A backing file system without RENAME_NOREPLACE. */
-	if (linkat(dirfd, temp, dirfd, name->entry, 0) < 0)
-		return -errno;
-	unlinkat(dirfd, temp, 0);
-	return 0;
+	return vdir_rename_exclusive(dirfd, temp, dirfd, name->entry);
 }
 
 /* Writing by others than root takes set-id bits away: put them back. */
