@@ -179,8 +179,12 @@ int journal_append_locked_(struct journal_file *jf,
 	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
 	struct journal_ids ids;
 	struct segment *s;
-	int err = find_room(j, len, put, &s);
+	int err;
 
+	/* nobody could read it, nor what follows it */
+	if (h.len > JOURNAL_TOKENS_MAX)
+		return -EFBIG;
+	err = find_room(j, len, put, &s);
 	if (err)
 		return err;
 	ids = journal_ids_of_(j, s->number);

@@ -171,11 +171,24 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 	return err;
 }
 
+/* Of what was gathered, in records of what fits into one. */
 int vfile_record_(struct vfile *f, const struct workspace *ws, uint64_t first,
 		  size_t count, size_t stored_len)
 {
-	return vfile_put_record_(f, ws->tokens, first, count, stored_len,
-				 f->size, RECORD_KEEP);
+	size_t n, len;
+	int err = 0;
+
+	for (size_t at = 0; at < count && !err; at += n) {
+		n = count - at < WORKSPACE_CHUNKS ? count - at
+						  : WORKSPACE_CHUNKS;
+		len = n * CHUNK_TOKEN_LEN;
+		if (at + n == count)
+			len = stored_len - at * CHUNK_TOKEN_LEN;
+		err = vfile_put_record_(f, ws->tokens + at * CHUNK_TOKEN_LEN,
+					first + at, n, len, f->size,
+					RECORD_KEEP);
+	}
+	return err;
 }
 
 int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,

@@ -265,8 +265,6 @@ static inline struct journal_file *side(void)
 	return jf;
 }
 
-static pthread_t other;
-
 static inline void stay(void)
 {
 	entered = true;

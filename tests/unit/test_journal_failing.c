@@ -1,6 +1,8 @@
 /* Disks that fail under the journal: who is held up, and what is lost. */
 #include "live_fixture.h"
 
+static pthread_t other;
+
 /* The file cannot be written: chunks in its middle, and a new end. */
 static void write_on_a_bad_disk(void)
 {

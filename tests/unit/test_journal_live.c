@@ -5,6 +5,8 @@
  */
 #include "live_fixture.h"
 
+static pthread_t other;
+
 static atomic_bool other_done;
 
 static void *other_main(void *arg)
