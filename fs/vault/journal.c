@@ -108,8 +108,11 @@ static int create_segments(struct journal *j)
  * too, and takes its place. */
 static void take_over(struct journal *j, const struct journal_session *ended)
 {
-	(void)!unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0);
-	if (ended && j->vault->remembers)
+	/* one that comes back would be taken for one that was put back */
+	bool gone = unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0) == 0 &&
+		    fsync(j->dir_fd) == 0;
+
+	if (ended && gone && j->vault->remembers)
 		(void)!seen_session_end(j->vault, ended->id, ended->start_s);
 }
 
@@ -268,6 +271,7 @@ int journal_stop(struct vault *vault)
 		log_error("%s: the journal is kept (%s); the next mount goes "
 			  "on from it",
 			  vault->path, strerror(-err));
+	journal_keeper_join_(j);
 	journal_free(j);
 	return err;
 }

@@ -215,10 +215,12 @@ struct journal {
 	bool runs; /* it does */
 	pthread_t keeper;
 	bool keeps;	     /* it does */
-	bool over;	     /* wake_lock: the keeper ends */
-	pthread_cond_t ends; /* ...when it is */
+	/* wake_lock: the keeper ends; it does something; no more than waiting
+	 * for the disk. */
+	bool over, ticking, syncing;
+	pthread_cond_t ends; /* one of these has changed */
 	atomic_bool wrote;   /* something, since the last checkpoint */
-	/* what was changed before is durable */
+	/* what was changed before is durable; INT64_MIN: nobody knows */
 	_Atomic int64_t durable_s;
 	_Atomic int64_t last_append_ms;
 
@@ -413,7 +415,12 @@ bool journal_waits_(const struct journal_file *jf);
  * every few minutes. */
 MUST_CHECK int journal_checkpoint_(struct journal *j);
 MUST_CHECK int journal_keeper_start_(struct journal *j);
+/* From here on it touches nothing but its own lock; and then it is gone. */
 void journal_keeper_stop_(struct journal *j);
+void journal_keeper_join_(struct journal *j);
+/* Before something is made that no commit follows: has the clock been set back
+ * behind the session's beginning? */
+void journal_mind_clock_(struct journal *j);
 MUST_CHECK int journal_thread_start_(struct journal *j);
 void journal_thread_stop_(struct journal *j);
 
@@ -433,6 +440,7 @@ struct journal_found {
 struct journal_reader {
 	struct vault *vault;
 	struct journal_session *session;
+	const char *file; /* that says which one it is */
 	int dir_fd;
 	uint8_t *key;
 	uint8_t *buf; /* a record */

@@ -244,6 +244,20 @@ static int guess_session(struct journal_reader *r, bool gone)
 	return err || r->guessed ? err : gone ? -ENOENT : -EBADMSG;
 }
 
+/* Did one end, of which not all became durable? */
+static bool is_ended_elsewhere(struct journal_reader *r)
+{
+	struct journal_session now;
+
+	if (journal_session_read_(r->vault, r->dir_fd, JOURNAL_ENDED_FILE,
+				  r->session) != 0 ||
+	    journal_session_init_(r->dir_fd, &now) != 0 ||
+	    journal_session_same_place_(r->session, &now))
+		return false;
+	r->file = JOURNAL_ENDED_FILE;
+	return true;
+}
+
 /* The one in course, or that was: as nobody could tell which before, it is not
  * asked again. */
 static int find_session(struct journal_reader *r)
@@ -252,6 +266,9 @@ static int find_session(struct journal_reader *r)
 					JOURNAL_SESSION_FILE, r->session);
 	bool gone = err == -ENOENT;
 
+	r->file = JOURNAL_SESSION_FILE;
+	if (gone && is_ended_elsewhere(r))
+		return 0;
 	if (!err || (!gone && !is_its_own(err)) ||
 	    (gone && faccessat(r->dir_fd, JOURNAL_DAMAGED_FILE, F_OK,
 			       AT_SYMLINK_NOFOLLOW) == 0))
@@ -263,6 +280,7 @@ static int open_reader(struct journal_reader *r, const char *kept)
 {
 	int err = rekey_open_journal(r->vault, false, &r->dir_fd);
 
+	r->file = kept;
 	if (!err && kept) {
 		err = journal_kept_read_(r->vault, r->dir_fd, kept, r->session,
 					 &r->wanted, &r->wanted_count);

@@ -285,9 +285,7 @@ int journal_recover_one_(struct vault *vault, const char *kept,
 	r->crashed = true;
 	rec.ws = workspace_get();
 	rec.key = secret_alloc(sizeof *rec.key);
-	err = rec.ws && rec.key
-		      ? recover(&rec, kept ? kept : JOURNAL_SESSION_FILE)
-		      : -ENOMEM;
+	err = rec.ws && rec.key ? recover(&rec, rec.reader->file) : -ENOMEM;
 	if (rec.mend_fd >= 0)
 		close(rec.mend_fd);
 	secret_free(rec.key);

@@ -60,6 +60,10 @@ struct vfile {
 	_Atomic uint64_t floor; /* this much is known to be durable; changed
 				   under marks_lock, as is the next */
 	_Atomic unsigned cuts;	/* how often it was made shorter */
+	/* So long it was when it was opened, and had last been changed then:
+	 * durable as soon as all of that time is. */
+	_Atomic uint64_t found;
+	int64_t found_s;
 	/* Changes in place, counted when they have been made; so many of them
 	 * are durable, and so often that failed (both under sync_lock). */
 	_Atomic uint64_t written, synced;
@@ -250,6 +254,8 @@ void vfile_journal_close_(struct vfile *f);
  * journal_get_(). */
 MUST_CHECK int vfile_get_jf_(struct vfile *f, bool may_wait,
 			     struct journal_file **out);
+/* So much of it is known to be durable by now. */
+uint64_t vfile_floor_(struct vfile *f);
 /* Something was changed in place that no record tells of. */
 void vfile_note_written_(struct vfile *f);
 /* The end is in place, and has no mark; or it has one. Range to RANGE_END. */

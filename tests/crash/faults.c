@@ -95,8 +95,7 @@ static bool crash_after(const struct stage *stage, const struct recording *r,
 	struct steps steps;
 	bool good = true;
 
-	/* short of descriptors, a directory is replaced in two steps */
-	if (!r->plot->data || (from && strcmp(r->plot->name, "overwrite") != 0))
+	if (from && strcmp(r->plot->name, "overwrite") != 0)
 		return true;
 	steps_find(&steps, &r->log);
 	t.steps = &steps;
