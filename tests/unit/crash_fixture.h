@@ -22,7 +22,7 @@ enum crash_mode {
 };
 enum { CRASH_STATUS = 42 };
 
-static enum crash_mode crash_mode;
+static _Atomic enum crash_mode crash_mode;
 static atomic_int crash_left;
 
 ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
