@@ -185,7 +185,7 @@ static void read_file(void)
 /* What has no place to go to would be tried for ever. */
 static void forget(void *arg, const char *name, bool finished)
 {
-	char segment[JOURNAL_NAME_LEN + sizeof JOURNAL_KEPT_SUFFIX];
+	char segment[64];
 
 	(void)arg;
 	REQUIRE(finished == (unlinkat(journal_fd, name, 0) < 0));

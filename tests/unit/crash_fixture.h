@@ -24,7 +24,7 @@ enum crash_mode {
 };
 enum { CRASH_STATUS = 42 };
 
-static enum crash_mode crash_mode;
+static _Atomic enum crash_mode crash_mode;
 static atomic_int crash_left;
 static int crash_errno;
 /* What a failing disk does not let go of. */
