@@ -1,6 +1,8 @@
 /* Room that is set aside stays, and what nobody needs gives its back. */
 #include "live_fixture.h"
 
+#include <sys/resource.h>
+
 static struct stat look(int fd)
 {
 	struct stat st;
@@ -130,6 +132,43 @@ static void test_room__removed_at_the_end(void **state)
 	assert_int_equal(journal_stop(fx->vault), 0);
 }
 
+static void limit_files(rlim_t bytes_max)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Where there is no room to say that the clock was set back, that is said
+ * later. */
+static void test_room__a_clock_set_back(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_session s;
+	struct journal *j;
+	uint64_t ahead;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	j = fx->vault->journal;
+	ahead = (uint64_t)j->start_s + 100000;
+	assert_int_equal(journal_move_session_(j, (int64_t)ahead), 0);
+	put(0, CHUNK_SIZE);
+	signal(SIGXFSZ, SIG_IGN);
+	limit_files(0);
+	assert_int_equal(journal_commit_(j, j->appended, NULL), -EFBIG);
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(journal_commit_(j, j->appended, NULL), 0);
+	assert_int_equal(journal_session_read_(fx->vault, j->dir_fd,
+					       JOURNAL_SESSION_FILE, &s),
+			 0);
+	assert_true(s.start_s < ahead);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
 /* Holes that are made again leave alone what was written there since, which
  * somebody may be reading. */
 static void test_room__holes_made_again(void **state)
@@ -167,6 +206,7 @@ int main(void)
 		TEST(test_room__removed_before_it_is_closed),
 		TEST(test_room__removed_after_it_was_closed),
 		TEST(test_room__removed_at_the_end),
+		TEST(test_room__a_clock_set_back),
 		TEST(test_room__holes_made_again),
 	};
 	int ret = vf_init();
