@@ -307,7 +307,7 @@ static int look_for_flux(struct journal *j)
 	for (size_t b = 0; b < JOURNAL_BUCKETS; b++)
 		for (const struct journal_file *jf = j->files[b]; jf;
 		     jf = jf->next)
-			if (jf->flux)
+			if (jf->flux && !journal_is_removed_(jf))
 				err = -EIO;
 	pthread_mutex_unlock(&j->files_lock);
 	return err;
@@ -329,7 +329,7 @@ int journal_stop(struct vault *vault)
 	if (!err)
 		err = look_for_flux(j);
 	vault->journal = NULL;
-	journal_sweep_(j, true);
+	journal_forget_files_(j);
 	if (!err)
 		err = end_session(j);
 	if (err)

@@ -148,7 +148,7 @@ bool journal_spare_fds(struct vault *vault);
  * there in between.
  */
 bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size);
-/* It holds nothing, and has not for seconds. */
+/* It has let go of no file for seconds. */
 bool journal_is_quiet(struct vault *vault);
 
 /*

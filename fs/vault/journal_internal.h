@@ -314,6 +314,13 @@ struct journal_holes {
  * as not in place. Needs applying and append_lock. */
 MUST_CHECK int journal_reread_(struct journal_file *jf,
 			       struct journal_holes *holes);
+/* Those parts of a hole of which the snapshot has no chunks. */
+struct journal_snapshot;
+MUST_CHECK int journal_each_hole_(struct journal_file *jf,
+				  const struct journal_snapshot *s,
+				  const struct journal_hole *h,
+				  int (*fn)(struct journal_file *jf,
+					    uint64_t first, uint64_t end));
 /* Of what is not in place, leave out those tokens that nobody can read. */
 void journal_give_up_(struct journal_file *jf);
 
@@ -342,6 +349,8 @@ struct journal_file **journal_all_(struct journal *j);
 /* Let go of files that are of no use any more; all of them, or those that
  * have not been of any for a while. True: there will be more to let go. */
 bool journal_sweep_(struct journal *j, bool all);
+/* The session is over: nobody is left to finish what they still hold. */
+void journal_forget_files_(struct journal *j);
 /* Does any segment hold any? */
 bool journal_has_records_(struct journal *j);
 
@@ -381,6 +390,8 @@ MUST_CHECK int journal_snapshot_(struct journal_file *jf,
 MUST_CHECK int journal_drain_(struct journal_file *jf);
 /* What was changed in place up to now is durable then. */
 MUST_CHECK int journal_sync_file_(struct journal_file *jf);
+/* No name leads to it any more. */
+bool journal_is_removed_(const struct journal_file *jf);
 /* Move the modification time to now; unless that was just done, or again. */
 void journal_touch_(struct journal_file *jf, bool again);
 /* journal_carry.c: what the segment holds of a file and is not in its place for

@@ -24,7 +24,9 @@ struct growth {
 	uint64_t size;
 	bool lead; /* the first is the former end, which data does not reach */
 	bool hole, fresh, whole, mark;
-	bool had, holes; /* before, and then */
+	bool had, holes;	       /* before, and then */
+	const struct journal_file *jf; /* as it was... */
+	uint64_t drained;	       /* ...and how far */
 };
 
 static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
@@ -34,6 +36,9 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 			   .end = (offset + len - 1) / CHUNK_SIZE,
 			   .size = offset + len};
 
+	g.jf = f->jf;
+	if (g.jf)
+		g.drained = g.jf->drained;
 	g.hole = g.first > g.old_last + 1;
 	/* What follows a record is never written without one. */
 	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole &&
@@ -244,6 +249,13 @@ static void forget_growth(struct vfile *f)
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
+/* May what goes to its place have put an older time back meanwhile? */
+static bool is_time_moved(const struct growth *g, const struct journal_file *jf)
+{
+	return jf != g->jf || jf->count > 0 || jf->tail ||
+	       jf->drained != g->drained;
+}
+
 static void adopt_growth(struct vfile *f, const struct growth *g)
 {
 	struct journal_file *jf;
@@ -256,8 +268,7 @@ static void adopt_growth(struct vfile *f, const struct growth *g)
 	if (jf)
 		jf->size = g->size;
 	pthread_mutex_unlock(&f->marks_lock);
-	/* what goes to its place meanwhile puts older times back */
-	if (jf && !g->whole)
+	if (jf && !g->whole && is_time_moved(g, jf))
 		journal_touch_(jf, true);
 	vfile_set_holes_(f, g->holes);
 	if (g->mark)

@@ -384,12 +384,22 @@ void vfile_journal_close_(struct vfile *f)
 	if (!f->journal)
 		return;
 	vfile_settle(f);
+	if (f->flux && journal_is_removed_(f->jf))
+		vfile_leave_flux_(f);
 	pthread_mutex_lock(&f->journal->flux_lock);
 	unlist(f);
 	pthread_mutex_unlock(&f->journal->flux_lock);
 	if (journal_take_fd_(f->jf, f->fd))
 		f->fd = -1;
 	journal_put_back_(f->jf);
+}
+
+/* Where the journal has no room, none is made as long as an end has no mark. */
+static int settle_anyhow(struct vfile *f, struct workspace *ws)
+{
+	int err = settle(f, ws, RECORD_HURRY);
+
+	return err == -ENOSPC || err == -EDQUOT ? settle_in_place(f, ws) : err;
 }
 
 bool vfile_settle_old_(struct journal *j, int64_t before_ms)
@@ -411,7 +421,7 @@ bool vfile_settle_old_(struct journal *j, int64_t before_ms)
 			left = true;
 			continue;
 		}
-		if (f->flux && settle(f, ws, RECORD_HURRY) != 0)
+		if (f->flux && settle_anyhow(f, ws) != 0)
 			left = true;
 		else
 			unlist(f);

@@ -137,7 +137,7 @@ int vfile_drain(struct vfile *f)
 
 int vfile_make_room_(struct vfile *f, bool *tried, int err)
 {
-	if (err != -ENOSPC || !f->journal || *tried)
+	if ((err != -ENOSPC && err != -EDQUOT) || !f->journal || *tried)
 		return err;
 	*tried = true;
 	(void)!journal_retire_(f->journal, true, false, NULL);

@@ -472,7 +472,7 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 			break;
 		if (err == -EAGAIN)
 			err = vfile_learn_holes_(f, ws, bad_chunk);
-		else if (err == -ENOSPC)
+		else if (err == -ENOSPC || err == -EDQUOT)
 			err = vfile_make_room_(f, &made_room, err);
 		else
 			err = vfile_again_(f, &tries, err);
