@@ -67,6 +67,7 @@ struct journal_recovery {
 	bool doubtful;	/* it may have been put back: no file that is newer is
 			   touched. Needed for one that ended here before */
 	bool go_on;	/* without room, too: what cannot be done is kept */
+	bool once;	/* of journal_retry(): not what was so tried before */
 	void (*tell)(void *arg, const struct journal_finding *finding);
 	void *arg;
 	/* out */
@@ -88,7 +89,8 @@ MUST_CHECK int journal_recover(struct vault *vault, struct journal_recovery *r);
 
 /*
  * Once more what earlier recoveries could not bring to its place; with
- * look_only, only name it. kept() is called for each such session.
+ * look_only, only name it. kept() is called for each such session, if there is
+ * one to call.
  */
 MUST_CHECK int journal_retry(struct vault *vault, struct journal_recovery *r,
 			     void (*kept)(void *arg, const char *name,

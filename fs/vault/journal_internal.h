@@ -33,7 +33,9 @@ enum {
 	JOURNAL_KEPT_LEN = 2 * JOURNAL_ID_LEN + 5, /* hex and ".kept" */
 	JOURNAL_KEPT_MAX = 4000,    /* files that a kept session is about */
 	JOURNAL_SEGMENT_NAMES = 10, /* .0 to .9 */
-	JOURNAL_HEAD_LEN = 80,	    /* in front of a segment's records */
+	JOURNAL_RESERVE = 9,	    /* holds nothing but room */
+	JOURNAL_RESERVE_BYTES = 256 << 10,
+	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
 	JOURNAL_RECORD_HEAD_LEN = 120,
 	/* of one record: the longest run, and what follows a last token */
 	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
@@ -214,7 +216,7 @@ struct journal {
 	pthread_t thread;
 	bool runs; /* it does */
 	pthread_t keeper;
-	bool keeps;	     /* it does */
+	bool keeps; /* it does */
 	/* wake_lock: the keeper ends; it does something; no more than waiting
 	 * for the disk. */
 	bool over, ticking, syncing;

@@ -288,7 +288,8 @@ static int open_reader(struct journal_reader *r, const char *kept)
 		err = find_session(r);
 	}
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
-		err = add_segment(r, n);
+		if (n != JOURNAL_RESERVE)
+			err = add_segment(r, n);
 	if (!err)
 		leave_out_old(r);
 	return err;

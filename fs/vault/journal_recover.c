@@ -283,6 +283,8 @@ int journal_recover_one_(struct vault *vault, const char *kept,
 	if (err)
 		return err;
 	r->crashed = true;
+	if (!r->look_only)
+		journal_drop_reserve_(rec.reader);
 	rec.ws = workspace_get();
 	rec.key = secret_alloc(sizeof *rec.key);
 	err = rec.ws && rec.key ? recover(&rec, rec.reader->file) : -ENOMEM;

@@ -153,6 +153,8 @@ bool journal_is_wanted_(const struct journal_reader *r,
 /* Is this kept one known to have been finished, and was put back? */
 bool journal_kept_is_over_(struct vault *vault,
 			   const struct journal_session *s);
+/* Give up the room that was set aside for this. */
+void journal_drop_reserve_(const struct journal_reader *r);
 /* Keep the session: what of it is left can be tried again. */
 MUST_CHECK int journal_put_by_(struct recovery *rec);
 /* The session's own files are of no use any more, or stay with kept. */

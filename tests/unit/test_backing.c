@@ -1,10 +1,14 @@
 /* Backing file systems that can do less than others, or fail. */
 #include "vfile_fixture.h"
 
+#include "journal_internal.h"
+
 #include <sys/xattr.h>
 
 /* No flags of renameat2, no hard links: FAT and exFAT, through FUSE. */
 static bool like_fat;
+/* Inode numbers: others with each look, or the same for all. */
+static enum { LASTING, CHANGING, COMMON } numbers;
 /* What setting an attribute fails with. */
 static int attribute_error;
 
@@ -20,6 +24,10 @@ int __real_setxattr(const char *path, const char *name, const void *value,
 		    size_t len, int flags);
 int __wrap_setxattr(const char *path, const char *name, const void *value,
 		    size_t len, int flags);
+int __real_statx(int dirfd, const char *path, int flags, unsigned mask,
+		 struct statx *stx);
+int __wrap_statx(int dirfd, const char *path, int flags, unsigned mask,
+		 struct statx *stx);
 
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
 		     unsigned flags)
@@ -49,6 +57,38 @@ int __wrap_setxattr(const char *path, const char *name, const void *value,
 		return -1;
 	}
 	return __real_setxattr(path, name, value, len, flags);
+}
+
+int __wrap_statx(int dirfd, const char *path, int flags, unsigned mask,
+		 struct statx *stx)
+{
+	static unsigned times;
+	int ret = __real_statx(dirfd, path, flags, mask, stx);
+
+	if (numbers == CHANGING)
+		stx->stx_ino += ++times;
+	else if (numbers == COMMON)
+		stx->stx_ino = 1;
+	return ret;
+}
+
+/* Then what the journal holds could be taken for another file's. */
+static void test_backing__numbers_that_do_not_last(void **state)
+{
+	struct fixture *fx = *state;
+	int dir;
+
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	for (numbers = COMMON; numbers > LASTING; numbers--) {
+		assert_int_equal(journal_begin(fx->vault), -EOPNOTSUPP);
+		assert_null(fx->vault->journal);
+	}
+	dir = openat(fx->vault->meta_fd, "journal", O_RDONLY | O_DIRECTORY);
+	assert_int_equal(fx_count(dir), 0);
+	assert_int_equal(fx_count_temps(dir), 0);
+	close(dir);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	assert_int_equal(journal_stop(fx->vault), 0);
 }
 
 static void test_backing__files_without_links(void **state)
@@ -112,6 +152,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_backing__files_without_links),
+		TEST(test_backing__numbers_that_do_not_last),
 		TEST(test_backing__no_room_for_an_attribute),
 	};
 	int ret = vf_init();
