@@ -291,6 +291,13 @@ static int begin_journal(struct fs *fs)
 	err = journal_begin(fs->vault);
 	if (!err)
 		return 0;
+	if (err != -ENOSPC && err != -EDQUOT && err != -EROFS) {
+		log_error("%s: the journal cannot be begun: %s; '-o "
+			  "journal=off' does without, and a crash may damage "
+			  "files that are being changed then",
+			  fs->vault->path, strerror(-err));
+		return err;
+	}
 	log_warning("%s: there is no room for a journal (%s): a crash "
 		    "may damage files that are being changed",
 		    fs->vault->path, strerror(-err));
