@@ -301,6 +301,14 @@ static int begin_journal(struct fs *fs)
 	err = journal_begin(fs->vault);
 	if (!err)
 		return 0;
+	if (err != -ENOSPC && err != -EDQUOT && err != -EROFS &&
+	    err != -EOPNOTSUPP) {
+		log_error("%s: the journal cannot be begun: %s; '-o "
+			  "journal=off' does without, and a crash may damage "
+			  "files that are being changed then",
+			  fs->vault->path, strerror(-err));
+		return err;
+	}
 	log_warning("%s: there is no %s a journal (%s): a crash may damage "
 		    "files that are being changed",
 		    fs->vault->path,

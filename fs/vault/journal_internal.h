@@ -455,10 +455,11 @@ struct journal_reader {
 	unsigned count; /* of segments, oldest first */
 	unsigned at;
 	uint64_t offset;
-	bool broken;  /* the disk did not give all of them */
-	bool torn;    /* what follows the records of one is none... */
-	bool rotten;  /* ...and no process that died left it so */
-	bool guessed; /* no session file said which one it is */
+	bool broken;   /* the disk did not give all of them */
+	bool torn;     /* what follows the records of one is none... */
+	bool rotten;   /* ...and no process that died left it so */
+	bool headless; /* a segment has more than a head, which is none */
+	bool guessed;  /* no session file said which one it is */
 	/* of a session that is kept: what it is about; NULL: of another one */
 	uint8_t (*wanted)[FILE_ID_LEN];
 	size_t wanted_count;
@@ -490,6 +491,9 @@ enum journal_state {
 	JOURNAL_TORN,	/* it is to end at *size */
 	JOURNAL_STRANGE /* what it lacks no crash takes */
 };
+/* The first place of a chunk from index on, before end, where there is more
+ * than a hole of the backing file; end: nowhere. */
+uint64_t journal_next_data_(int fd, uint64_t index, uint64_t end);
 /* Look at its end, or all of it; *holes: whether it may have some then. */
 MUST_CHECK int journal_examine_(struct journal_patient *p,
 				enum journal_state *state, uint64_t *size,
@@ -501,6 +505,7 @@ struct journal_session {
 	uint64_t start_s;	     /* since the epoch */
 	uint64_t dev, ino, mount_id; /* of .frondfs/journal, to know it again */
 	uint64_t kept_s;	     /* of a kept one: when it was put by */
+	uint64_t written_s; /* of one that was read: its token's time */
 };
 /* -ENOENT: there is none. */
 MUST_CHECK int journal_session_read_(struct vault *vault, int dir_fd,

@@ -166,14 +166,40 @@ static int go_on(const struct journal_patient *p, struct course *c)
 	return 0;
 }
 
+uint64_t journal_next_data_(int fd, uint64_t index, uint64_t end)
+{
+	off_t data = lseek(fd, (off_t)chunk_offset(index), SEEK_DATA);
+	uint64_t slot;
+
+	/* not being able to tell is no reason to fail */
+	if (data < 0)
+		return errno == ENXIO ? end : index;
+	slot = ((uint64_t)data - CHUNK_AREA_OFFSET) / CHUNK_TOKEN_LEN;
+	return slot < end ? slot : end;
+}
+
+/* A file can be longer than anybody could read. */
+static void skip_zeros(const struct journal_patient *p, struct course *c)
+{
+	uint64_t end = (c->body + CHUNK_TOKEN_LEN - 1) / CHUNK_TOKEN_LEN;
+	uint64_t next = journal_next_data_(p->fd, c->next, end);
+
+	if (next > c->next)
+		take(c, c->next, &(struct look){.kind = KIND_ZERO});
+	c->next = next;
+}
+
 static int run_course(const struct journal_patient *p, uint64_t body,
 		      uint64_t start, struct course *c)
 {
 	int err = 0;
 
 	*c = (struct course){.body = body, .next = start};
-	while (!err && !c->ended && c->next * CHUNK_TOKEN_LEN < body)
-		err = go_on(p, c);
+	while (!err && !c->ended && c->next * CHUNK_TOKEN_LEN < body) {
+		skip_zeros(p, c);
+		if (c->next * CHUNK_TOKEN_LEN < body)
+			err = go_on(p, c);
+	}
 	return err;
 }
 

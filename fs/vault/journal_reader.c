@@ -87,12 +87,13 @@ static bool is_its_own(int err)
 	       err != -EACCES;
 }
 
-/* A segment without a good head holds nothing yet. */
+/* A segment that has no head yet holds nothing. */
 static int add_segment(struct journal_reader *r, unsigned n)
 {
 	uint8_t head[JOURNAL_HEAD_LEN];
 	struct journal_ids ids = {.key = r->key};
 	CLEANUP_FD int fd = -1;
+	struct stat st;
 	unsigned at;
 	int err = open_segment(r, n, &fd);
 
@@ -108,8 +109,11 @@ static int add_segment(struct journal_reader *r, unsigned n)
 		return err;
 	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
 	memcpy(ids.session, r->session->id, sizeof ids.session);
-	if (journal_head_parse(head, &ids) != 0)
+	if (journal_head_parse(head, &ids) != 0) {
+		r->headless |=
+			fstat(fd, &st) < 0 || st.st_size > JOURNAL_HEAD_LEN;
 		return 0;
+	}
 	for (at = r->count; at > 0; at--) {
 		if (r->segment[at - 1].ids.number < ids.number)
 			break;
