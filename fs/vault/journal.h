@@ -123,6 +123,7 @@ struct journal_record {
 	uint64_t size; /* the file's, from this record on; JOURNAL_SIZE_KEPT:
 			  as it was */
 	bool holes;    /* the chunks became holes: no tokens */
+	bool filled;   /* they were some, and are filled in place: none, too */
 	uint64_t first;
 	uint64_t count; /* chunks first..first+count-1; 0: only the size */
 	int fd;		/* of the segment, the reader's */

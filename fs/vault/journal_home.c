@@ -229,6 +229,10 @@ static int record_is_newer(const struct journal_patient *p,
 	uint64_t end = h->first + h->count;
 	int err;
 
+	/* the session's own: it holds no tokens that they could be newer than
+	 */
+	if (h->kind == JOURNAL_KIND_FILL)
+		return 0;
 	if (end > l->limit)
 		end = l->limit;
 	if (h->kind == JOURNAL_KIND_HOLES && newest < h->before)

@@ -60,6 +60,8 @@ struct journal_ids {
 enum journal_kind {
 	JOURNAL_KIND_TOKENS = 1,
 	JOURNAL_KIND_HOLES = 2,
+	/* holes that are being filled in place: no tokens */
+	JOURNAL_KIND_FILL = 3,
 };
 
 /* A record but for its tokens (frondfs-format(5)). */
@@ -139,6 +141,12 @@ struct journal_file {
 	uint64_t shortest; /* journal->append_lock: since finish_file() began
 			      to make it durable */
 	uint64_t floor;	   /* journal->append_lock: so much of it is */
+	/* Changed under journal->append_lock: what lies in front of it may be
+	 * durable, and a hole there that is torn would take it along. */
+	_Atomic uint64_t solid;
+	uint64_t number; /* append_lock: the segment's with its newest record */
+	uint64_t fill_number; /* applying: one that holds a durable record */
+	atomic_bool filled;   /* holes were, in place */
 	atomic_bool flux;  /* its end is in place, and unmarked */
 	atomic_bool holes_known, holes; /* it may have some */
 	pthread_mutex_t sync_lock;	/* held by who makes it durable */
@@ -498,6 +506,12 @@ uint64_t journal_next_data_(int fd, uint64_t index, uint64_t end);
 MUST_CHECK int journal_examine_(struct journal_patient *p,
 				enum journal_state *state, uint64_t *size,
 				bool *holes);
+/*
+ * Chunks first..end-1 were holes, and were being filled: those that hold the
+ * beginning of a token are holes again.
+ */
+MUST_CHECK int journal_unfill_(const struct journal_patient *p, uint64_t first,
+			       uint64_t end);
 
 /* journal_session.c */
 struct journal_session {

@@ -396,6 +396,7 @@ int journal_reader_next(struct journal_reader *r, struct journal_record *out)
 		.ino = h->ino,
 		.size = h->size,
 		.holes = h->kind == JOURNAL_KIND_HOLES,
+		.filled = h->kind == JOURNAL_KIND_FILL,
 		.first = h->first,
 		.count = h->count,
 		.fd = r->segment[found.segment].fd,

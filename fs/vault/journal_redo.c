@@ -85,6 +85,8 @@ static int redo_record(struct recovery *rec, const struct journal_patient *p,
 		count = l->limit - h->first;
 	if (count == 0)
 		return 0;
+	if (h->kind == JOURNAL_KIND_FILL)
+		return 0;
 	if (h->kind == JOURNAL_KIND_HOLES)
 		return journal_punch_(p->fd, h->first, count);
 	err = read_tokens(rec, p, &l->found);
@@ -235,6 +237,22 @@ static void note_all(struct journal_patient *p, const struct file_log *fl,
 		p->floor = *size;
 }
 
+/* Once all that is newer is in place: holes that were being filled. */
+static int unfill(const struct journal_patient *p, const struct logged *l)
+{
+	const struct journal_head *h = &l->found.head;
+	uint64_t first = (p->floor + CHUNK_SIZE - 1) / CHUNK_SIZE;
+	uint64_t end = h->first + h->count;
+
+	if (h->kind != JOURNAL_KIND_FILL)
+		return 0;
+	if (first < h->first)
+		first = h->first;
+	if (end > l->limit)
+		end = l->limit;
+	return journal_unfill_(p, first, end);
+}
+
 static int redo_all(struct recovery *rec, const struct journal_patient *p,
 		    const struct file_log *fl, bool ends, uint64_t size)
 {
@@ -243,6 +261,8 @@ static int redo_all(struct recovery *rec, const struct journal_patient *p,
 	rec->wrote = true;
 	for (size_t i = 0; i < fl->count && !err; i++)
 		err = redo_record(rec, p, &fl->log[i]);
+	for (size_t i = 0; i < fl->count && !err; i++)
+		err = unfill(p, &fl->log[i]);
 	return !err && ends ? put_length(p, size) : err;
 }
 

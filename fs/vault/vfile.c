@@ -58,6 +58,7 @@ int vfile_new_(struct vault *vault, struct vfile **out)
 	pthread_rwlock_init(&f->key_lock, NULL);
 	pthread_mutex_init(&f->marks_lock, NULL);
 	pthread_mutex_init(&f->sync_lock, NULL);
+	pthread_mutex_init(&f->fill_lock, NULL);
 	/* another vfile may have written the file, and was closed since */
 	f->written = 1;
 	*out = f;
@@ -75,6 +76,7 @@ void vfile_close(struct vfile *f)
 	gaps_fini(&f->gaps);
 	pthread_mutex_destroy(&f->marks_lock);
 	pthread_mutex_destroy(&f->sync_lock);
+	pthread_mutex_destroy(&f->fill_lock);
 	pthread_rwlock_destroy(&f->key_lock);
 	rangelock_fini(&f->ranges);
 	free(f);

@@ -221,6 +221,10 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 	if (f->floor > size)
 		f->floor = size;
 	pthread_mutex_unlock(&f->marks_lock);
+	pthread_mutex_lock(&f->fill_lock);
+	if (f->solid > size)
+		f->solid = size;
+	pthread_mutex_unlock(&f->fill_lock);
 	vfile_set_holes_(f, holes);
 	return 0;
 }
@@ -262,6 +266,8 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 	struct journal_file *jf;
 	int err = vfile_get_jf_(f, true, &jf);
 
+	/* what is taken away there may come back */
+	f->gaps_stale = true;
 	/* should it fail, what is in place is what they hold */
 	if (!err)
 		err = journal_drain_(jf);

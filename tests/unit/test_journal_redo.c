@@ -394,6 +394,63 @@ static void test_redo__a_torn_record_tells_what_was_durable(void **state)
 	assert_int_equal(digest(path), sum);
 }
 
+enum { FILLED = CHUNKS + 2 };
+
+/* A hole that is filled in place, later than anything that a record holds. */
+static void fill_later(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	put_sevens(f, MORE, LEN + 10 * CHUNK_SIZE);
+	ahead_s += 10;
+	put_sevens(f, 3 * CHUNK_SIZE, FILLED * CHUNK_SIZE);
+	if (vfile_sync(f, true) != 0)
+		_exit(2);
+	/* a record that says what is durable */
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 0), 0);
+}
+
+static void test_redo__a_hole_that_the_session_filled(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+
+	make_sized(fx, LEN);
+	die_in(fx, fill_later);
+	copy_vault(fx);
+	damage_record(fx, 0, IN_TOKEN);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 0);
+	assert_int_equal(r.redone, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vfile_size(f), LEN + 10 * CHUNK_SIZE + MORE);
+	vfile_close(f);
+}
+
+/* Only what was not durable can have been torn by the crash. */
+static void test_redo__a_filled_hole_that_is_damaged(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	uint8_t slot[CHUNK_TOKEN_LEN], plain[CHUNK_SIZE];
+	uint64_t bad;
+	struct vfile *f;
+
+	make_sized(fx, LEN);
+	die_in(fx, fill_later);
+	take_slot(fx, FILLED, slot);
+	memset(slot + 1000, 0, sizeof slot - 1000);
+	put_slot(fx, FILLED, slot);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(
+		vf_get(f, plain, sizeof plain, FILLED * CHUNK_SIZE, &bad),
+		-EBADMSG);
+	vfile_close(f);
+}
+
 static void make_hole(struct fixture *fx)
 {
 	struct vfile *f = vf_open(fx, fx->vault, "f");
@@ -575,6 +632,8 @@ int main(void)
 		TEST(test_redo__a_torn_end_waits_with_its_records),
 		TEST(test_redo__mended_ends_are_remembered),
 		TEST(test_redo__a_torn_record_tells_what_was_durable),
+		TEST(test_redo__a_hole_that_the_session_filled),
+		TEST(test_redo__a_filled_hole_that_is_damaged),
 		TEST(test_redo__a_hole_that_was_filled_since),
 		TEST(test_redo__records_that_rot_are_kept),
 		TEST(test_redo__a_record_that_was_being_written),
