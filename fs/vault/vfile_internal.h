@@ -60,7 +60,7 @@ struct vfile {
 	uint64_t journaled; /* bytes it grew by through the journal lately */
 	uint64_t reserved;  /* those in front of this chunk have room in place,
 			       unless it has been cut there... */
-	uint64_t reserved_cut;	/* ...since this one (journal_file.cut) */
+	uint64_t reserved_cut; /* ...since this one (journal_file.cut) */
 	/* Held by who fills holes in place, and guards the next: an fsync has
 	 * promised what lies in front of it. */
 	pthread_mutex_t fill_lock;

@@ -4,6 +4,8 @@
  */
 #include "live_fixture.h"
 
+static pthread_t other;
+
 enum {
 	GAP = LEN + 2 * CHUNK_SIZE, /* in it, what is filled */
 	FILL = 6 * CHUNK_SIZE,
