@@ -304,32 +304,38 @@ static struct open_file *hold(struct fs *fs, struct inode *i)
 	return of;
 }
 
-/* False: its end could not be marked. */
-static bool settle(struct open_file *of)
+enum settled { SETTLED, UNSETTLED, UNSETTLED_REMOVED };
+
+static enum settled settle(struct open_file *of)
 {
-	bool settled;
+	enum settled settled = SETTLED;
+	struct stat st;
 
 	if (!acquire_if_open(of))
-		return true;
+		return SETTLED;
 	vfile_settle(of->vf);
-	settled = !vfile_in_flux(of->vf);
+	if (vfile_in_flux(of->vf))
+		settled = fstat(vfile_fd(of->vf), &st) == 0 && st.st_nlink == 0
+				  ? UNSETTLED_REMOVED
+				  : UNSETTLED;
 	file_release(of);
 	return settled;
 }
 
-/* False: it is the last one, and the file's end has no mark yet. *gone: nobody
- * finds it any more. */
-static bool leave(struct file_cache *c, struct open_file *of, bool may_linger,
-		  bool *gone)
+/* False: it is the last one, and the file's end has no mark yet, though that
+ * has not been tried. *gone: nobody finds it any more. */
+static bool leave(struct file_cache *c, struct open_file *of,
+		  enum settled tried, bool *gone)
 {
 	bool last, unmarked;
 
 	pthread_mutex_lock(&c->lock);
 	last = of->holders == 1;
 	unmarked = last && of->vf && vfile_in_flux(of->vf);
-	if (!unmarked || may_linger) {
+	if (!unmarked || tried != SETTLED) {
 		of->holders--;
-		of->lingers = unmarked && !of->inode->parked;
+		of->lingers =
+			unmarked && tried == UNSETTLED && !of->inode->parked;
 		*gone = last && !of->lingers;
 	}
 	if (*gone) {
@@ -338,7 +344,7 @@ static bool leave(struct file_cache *c, struct open_file *of, bool may_linger,
 			ring_remove(c, of);
 	}
 	pthread_mutex_unlock(&c->lock);
-	return !unmarked || may_linger;
+	return !unmarked || tried != SETTLED;
 }
 
 /*
@@ -348,12 +354,26 @@ static bool leave(struct file_cache *c, struct open_file *of, bool may_linger,
  */
 static void let_go(struct fs *fs, struct open_file *of)
 {
-	bool failed = false, gone = false;
+	enum settled tried = SETTLED;
+	bool gone = false;
 
-	while (!leave(fs->files, of, failed, &gone))
-		failed = !settle(of);
+	while (!leave(fs->files, of, tried, &gone))
+		tried = settle(of);
 	if (gone)
 		dismiss(fs, of);
+}
+
+void file_removed(struct fs *fs, struct inode *i)
+{
+	struct open_file *of;
+	bool lingers;
+
+	pthread_mutex_lock(&fs->files->lock);
+	lingers = i->file && i->file->lingers;
+	pthread_mutex_unlock(&fs->files->lock);
+	of = lingers ? hold(fs, i) : NULL;
+	if (of)
+		let_go(fs, of);
 }
 
 int file_get(struct fs *fs, struct inode *i, bool for_writing,

@@ -124,18 +124,26 @@ static int wait_for_child(pid_t pid, int64_t end_ms)
 }
 
 /*
- * Before Linux 6.16, pages count as written back when they are queued. Of
- * what is queued in the background the kernel keeps MAX_BACKGROUND requests
- * in flight, more than there are threads: as long as any is left behind,
- * others lie ready to be read. What a thread has read it will answer, even if
- * told to end.
+ * Of what is queued in the background the kernel keeps fs->background requests
+ * in flight: as long as any is left behind, others lie ready to be read, or so
+ * many threads have them; some of those may have taken theirs just now, and
+ * not be counted yet.
+ */
+static bool is_queued(const struct fs *fs, struct pollfd *fuse)
+{
+	return poll(fuse, 1, 0) > 0 || fs->answering > fs->background / 2;
+}
+
+/*
+ * Before Linux 6.16, pages count as written back when they are queued. What a
+ * thread has read it will answer, even if told to end.
  */
 static int wait_for_queue(const struct fs *fs, int64_t end_ms)
 {
 	struct pollfd fuse = {.fd = fuse_session_fd(fs->session),
 			      .events = POLLIN};
 
-	while (poll(&fuse, 1, 0) > 0 && !(fuse.revents & POLLERR))
+	while (is_queued(fs, &fuse) && !(fuse.revents & POLLERR))
 		if (!pause_until(end_ms))
 			return -ETIMEDOUT;
 	return 0;

@@ -30,6 +30,9 @@ struct fs {
 	dev_t dev;		    /* of the mount, as stat(2) shows it */
 	bool collects_writes;	    /* the kernel does: writeback */
 	struct fuse_session *session;
+	unsigned background;   /* requests that the kernel keeps in flight of
+				  those that nobody waits for, at most */
+	atomic_uint answering; /* threads that have a request */
 	struct wire *wire;
 	struct unmounter *unmounter;
 	struct lock_table *locks; /* NULL unless shared */
@@ -141,6 +144,8 @@ bool dir_cache_evict(struct dir_cache *c, bool at_any_rate);
 MUST_CHECK int file_get(struct fs *fs, struct inode *i, bool for_writing,
 			struct vfile **out);
 void file_put(struct fs *fs, struct inode *i);
+/* Its last name has gone, which it may have been kept open for. */
+void file_removed(struct fs *fs, struct inode *i);
 /* The size if the file is open here (its requests may be in flight). */
 bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size);
 /* Never close this one while the kernel has it open: no name leads to it. */

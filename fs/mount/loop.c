@@ -44,6 +44,7 @@ struct worker {
 struct loop {
 	struct fuse_session *session;
 	unsigned threads_max, cores;
+	atomic_uint *answering;
 	sem_t ended_sem;
 
 	pthread_mutex_t lock; /* guards all that follows */
@@ -226,14 +227,16 @@ static bool end(struct loop *l, uint64_t kept, bool soon_done)
 static void answer(struct worker *w)
 {
 	struct loop *l = w->loop;
-	bool soon_done = is_soon_done(&w->buf);
-	bool more = several_ask(w) && more_waits(l);
+	bool soon_done = is_soon_done(&w->buf), more;
 	uint64_t kept;
 
+	(*l->answering)++;
+	more = several_ask(w) && more_waits(l);
 	pthread_mutex_lock(&l->lock);
 	kept = begin(l, soon_done, more);
 	pthread_mutex_unlock(&l->lock);
 	fuse_session_process_buf(l->session, &w->buf);
+	(*l->answering)--;
 	pthread_mutex_lock(&l->lock);
 	w->sole = end(l, kept, soon_done);
 	pthread_mutex_unlock(&l->lock);
@@ -412,7 +415,8 @@ static void stop(struct loop *l)
 	}
 }
 
-int loop_run(struct fuse_session *session, unsigned threads_max)
+int loop_run(struct fuse_session *session, unsigned threads_max,
+	     atomic_uint *answering)
 {
 	struct loop *l = loop_new(session, threads_max);
 	pthread_t watcher;
@@ -420,6 +424,7 @@ int loop_run(struct fuse_session *session, unsigned threads_max)
 
 	if (!l)
 		return -ENOMEM;
+	l->answering = answering;
 	err = -pthread_create(&watcher, NULL, watch, l);
 	if (!err) {
 		err = start(l);

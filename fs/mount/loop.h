@@ -11,12 +11,15 @@
 #include "cleanup.h"
 
 #include <fuse_lowlevel.h>
+#include <stdatomic.h>
 
 /*
  * Answer the session's requests until it ends, with up to threads_max
  * threads. A thread that sleeps in here looks whether the session was told to
- * end when it is interrupted by a signal. Returns 0 or a negative errno.
+ * end when it is interrupted by a signal. *answering: how many are answering
+ * one. Returns 0 or a negative errno.
  */
-MUST_CHECK int loop_run(struct fuse_session *session, unsigned threads_max);
+MUST_CHECK int loop_run(struct fuse_session *session, unsigned threads_max,
+			atomic_uint *answering);
 
 #endif

@@ -52,21 +52,29 @@ static void reply_file_err(fuse_req_t req, struct inode *i, int err,
 	fs_reply_err(req, err);
 }
 
-static int open_inode(fuse_req_t req, struct inode *i,
-		      struct fuse_file_info *fi)
+static int open_timed(struct fs *fs, struct inode *i,
+		      const struct fuse_file_info *fi, struct open_handle **out)
 {
-	struct fs *fs = fs_of(req);
-	struct open_handle *h;
 	struct pace pace;
 	int64_t took;
 	int err;
 
 	pace_begin(&pace);
-	err = file_open(fs, i, wants_write(fi), &h);
+	err = file_open(fs, i, wants_write(fi), out);
 	took = pace_end(&pace);
 	/* only a slow one tells: it may have been open */
 	if (took > OPEN_SLOW_US)
 		prefetch_note(fs->prefetch, took);
+	return err;
+}
+
+static int open_inode(fuse_req_t req, struct inode *i,
+		      struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct open_handle *h;
+	int err = fs->prefetch ? open_timed(fs, i, fi, &h)
+			       : file_open(fs, i, wants_write(fi), &h);
 
 	if (!err)
 		fill_handle(fs, fi, h);

@@ -335,6 +335,13 @@ void prefetch_note(struct prefetch *p, int64_t took_us)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* The file may have become longer since the end of it was asked for, and a
+ * short answer says that it ends there. */
+static bool reaches_end(const struct prefetched *r, const struct vfile *vf)
+{
+	return r->len == r->size || r->offset + r->len >= vfile_size(vf);
+}
+
 /* Needs the lock. */
 static bool take(struct prefetch *p, struct open_handle *h,
 		 const struct vfile *vf, struct prefetched *got)
@@ -354,9 +361,11 @@ static bool take(struct prefetch *p, struct open_handle *h,
 	}
 	look_ahead(p, s, size);
 	good = good && wait_for_units(p, s, got, vf);
-	if (good)
+	if (good) {
 		describe(got);
-	else
+		good = reaches_end(got, vf);
+	}
+	if (!good)
 		let_units_go(p, got);
 	return good;
 }

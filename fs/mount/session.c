@@ -27,9 +27,11 @@
 
 enum {
 	MAX_WRITE = VFILE_IO_MAX,
-	MAX_BACKGROUND = 64,
-	THREADS_MIN = 16,
-	THREADS_MAX = 32,
+	BACKGROUND_MIN = 16,
+	BACKGROUND_MAX = 32,
+	/* What the kernel writes back may have to wait for the disk, all that
+	 * it keeps in flight of it; then these answer what somebody asks. */
+	THREADS_BESIDE = 4,
 	EXCLUSIVE_TIMEOUT_S = 86400,
 	READ_ONLY_TIMEOUT_S = 1, /* others may mount it shared */
 	DIR_FDS_MAX = 4096,
@@ -79,7 +81,8 @@ void ops_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_write = MAX_WRITE;
 	/* libfuse wants it said here and as an option */
 	conn->max_read = readahead_max_read(opt);
-	conn->max_background = MAX_BACKGROUND;
+	conn->max_background = fs->background;
+	conn->congestion_threshold = fs->background;
 	conn->time_gran = 1;
 }
 
@@ -240,8 +243,15 @@ static int finish_rekeying(struct fs *fs)
 static int recover(struct fs *fs)
 {
 	struct journal_recovery r = {.doubtful = fs->opt->accept_old};
+	int err = journal_recover(fs->vault, &r);
 
-	return journal_recover(fs->vault, &r);
+	/* before anybody uses them: what could not be read the last time, say;
+	 * and is not just so */
+	if (!err && !r.crashed) {
+		r = (struct journal_recovery){.once = true};
+		(void)!journal_retry(fs->vault, &r, NULL);
+	}
+	return err;
 }
 
 /* With the lock alone for as long as that takes, unless another does it. */
@@ -291,10 +301,32 @@ static int begin_journal(struct fs *fs)
 	err = journal_begin(fs->vault);
 	if (!err)
 		return 0;
-	log_warning("%s: there is no room for a journal (%s): a crash "
-		    "may damage files that are being changed",
-		    fs->vault->path, strerror(-err));
+	if (err != -ENOSPC && err != -EDQUOT && err != -EROFS &&
+	    err != -EOPNOTSUPP) {
+		log_error("%s: the journal cannot be begun: %s; '-o "
+			  "journal=off' does without, and a crash may damage "
+			  "files that are being changed then",
+			  fs->vault->path, strerror(-err));
+		return err;
+	}
+	log_warning("%s: there is no %s a journal (%s): a crash may damage "
+		    "files that are being changed",
+		    fs->vault->path,
+		    err == -EOPNOTSUPP
+			    ? "telling files apart by their inode numbers, as "
+			      "is needed for"
+			    : "room for",
+		    strerror(-err));
 	return journal_forget_ended(fs->vault);
+}
+
+static unsigned background_count(void)
+{
+	long wanted = 2 * sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (wanted < BACKGROUND_MIN)
+		return BACKGROUND_MIN;
+	return wanted > BACKGROUND_MAX ? BACKGROUND_MAX : (unsigned)wanted;
 }
 
 /* All that can fail before the mount point is touched. */
@@ -303,6 +335,7 @@ static int prepare(struct fs *fs, const char *mountpoint)
 	int err = 0;
 
 	fs->uid = geteuid();
+	fs->background = background_count();
 	fs->timeout_s = timeout_s(fs);
 	fs->collects_writes =
 		fs->opt->writeback && !fs->opt->shared && !fs->opt->read_only;
@@ -419,15 +452,6 @@ static void ender_stop(struct ender *e)
 	pthread_sigmask(SIG_SETMASK, &e->mask_before, NULL);
 }
 
-static unsigned worker_count(void)
-{
-	long wanted = 2 * sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (wanted < THREADS_MIN)
-		return THREADS_MIN;
-	return wanted > THREADS_MAX ? THREADS_MAX : (unsigned)wanted;
-}
-
 static int serve(struct fs *fs)
 {
 	struct ender ender = {.fs = fs};
@@ -441,7 +465,8 @@ static int serve(struct fs *fs)
 	if (!err)
 		err = sharing_start(fs->sharing);
 	if (!err)
-		err = loop_run(fs->session, worker_count());
+		err = loop_run(fs->session, fs->background + THREADS_BESIDE,
+			       &fs->answering);
 	sharing_stop(fs->sharing);
 	ender_stop(&ender);
 	idle_stop(idle);

@@ -105,6 +105,44 @@ int journal_reread_(struct journal_file *jf, struct journal_holes *holes)
 	return 0;
 }
 
+/* Not what has been written since: who reads it in place would find it gone. */
+int journal_each_hole_(struct journal_file *jf,
+		       const struct journal_snapshot *s,
+		       const struct journal_hole *h,
+		       int (*fn)(struct journal_file *jf, uint64_t first,
+				 uint64_t end))
+{
+	uint64_t first = h->first;
+	int err = 0;
+
+	for (size_t i = 0; i < s->count && !err; i++) {
+		uint64_t chunk = s->entries[i].chunk;
+
+		if (chunk < first || chunk >= h->end)
+			continue;
+		if (chunk > first)
+			err = fn(jf, first, chunk);
+		first = chunk + 1;
+	}
+	return err || first >= h->end ? err : fn(jf, first, h->end);
+}
+
+static int punch(struct journal_file *jf, uint64_t first, uint64_t end)
+{
+	return journal_punch_(jf->fd, first, end - first);
+}
+
+static int punch_all(struct journal_file *jf, const struct journal_holes *holes)
+{
+	struct journal_snapshot s = {0};
+	int err = holes->count > 0 ? journal_snapshot_(jf, &s) : 0;
+
+	for (size_t i = 0; i < holes->count && !err; i++)
+		err = journal_each_hole_(jf, &s, &holes->list[i], punch);
+	free(s.entries);
+	return err;
+}
+
 int journal_again_(struct journal_file *jf)
 {
 	struct journal *j = jf->journal;
@@ -117,11 +155,8 @@ int journal_again_(struct journal_file *jf)
 	pthread_mutex_lock(&j->append_lock);
 	err = journal_reread_(jf, &holes);
 	pthread_mutex_unlock(&j->append_lock);
-	for (size_t i = 0; i < holes.count && !err; i++)
-		if (holes.list[i].first < holes.list[i].end)
-			err = journal_punch_(jf->fd, holes.list[i].first,
-					     holes.list[i].end -
-						     holes.list[i].first);
+	if (!err)
+		err = punch_all(jf, &holes);
 	jf->changed++;
 	if (err)
 		jf->lost = true;

@@ -281,9 +281,20 @@ int journal_sync_file_(struct journal_file *jf)
 	return err;
 }
 
+bool journal_is_removed_(const struct journal_file *jf)
+{
+	struct stat st;
+
+	return jf && jf->journal->counts_links && fstat(jf->fd, &st) == 0 &&
+	       st.st_nlink == 0;
+}
+
 static int drain(struct journal_file *jf, unsigned segment)
 {
 	(void)segment;
+	/* an end that nobody will look for needs no mark */
+	if (jf->flux && jf->owns_fd && journal_is_removed_(jf))
+		jf->flux = false;
 	return journal_waits_(jf) ? 0 : journal_drain_(jf);
 }
 

@@ -134,7 +134,7 @@ static int carry_hole(struct journal_file *jf, uint64_t first, uint64_t end)
 		.head = &head, .quiet = true, .hurry = true};
 
 	memcpy(head.file_id, jf->id, sizeof head.file_id);
-	return end > first ? journal_append_locked_(jf, &put) : 0;
+	return journal_append_locked_(jf, &put);
 }
 
 /* But for what has been written there since: that has entries, all of it. */
@@ -144,23 +144,10 @@ static int carry_holes(struct journal_file *jf, unsigned segment,
 	struct journal_snapshot s = {0};
 	int err = holes->count > 0 ? journal_snapshot_(jf, &s) : 0;
 
-	for (size_t n = 0; n < holes->count && !err; n++) {
-		const struct journal_hole *h = &holes->list[n];
-		uint64_t first = h->first;
-
-		if (h->segment != segment)
-			continue;
-		for (size_t i = 0; i < s.count && !err; i++) {
-			uint64_t chunk = s.entries[i].chunk;
-
-			if (chunk < first || chunk >= h->end)
-				continue;
-			err = carry_hole(jf, first, chunk);
-			first = chunk + 1;
-		}
-		if (!err)
-			err = carry_hole(jf, first, h->end);
-	}
+	for (size_t n = 0; n < holes->count && !err; n++)
+		if (holes->list[n].segment == segment)
+			err = journal_each_hole_(jf, &s, &holes->list[n],
+						 carry_hole);
 	free(s.entries);
 	return err;
 }

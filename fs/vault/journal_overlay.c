@@ -258,6 +258,22 @@ bool journal_sweep_(struct journal *j, bool all)
 	return left;
 }
 
+void journal_forget_files_(struct journal *j)
+{
+	for (size_t b = 0; b < JOURNAL_BUCKETS; b++) {
+		struct journal_file **link = &j->files[b], *jf;
+
+		while ((jf = *link)) {
+			if (jf->refs > 0) {
+				link = &jf->next;
+				continue;
+			}
+			*link = jf->next;
+			file_free(jf);
+		}
+	}
+}
+
 static size_t home_of(uint64_t chunk, size_t room)
 {
 	return (size_t)(chunk * UINT64_C(0x9e3779b97f4a7c15) >> 32) &
@@ -494,8 +510,7 @@ bool journal_is_quiet(struct vault *vault)
 {
 	struct journal *j = vault->journal;
 
-	return !j ||
-	       (j->known == 0 && clock_now_ms() - j->swept_ms > LINGER_MS);
+	return !j || clock_now_ms() - j->swept_ms > LINGER_MS;
 }
 
 bool journal_size(struct vault *vault, dev_t dev, ino_t ino, uint64_t *size)

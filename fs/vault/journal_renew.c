@@ -219,6 +219,7 @@ static bool clock_went_back(struct journal *j)
 	if (now.tv_sec >= j->start_s)
 		return false;
 	j->start_s = now.tv_sec;
+	j->durable_s = INT64_MIN;
 	return true;
 }
 
@@ -229,11 +230,10 @@ static bool is_same_stat(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-int journal_keep_session_(struct journal *j)
+static int keep_session(struct journal *j, bool back)
 {
 	struct journal_session s;
 	struct stat st = {0};
-	bool back = clock_went_back(j);
 	int err;
 
 	if (fstatat(j->dir_fd, JOURNAL_SESSION_FILE, &st,
@@ -248,6 +248,17 @@ int journal_keep_session_(struct journal *j)
 		return make_session_anew(j);
 	j->session_st = st;
 	return back ? write_session(j) : 0;
+}
+
+int journal_keep_session_(struct journal *j)
+{
+	int64_t before = j->start_s;
+	int err = keep_session(j, clock_went_back(j));
+
+	/* what its file does not say yet, the next one is to see */
+	if (err)
+		j->start_s = before;
+	return err;
 }
 
 int journal_move_session_(struct journal *j, int64_t start_s)

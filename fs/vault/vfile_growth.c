@@ -11,7 +11,6 @@ enum {
 	SMALL_CHUNKS = 16,
 	/* ...until it has done so for this much. */
 	SMALL_TOTAL = 256 << 10,
-	/* Of a new file nobody needs a record to know that it is one. */
 	NEW_MS = 60000,
 };
 
@@ -24,8 +23,15 @@ struct growth {
 	uint64_t size;
 	bool lead; /* the first is the former end, which data does not reach */
 	bool hole, fresh, whole, mark;
-	bool had, holes; /* before, and then */
+	bool had, holes;	       /* before, and then */
+	const struct journal_file *jf; /* as it was... */
+	uint64_t drained;	       /* ...and how far */
 };
+
+bool vfile_is_new_(const struct vfile *f)
+{
+	return f->made && vfile_age_clock_() - f->made_ms < NEW_MS;
+}
 
 static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 {
@@ -34,10 +40,12 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 			   .end = (offset + len - 1) / CHUNK_SIZE,
 			   .size = offset + len};
 
+	g.jf = f->jf;
+	if (g.jf)
+		g.drained = g.jf->drained;
 	g.hole = g.first > g.old_last + 1;
 	/* What follows a record is never written without one. */
-	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole &&
-		  vfile_age_clock_() - f->made_ms < NEW_MS;
+	g.fresh = vfile_is_new_(f) && f->size == 0 && !f->jf && !g.hole;
 	g.lead = !f->flux && g.first > g.old_last;
 	g.base = g.lead ? g.old_last : g.first;
 	if (g.base <= g.old_last && !g.fresh)
@@ -244,6 +252,13 @@ static void forget_growth(struct vfile *f)
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
+/* May what goes to its place have put an older time back meanwhile? */
+static bool is_time_moved(const struct growth *g, const struct journal_file *jf)
+{
+	return jf != g->jf || jf->count > 0 || jf->tail ||
+	       jf->drained != g->drained;
+}
+
 static void adopt_growth(struct vfile *f, const struct growth *g)
 {
 	struct journal_file *jf;
@@ -256,8 +271,7 @@ static void adopt_growth(struct vfile *f, const struct growth *g)
 	if (jf)
 		jf->size = g->size;
 	pthread_mutex_unlock(&f->marks_lock);
-	/* what goes to its place meanwhile puts older times back */
-	if (jf && !g->whole)
+	if (jf && !g->whole && is_time_moved(g, jf))
 		journal_touch_(jf, true);
 	vfile_set_holes_(f, g->holes);
 	if (g->mark)

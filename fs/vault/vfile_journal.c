@@ -147,7 +147,7 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
 				    .size = kept ? JOURNAL_SIZE_KEPT : size,
 				    .before = kept ? 0 : f->size,
-				    .floor = f->floor,
+				    .floor = vfile_floor_(f),
 				    .first = first,
 				    .count = count,
 				    .len = (uint32_t)len,
@@ -171,11 +171,24 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 	return err;
 }
 
+/* Of what was gathered, in records of what fits into one. */
 int vfile_record_(struct vfile *f, const struct workspace *ws, uint64_t first,
 		  size_t count, size_t stored_len)
 {
-	return vfile_put_record_(f, ws->tokens, first, count, stored_len,
-				 f->size, RECORD_KEEP);
+	size_t n, len;
+	int err = 0;
+
+	for (size_t at = 0; at < count && !err; at += n) {
+		n = count - at < WORKSPACE_CHUNKS ? count - at
+						  : WORKSPACE_CHUNKS;
+		len = n * CHUNK_TOKEN_LEN;
+		if (at + n == count)
+			len = stored_len - at * CHUNK_TOKEN_LEN;
+		err = vfile_put_record_(f, ws->tokens + at * CHUNK_TOKEN_LEN,
+					first + at, n, len, f->size,
+					RECORD_KEEP);
+	}
+	return err;
 }
 
 int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
@@ -208,6 +221,10 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 	if (f->floor > size)
 		f->floor = size;
 	pthread_mutex_unlock(&f->marks_lock);
+	pthread_mutex_lock(&f->fill_lock);
+	if (f->solid > size)
+		f->solid = size;
+	pthread_mutex_unlock(&f->fill_lock);
 	vfile_set_holes_(f, holes);
 	return 0;
 }
@@ -240,7 +257,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
 				    .size = JOURNAL_SIZE_KEPT,
 				    .before = (uint64_t)time(NULL),
-				    .floor = f->floor,
+				    .floor = vfile_floor_(f),
 				    .first = first,
 				    .count = last - first,
 				    .marked = true,
@@ -249,6 +266,8 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 	struct journal_file *jf;
 	int err = vfile_get_jf_(f, true, &jf);
 
+	/* what is taken away there may come back */
+	f->gaps_stale = true;
 	/* should it fail, what is in place is what they hold */
 	if (!err)
 		err = journal_drain_(jf);
@@ -371,12 +390,22 @@ void vfile_journal_close_(struct vfile *f)
 	if (!f->journal)
 		return;
 	vfile_settle(f);
+	if (f->flux && journal_is_removed_(f->jf))
+		vfile_leave_flux_(f);
 	pthread_mutex_lock(&f->journal->flux_lock);
 	unlist(f);
 	pthread_mutex_unlock(&f->journal->flux_lock);
 	if (journal_take_fd_(f->jf, f->fd))
 		f->fd = -1;
 	journal_put_back_(f->jf);
+}
+
+/* Where the journal has no room, none is made as long as an end has no mark. */
+static int settle_anyhow(struct vfile *f, struct workspace *ws)
+{
+	int err = settle(f, ws, RECORD_HURRY);
+
+	return err == -ENOSPC || err == -EDQUOT ? settle_in_place(f, ws) : err;
 }
 
 bool vfile_settle_old_(struct journal *j, int64_t before_ms)
@@ -398,7 +427,7 @@ bool vfile_settle_old_(struct journal *j, int64_t before_ms)
 			left = true;
 			continue;
 		}
-		if (f->flux && settle(f, ws, RECORD_HURRY) != 0)
+		if (f->flux && settle_anyhow(f, ws) != 0)
 			left = true;
 		else
 			unlist(f);

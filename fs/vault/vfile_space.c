@@ -119,6 +119,15 @@ static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 	return err;
 }
 
+/* What the journal is about to cut off takes along the room that is set aside
+ * behind the end. */
+static int cut_first(struct vfile *f)
+{
+	struct journal_file *jf = f->journal ? f->jf : NULL;
+
+	return jf && jf->tail ? journal_drain_(jf) : 0;
+}
+
 static int allocate_locked(struct vfile *f, struct workspace *ws, int mode,
 			   uint64_t offset, uint64_t len, uint64_t *bad_chunk)
 {
@@ -129,6 +138,8 @@ static int allocate_locked(struct vfile *f, struct workspace *ws, int mode,
 	int err = 0;
 
 	if (!(mode & FALLOC_FL_PUNCH_HOLE))
+		err = cut_first(f);
+	if (!err && !(mode & FALLOC_FL_PUNCH_HOLE))
 		err = reserve(f, offset, len);
 	if (!err && zero && offset < inside)
 		err = zero_range(f, ws, offset, inside, bad_chunk);

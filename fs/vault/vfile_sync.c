@@ -106,6 +106,7 @@ int vfile_sync_journaled_(struct vfile *f, bool data_only)
 
 	if (err)
 		return err;
+	vfile_stop_filling_(f, size);
 	if (!data_only || f->written != f->synced)
 		err = sync_in_place(f, data_only);
 	jf = f->jf;
@@ -137,7 +138,7 @@ int vfile_drain(struct vfile *f)
 
 int vfile_make_room_(struct vfile *f, bool *tried, int err)
 {
-	if (err != -ENOSPC || !f->journal || *tried)
+	if ((err != -ENOSPC && err != -EDQUOT) || !f->journal || *tried)
 		return err;
 	*tried = true;
 	(void)!journal_retire_(f->journal, true, false, NULL);

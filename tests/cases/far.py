@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
@@ -114,6 +115,34 @@ def what_was_read_ahead_is_forgotten_when_it_is_written():
                 os.pwrite(writer, want[ahead], ahead * piece)
         os.close(writer)
         os.close(reader)
+
+
+@check(plain=False)
+def the_end_that_was_read_ahead_may_have_moved():
+    piece, count, more = 128 << 10, 24, blob(300 << 10, 4)
+    data = blob(count * piece + 10000, 3)
+    for begin in range(2, 2 + scale(6, 2)):
+        with far_mount() as m:
+            put(m / "f", data)
+            remount(m)
+            far(m, 10)
+            reader = os.open(m / "f", os.O_RDONLY | os.O_DIRECT)
+            writer = os.open(m / "f", os.O_WRONLY | os.O_DIRECT)
+            longer = threading.Thread(target=os.pwrite,
+                                      args=(writer, more, len(data)))
+            buffer = mmap.mmap(-1, piece)
+            got = b""
+            for k in range(count + 3):
+                # while the end of the file is being asked for
+                if k == begin:
+                    longer.start()
+                if k == count:
+                    longer.join()
+                n = os.preadv(reader, [buffer], k * piece)
+                got += buffer[:n]
+            os.close(writer)
+            os.close(reader)
+            eq(got == data + more, True, (begin, len(got)))
 
 
 @check(plain=False)

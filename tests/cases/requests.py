@@ -274,5 +274,34 @@ def names_in_one_directory_are_looked_up_at_once():
         run("umount", control)
 
 
+@check(plain=False)
+def what_is_written_back_keeps_nobody_waiting():
+    """Not even where all of it waits for the journal."""
+    if frond.SLOW:
+        raise frond.Skip("sanitizers bring their own libraries")
+    size = 24 << 20     # of requests of 1 MiB, more than the kernel keeps in flight
+    held = frond.fresh("held")
+    wrapper = ["env", f"LD_PRELOAD={frond.helper('libholder.so')}", f"HOLDER={held}"]
+    with frond.Mount(wrapper=wrapper) as m, ThreadPoolExecutor(2) as pool:
+        put(m / "f", blob(size, 1))
+        for n in range(20):
+            put(m / f"g{n}", b"x")
+        m.remount()
+        with open(m / "f", "r+b", buffering=0) as f:
+            put(held)
+            try:
+                f.write(blob(size, 2))
+                written = pool.submit(os.fsync, f.fileno())
+                for n in range(20):
+                    time.sleep(0.04)
+                    eq(pool.submit(os.stat, m / f"g{n}").result(60).st_size, 1)
+                eq(written.done(), False, "it is waiting")
+            finally:
+                os.unlink(held)
+            written.result(60)
+        m.remount()
+        eq(get(m / "f"), blob(size, 2))
+
+
 if __name__ == "__main__":
     frond.main()

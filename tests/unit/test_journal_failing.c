@@ -1,6 +1,8 @@
 /* Disks that fail under the journal: who is held up, and what is lost. */
 #include "live_fixture.h"
 
+static pthread_t other;
+
 /* The file cannot be written: chunks in its middle, and a new end. */
 static void write_on_a_bad_disk(void)
 {
@@ -162,7 +164,7 @@ static void test_failing__many_bad_files_wait(void **state)
 {
 	struct fixture *fx = *state;
 	struct journal_counters before, after;
-	char name[8];
+	char name[16];
 
 	make_file(fx, LEN);
 	for (int i = 0; i < CLOSED; i++) {

@@ -1,0 +1,88 @@
+/* A file stays open whose end could not be marked when it was closed. */
+#include "live_fixture.h"
+
+#include "file_cache.h"
+
+static struct mount_options options;
+static struct fs fs;
+static struct inode *inode;
+
+/* Open it, make it longer, and close it on a disk that takes nothing more. */
+static void close_unmarked(struct fixture *fx)
+{
+	struct backing_name name = fx_name(fx, fx->root_id, "f");
+	struct fuse_entry_param e;
+	struct open_handle *h;
+	struct vfile *f;
+
+	make_file(fx, LEN);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	fs = (struct fs){.vault = fx->vault, .opt = &options};
+	assert_int_equal(inode_table_new(fx->vault, 64, &fs.inodes), 0);
+	assert_int_equal(file_cache_new(&fs, 16, &fs.files), 0);
+	assert_int_equal(fs_enter(&fs, inode_of(fs.inodes, FUSE_ROOT_ID),
+				  fx->vault->root_fd, name.entry, &e),
+			 0);
+	inode = inode_of(fs.inodes, e.ino);
+	assert_int_equal(file_open(&fs, inode, true, &h), 0);
+	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
+	assert_int_equal(vf_put(f, bytes + LEN, MORE, LEN), 0);
+	bad_fd = vfile_fd(f);
+	journal_full = true;
+	file_release(h->file);
+	file_close(&fs, h);
+}
+
+static bool is_open(void)
+{
+	uint64_t size;
+
+	return file_size_if_open(&fs, inode, &size);
+}
+
+static void end(struct fixture *fx)
+{
+	bad_fd = -1;
+	journal_full = false;
+	inode_forget(fs.inodes, inode, 1);
+	file_cache_free(fs.files);
+	inode_table_free(fs.inodes);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
+static void test_lingering__until_there_is_room(void **state)
+{
+	struct fixture *fx = *state;
+
+	close_unmarked(fx);
+	assert_true(is_open());
+	end(fx);
+	expect_file(fx, LEN + MORE);
+}
+
+static void test_lingering__until_it_is_removed(void **state)
+{
+	struct fixture *fx = *state;
+	struct backing_name name = fx_name(fx, fx->root_id, "f");
+
+	close_unmarked(fx);
+	assert_true(is_open());
+	file_removed(&fs, inode);
+	assert_true(is_open());
+	assert_int_equal(unlinkat(fx->vault->root_fd, name.entry, 0), 0);
+	file_removed(&fs, inode);
+	assert_false(is_open());
+	end(fx);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_lingering__until_there_is_room),
+		TEST(test_lingering__until_it_is_removed),
+	};
+	int ret = vf_init();
+
+	return ret ? ret : cmocka_run_group_tests(tests, NULL, NULL);
+}
