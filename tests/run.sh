@@ -23,7 +23,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
 jobs=${JOBS:-$(nproc)}
 pattern=
-passed=0 failed=0 skipped=0 ahead=
+passed=0 failed=0 skipped=0 ahead= npm= memory=
 export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 
 while getopts k:h opt; do
@@ -50,7 +50,8 @@ as_root=()
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/frond tests XXXXXX")
 chmod 755 "$tmp"
 logs=$root/build/logs
-mkdir -p "$logs"
+[[ " $stages " != *" tidy "* ]] || rm -rf "$logs/tidy"
+mkdir -p "$logs/tidy"
 
 cleanup() {
 	local job point
@@ -61,9 +62,10 @@ cleanup() {
 	# What a test that was killed left mounted.
 	while read -r point; do
 		point=$(printf '%b' "$point")
-		[[ $point == "$tmp"/* ]] && "${as_root[@]}" umount -l "$point"
+		[[ $point == "$tmp"/* || $point == "${memory:-$tmp}"/* ]] &&
+			"${as_root[@]}" umount -l "$point"
 	done < <(cut -d' ' -f5 /proc/self/mountinfo | tac)
-	"${as_root[@]}" rm -rf --one-file-system "$tmp"
+	"${as_root[@]}" rm -rf --one-file-system "$tmp" ${memory:+"$memory"}
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
@@ -72,6 +74,25 @@ trap 'exit 130' INT TERM
 # be randomised.
 fixed=()
 setarch "$(uname -m)" -R true 2>/dev/null && fixed=(setarch "$(uname -m)" -R)
+
+# A directory in memory, where there is enough of it and it can be what vaults
+# need; else the one on disk. On disk run dev's units and most cases, which say
+# what vaults do on one; sanitizers and big numbers ask for nothing of a disk.
+in_memory() {
+	local dir free
+	if [ -z "$memory" ]; then
+		memory=$tmp
+		free=$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1)
+		[ "${free:-0}" -lt $((6 << 20)) ] ||
+			[ "$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)" -lt $((8 << 20)) ] ||
+			! dir=$(mktemp -d "/dev/shm/frond tests XXXXXX") || memory=$dir
+		chmod 755 "$memory"
+		if ! setfattr -n user.frond -v 1 "$memory" 2>/dev/null &&
+			[ "$memory" != "$tmp" ]; then
+			rmdir "$memory" && memory=$tmp
+		fi
+	fi
+}
 
 fail() {
 	echo "FAIL $*"
@@ -86,6 +107,15 @@ preset_arguments() {
 	esac
 }
 
+# What of a preset is looked at.
+preset_target() {
+	case $1 in
+	tsan) echo threaded ;;
+	fuzz) echo fuzz_targets ;;
+	*) echo all ;;
+	esac
+}
+
 # compile PRESET AT-ONCE: configure and build quietly.
 compile() {
 	local dir=build/$1 fresh=() arguments
@@ -96,18 +126,21 @@ compile() {
 	fi
 	read -ra arguments < <(preset_arguments "$1")
 	cmake "${fresh[@]}" --preset "$1" "${arguments[@]}" &&
-		cmake --build "$dir" -j "$2"
+		cmake --build "$dir" -j "$2" --target "$(preset_target "$1")"
 }
 
 # Build what the later stages need while cases wait for something.
 build_ahead() {
 	local preset
+	set +m # all one group
 	exec 9>"$tmp/building" && flock 9
 	renice -n 19 -p "$BASHPID" >/dev/null
 	for preset in clang asan tsan fuzz release; do
 		[[ " $stages " == *" ${preset/release/install} "* ]] || continue
 		compile "$preset" 1 >"$logs/ahead-$preset.log" 2>&1 9>&-
 	done
+	exec 9>&-
+	[[ " $stages " == *" tidy "* ]] && tidy_rest 1
 }
 
 build() {
@@ -143,12 +176,15 @@ count_ctest() {
 	END { print p + 0, f + 0, s + 0 }' "$1"
 }
 
-# units STAGE DIR [CTEST-ARGUMENT...]
+# units STAGE DIR [CTEST-ARGUMENT...]: twice as many at once as there are CPUs,
+# for many wait: for the next second, or for a disk.
 units() {
-	local stage=$1 dir=$2 log=$logs/units-$1.log p f s
+	local stage=$1 dir=$2 log=$logs/units-$1.log place=() p f s
 	shift 2
+	in_memory
+	[[ $stage != ?san ]] || place=("TMPDIR=$memory")
 	[ -n "$pattern" ] && set -- "$@" -R "$pattern"
-	"${fixed[@]}" ctest --test-dir "$dir" -V -j "$jobs" --timeout 300 \
+	env "${place[@]}" "${fixed[@]}" ctest --test-dir "$dir" -V -j $((jobs * 2)) --timeout 300 \
 		"$@" >"$log" 2>&1 </dev/null
 	read -r p f s < <(count_ctest "$log")
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
@@ -165,7 +201,7 @@ run_case() {
 	local path=$1 log=$2 began=$SECONDS
 	shift 2
 	[ -e build/npm/wanted ] && set -- "FROND_NPM=$root/build/npm" "$@"
-	"${as_root[@]}" env "TMPDIR=$tmp" "CI=${CI:-}" "$@" "${fixed[@]}" \
+	"${as_root[@]}" env "CI=${CI:-}" "$@" "${fixed[@]}" \
 		timeout -k 30 900 "$path" >"$log" 2>&1 </dev/null
 	echo "=== $? $((SECONDS - began))" >>"$log"
 }
@@ -194,8 +230,9 @@ judge_case() {
 # The long ones first, so that the CPUs are busy to the end.
 list_cases() {
 	local name first
-	first="idle big_directory build_self share_mount share_story"
-	first+=" resource_bounds real_work recover telegram"
+	first="idle big_directory telegram_story build_self share_mount share_story"
+	first+=" tgshare_cli model_random resource_bounds real_work share_attacks"
+	first+=" telegram_agent telegram_trouble telegram soak kill9 shared_mounts"
 	for name in $first; do
 		ls "tests/cases/$name".* 2>/dev/null
 	done
@@ -211,18 +248,23 @@ matches() {
 	fi
 }
 
-# cases STAGE DIR SCALE REGEX [VARIABLE=VALUE...]; !REGEX: all others. One more
-# at a time than there are CPUs: many of them wait for something.
+# cases STAGE DIR SCALE AT-ONCE REGEX [VARIABLE=VALUE...]; !REGEX: all others.
+# More at a time than there are CPUs: many of them wait for something.
 cases() {
-	local stage=$1 dir=$2 scale=$3 regex=$4 path name running=0 todo=()
-	shift 4
+	local stage=$1 dir=$2 scale=$3 most=$4 regex=$5
+	local path name place running=0 todo=()
+	shift 5
+	in_memory
 	mkdir -p "$logs/$stage"
 	while read -r path; do
 		name=$(basename "$path")
 		matches "$name" "$regex" && [[ $name == *"$pattern"* ]] || continue
 		todo+=("$name")
-		[ "$running" -gt "$jobs" ] && wait -n && running=$((running - 1))
-		run_case "$root/$path" "$logs/$stage/$name.log" \
+		[ "$running" -ge "$most" ] && wait -n && running=$((running - 1))
+		place=$tmp
+		[[ $stage != cases || $name =~ ^(big_|build_self|resource_bounds) ]] &&
+			place=$memory
+		run_case "$root/$path" "$logs/$stage/$name.log" "TMPDIR=$place" \
 			"BUILD=$root/$dir" "FROND_SCALE=$scale" "$@" &
 		running=$((running + 1))
 	done < <(list_cases)
@@ -262,7 +304,8 @@ npm_packages() {
 
 stage_packages() {
 	contrib/install-deps.sh build recover test || return 1
-	npm_packages
+	npm_packages & # the cases wait for it
+	npm=$!
 	if [ ! -e /dev/fuse ]; then
 		"${as_root[@]}" modprobe fuse 2>/dev/null ||
 			"${as_root[@]}" mknod -m 666 /dev/fuse c 10 229 2>/dev/null
@@ -283,7 +326,8 @@ stage_cases() {
 	ahead=$!
 	disown "$ahead"
 	set +m
-	cases cases build/dev "${FROND_SCALE:-1}" .
+	[ -z "$npm" ] || wait "$npm"
+	cases cases build/dev "${FROND_SCALE:-1}" $((jobs + 1)) .
 	# Each stage goes on building its own, with all CPUs.
 	kill -- -"$ahead" 2>/dev/null
 	while kill -0 -- -"$ahead" 2>/dev/null; do sleep 0.1; done
@@ -292,8 +336,9 @@ stage_cases() {
 
 stage_clang() {
 	build clang || return 0
-	# what dies at every call has done so
-	units clang build/clang -E "crash|rekey"
+	# What dies at every call has done so, and what seals is not ours. On disk:
+	# see in_memory.
+	units clang build/clang -E "crash|rekey|_(openssl|ipsecmb)$"
 }
 
 stage_format() {
@@ -320,14 +365,38 @@ for path in sys.argv[1:]:
 	fi
 }
 
-stage_tidy() {
-	local log=$logs/tidy.log bad
-	[ -e build/clang/compile_commands.json ] || build clang || return 0
+# tidy_one FILE: what clang-tidy says of it, and "ok" if that is nothing.
+tidy_one() {
+	local log=$logs/tidy/${1//\//_}.log
 	# a third of the nodes finds what all of them do, in a third of the time
-	if run-clang-tidy -quiet -j "$jobs" -p build/clang \
+	clang-tidy -quiet -p build/clang \
 		-extra-arg=-Xclang -extra-arg=-analyzer-config \
-		-extra-arg=-Xclang -extra-arg=max-nodes=75000 \
-		"^$root/(fs|tools)/.*\.c\$" >"$log" 2>&1; then
+		-extra-arg=-Xclang -extra-arg=max-nodes=75000 "$1" >"$log.new" 2>&1 &&
+		echo ok >>"$log.new"
+	mv "$log.new" "$log"
+}
+
+# tidy_rest AT-ONCE: all files that have not been looked at yet. The largest
+# first, so that the CPUs are busy to the end.
+tidy_rest() {
+	local file running=0
+	while read -r file; do
+		[ -e "$logs/tidy/${file//\//_}.log" ] && continue
+		[ "$running" -ge "$1" ] && wait -n && running=$((running - 1))
+		tidy_one "$file" &
+		running=$((running + 1))
+	done < <(sed -n 's/^ *"file": "\(.*\)".*/\1/p' build/clang/compile_commands.json |
+		grep -E "^$root/(fs|tools)/" | sort -u | xargs -d '\n' ls -S)
+	wait
+}
+
+stage_tidy() {
+	local log=$logs/tidy.log bad left
+	[ -e build/clang/compile_commands.json ] || build clang || return 0
+	tidy_rest "$jobs"
+	cat "$logs"/tidy/*.log >"$log"
+	left=$(grep -L '^ok$' "$logs"/tidy/*.log)
+	if [ -z "$left" ]; then
 		passed=$((passed + 1))
 		return
 	fi
@@ -344,8 +413,10 @@ stage_asan() {
 	export ASAN_OPTIONS="$common:detect_leaks=1"
 	export UBSAN_OPTIONS="$common:print_stacktrace=1"
 	units asan build/asan
-	# these run no code of ours that the others do not run
-	cases asan build/asan "${FROND_SCALE:-0.1}" '!^(botapi|telegram_story)' \
+	# these run no code of ours that the others do not run; what compilers ask
+	# of a mount, real_work's programs ask as well
+	cases asan build/asan "${FROND_SCALE:-0.1}" $((jobs * 2)) \
+		'!^(botapi|build_self|telegram_story)' \
 		"ASAN_OPTIONS=$ASAN_OPTIONS" "UBSAN_OPTIONS=$UBSAN_OPTIONS"
 	unset ASAN_OPTIONS UBSAN_OPTIONS
 	sanitizer_reports "$reports"
@@ -356,10 +427,8 @@ stage_tsan() {
 	mkdir -m 1777 "$reports"
 	build tsan || return 0
 	export TSAN_OPTIONS="log_path='$reports/report':exitcode=99:second_deadlock_stack=1"
-	# threads meet in the same way whichever backend seals; these start none
-	units tsan build/tsan \
-		-E "_(openssl|ipsecmb)$|unit/(vfile|inbox_(crash|tree|grant))$"
-	cases tsan build/tsan "${FROND_SCALE:-0.1}" \
+	units tsan build/tsan -L threads
+	cases tsan build/tsan "${FROND_SCALE:-0.1}" $((jobs * 2)) \
 		'^(model_|parallel_|locks|shared_|share_(mount|control)|busy_|posix_(unlinked|readdir|names))' \
 		"TSAN_OPTIONS=$TSAN_OPTIONS"
 	unset TSAN_OPTIONS

@@ -243,8 +243,15 @@ static int finish_rekeying(struct fs *fs)
 static int recover(struct fs *fs)
 {
 	struct journal_recovery r = {.doubtful = fs->opt->accept_old};
+	int err = journal_recover(fs->vault, &r);
 
-	return journal_recover(fs->vault, &r);
+	/* before anybody uses them: what could not be read the last time, say;
+	 * and is not just so */
+	if (!err && !r.crashed) {
+		r = (struct journal_recovery){.once = true};
+		(void)!journal_retry(fs->vault, &r, NULL);
+	}
+	return err;
 }
 
 /* With the lock alone for as long as that takes, unless another does it. */
@@ -294,9 +301,22 @@ static int begin_journal(struct fs *fs)
 	err = journal_begin(fs->vault);
 	if (!err)
 		return 0;
-	log_warning("%s: there is no room for a journal (%s): a crash "
-		    "may damage files that are being changed",
-		    fs->vault->path, strerror(-err));
+	if (err != -ENOSPC && err != -EDQUOT && err != -EROFS &&
+	    err != -EOPNOTSUPP) {
+		log_error("%s: the journal cannot be begun: %s; '-o "
+			  "journal=off' does without, and a crash may damage "
+			  "files that are being changed then",
+			  fs->vault->path, strerror(-err));
+		return err;
+	}
+	log_warning("%s: there is no %s a journal (%s): a crash may damage "
+		    "files that are being changed",
+		    fs->vault->path,
+		    err == -EOPNOTSUPP
+			    ? "telling files apart by their inode numbers, as "
+			      "is needed for"
+			    : "room for",
+		    strerror(-err));
 	return journal_forget_ended(fs->vault);
 }
 

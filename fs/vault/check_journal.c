@@ -170,6 +170,9 @@ int check_journal_begin(struct check *c)
 	crashed->c = c;
 	err = journal_recover(c->vault, &r);
 	did_crash = r.crashed;
+	/* whose unmounting finds the vault in use would leave it there */
+	if (!err && c->opt->repair)
+		(void)!journal_forget_ended(c->vault);
 	if (!err)
 		report_damaged(c);
 	kept_err = err ? 0 : journal_retry(c->vault, &r, on_kept);

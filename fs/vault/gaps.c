@@ -81,3 +81,16 @@ bool gaps_meet(const struct gaps *g, uint64_t first, uint64_t last)
 			return true;
 	return g->unknown;
 }
+
+bool gaps_cover(const struct gaps *g, uint64_t first, uint64_t last)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		if (g->list[i].first > first)
+			return false;
+		if (g->list[i].last >= last)
+			return true;
+		if (g->list[i].last >= first)
+			first = g->list[i].last + 1;
+	}
+	return false;
+}

@@ -31,6 +31,9 @@ void gaps_fill(struct gaps *g, uint64_t first, uint64_t last);
 /* May one of the chunks first..last be one? */
 bool gaps_meet(const struct gaps *g, uint64_t first, uint64_t last);
 
+/* Are all of the chunks first..last listed? */
+bool gaps_cover(const struct gaps *g, uint64_t first, uint64_t last);
+
 /* No holes for certain? */
 static inline bool gaps_none(const struct gaps *g)
 {

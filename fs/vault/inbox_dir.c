@@ -260,8 +260,8 @@ static int open_sender_dir(struct inbox *in, const struct vtree_dir *shared,
 		err = vtree_open_child(in->vault, shared, name, false, 0, dir);
 		*made = err == -ENOENT;
 		if (*made)
-			err = vtree_open_child(in->vault, shared, name, true,
-					       0700, dir);
+			return vtree_open_child(in->vault, shared, name, true,
+						0700, dir);
 		/* a file of the user's, or a directory that is damaged */
 		if (err != -ENOTDIR && err != -EIO)
 			return err;

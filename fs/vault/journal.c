@@ -80,6 +80,53 @@ static struct journal *journal_new(struct vault *vault)
 	return j;
 }
 
+/* As the file system says, and no cache. */
+static int read_number(int fd, const char *name, uint64_t *number)
+{
+	const int flags = AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC |
+			  (name[0] ? 0 : AT_EMPTY_PATH);
+	struct statx stx;
+
+	if (statx(fd, name, flags, STATX_INO, &stx) < 0)
+		return -errno;
+	*number = stx.stx_ino;
+	return 0;
+}
+
+/*
+ * Files are told apart by their inode numbers, as long as they are open at
+ * least. Some file systems make them of the name, or have one for all.
+ * -EOPNOTSUPP: this one.
+ */
+static int create_numbered(struct journal *j, struct segment *s)
+{
+	const char temp[] = NAME_TEMP_PREFIX "segment";
+	uint64_t before, after, found, other = 0;
+	int err;
+
+	(void)!unlinkat(j->dir_fd, temp, 0);
+	s->fd = openat(j->dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		       0600);
+	if (s->fd < 0)
+		return -errno;
+	err = read_number(s->fd, "", &before);
+	if (!err && renameat(j->dir_fd, temp, j->dir_fd, s->name) < 0)
+		err = -errno;
+	if (!err)
+		err = read_number(s->fd, "", &after);
+	if (!err)
+		err = read_number(j->dir_fd, s->name, &found);
+	if (!err && s != j->seg)
+		err = read_number(j->seg->fd, "", &other);
+	if (err) {
+		(void)!unlinkat(j->dir_fd, temp, 0);
+		return err;
+	}
+	return before == after && before == found && before != other
+		       ? 0
+		       : -EOPNOTSUPP;
+}
+
 static int create_segments(struct journal *j)
 {
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
@@ -88,10 +135,11 @@ static int create_segments(struct journal *j)
 		int err;
 
 		journal_segment_name_(j->session, n, s->name);
-		s->fd = openat(j->dir_fd, s->name,
-			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		if (s->fd < 0 || fstat(s->fd, &st) < 0)
-			return -errno;
+		err = create_numbered(j, s);
+		if (!err && fstat(s->fd, &st) < 0)
+			err = -errno;
+		if (err)
+			return err;
 		j->counts_links = st.st_nlink > 0;
 		j->dev = st.st_dev;
 		err = vtree_own(j->vault, s->fd);
@@ -104,12 +152,32 @@ static int create_segments(struct journal *j)
 	return 0;
 }
 
+/*
+ * A full disk is a usual way to die: room for what recovery writes, which gives
+ * it up first of all. Without it, it may have to wait until there is some.
+ */
+static void create_reserve(struct journal *j)
+{
+	char name[JOURNAL_NAME_LEN + 1];
+	CLEANUP_FD int fd = -1;
+
+	journal_segment_name_(j->session, JOURNAL_RESERVE, name);
+	fd = openat(j->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		    0600);
+	if (fd >= 0 && (vtree_own(j->vault, fd) ||
+			fallocate(fd, 0, 0, JOURNAL_RESERVE_BYTES) < 0))
+		(void)!unlinkat(j->dir_fd, name, 0);
+}
+
 /* What one that has ended wrote may not be durable yet: this one looks there,
  * too, and takes its place. */
 static void take_over(struct journal *j, const struct journal_session *ended)
 {
-	(void)!unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0);
-	if (ended && j->vault->remembers)
+	/* one that comes back would be taken for one that was put back */
+	bool gone = unlinkat(j->dir_fd, JOURNAL_ENDED_FILE, 0) == 0 &&
+		    fsync(j->dir_fd) == 0;
+
+	if (ended && gone && j->vault->remembers)
 		(void)!seen_session_end(j->vault, ended->id, ended->start_s);
 }
 
@@ -139,6 +207,8 @@ static int begin(struct journal *j)
 	memcpy(j->session, s.id, sizeof j->session);
 	j->start_s = (int64_t)s.start_s;
 	err = create_segments(j);
+	if (!err)
+		create_reserve(j);
 	/* last: it makes all entries of the directory durable */
 	if (!err)
 		err = journal_session_write_(j->vault, j->dir_fd, &s);
@@ -146,9 +216,7 @@ static int begin(struct journal *j)
 		take_over(j, has_ended ? &ended : NULL);
 	if (err) {
 		unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0);
-		for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
-			if (j->seg[n].fd >= 0)
-				unlinkat(j->dir_fd, j->seg[n].name, 0);
+		(void)!journal_remove_own_(j->dir_fd, j->session);
 	}
 	return err;
 }
@@ -261,13 +329,14 @@ int journal_stop(struct vault *vault)
 	if (!err)
 		err = look_for_flux(j);
 	vault->journal = NULL;
-	journal_sweep_(j, true);
+	journal_forget_files_(j);
 	if (!err)
 		err = end_session(j);
 	if (err)
 		log_error("%s: the journal is kept (%s); the next mount goes "
 			  "on from it",
 			  vault->path, strerror(-err));
+	journal_keeper_join_(j);
 	journal_free(j);
 	return err;
 }

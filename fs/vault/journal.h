@@ -67,6 +67,7 @@ struct journal_recovery {
 	bool doubtful;	/* it may have been put back: no file that is newer is
 			   touched. Needed for one that ended here before */
 	bool go_on;	/* without room, too: what cannot be done is kept */
+	bool once;	/* of journal_retry(): not what was so tried before */
 	void (*tell)(void *arg, const struct journal_finding *finding);
 	void *arg;
 	/* out */
@@ -88,7 +89,8 @@ MUST_CHECK int journal_recover(struct vault *vault, struct journal_recovery *r);
 
 /*
  * Once more what earlier recoveries could not bring to its place; with
- * look_only, only name it. kept() is called for each such session.
+ * look_only, only name it. kept() is called for each such session, if there is
+ * one to call.
  */
 MUST_CHECK int journal_retry(struct vault *vault, struct journal_recovery *r,
 			     void (*kept)(void *arg, const char *name,
@@ -97,7 +99,8 @@ MUST_CHECK int journal_retry(struct vault *vault, struct journal_recovery *r,
 /*
  * -ESTALE: there is a session that ended on this machine (seen.h), and was put
  * back: from a backup, or by somebody who wants to see old chunks come back.
- * Anything else that may be wrong shows elsewhere: 0.
+ * -ENOMEM, -EMFILE, -ENFILE: nobody could look. Anything else that may be wrong
+ * shows elsewhere: 0.
  */
 MUST_CHECK int journal_seen(struct vault *vault);
 
@@ -120,6 +123,7 @@ struct journal_record {
 	uint64_t size; /* the file's, from this record on; JOURNAL_SIZE_KEPT:
 			  as it was */
 	bool holes;    /* the chunks became holes: no tokens */
+	bool filled;   /* they were some, and are filled in place: none, too */
 	uint64_t first;
 	uint64_t count; /* chunks first..first+count-1; 0: only the size */
 	int fd;		/* of the segment, the reader's */

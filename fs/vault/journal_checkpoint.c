@@ -12,7 +12,11 @@
 #include <signal.h>
 #include <string.h>
 
-enum { FIRST_S = 60, AGAIN_S = 600 };
+enum {
+	FIRST_S = 1, /* not while programs begin */
+	TICK_S = 60,
+	AGAIN_TICKS = 10,
+};
 
 /* A new file may have an end without a mark and no record: that it was made in
  * the session will be true no more. */
@@ -40,31 +44,69 @@ static int note_all(struct journal *j)
 
 	pthread_mutex_lock(&j->flux_lock);
 	for (struct vfile *f = j->flux; f && !err; f = f->flux_next)
-		if (f->flux && !f->jf)
+		if (f->flux)
 			err = note(f);
 	pthread_mutex_unlock(&j->flux_lock);
 	return err ? err : journal_commit_(j, j->appended, NULL);
 }
 
-int journal_checkpoint_(struct journal *j)
+/* Whoever ends the session waits for its files, and not for the disk. */
+static int sync_all(struct journal *j)
 {
-	struct timespec now;
 	int err;
 
+	pthread_mutex_lock(&j->wake_lock);
+	j->syncing = true;
+	pthread_cond_broadcast(&j->ends);
+	pthread_mutex_unlock(&j->wake_lock);
+	err = syncfs(j->dir_fd) < 0 ? -errno : 0;
+	pthread_mutex_lock(&j->wake_lock);
+	j->syncing = false;
+	if (j->over)
+		err = -ECANCELED;
+	pthread_mutex_unlock(&j->wake_lock);
+	return err;
+}
+
+/* What was changed before, in seconds, was so when this is asked: the kernel's
+ * clock for files lags behind a little. */
+static int64_t past(const struct journal *j)
+{
+	struct timespec now;
+
 	clock_gettime(CLOCK_REALTIME, &now);
-	/* from here on; the kernel's clock for files lags behind a little */
+	/* nothing was changed between that one and its session's beginning */
+	return now.tv_sec == j->start_s ? now.tv_sec : now.tv_sec - 1;
+}
+
+int journal_checkpoint_(struct journal *j)
+{
+	int64_t from_s = past(j);
+	int err;
+
 	j->wrote = false;
-	now.tv_sec--;
 	err = note_all(j);
-	if (!err && syncfs(j->dir_fd) < 0)
-		err = -errno;
+	if (!err)
+		err = sync_all(j);
 	if (!err) {
-		j->durable_s = now.tv_sec;
-		err = journal_move_session_(j, now.tv_sec);
+		j->durable_s = from_s;
+		err = journal_move_session_(j, from_s);
 	}
 	if (err)
 		j->wrote = true;
 	return err;
+}
+
+void journal_mind_clock_(struct journal *j)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec >= j->start_s)
+		return;
+	pthread_mutex_lock(&j->commit_lock);
+	(void)!journal_keep_session_(j);
+	pthread_mutex_unlock(&j->commit_lock);
 }
 
 /* True: it is over. */
@@ -80,18 +122,31 @@ static bool wait_until_over(struct journal *j, int seconds)
 	return j->over;
 }
 
+/*
+ * First of all, what others have left in the page cache, who knew nothing of
+ * this journal; then what was written in the first minute; then as it comes.
+ * What fails is tried again, and does no harm.
+ */
+static void tick(struct journal *j, unsigned n)
+{
+	if (n == 0 || (j->wrote && n % AGAIN_TICKS == 1))
+		(void)!journal_checkpoint_(j);
+	else if (j->wrote)
+		journal_mind_clock_(j);
+}
+
 static void *keep(void *arg)
 {
 	struct journal *j = arg;
-	int wait_s = FIRST_S;
 
 	pthread_mutex_lock(&j->wake_lock);
-	for (; !wait_until_over(j, wait_s); wait_s = AGAIN_S) {
+	for (unsigned n = 0; !wait_until_over(j, n ? TICK_S : FIRST_S); n++) {
+		j->ticking = true;
 		pthread_mutex_unlock(&j->wake_lock);
-		/* what fails is tried again, and does no harm */
-		if (j->wrote)
-			(void)!journal_checkpoint_(j);
+		tick(j, n);
 		pthread_mutex_lock(&j->wake_lock);
+		j->ticking = false;
+		pthread_cond_broadcast(&j->ends);
 	}
 	pthread_mutex_unlock(&j->wake_lock);
 	return NULL;
@@ -116,7 +171,14 @@ void journal_keeper_stop_(struct journal *j)
 		return;
 	pthread_mutex_lock(&j->wake_lock);
 	j->over = true;
-	pthread_cond_signal(&j->ends);
+	pthread_cond_broadcast(&j->ends);
+	while (j->ticking && !j->syncing)
+		pthread_cond_wait(&j->ends, &j->wake_lock);
 	pthread_mutex_unlock(&j->wake_lock);
-	pthread_join(j->keeper, NULL);
+}
+
+void journal_keeper_join_(struct journal *j)
+{
+	if (j->keeps)
+		pthread_join(j->keeper, NULL);
 }

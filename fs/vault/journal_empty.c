@@ -108,6 +108,7 @@ int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
 			    "to keep the rest elsewhere: it stays as it is",
 			    rec->vault->path, p->path);
 		journal_tell_(rec, p, JOURNAL_BEYOND, 0);
+		journal_meet_(rec, p, st);
 		rec->failed++;
 		return 0;
 	}

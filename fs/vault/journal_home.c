@@ -69,6 +69,7 @@ void journal_logs_free_(struct recovery *rec)
 		free(rec->files[i].path);
 	free(rec->files);
 	free(rec->inos);
+	free(rec->rekeyed);
 	free(rec->log);
 }
 
@@ -203,7 +204,9 @@ static int slots_are_newer(const struct journal_patient *p, uint64_t first,
 {
 	int err = 0;
 
-	for (uint64_t i = first; i < end && !err && !*newer; i++)
+	for (uint64_t i = journal_next_data_(p->fd, first, end);
+	     i < end && !err && !*newer;
+	     i = journal_next_data_(p->fd, i + 1, end))
 		err = slot_is_newer(p, i, newest, newer);
 	return err;
 }
@@ -226,6 +229,10 @@ static int record_is_newer(const struct journal_patient *p,
 	uint64_t end = h->first + h->count;
 	int err;
 
+	/* the session's own: it holds no tokens that they could be newer than
+	 */
+	if (h->kind == JOURNAL_KIND_FILL)
+		return 0;
 	if (end > l->limit)
 		end = l->limit;
 	if (h->kind == JOURNAL_KIND_HOLES && newest < h->before)
@@ -237,42 +244,6 @@ static int record_is_newer(const struct journal_patient *p,
 	if (!err && h->first < end && end > slots && slots > 0)
 		err = slots_are_newer(p, slots > 1 ? slots - 2 : 0, slots,
 				      newest, newer);
-	return err;
-}
-
-/* Is it whole, and not the last one of a file? */
-static int slot_is_full(const struct journal_patient *p, uint64_t index,
-			bool *full)
-{
-	struct fernet_open_job job = {.token = p->ws->tokens,
-				      .token_len = CHUNK_TOKEN_LEN,
-				      .plaintext = p->ws->plain};
-	bool holes;
-	int err = xio_pread(p->fd, p->ws->tokens, CHUNK_TOKEN_LEN,
-			    (off_t)chunk_offset(index));
-
-	if (!err)
-		*full = fernet_open(p->ws->fernet, p->key, &job, 1) == 0 &&
-			job.plaintext_len == CHUNK_TAG_LEN + CHUNK_SIZE &&
-			chunk_tag_check(be64_load(job.plaintext), index, false,
-					&holes) == 0;
-	return err == -ENODATA ? 0 : err;
-}
-
-/*
- * Has it grown behind the end that the records say? Whoever makes it grow
- * writes behind the end first, and that is lost if the record is that says so:
- * only then does the chunk that was the last become one like others.
- */
-static int end_is_newer(const struct journal_patient *p, uint64_t size,
-			uint64_t slots, uint64_t newest, bool *newer)
-{
-	uint64_t last = chunk_last_index(size);
-	bool full = false;
-	int err = last + 1 < slots ? slot_is_full(p, last, &full) : 0;
-
-	if (!err && full)
-		err = slots_are_newer(p, last + 1, slots, newest, newer);
 	return err;
 }
 
@@ -288,9 +259,13 @@ int journal_is_used_(const struct recovery *rec,
 	return slots_are_newer(p, 0, count_slots(st), kept_s, used);
 }
 
+/*
+ * What lies behind the end that the records say does not tell: whoever makes
+ * the file longer seals the chunk anew that was the last, which the records of
+ * that end hold, and the growth of a session may be there without its record.
+ */
 int journal_is_newer_(const struct journal_patient *p,
-		      const struct file_log *fl, uint64_t newest, bool ends,
-		      uint64_t size, bool *newer)
+		      const struct file_log *fl, uint64_t newest, bool *newer)
 {
 	struct stat st;
 	uint64_t slots;
@@ -302,8 +277,5 @@ int journal_is_newer_(const struct journal_patient *p,
 	slots = count_slots(&st);
 	for (size_t i = 0; i < fl->count && !err && !*newer; i++)
 		err = record_is_newer(p, &fl->log[i], slots, newest, newer);
-	/* what is to be cut off */
-	if (!err && ends)
-		err = end_is_newer(p, size, slots, newest, newer);
 	return err;
 }

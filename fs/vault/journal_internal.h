@@ -33,7 +33,9 @@ enum {
 	JOURNAL_KEPT_LEN = 2 * JOURNAL_ID_LEN + 5, /* hex and ".kept" */
 	JOURNAL_KEPT_MAX = 4000,    /* files that a kept session is about */
 	JOURNAL_SEGMENT_NAMES = 10, /* .0 to .9 */
-	JOURNAL_HEAD_LEN = 80,	    /* in front of a segment's records */
+	JOURNAL_RESERVE = 9,	    /* holds nothing but room */
+	JOURNAL_RESERVE_BYTES = 256 << 10,
+	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
 	JOURNAL_RECORD_HEAD_LEN = 120,
 	/* of one record: the longest run, and what follows a last token */
 	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
@@ -58,6 +60,8 @@ struct journal_ids {
 enum journal_kind {
 	JOURNAL_KIND_TOKENS = 1,
 	JOURNAL_KIND_HOLES = 2,
+	/* holes that are being filled in place: no tokens */
+	JOURNAL_KIND_FILL = 3,
 };
 
 /* A record but for its tokens (frondfs-format(5)). */
@@ -137,7 +141,13 @@ struct journal_file {
 	uint64_t shortest; /* journal->append_lock: since finish_file() began
 			      to make it durable */
 	uint64_t floor;	   /* journal->append_lock: so much of it is */
-	atomic_bool flux;  /* its end is in place, and unmarked */
+	/* Changed under journal->append_lock: what lies in front of it may be
+	 * durable, and a hole there that is torn would take it along. */
+	_Atomic uint64_t solid;
+	uint64_t number; /* append_lock: the segment's with its newest record */
+	uint64_t fill_number; /* applying: one that holds a durable record */
+	atomic_bool filled;   /* holes were, in place */
+	atomic_bool flux;     /* its end is in place, and unmarked */
 	atomic_bool holes_known, holes; /* it may have some */
 	pthread_mutex_t sync_lock;	/* held by who makes it durable */
 	/* Changes in place are counted when they have been made, never
@@ -214,11 +224,13 @@ struct journal {
 	pthread_t thread;
 	bool runs; /* it does */
 	pthread_t keeper;
-	bool keeps;	     /* it does */
-	bool over;	     /* wake_lock: the keeper ends */
-	pthread_cond_t ends; /* ...when it is */
+	bool keeps; /* it does */
+	/* wake_lock: the keeper ends; it does something; no more than waiting
+	 * for the disk. */
+	bool over, ticking, syncing;
+	pthread_cond_t ends; /* one of these has changed */
 	atomic_bool wrote;   /* something, since the last checkpoint */
-	/* what was changed before is durable */
+	/* what was changed before is durable; INT64_MIN: nobody knows */
 	_Atomic int64_t durable_s;
 	_Atomic int64_t last_append_ms;
 
@@ -345,6 +357,8 @@ struct journal_file **journal_all_(struct journal *j);
 /* Let go of files that are of no use any more; all of them, or those that
  * have not been of any for a while. True: there will be more to let go. */
 bool journal_sweep_(struct journal *j, bool all);
+/* The session is over: nobody is left to finish what they still hold. */
+void journal_forget_files_(struct journal *j);
 /* Does any segment hold any? */
 bool journal_has_records_(struct journal *j);
 
@@ -411,7 +425,12 @@ bool journal_waits_(const struct journal_file *jf);
  * every few minutes. */
 MUST_CHECK int journal_checkpoint_(struct journal *j);
 MUST_CHECK int journal_keeper_start_(struct journal *j);
+/* From here on it touches nothing but its own lock; and then it is gone. */
 void journal_keeper_stop_(struct journal *j);
+void journal_keeper_join_(struct journal *j);
+/* Before something is made that no commit follows: has the clock been set back
+ * behind the session's beginning? */
+void journal_mind_clock_(struct journal *j);
 MUST_CHECK int journal_thread_start_(struct journal *j);
 void journal_thread_stop_(struct journal *j);
 
@@ -431,6 +450,7 @@ struct journal_found {
 struct journal_reader {
 	struct vault *vault;
 	struct journal_session *session;
+	const char *file; /* that says which one it is */
 	int dir_fd;
 	uint8_t *key;
 	uint8_t *buf; /* a record */
@@ -443,10 +463,11 @@ struct journal_reader {
 	unsigned count; /* of segments, oldest first */
 	unsigned at;
 	uint64_t offset;
-	bool broken;  /* the disk did not give all of them */
-	bool torn;    /* what follows the records of one is none... */
-	bool rotten;  /* ...and no process that died left it so */
-	bool guessed; /* no session file said which one it is */
+	bool broken;   /* the disk did not give all of them */
+	bool torn;     /* what follows the records of one is none... */
+	bool rotten;   /* ...and no process that died left it so */
+	bool headless; /* a segment has more than a head, which is none */
+	bool guessed;  /* no session file said which one it is */
 	/* of a session that is kept: what it is about; NULL: of another one */
 	uint8_t (*wanted)[FILE_ID_LEN];
 	size_t wanted_count;
@@ -478,10 +499,19 @@ enum journal_state {
 	JOURNAL_TORN,	/* it is to end at *size */
 	JOURNAL_STRANGE /* what it lacks no crash takes */
 };
+/* The first place of a chunk from index on, before end, where there is more
+ * than a hole of the backing file; end: nowhere. */
+uint64_t journal_next_data_(int fd, uint64_t index, uint64_t end);
 /* Look at its end, or all of it; *holes: whether it may have some then. */
 MUST_CHECK int journal_examine_(struct journal_patient *p,
 				enum journal_state *state, uint64_t *size,
 				bool *holes);
+/*
+ * Chunks first..end-1 were holes, and were being filled: those that hold the
+ * beginning of a token are holes again.
+ */
+MUST_CHECK int journal_unfill_(const struct journal_patient *p, uint64_t first,
+			       uint64_t end);
 
 /* journal_session.c */
 struct journal_session {
@@ -489,6 +519,7 @@ struct journal_session {
 	uint64_t start_s;	     /* since the epoch */
 	uint64_t dev, ino, mount_id; /* of .frondfs/journal, to know it again */
 	uint64_t kept_s;	     /* of a kept one: when it was put by */
+	uint64_t written_s; /* of one that was read: its token's time */
 };
 /* -ENOENT: there is none. */
 MUST_CHECK int journal_session_read_(struct vault *vault, int dir_fd,

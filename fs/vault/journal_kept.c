@@ -290,6 +290,14 @@ int journal_put_by_(struct recovery *rec)
 	return err;
 }
 
+void journal_drop_reserve_(const struct journal_reader *r)
+{
+	char name[JOURNAL_NAME_LEN + 1];
+
+	journal_segment_name_(r->session->id, JOURNAL_RESERVE, name);
+	(void)!unlinkat(r->dir_fd, name, 0);
+}
+
 static int remove_name(int dir_fd, const char *name)
 {
 	if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)

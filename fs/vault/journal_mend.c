@@ -15,6 +15,7 @@ enum {
 	BATCH = WORKSPACE_IO_MAX / CHUNK_SIZE,
 	/* what one write can have torn, with a process alone dying */
 	TORN_CHUNKS = 2 * WORKSPACE_CHUNKS,
+	TOKEN_BEGINS = 0x80, /* every one does */
 };
 
 enum kind {
@@ -166,14 +167,85 @@ static int go_on(const struct journal_patient *p, struct course *c)
 	return 0;
 }
 
+uint64_t journal_next_data_(int fd, uint64_t index, uint64_t end)
+{
+	off_t data = lseek(fd, (off_t)chunk_offset(index), SEEK_DATA);
+	uint64_t slot;
+
+	/* not being able to tell is no reason to fail */
+	if (data < 0)
+		return errno == ENXIO ? end : index;
+	slot = ((uint64_t)data - CHUNK_AREA_OFFSET) / CHUNK_TOKEN_LEN;
+	return slot < end ? slot : end;
+}
+
+/* A file can be longer than anybody could read. */
+static void skip_zeros(const struct journal_patient *p, struct course *c)
+{
+	uint64_t end = (c->body + CHUNK_TOKEN_LEN - 1) / CHUNK_TOKEN_LEN;
+	uint64_t next = journal_next_data_(p->fd, c->next, end);
+
+	if (next > c->next)
+		take(c, c->next, &(struct look){.kind = KIND_ZERO});
+	c->next = next;
+}
+
+/* A write that was cut off leaves a beginning, and zeros behind it. */
+static bool is_beginning(const uint8_t *stored)
+{
+	return stored[0] == TOKEN_BEGINS && stored[CHUNK_TOKEN_LEN - 1] == 0;
+}
+
+static int unfill_run(const struct journal_patient *p, uint64_t first,
+		      size_t count)
+{
+	const uint8_t *tokens = p->ws->tokens;
+	bool full[BATCH];
+	int err = xio_pread(p->fd, p->ws->tokens, count * CHUNK_TOKEN_LEN,
+			    (off_t)chunk_offset(first));
+
+	if (err)
+		return err;
+	look_at_run(p, first, count, full);
+	for (size_t i = 0; i < count && !err; i++)
+		if (!full[i] && is_beginning(tokens + i * CHUNK_TOKEN_LEN))
+			err = journal_punch_(p->fd, first + i, 1);
+	return err;
+}
+
+int journal_unfill_(const struct journal_patient *p, uint64_t first,
+		    uint64_t end)
+{
+	struct stat st;
+	uint64_t there = 0;
+	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
+
+	if (!err && st.st_size > CHUNK_AREA_OFFSET)
+		there = ((uint64_t)st.st_size - CHUNK_AREA_OFFSET) /
+			CHUNK_TOKEN_LEN;
+	if (end > there)
+		end = there;
+	while (first < end && !err) {
+		size_t count =
+			end - first < BATCH ? (size_t)(end - first) : BATCH;
+
+		err = unfill_run(p, first, count);
+		first += count;
+	}
+	return err;
+}
+
 static int run_course(const struct journal_patient *p, uint64_t body,
 		      uint64_t start, struct course *c)
 {
 	int err = 0;
 
 	*c = (struct course){.body = body, .next = start};
-	while (!err && !c->ended && c->next * CHUNK_TOKEN_LEN < body)
-		err = go_on(p, c);
+	while (!err && !c->ended && c->next * CHUNK_TOKEN_LEN < body) {
+		skip_zeros(p, c);
+		if (c->next * CHUNK_TOKEN_LEN < body)
+			err = go_on(p, c);
+	}
 	return err;
 }
 

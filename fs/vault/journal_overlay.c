@@ -258,6 +258,22 @@ bool journal_sweep_(struct journal *j, bool all)
 	return left;
 }
 
+void journal_forget_files_(struct journal *j)
+{
+	for (size_t b = 0; b < JOURNAL_BUCKETS; b++) {
+		struct journal_file **link = &j->files[b], *jf;
+
+		while ((jf = *link)) {
+			if (jf->refs > 0) {
+				link = &jf->next;
+				continue;
+			}
+			*link = jf->next;
+			file_free(jf);
+		}
+	}
+}
+
 static size_t home_of(uint64_t chunk, size_t room)
 {
 	return (size_t)(chunk * UINT64_C(0x9e3779b97f4a7c15) >> 32) &

@@ -87,12 +87,13 @@ static bool is_its_own(int err)
 	       err != -EACCES;
 }
 
-/* A segment without a good head holds nothing yet. */
+/* A segment that has no head yet holds nothing. */
 static int add_segment(struct journal_reader *r, unsigned n)
 {
 	uint8_t head[JOURNAL_HEAD_LEN];
 	struct journal_ids ids = {.key = r->key};
 	CLEANUP_FD int fd = -1;
+	struct stat st;
 	unsigned at;
 	int err = open_segment(r, n, &fd);
 
@@ -108,8 +109,11 @@ static int add_segment(struct journal_reader *r, unsigned n)
 		return err;
 	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
 	memcpy(ids.session, r->session->id, sizeof ids.session);
-	if (journal_head_parse(head, &ids) != 0)
+	if (journal_head_parse(head, &ids) != 0) {
+		r->headless |=
+			fstat(fd, &st) < 0 || st.st_size > JOURNAL_HEAD_LEN;
 		return 0;
+	}
 	for (at = r->count; at > 0; at--) {
 		if (r->segment[at - 1].ids.number < ids.number)
 			break;
@@ -244,6 +248,20 @@ static int guess_session(struct journal_reader *r, bool gone)
 	return err || r->guessed ? err : gone ? -ENOENT : -EBADMSG;
 }
 
+/* Did one end, of which not all became durable? */
+static bool is_ended_elsewhere(struct journal_reader *r)
+{
+	struct journal_session now;
+
+	if (journal_session_read_(r->vault, r->dir_fd, JOURNAL_ENDED_FILE,
+				  r->session) != 0 ||
+	    journal_session_init_(r->dir_fd, &now) != 0 ||
+	    journal_session_same_place_(r->session, &now))
+		return false;
+	r->file = JOURNAL_ENDED_FILE;
+	return true;
+}
+
 /* The one in course, or that was: as nobody could tell which before, it is not
  * asked again. */
 static int find_session(struct journal_reader *r)
@@ -252,6 +270,9 @@ static int find_session(struct journal_reader *r)
 					JOURNAL_SESSION_FILE, r->session);
 	bool gone = err == -ENOENT;
 
+	r->file = JOURNAL_SESSION_FILE;
+	if (gone && is_ended_elsewhere(r))
+		return 0;
 	if (!err || (!gone && !is_its_own(err)) ||
 	    (gone && faccessat(r->dir_fd, JOURNAL_DAMAGED_FILE, F_OK,
 			       AT_SYMLINK_NOFOLLOW) == 0))
@@ -263,6 +284,7 @@ static int open_reader(struct journal_reader *r, const char *kept)
 {
 	int err = rekey_open_journal(r->vault, false, &r->dir_fd);
 
+	r->file = kept;
 	if (!err && kept) {
 		err = journal_kept_read_(r->vault, r->dir_fd, kept, r->session,
 					 &r->wanted, &r->wanted_count);
@@ -270,7 +292,8 @@ static int open_reader(struct journal_reader *r, const char *kept)
 		err = find_session(r);
 	}
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
-		err = add_segment(r, n);
+		if (n != JOURNAL_RESERVE)
+			err = add_segment(r, n);
 	if (!err)
 		leave_out_old(r);
 	return err;
@@ -373,6 +396,7 @@ int journal_reader_next(struct journal_reader *r, struct journal_record *out)
 		.ino = h->ino,
 		.size = h->size,
 		.holes = h->kind == JOURNAL_KIND_HOLES,
+		.filled = h->kind == JOURNAL_KIND_FILL,
 		.first = h->first,
 		.count = h->count,
 		.fd = r->segment[found.segment].fd,

@@ -117,7 +117,7 @@ static uint64_t tokens_len(const struct journal_head *h)
 {
 	uint64_t end = h->first + h->count;
 
-	if (h->kind == JOURNAL_KIND_HOLES || h->count == 0)
+	if (h->kind != JOURNAL_KIND_TOKENS || h->count == 0)
 		return 0;
 	if (h->size != JOURNAL_SIZE_KEPT &&
 	    end - 1 == chunk_last_index(h->size))
@@ -130,7 +130,7 @@ static bool makes_sense(const struct journal_head *h)
 	const uint64_t max = CHUNK_MAX_PLAIN_LEN;
 	uint64_t chunks;
 
-	if (h->kind != JOURNAL_KIND_TOKENS && h->kind != JOURNAL_KIND_HOLES)
+	if (h->kind < JOURNAL_KIND_TOKENS || h->kind > JOURNAL_KIND_FILL)
 		return false;
 	if ((h->size > max && h->size != JOURNAL_SIZE_KEPT) ||
 	    h->before > max || h->floor > max)

@@ -20,6 +20,7 @@
 enum {
 	MARGIN_S = 120,	   /* the wall clock may have been set back so far */
 	KEY_TOKEN_AT = 40, /* in a header */
+	SESSIONS_MAX = 100,
 };
 
 void journal_tell_(struct recovery *rec, const struct journal_patient *p,
@@ -56,10 +57,26 @@ bool journal_is_fatal_(const struct recovery *rec, int err)
 	case -ENFILE:
 		return true;
 	case -ENOSPC:
+	case -EDQUOT:
 		return !rec->out->go_on;
 	default:
 		return false;
 	}
+}
+
+/*
+ * A segment has its head before it is the session's; that is durable, too, once
+ * another has been emptied, which takes a third number.
+ */
+static bool has_lost_a_head(const struct recovery *rec)
+{
+	const struct journal_reader *r = rec->reader;
+	bool durable = rec->exact;
+
+	for (unsigned i = 0; i < r->count; i++)
+		durable |= r->segment[i].n < JOURNAL_MEND_SEGMENT &&
+			   r->segment[i].ids.number > JOURNAL_SEGMENTS + 1;
+	return r->headless && durable;
 }
 
 static int load_records(struct recovery *rec)
@@ -88,6 +105,7 @@ static int load_records(struct recovery *rec)
 	}
 	/* kept as it is: another machine may read it whole */
 	rec->reader->broken |= rec->exact && rec->reader->rotten;
+	rec->reader->broken |= has_lost_a_head(rec);
 	/* What is missing may be in place, and newer than what is here. */
 	rec->doubtful |= rec->reader->broken || rec->reader->torn;
 	return got;
@@ -190,9 +208,9 @@ static int compare_session(struct recovery *rec, const char *name)
 	rec->start_s = (int64_t)s->start_s;
 	rec->stale = rec->out->doubtful || rec->reader->guessed;
 	/* a file that is no longer the one that the session wrote was copied,
-	 * or put back */
+	 * or put back; it is written anew at checkpoints */
 	rec->doubtful = rec->stale || rec->again || !rec->here ||
-			st.st_ctim.tv_sec > rec->start_s + MARGIN_S;
+			st.st_ctim.tv_sec > (int64_t)s->written_s + MARGIN_S;
 	rec->since_s = rec->start_s < st.st_ctim.tv_sec ? rec->start_s
 							: st.st_ctim.tv_sec;
 	rec->since_s -= MARGIN_S;
@@ -261,6 +279,12 @@ static int recover(struct recovery *rec, const char *name)
 		err = load_records(rec);
 	if (!err)
 		err = journal_sort_(rec);
+	if (!err)
+		err = rekey_list_pending(rec->vault, &rec->rekeyed,
+					 &rec->rekeyed_count);
+	rec->rekeyed_unknown = err == -EBUSY;
+	if (err == -EBUSY)
+		err = 0;
 	if (!err && !rec->out->look_only)
 		err = sync_segments(rec);
 	if (!err)
@@ -283,11 +307,11 @@ int journal_recover_one_(struct vault *vault, const char *kept,
 	if (err)
 		return err;
 	r->crashed = true;
+	if (!r->look_only)
+		journal_drop_reserve_(rec.reader);
 	rec.ws = workspace_get();
 	rec.key = secret_alloc(sizeof *rec.key);
-	err = rec.ws && rec.key
-		      ? recover(&rec, kept ? kept : JOURNAL_SESSION_FILE)
-		      : -ENOMEM;
+	err = rec.ws && rec.key ? recover(&rec, rec.reader->file) : -ENOMEM;
 	if (rec.mend_fd >= 0)
 		close(rec.mend_fd);
 	secret_free(rec.key);
@@ -343,6 +367,12 @@ static int look_at_ended(struct vault *vault)
 		       : 0;
 }
 
+/* Nobody could look: that says nothing of what there is. */
+static bool is_shortage(int err)
+{
+	return err == -ENOMEM || err == -EMFILE || err == -ENFILE;
+}
+
 int journal_seen(struct vault *vault)
 {
 	static const char *const names[] = {JOURNAL_SESSION_FILE,
@@ -351,11 +381,14 @@ int journal_seen(struct vault *vault)
 	CLEANUP_FD int fd = -1;
 	int err = rekey_open_journal(vault, false, &fd);
 
-	for (size_t i = 0; i < 2 && !err; i++)
-		if (journal_session_read_(vault, fd, names[i], &s) == 0 &&
-		    seen_session(vault, s.id, s.start_s) == -ESTALE)
-			return -ESTALE;
-	return 0;
+	for (size_t i = 0; i < 2 && !err; i++) {
+		err = journal_session_read_(vault, fd, names[i], &s);
+		if (!err)
+			err = seen_session(vault, s.id, s.start_s);
+		if (err != -ESTALE && !is_shortage(err))
+			err = 0;
+	}
+	return err == -ESTALE || is_shortage(err) ? err : 0;
 }
 
 bool journal_is_pending(struct vault *vault)
@@ -398,7 +431,7 @@ static void say_why(const struct vault *vault, int err)
 		log_error("%s: the journal of a mount that ended here before "
 			  "was put back, and is not replayed",
 			  vault->path);
-	else if (err == -ENOSPC)
+	else if (err == -ENOSPC || err == -EDQUOT)
 		log_error("%s: what a mount that ended unexpectedly has left "
 			  "cannot be finished: there is no room; make some "
 			  "where the vault lies ('frondfs check --repair' "
@@ -408,6 +441,44 @@ static void say_why(const struct vault *vault, int err)
 		log_error("%s: what a mount that ended unexpectedly has left "
 			  "cannot be finished now: %s",
 			  vault->path, strerror(-err));
+}
+
+/*
+ * What tells of one may have been put over what told of another, by a
+ * synchronising service or from a backup: whatever others have left follows,
+ * and is not removed unread. *none: there is nothing more.
+ */
+static int recover_next(struct vault *vault, struct journal_recovery *r,
+			bool *none)
+{
+	bool crashed = r->crashed;
+	int err = r->look_only ? 0 : look_at_ended(vault);
+
+	r->crashed = false;
+	if (!err)
+		err = journal_recover_one_(vault, NULL, r);
+	*none = err && !r->crashed;
+	r->crashed |= crashed;
+	if (*none && err == -ENOENT)
+		return 0;
+	if (*none && err == -EBADMSG)
+		return r->look_only ? err : set_aside(vault);
+	if (err)
+		say_why(vault, err);
+	return err;
+}
+
+static int recover_all(struct vault *vault, struct journal_recovery *r)
+{
+	bool none = false;
+	int err = 0;
+
+	for (int n = 0; n < SESSIONS_MAX && !err && !none; n++) {
+		err = recover_next(vault, r, &none);
+		/* as long as it is not finished, it hides the others */
+		none |= r->look_only;
+	}
+	return err;
 }
 
 int journal_recover(struct vault *vault, struct journal_recovery *r)
@@ -421,19 +492,9 @@ int journal_recover(struct vault *vault, struct journal_recovery *r)
 	r->lost = r->beyond = r->left = 0;
 	if (!vault->exclusive && !r->look_only)
 		return -EINVAL;
-	if (!r->look_only) {
-		if (vault->remembers && !r->doubtful)
-			err = journal_seen(vault);
-		if (!err)
-			err = look_at_ended(vault);
-	}
-	if (!err)
-		err = journal_recover_one_(vault, NULL, r);
-	if (err == -ENOENT && !r->crashed)
-		return 0;
-	if (err == -EBADMSG && !r->crashed)
-		return r->look_only ? err : set_aside(vault);
+	if (!r->look_only && vault->remembers && !r->doubtful)
+		err = journal_seen(vault);
 	if (err)
 		say_why(vault, err);
-	return err;
+	return err ? err : recover_all(vault, r);
 }

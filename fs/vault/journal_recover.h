@@ -41,6 +41,10 @@ struct recovery {
 	struct file_log *files; /* by id, then by inode number */
 	size_t file_count;
 	uint64_t *inos; /* of the records, sorted */
+	/* files that are on their way to another key, which goes first */
+	uint8_t (*rekeyed)[FILE_ID_LEN];
+	size_t rekeyed_count;
+	bool rekeyed_unknown; /* there may be others */
 	/* Is it where it was when it began? */
 	bool here;	   /* yes: inode numbers tell files apart */
 	bool same_tree;	   /* perhaps: files that were not changed are known */
@@ -108,13 +112,11 @@ enum journal_claim journal_claim_(struct recovery *rec,
  * are wanted. */
 void journal_meet_(struct recovery *rec, const struct journal_patient *p,
 		   const struct stat *st);
-/*
- * Has somebody else written the file since these records? newest: the latest
- * time of their tokens. size: what they say it is, if ends.
- */
+/* Has somebody else written the file since these records? newest: the latest
+ * time of their tokens. */
 MUST_CHECK int journal_is_newer_(const struct journal_patient *p,
 				 const struct file_log *fl, uint64_t newest,
-				 bool ends, uint64_t size, bool *newer);
+				 bool *newer);
 
 /* journal_end.c: seal the last chunk of so long a file as such. Its times
  * move. */
@@ -153,6 +155,8 @@ bool journal_is_wanted_(const struct journal_reader *r,
 /* Is this kept one known to have been finished, and was put back? */
 bool journal_kept_is_over_(struct vault *vault,
 			   const struct journal_session *s);
+/* Give up the room that was set aside for this. */
+void journal_drop_reserve_(const struct journal_reader *r);
 /* Keep the session: what of it is left can be tried again. */
 MUST_CHECK int journal_put_by_(struct recovery *rec);
 /* The session's own files are of no use any more, or stay with kept. */

@@ -85,6 +85,8 @@ static int redo_record(struct recovery *rec, const struct journal_patient *p,
 		count = l->limit - h->first;
 	if (count == 0)
 		return 0;
+	if (h->kind == JOURNAL_KIND_FILL)
+		return 0;
 	if (h->kind == JOURNAL_KIND_HOLES)
 		return journal_punch_(p->fd, h->first, count);
 	err = read_tokens(rec, p, &l->found);
@@ -235,6 +237,22 @@ static void note_all(struct journal_patient *p, const struct file_log *fl,
 		p->floor = *size;
 }
 
+/* Once all that is newer is in place: holes that were being filled. */
+static int unfill(const struct journal_patient *p, const struct logged *l)
+{
+	const struct journal_head *h = &l->found.head;
+	uint64_t first = (p->floor + CHUNK_SIZE - 1) / CHUNK_SIZE;
+	uint64_t end = h->first + h->count;
+
+	if (h->kind != JOURNAL_KIND_FILL)
+		return 0;
+	if (first < h->first)
+		first = h->first;
+	if (end > l->limit)
+		end = l->limit;
+	return journal_unfill_(p, first, end);
+}
+
 static int redo_all(struct recovery *rec, const struct journal_patient *p,
 		    const struct file_log *fl, bool ends, uint64_t size)
 {
@@ -243,6 +261,8 @@ static int redo_all(struct recovery *rec, const struct journal_patient *p,
 	rec->wrote = true;
 	for (size_t i = 0; i < fl->count && !err; i++)
 		err = redo_record(rec, p, &fl->log[i]);
+	for (size_t i = 0; i < fl->count && !err; i++)
+		err = unfill(p, &fl->log[i]);
 	return !err && ends ? put_length(p, size) : err;
 }
 
@@ -255,7 +275,7 @@ static uint64_t lost_from(uint64_t size)
 /*
  * What lies behind the end that the records say, and was not cut off by them:
  * growth that has lost its record, or another's. *left: there is no room to
- * keep it, so it stays.
+ * keep it, and whoever asked for that goes on without, so it stays.
  */
 static int keep_growth(struct recovery *rec, const struct journal_patient *p,
 		       const struct file_log *fl, uint64_t size, bool *left)
@@ -271,7 +291,7 @@ static int keep_growth(struct recovery *rec, const struct journal_patient *p,
 		size = h->before > size ? h->before : size;
 	}
 	err = journal_keep_tail_(rec, p, lost_from(size), true);
-	if (err != -ENOSPC && err != -EDQUOT)
+	if (!rec->out->go_on || (err != -ENOSPC && err != -EDQUOT))
 		return err;
 	*left = true;
 	return 0;
@@ -292,7 +312,7 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 	set_limits(fl->log, fl->count);
 	note_all(p, fl, size, ends);
 	if (rec->doubtful || fl->torn)
-		err = journal_is_newer_(p, fl, newest, *ends, *size, left);
+		err = journal_is_newer_(p, fl, newest, left);
 	if (err || *left || rec->out->look_only)
 		return err;
 	if (*ends)
@@ -300,7 +320,29 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 	return err || *left ? err : redo_all(rec, p, fl, *ends, *size);
 }
 
-static int mend(struct recovery *rec, struct journal_patient *p)
+/* What cannot be kept is not cut off, either; *waits: the file stays torn. */
+static int keep_what_goes(struct recovery *rec, const struct journal_patient *p,
+			  uint64_t size, bool *waits)
+{
+	int err = rec->rekeyed_unknown
+			  ? -EBUSY
+			  : journal_keep_tail_(rec, p, lost_from(size), false);
+
+	if (err != -ENOSPC && err != -EDQUOT && err != -EBUSY)
+		return err;
+	log_warning("%s/%s: its end is torn, and stays so: %s",
+		    rec->vault->path, p->path,
+		    err == -EBUSY
+			    ? "a change of a file's key is not finished, and "
+			      "may be this one's"
+			    : "there is no room to keep what would be cut off");
+	journal_tell_(rec, p, JOURNAL_BEYOND, 0);
+	rec->failed++;
+	*waits = true;
+	return 0;
+}
+
+static int mend(struct recovery *rec, struct journal_patient *p, bool *waits)
 {
 	enum journal_state state = JOURNAL_SOUND;
 	uint64_t size = 0;
@@ -314,17 +356,10 @@ static int mend(struct recovery *rec, struct journal_patient *p)
 		return 0;
 	}
 	if (!rec->out->look_only)
-		err = journal_keep_tail_(rec, p, lost_from(size), false);
-	/* what cannot be kept is not cut off, either */
-	if (err == -ENOSPC || err == -EDQUOT) {
-		log_warning("%s/%s: its end is torn, and stays so: there is no "
-			    "room to keep what would be cut off",
-			    rec->vault->path, p->path);
-		journal_tell_(rec, p, JOURNAL_BEYOND, 0);
-		rec->failed++;
-		return 0;
-	}
-	if (!err && !rec->out->look_only)
+		err = keep_what_goes(rec, p, size, waits);
+	if (err || *waits)
+		return err;
+	if (!rec->out->look_only)
 		err = journal_put_end_(rec, p, size, holes);
 	if (!err)
 		journal_tell_(rec, p, JOURNAL_MENDED, size);
@@ -360,7 +395,7 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
 	struct file_log *fl;
 	enum journal_claim claim = journal_claim_(rec, p, st, &fl);
-	bool mended = false;
+	bool mended = false, waits = false;
 	int err = 0;
 
 	/* another's records, or the same file by another name */
@@ -375,14 +410,42 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 	if (fl)
 		err = treat_records(rec, p, st, fl, &mended);
 	if (!err && !mended)
-		err = mend(rec, p);
-	if (err && fl)
+		err = mend(rec, p, &waits);
+	if (fl && (err || waits))
 		fl->done = false;
+	/* without them nothing tells what is to be mended, and how */
+	if (fl && waits)
+		fl->met = true;
 	/* as it was: nothing was written that a program has not written. All
 	 * becomes durable at the end, and what is sound is not touched. */
 	if (rec->wrote)
 		(void)!futimens(p->fd, times);
 	return err;
+}
+
+/*
+ * Its chunks are under two keys: all of it that opens by neither header alone
+ * is in the redo file, and the next finishing of that finds it as it is.
+ */
+static bool is_rekeyed(struct recovery *rec, const struct journal_patient *p,
+		       const uint8_t header[static HEADER_LEN])
+{
+	uint8_t id[FILE_ID_LEN];
+	bool locked, found = false;
+
+	if (header_probe(header, id, &locked) != 0)
+		return false;
+	for (size_t i = 0; i < rec->rekeyed_count && !found; i++)
+		found = memcmp(rec->rekeyed[i], id, sizeof id) == 0;
+	if (!found)
+		return false;
+	rec->skipped++;
+	rec->failed++;
+	if (!rec->out->look_only)
+		log_warning("%s/%s: stays as it is until the change of its "
+			    "key is finished",
+			    rec->vault->path, p->path);
+	return true;
 }
 
 int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
@@ -404,6 +467,8 @@ int journal_treat_(struct recovery *rec, int dirfd, const char *entry,
 	if (!S_ISREG(st.st_mode))
 		return 0;
 	err = xio_pread(fd, bytes, sizeof bytes, 0);
+	if (!err && is_rekeyed(rec, &p, bytes))
+		return 0;
 	if (!err)
 		err = header_parse(bytes, &rec->vault->keys->file_keys, &h);
 	if (err == -EBADMSG || err == -ENODATA)

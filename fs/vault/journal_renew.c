@@ -219,6 +219,7 @@ static bool clock_went_back(struct journal *j)
 	if (now.tv_sec >= j->start_s)
 		return false;
 	j->start_s = now.tv_sec;
+	j->durable_s = INT64_MIN;
 	return true;
 }
 

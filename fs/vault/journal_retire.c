@@ -59,6 +59,7 @@ static bool look_at_end(struct journal_file *jf)
 	pthread_mutex_lock(&jf->journal->append_lock);
 	flux = jf->flux;
 	jf->shortest = jf->size;
+	jf->solid = jf->size;
 	pthread_mutex_unlock(&jf->journal->append_lock);
 	pthread_mutex_unlock(&jf->applying);
 	/* by whom does not matter */
@@ -152,7 +153,8 @@ static int finish_file(struct journal_file *jf, unsigned segment)
 		err = keep_file(jf, segment, why);
 	else
 		jf->failing = 0;
-	return err || !flux ? err : note_floor(jf);
+	/* of a file without records nobody knows that it was being changed */
+	return err || !(flux || (why && jf->filled)) ? err : note_floor(jf);
 }
 
 /* Needs the retire_lock. */

@@ -11,6 +11,7 @@
 struct kept {
 	uint64_t start_s;
 	bool over;
+	bool tried; /* by a mount; the file's mode tells */
 	char name[JOURNAL_KEPT_LEN + 1];
 };
 
@@ -26,10 +27,13 @@ static void look_into(struct vault *vault, int fd, struct kept *k)
 {
 	struct journal_session s;
 	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] = NULL;
+	struct stat st;
 	size_t count;
 
 	k->start_s = 0;
 	k->over = false;
+	k->tried = fstatat(fd, k->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		   !(st.st_mode & S_IWUSR);
 	if (journal_kept_read_(vault, fd, k->name, &s, &ids, &count) != 0)
 		return;
 	k->start_s = s.start_s;
@@ -72,6 +76,15 @@ static bool is_gone(struct vault *vault, const char *name)
 	       errno == ENOENT;
 }
 
+/* Each try looks at every file of the vault: not with every mount. */
+static void mark_tried(struct vault *vault, const char *name)
+{
+	CLEANUP_FD int fd = -1;
+
+	if (rekey_open_journal(vault, false, &fd) == 0)
+		(void)!fchmodat(fd, name, 0400, 0);
+}
+
 int journal_retry(struct vault *vault, struct journal_recovery *r,
 		  void (*kept)(void *arg, const char *name, bool finished))
 {
@@ -82,12 +95,18 @@ int journal_retry(struct vault *vault, struct journal_recovery *r,
 	if (!r->look_only && !vault->exclusive)
 		return -EINVAL;
 	for (size_t i = 0; i < count && !err; i++) {
+		if (r->once && list[i].tried)
+			continue;
 		if (!r->look_only && !list[i].over)
 			err = journal_recover_one_(vault, list[i].name, r);
 		/* what is kept stays */
 		if (err != -ENOMEM)
 			err = 0;
-		kept(r->arg, list[i].name, is_gone(vault, list[i].name));
+		if (r->once)
+			mark_tried(vault, list[i].name);
+		if (kept)
+			kept(r->arg, list[i].name,
+			     is_gone(vault, list[i].name));
 	}
 	return err;
 }

@@ -131,7 +131,7 @@ void journal_enter_record_(struct journal_file *jf,
 
 	if (h->kind == JOURNAL_KIND_HOLES)
 		journal_drop_range_(jf, h->first, h->first + h->count - 1);
-	else
+	else if (h->kind == JOURNAL_KIND_TOKENS)
 		enter_tokens(jf, put, segment, offset);
 }
 
@@ -144,8 +144,11 @@ static void take_effect(struct journal_file *jf, const struct journal_put *put,
 	jf->position = position;
 	if (h->size != JOURNAL_SIZE_KEPT)
 		jf->size = h->size;
+	jf->number = jf->journal->seg[segment].number;
 	if (h->size < jf->shortest)
 		jf->shortest = h->size;
+	if (h->size < jf->solid)
+		jf->solid = h->size;
 	if (h->floor > jf->floor)
 		jf->floor = h->floor;
 	if (h->size < jf->floor)

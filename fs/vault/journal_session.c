@@ -176,9 +176,10 @@ static int write_token(struct vault *vault, int dir_fd, const char *name,
 	return fd < 0 ? -errno : vtree_own(vault, fd);
 }
 
-/* At most max bytes of plain; *len: how many. */
+/* At most max bytes of plain; *len: how many. *written_s: when. */
 static int read_token(struct vault *vault, int dir_fd, const char *name,
-		      uint8_t kind, size_t max, uint8_t **out, size_t *len)
+		      uint8_t kind, size_t max, uint8_t **out, size_t *len,
+		      uint64_t *written_s)
 {
 	CLEANUP_SECRET struct fernet_key *key = session_key(vault);
 	CLEANUP_FREE uint8_t *token = malloc(FERNET_TOKEN_LEN(max) + 1);
@@ -201,6 +202,7 @@ static int read_token(struct vault *vault, int dir_fd, const char *name,
 	    *len < SESSION_PLAIN_LEN || *len > max || plain[0] != kind)
 		return -EBADMSG;
 	*out = TAKE_PTR(plain);
+	*written_s = fernet_timestamp(token);
 	return 0;
 }
 
@@ -226,13 +228,16 @@ int journal_session_read_(struct vault *vault, int dir_fd, const char *name,
 			  struct journal_session *s)
 {
 	CLEANUP_FREE uint8_t *plain = NULL;
+	uint64_t written_s;
 	size_t len;
 	int err = read_token(vault, dir_fd, name, SESSION_KIND,
-			     SESSION_PLAIN_LEN, &plain, &len);
+			     SESSION_PLAIN_LEN, &plain, &len, &written_s);
 
-	if (!err)
-		unpack(plain, s);
-	return err;
+	if (err)
+		return err;
+	unpack(plain, s);
+	s->written_s = written_s;
+	return 0;
 }
 
 int journal_kept_write_(struct vault *vault, int dir_fd,
@@ -258,15 +263,17 @@ int journal_kept_read_(struct vault *vault, int dir_fd, const char *name,
 {
 	CLEANUP_FREE uint8_t *plain = NULL;
 	char own_name[JOURNAL_KEPT_LEN + 1];
+	uint64_t written_s;
 	size_t len;
 	int err = read_token(vault, dir_fd, name, KEPT_KIND, KEPT_PLAIN_MAX,
-			     &plain, &len);
+			     &plain, &len, &written_s);
 
 	if (err)
 		return err;
 	if (len < IDS_OFFSET || (len - IDS_OFFSET) % FILE_ID_LEN)
 		return -EBADMSG;
 	unpack(plain, s);
+	s->written_s = written_s;
 	s->kept_s = be64_load(plain + SESSION_PLAIN_LEN);
 	journal_kept_name_(s->id, own_name);
 	if (strcmp(own_name, name) != 0)
@@ -359,8 +366,10 @@ int journal_remove_stale_(int dir_fd)
 		if (strncmp(e->d_name, NAME_TEMP_PREFIX,
 			    sizeof NAME_TEMP_PREFIX - 1) == 0)
 			old = true;
+		/* what is no file, or another's, is no segment */
 		if (old && unlinkat(dir_fd, e->d_name, 0) < 0 &&
-		    errno != ENOENT)
+		    errno != ENOENT && errno != EISDIR && errno != EPERM &&
+		    errno != EACCES)
 			return -errno;
 	}
 	return -errno;

@@ -14,12 +14,23 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 
 /* Where the walk is. */
 struct walk {
 	struct recovery *rec;
 	char *path;
 	size_t len, room;
+	unsigned depth, depth_max;
+	size_t files; /* looked at */
+	time_t told_s;
+};
+
+enum {
+	DEPTH_MAX = 500, /* a descriptor and some of the stack for each */
+	DEPTH_SHARE = 2, /* of the descriptors */
+	TELL_S = 10,
 };
 
 /* A directory on the way. */
@@ -70,6 +81,21 @@ static int scout(struct walk *w, int fd, const struct stat *st)
 	return err == -EBADMSG || err == -ENODATA ? 0 : err;
 }
 
+/* Whoever waits for the mount wants to know what it is about. */
+static void tell_progress(struct walk *w)
+{
+	struct timespec now;
+
+	w->files++;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (w->rec->out->look_only || now.tv_sec < w->told_s + TELL_S)
+		return;
+	w->told_s = now.tv_sec;
+	log_notice("%s: finishing what a mount that ended unexpectedly has "
+		   "left: file %zu, %s",
+		   w->rec->vault->path, w->files, w->path);
+}
+
 static int try_file(struct walk *w, int dirfd, const char *entry,
 		    const struct stat *st)
 {
@@ -90,6 +116,7 @@ static int visit_file(struct walk *w, int dirfd, const char *entry,
 
 	if (!journal_wants_(w->rec, st))
 		return 0;
+	tell_progress(w);
 	err = try_file(w, dirfd, entry, st);
 	/* disks and networks may mean it once */
 	if (err && !journal_is_fatal_(w->rec, err))
@@ -143,6 +170,10 @@ static int visit(struct walk *w, int dirfd, const char *entry)
 	/* Snapshots in there have the same inode numbers. */
 	if (st.st_dev != w->rec->root_dev)
 		return pass_over(w, -EXDEV, false);
+	/* no program gets there but step by step, but somebody may have made
+	 * that so deep that it is too much for any */
+	if (w->depth >= w->depth_max)
+		return pass_over(w, -ELOOP, true);
 	return visit_dir(w, dirfd, entry);
 }
 
@@ -198,7 +229,9 @@ static int visit_entry(struct walk *w, struct place *place, const char *entry)
 
 	if (err)
 		return err;
+	w->depth++;
 	err = visit(w, dirfd(place->dir), entry);
+	w->depth--;
 	w->len = len;
 	w->path[len] = '\0';
 	return err;
@@ -228,14 +261,28 @@ static int visit_dir(struct walk *w, int parent, const char *entry)
 	return err;
 }
 
+static unsigned limit_depth(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+	    limit.rlim_cur / DEPTH_SHARE >= DEPTH_MAX)
+		return DEPTH_MAX;
+	return (unsigned)(limit.rlim_cur / DEPTH_SHARE);
+}
+
 int journal_walk_(struct recovery *rec)
 {
-	struct walk w = {.rec = rec, .path = strdup("")};
+	struct walk w = {
+		.rec = rec, .path = strdup(""), .depth_max = limit_depth()};
+	struct timespec now;
 	struct stat st;
 	int err;
 
 	if (!w.path)
 		return -ENOMEM;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	w.told_s = now.tv_sec;
 	err = fstat(rec->vault->root_fd, &st) < 0 ? -errno : 0;
 	rec->root_dev = st.st_dev;
 	if (!err)

@@ -65,8 +65,16 @@ void rekey_digest_run(crypto_generichash_state *st, const struct workspace *ws,
 MUST_CHECK int rekey_digest_file(int fd, struct workspace *ws, uint64_t size,
 				 uint8_t digest[static REKEY_DIGEST_LEN]);
 
-/* Does the journal hold any redo file? */
+/* Is this the name of a redo file? */
+bool rekey_is_redo(const char *name);
+/* Does the journal hold any? */
 bool rekey_is_pending(struct vault *vault);
+/*
+ * The files that the redo files are for, to be freed. -EBUSY: not all of them
+ * can be read now, and nobody knows.
+ */
+MUST_CHECK int rekey_list_pending(struct vault *vault,
+				  uint8_t (**ids)[FILE_ID_LEN], size_t *count);
 
 /*
  * The first chunk from index on that may be more than a hole: at most the

@@ -1,10 +1,12 @@
 #include "rekey.h"
 
 #include "bytes.h"
+#include "journal_internal.h"
 #include "log.h"
 #include "name.h"
 #include "vdir.h"
 #include "vfile_slot.h"
+#include "vtree.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -284,6 +286,8 @@ struct finish {
 	struct rekey_record *record;
 	struct vfile *redo;
 	int fd; /* the file */
+	/* ...is shorter, and what it lacks may be in the redo file alone */
+	bool is_cut;
 };
 
 /* Is the file still as it was when it was sealed anew? */
@@ -318,6 +322,7 @@ static int put_in_place(struct finish *n)
 	if (err)
 		return err;
 	err = mend(f, n->redo, n->ws);
+	n->is_cut = size < n->record->size;
 	if (!err && (futimens(n->fd, times) < 0 || fsync(n->fd) < 0))
 		err = -errno;
 	f->fd = -1; /* the caller's */
@@ -384,9 +389,9 @@ static int find_and_finish(struct finish *n, bool *done)
 	return err;
 }
 
-/* *done: it has served, or is nothing. */
+/* *done: it has served, or is nothing; *is_cut: nobody knows. */
 static int finish_redo(struct vault *vault, int journal_fd, int redo_fd,
-		       bool *done)
+		       bool *done, bool *is_cut)
 {
 	CLEANUP_FREE struct rekey_record *r = calloc(1, sizeof *r);
 	struct finish n = {
@@ -417,6 +422,33 @@ static int finish_redo(struct vault *vault, int journal_fd, int redo_fd,
 	if (!err)
 		err = find_and_finish(&n, done);
 	vfile_close(n.redo);
+	*is_cut = n.is_cut;
+	return err;
+}
+
+/* It is not destroyed, but has been seen to. */
+static int put_aside(struct vault *vault, int journal_fd, const char *name)
+{
+	CLEANUP_FD int fd = -1;
+	int err;
+
+	if (mkdirat(journal_fd, JOURNAL_KEPT_DIR, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(journal_fd, JOURNAL_KEPT_DIR,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = vtree_own(vault, fd);
+	if (!err && renameat(journal_fd, name, fd, name) < 0)
+		err = -errno;
+	if (!err && fsync(fd) < 0)
+		err = -errno;
+	if (!err)
+		log_warning("%s: a file is shorter than when the change of its "
+			    "key was interrupted; what it was to become is "
+			    "kept as .frondfs/" REKEY_JOURNAL_DIR
+			    "/" JOURNAL_KEPT_DIR "/%s",
+			    vault->path, name);
 	return err;
 }
 
@@ -424,7 +456,7 @@ static int finish_entry(struct vault *vault, int journal_fd, const char *name)
 {
 	CLEANUP_FD int fd = openat(
 		journal_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	bool done = false;
+	bool done = false, is_cut = false;
 	struct stat st;
 	int err;
 
@@ -437,18 +469,12 @@ static int finish_entry(struct vault *vault, int journal_fd, const char *name)
 		return -errno;
 	if (st.st_nlink == 0)
 		return 0;
-	err = finish_redo(vault, journal_fd, fd, &done);
+	err = finish_redo(vault, journal_fd, fd, &done, &is_cut);
+	if (done && is_cut)
+		return put_aside(vault, journal_fd, name);
 	if (done && unlinkat(journal_fd, name, 0) < 0)
 		return -errno;
 	return err;
-}
-
-static bool is_redo(const char *name)
-{
-	const size_t digits = 24;
-
-	return strspn(name, "0123456789abcdef") == digits &&
-	       strcmp(name + digits, REKEY_SUFFIX) == 0;
 }
 
 static int finish_all(struct vault *vault, int journal_fd, DIR *dir)
@@ -459,7 +485,7 @@ static int finish_all(struct vault *vault, int journal_fd, DIR *dir)
 	while ((e = readdir(dir))) {
 		int err = 0;
 
-		if (is_redo(e->d_name))
+		if (rekey_is_redo(e->d_name))
 			err = finish_entry(vault, journal_fd, e->d_name);
 		if (err)
 			log_error("an interrupted re-keying cannot be finished "
@@ -472,25 +498,6 @@ static int finish_all(struct vault *vault, int journal_fd, DIR *dir)
 			first_err = err;
 	}
 	return first_err;
-}
-
-bool rekey_is_pending(struct vault *vault)
-{
-	CLEANUP_DIR DIR *dir = NULL;
-	const struct dirent *e;
-	bool found = false;
-	int fd = -1;
-
-	if (rekey_open_journal(vault, false, &fd) != 0)
-		return false;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return false;
-	}
-	while (!found && (e = readdir(dir)))
-		found = is_redo(e->d_name);
-	return found;
 }
 
 int vault_rekey_finish(struct vault *vault)

@@ -157,6 +157,14 @@ static int exchange_and_discard(const struct vdir_rename *r)
 	return err;
 }
 
+/* Does it lie in the file system? All else is an error as any other, and not
+ * worth a rename that a crash could leave half done. */
+static bool cannot_hollow(int err)
+{
+	return err == -EOPNOTSUPP || err == -ENOSYS || err == -EPERM ||
+	       err == -EACCES || err == -E2BIG || err == -EINVAL;
+}
+
 /*
  * rename(2) replaces what is really empty at once: so nothing may be in the
  * target, behind fd, not even its .dirid.
@@ -166,7 +174,7 @@ static int replace_hollow(const struct vdir_rename *r, int fd)
 	int err = vdir_hollow(fd);
 
 	if (err)
-		return err == -ENOTEMPTY ? err : exchange_and_discard(r);
+		return cannot_hollow(err) ? exchange_and_discard(r) : err;
 	err = plain_rename(r, 0);
 	if (err && vdir_mend_id(fd))
 		log_error("the .dirid of a directory could not be restored");

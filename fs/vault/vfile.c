@@ -14,6 +14,7 @@
 enum {
 	EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA,
 	FRESH_S = 3,
+	COARSE_S = 2, /* FAT counts so many seconds */
 	WRITTEN_BACK_S =
 		120, /* the kernel lets no page lie about for so long */
 };
@@ -57,6 +58,7 @@ int vfile_new_(struct vault *vault, struct vfile **out)
 	pthread_rwlock_init(&f->key_lock, NULL);
 	pthread_mutex_init(&f->marks_lock, NULL);
 	pthread_mutex_init(&f->sync_lock, NULL);
+	pthread_mutex_init(&f->fill_lock, NULL);
 	/* another vfile may have written the file, and was closed since */
 	f->written = 1;
 	*out = f;
@@ -74,6 +76,7 @@ void vfile_close(struct vfile *f)
 	gaps_fini(&f->gaps);
 	pthread_mutex_destroy(&f->marks_lock);
 	pthread_mutex_destroy(&f->sync_lock);
+	pthread_mutex_destroy(&f->fill_lock);
 	pthread_rwlock_destroy(&f->key_lock);
 	rangelock_fini(&f->ranges);
 	free(f);
@@ -121,6 +124,20 @@ static struct journal *journal_for(const struct vault *vault,
 	return j && j->dev == st->st_dev ? j : NULL;
 }
 
+/* Somebody may have changed it who had no journal, and it may not have got
+ * further than the page cache. */
+uint64_t vfile_floor_(struct vfile *f)
+{
+	if (f->found == 0 || f->found_s > f->journal->durable_s)
+		return f->floor;
+	pthread_mutex_lock(&f->marks_lock);
+	if (f->cuts == 0 && f->floor < f->found)
+		f->floor = f->found;
+	f->found = 0;
+	pthread_mutex_unlock(&f->marks_lock);
+	return f->floor;
+}
+
 /* Length and header; in a shared vault the lock is held. */
 static int read_start(struct vfile *f)
 {
@@ -147,8 +164,10 @@ static int read_start(struct vfile *f)
 		return err;
 	adopt_header(f, start, &h);
 	f->size = size;
-	if (f->journal && !f->jf && st.st_ctim.tv_sec < f->journal->start_s)
-		f->floor = size;
+	if (f->journal && !f->jf) {
+		f->found_s = st.st_ctim.tv_sec + COARSE_S;
+		f->found = size;
+	}
 	if (size > 0)
 		return 0;
 	/* Nothing of an empty file is ever read, so a cut to this length has
@@ -226,15 +245,7 @@ int vfile_link_in_(int dirfd, const char *temp, const struct backing_name *name)
 
 	if (err)
 		return err;
-	if (renameat2(dirfd, temp, dirfd, name->entry, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -errno;
-	/* A backing file system without RENAME_NOREPLACE. */
-	if (linkat(dirfd, temp, dirfd, name->entry, 0) < 0)
-		return -errno;
-	unlinkat(dirfd, temp, 0);
-	return 0;
+	return vdir_rename_exclusive(dirfd, temp, dirfd, name->entry);
 }
 
 /* Writing by others than root takes set-id bits away: put them back. */
@@ -309,6 +320,8 @@ int vfile_create_as(struct vault *vault, int dirfd,
 	f->holes_known = true;
 	if (vault->journal && fstat(f->fd, &st) == 0)
 		f->journal = journal_for(vault, &st);
+	if (f->journal)
+		journal_mind_clock_(f->journal);
 	f->made = true;
 	f->made_ms = vfile_age_clock_();
 	*out = f;

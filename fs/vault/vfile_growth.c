@@ -11,7 +11,6 @@ enum {
 	SMALL_CHUNKS = 16,
 	/* ...until it has done so for this much. */
 	SMALL_TOTAL = 256 << 10,
-	/* Of a new file nobody needs a record to know that it is one. */
 	NEW_MS = 60000,
 };
 
@@ -29,6 +28,11 @@ struct growth {
 	uint64_t drained;	       /* ...and how far */
 };
 
+bool vfile_is_new_(const struct vfile *f)
+{
+	return f->made && vfile_age_clock_() - f->made_ms < NEW_MS;
+}
+
 static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 {
 	struct growth g = {.old_last = chunk_last_index(f->size),
@@ -41,8 +45,7 @@ static struct growth plan(const struct vfile *f, uint64_t offset, size_t len)
 		g.drained = g.jf->drained;
 	g.hole = g.first > g.old_last + 1;
 	/* What follows a record is never written without one. */
-	g.fresh = f->made && f->size == 0 && !f->jf && !g.hole &&
-		  vfile_age_clock_() - f->made_ms < NEW_MS;
+	g.fresh = vfile_is_new_(f) && f->size == 0 && !f->jf && !g.hole;
 	g.lead = !f->flux && g.first > g.old_last;
 	g.base = g.lead ? g.old_last : g.first;
 	if (g.base <= g.old_last && !g.fresh)

@@ -42,6 +42,10 @@ struct vfile {
 	bool holes_known;	    /* the last chunk has been looked at */
 	bool holes;		    /* its holes mark */
 	struct gaps gaps;
+	/* What is listed there may hold something in place after all, or do
+	 * so after a crash. Changed by holders of a range to RANGE_END or of
+	 * the gap. */
+	atomic_bool gaps_stale;
 	/* Only this process writes it, and through the journal; or NULL, and
 	 * none of the following matters. */
 	struct journal *journal;
@@ -56,10 +60,18 @@ struct vfile {
 	uint64_t journaled; /* bytes it grew by through the journal lately */
 	uint64_t reserved;  /* those in front of this chunk have room in place,
 			       unless it has been cut there... */
-	uint64_t reserved_cut;	/* ...since this one (journal_file.cut) */
+	uint64_t reserved_cut; /* ...since this one (journal_file.cut) */
+	/* Held by who fills holes in place, and guards the next: an fsync has
+	 * promised what lies in front of it. */
+	pthread_mutex_t fill_lock;
+	uint64_t solid;
 	_Atomic uint64_t floor; /* this much is known to be durable; changed
 				   under marks_lock, as is the next */
 	_Atomic unsigned cuts;	/* how often it was made shorter */
+	/* So long it was when it was opened, and had last been changed then:
+	 * durable as soon as all of that time is. */
+	_Atomic uint64_t found;
+	int64_t found_s;
 	/* Changes in place, counted when they have been made; so many of them
 	 * are durable, and so often that failed (both under sync_lock). */
 	_Atomic uint64_t written, synced;
@@ -169,6 +181,11 @@ MUST_CHECK int vfile_store_made_(struct vfile *f, struct workspace *ws,
 /* Cut the backing file to what size plaintext bytes take. */
 MUST_CHECK int vfile_cut_backing_(struct vfile *f, uint64_t size);
 
+/* A write of chunks first..end from ws->tokens failed. Where it broke off in a
+ * hole, for want of room as a rule, put the hole back. */
+void vfile_mend_holes_(struct vfile *f, struct workspace *ws, uint64_t first,
+		       uint64_t end);
+
 /*
  * The write of the token at sealed into chunk index's place has failed. Was,
  * or is, that place a hole? What it may hold then is a beginning of the token
@@ -239,7 +256,7 @@ MUST_CHECK int vfile_mark_holes_(struct vfile *f, struct workspace *ws,
  */
 void vfile_clear_holes_(struct vfile *f, struct workspace *ws);
 
-/* vfile_journal.c, vfile_growth.c: the same with a journal. */
+/* vfile_journal.c, vfile_growth.c, vfile_fill.c: the same with a journal. */
 
 /* The length of a file that has just been opened: the journal may know. */
 MUST_CHECK int vfile_journal_open_(struct vfile *f, const struct stat *st,
@@ -250,6 +267,10 @@ void vfile_journal_close_(struct vfile *f);
  * journal_get_(). */
 MUST_CHECK int vfile_get_jf_(struct vfile *f, bool may_wait,
 			     struct journal_file **out);
+/* So much of it is known to be durable by now. */
+uint64_t vfile_floor_(struct vfile *f);
+/* Of a new file nobody needs a record to know that it is one. */
+bool vfile_is_new_(const struct vfile *f);
 /* Something was changed in place that no record tells of. */
 void vfile_note_written_(struct vfile *f);
 /* The end is in place, and has no mark; or it has one. Range to RANGE_END. */
@@ -277,6 +298,11 @@ static inline int vfile_holes_flags_(bool holes)
 /* count tokens of ws->tokens become chunks first and following. */
 MUST_CHECK int vfile_record_(struct vfile *f, const struct workspace *ws,
 			     uint64_t first, size_t count, size_t stored_len);
+/* The same over chunks that are there, staged: holes become data in place. */
+MUST_CHECK int vfile_overwrite_journaled_(struct vfile *f, struct workspace *ws,
+					  uint64_t first, uint64_t end);
+/* Nobody fills holes in front of this in place from now on, or is at it. */
+void vfile_stop_filling_(struct vfile *f, uint64_t size);
 MUST_CHECK int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
 				       const uint8_t *data, size_t len,
 				       uint64_t offset, uint64_t *bad_chunk);

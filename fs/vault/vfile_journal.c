@@ -147,7 +147,7 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
 				    .size = kept ? JOURNAL_SIZE_KEPT : size,
 				    .before = kept ? 0 : f->size,
-				    .floor = f->floor,
+				    .floor = vfile_floor_(f),
 				    .first = first,
 				    .count = count,
 				    .len = (uint32_t)len,
@@ -221,6 +221,10 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 	if (f->floor > size)
 		f->floor = size;
 	pthread_mutex_unlock(&f->marks_lock);
+	pthread_mutex_lock(&f->fill_lock);
+	if (f->solid > size)
+		f->solid = size;
+	pthread_mutex_unlock(&f->fill_lock);
 	vfile_set_holes_(f, holes);
 	return 0;
 }
@@ -253,7 +257,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
 				    .size = JOURNAL_SIZE_KEPT,
 				    .before = (uint64_t)time(NULL),
-				    .floor = f->floor,
+				    .floor = vfile_floor_(f),
 				    .first = first,
 				    .count = last - first,
 				    .marked = true,
@@ -262,6 +266,8 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 	struct journal_file *jf;
 	int err = vfile_get_jf_(f, true, &jf);
 
+	/* what is taken away there may come back */
+	f->gaps_stale = true;
 	/* should it fail, what is in place is what they hold */
 	if (!err)
 		err = journal_drain_(jf);

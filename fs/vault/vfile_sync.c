@@ -106,6 +106,7 @@ int vfile_sync_journaled_(struct vfile *f, bool data_only)
 
 	if (err)
 		return err;
+	vfile_stop_filling_(f, size);
 	if (!data_only || f->written != f->synced)
 		err = sync_in_place(f, data_only);
 	jf = f->jf;

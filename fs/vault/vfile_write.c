@@ -85,11 +85,7 @@ bool vfile_was_hole_(struct vfile *f, uint64_t index, const uint8_t *sealed,
 	       bytes_all_zero(stored + same, sizeof stored - same);
 }
 
-/*
- * A write of chunks first..end from ws->tokens failed. Where it broke off in
- * a hole, for want of room as a rule, put the hole back.
- */
-static void mend_holes(struct vfile *f, struct workspace *ws, uint64_t first,
+void vfile_mend_holes_(struct vfile *f, struct workspace *ws, uint64_t first,
 		       uint64_t end)
 {
 	uint64_t last = chunk_last_index(f->size);
@@ -161,23 +157,6 @@ static struct part part_of(uint64_t index, uint64_t offset, const uint8_t *data,
 	return p;
 }
 
-/* What becomes data by a record alone must have room when its turn comes. */
-static int reserve_holes(struct vfile *f, uint64_t first, uint64_t last)
-{
-	bool known;
-	off_t hole;
-
-	pthread_mutex_lock(&f->marks_lock);
-	known = f->holes_known && !gaps_meet(&f->gaps, first, last);
-	pthread_mutex_unlock(&f->marks_lock);
-	if (known)
-		return 0;
-	hole = lseek(f->fd, (off_t)chunk_offset(first), SEEK_HOLE);
-	if (hole >= (off_t)chunk_offset(last + 1))
-		return 0;
-	return vfile_reserve_(f, first, last);
-}
-
 /* Overwrite within the file: its length stays. */
 static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 		     size_t len, uint64_t offset, uint64_t *bad_chunk)
@@ -212,13 +191,14 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	}
 	if (err)
 		return err;
-	if (f->journal)
-		err = reserve_holes(f, first, end);
-	if (!err)
+	if (f->journal) {
+		err = vfile_overwrite_journaled_(f, ws, first, end);
+	} else {
 		err = vfile_store_run_(f, ws, first, end - first + 1,
 				       end == last);
-	if (err && !f->journal)
-		mend_holes(f, ws, first, end);
+		if (err)
+			vfile_mend_holes_(f, ws, first, end);
+	}
 	if (!err)
 		(void)vfile_update_gaps_(f, first, end, 1, 0);
 	return err;
@@ -245,7 +225,7 @@ static int store_extension(struct vfile *f, struct workspace *ws,
 	int err = vfile_store_run_(f, ws, first, count, true);
 
 	if (err) {
-		mend_holes(f, ws, first, first + count - 1);
+		vfile_mend_holes_(f, ws, first, first + count - 1);
 		return err;
 	}
 	if (!hole)

@@ -2,13 +2,15 @@
  * slow_fs ROOT MOUNTPOINT MS [FUSE-OPTION...]: shows the directory ROOT at
  * MOUNTPOINT, and lets every operation on it take MS milliseconds longer, any
  * number of them at the same time: a file server far away. Setting the
- * attribute user.slow_fs.ms of anything in there changes MS.
+ * attribute user.slow_fs.ms of ROOT changes MS; below 0 it is away, and
+ * everything is EIO until it is back.
  */
 #define FUSE_USE_VERSION 314
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +24,15 @@ enum { THREADS = 128, ATTRIBUTE_CACHE_S = 1 };
 static int root_fd;
 static _Atomic long delay_ms;
 
-static void wait_a_while(void)
+/* False: it is not there. */
+static bool reach(void)
 {
 	long ms = delay_ms;
 
+	if (ms < 0)
+		return false;
 	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+	return true;
 }
 
 /* fuse's "/a/b", seen from root_fd */
@@ -64,7 +70,8 @@ static void *slow_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
 static int slow_getattr(const char *path, struct stat *st,
 			struct fuse_file_info *fi)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	if (fi)
 		return status(fstat((int)fi->fh, st));
 	return status(fstatat(root_fd, below(path), st, AT_SYMLINK_NOFOLLOW));
@@ -74,7 +81,8 @@ static int slow_readlink(const char *path, char *buf, size_t size)
 {
 	ssize_t n;
 
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	n = readlinkat(root_fd, below(path), buf, size - 1);
 	if (n < 0)
 		return -errno;
@@ -84,44 +92,51 @@ static int slow_readlink(const char *path, char *buf, size_t size)
 
 static int slow_mkdir(const char *path, mode_t mode)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(mkdirat(root_fd, below(path), mode));
 }
 
 static int slow_unlink(const char *path)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(unlinkat(root_fd, below(path), 0));
 }
 
 static int slow_rmdir(const char *path)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(unlinkat(root_fd, below(path), AT_REMOVEDIR));
 }
 
 static int slow_symlink(const char *target, const char *path)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(symlinkat(target, root_fd, below(path)));
 }
 
 static int slow_rename(const char *from, const char *to, unsigned flags)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(
 		renameat2(root_fd, below(from), root_fd, below(to), flags));
 }
 
 static int slow_link(const char *from, const char *to)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(linkat(root_fd, below(from), root_fd, below(to), 0));
 }
 
 static int slow_chmod(const char *path, mode_t mode, struct fuse_file_info *fi)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	if (fi)
 		return status(fchmod((int)fi->fh, mode));
 	return status(fchmodat(root_fd, below(path), mode, 0));
@@ -131,7 +146,8 @@ static int slow_chown(const char *path, uid_t uid, gid_t gid,
 		      struct fuse_file_info *fi)
 {
 	(void)fi;
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(
 		fchownat(root_fd, below(path), uid, gid, AT_SYMLINK_NOFOLLOW));
 }
@@ -139,7 +155,8 @@ static int slow_chown(const char *path, uid_t uid, gid_t gid,
 static int slow_utimens(const char *path, const struct timespec times[2],
 			struct fuse_file_info *fi)
 {
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	if (fi)
 		return status(futimens((int)fi->fh, times));
 	return status(
@@ -151,7 +168,8 @@ static int slow_truncate(const char *path, off_t size,
 {
 	char buf[PATH_MAX];
 
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	if (fi)
 		return status(ftruncate((int)fi->fh, size));
 	return status(truncate(full(path, buf), size));
@@ -162,7 +180,8 @@ static int open_at(const char *path, int flags, mode_t mode,
 {
 	int fd;
 
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	fd = openat(root_fd, below(path), flags | O_CLOEXEC, mode);
 	if (fd < 0)
 		return -errno;
@@ -190,7 +209,8 @@ static int slow_read(const char *path, char *buf, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
 	(void)path;
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return (int)length(pread((int)fi->fh, buf, size, offset));
 }
 
@@ -198,7 +218,8 @@ static int slow_write(const char *path, const char *buf, size_t size,
 		      off_t offset, struct fuse_file_info *fi)
 {
 	(void)path;
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return (int)length(pwrite((int)fi->fh, buf, size, offset));
 }
 
@@ -206,7 +227,8 @@ static int slow_fsync(const char *path, int data_only,
 		      struct fuse_file_info *fi)
 {
 	(void)path;
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(data_only ? fdatasync((int)fi->fh) : fsync((int)fi->fh));
 }
 
@@ -214,14 +236,16 @@ static int slow_fallocate(const char *path, int mode, off_t offset, off_t len,
 			  struct fuse_file_info *fi)
 {
 	(void)path;
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(fallocate((int)fi->fh, mode, offset, len));
 }
 
 static int slow_statfs(const char *path, struct statvfs *st)
 {
 	(void)path;
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(fstatvfs(root_fd, st));
 }
 
@@ -234,11 +258,12 @@ static int slow_readdir(const char *path, void *buf, fuse_fill_dir_t fill,
 	const struct dirent *d;
 
 	(void)offset, (void)fi, (void)flags;
-	wait_a_while();
-	if (!dir) {
-		int err = -errno;
+	if (!reach() || !dir) {
+		int err = dir ? -EIO : -errno;
 
-		if (fd >= 0)
+		if (dir)
+			closedir(dir);
+		else if (fd >= 0)
 			close(fd);
 		return err;
 	}
@@ -258,7 +283,8 @@ static int slow_getxattr(const char *path, const char *name, char *value,
 {
 	char buf[PATH_MAX];
 
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return (int)length(lgetxattr(full(path, buf), name, value, size));
 }
 
@@ -272,7 +298,8 @@ static int slow_setxattr(const char *path, const char *name, const char *value,
 		delay_ms = strtol(buf, NULL, 10);
 		return 0;
 	}
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(lsetxattr(full(path, buf), name, value, size, flags));
 }
 
@@ -280,7 +307,8 @@ static int slow_listxattr(const char *path, char *list, size_t size)
 {
 	char buf[PATH_MAX];
 
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return (int)length(llistxattr(full(path, buf), list, size));
 }
 
@@ -288,7 +316,8 @@ static int slow_removexattr(const char *path, const char *name)
 {
 	char buf[PATH_MAX];
 
-	wait_a_while();
+	if (!reach())
+		return -EIO;
 	return status(lremovexattr(full(path, buf), name));
 }
 

@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import frond
 from frond import check, eq, get, put
 
-N = frond.scale(200000, 20000)
+N = frond.scale(200000, 5000)
 
 
 @check(plain=False)

@@ -10,7 +10,8 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import FRONDFS, blob, check, eq, fresh, get, passfile, put, run
+from command import Terminal
+from frond import FRONDFS, blob, check, eq, fresh, get, passfile, put, run, until
 from vaultcheck import (HEADER, SLOT, dirid, edit, findings, flip, frondfs_check, vault)
 
 
@@ -259,6 +260,25 @@ def damage_on_a_mounted_vault_is_found_nevertheless():
         out = frondfs_check(top, "--repair", status=8)
         eq(out, "")
         frondfs_check(m / "d", status=8)
+
+
+# ---- how far it is
+
+@check(plain=False, root=True)
+def a_terminal_shows_a_bar_with_rate_and_time_left():
+    top, _ = vault()
+    far = fresh("far")
+    os.mkdir(far)
+    run(frond.helper("slow_fs"), top, far, "5")
+    try:
+        watched = Terminal("check", "--jobs", "1", "--passfile", passfile(), far)
+        watched.expect("checking [")
+        shown = watched.end(says="nothing is damaged")
+        bar = re.match(r"(#*) *\] +(\d+)%  [\d.]+ [KM]?i?B/s  \d:\d\d:\d\d left\r\x1b\[K", shown)
+        assert bar and int(bar[2]) * 24 // 100 - len(bar[1]) in (0, 1), shown
+    finally:
+        until(lambda: not subprocess.run(["umount", far], stderr=subprocess.DEVNULL).returncode,
+              what="unmounting")
 
 
 # ---- how it ends

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """After a crash: what is finished, what is kept, and what asks the user."""
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from vaultcheck import HEADER, SLOT, findings
 
 CHUNK = 4096
 OLD_VAULT = 11
+RESERVE = ".9"          # of the journal's files the one that holds nothing
 OLD, NEW = blob(40 * CHUNK, 1), blob(9 * CHUNK, 2)
 
 
@@ -37,7 +39,7 @@ def crash(m, *names):
         for fd in fds:
             frond.close_dead(fd)
         if any(os.stat(os.path.join(journal(m), n)).st_size > len(NEW)
-               for n in os.listdir(journal(m))):
+               for n in os.listdir(journal(m)) if not n.endswith(RESERVE)):
             return      # else so slow a machine that all was in its place already
 
 
@@ -166,6 +168,72 @@ def what_has_no_place_is_kept_reported_and_retried():
     eq(os.listdir(journal(m)), [])
     with m.mount():
         eq(get(m / "g"), WHOLE)
+
+
+@check(plain=False)
+def what_has_its_place_again_is_put_there_by_a_mount():
+    m, where = crashed("f", "g")
+    away = os.path.join(m.vault, ".frondfs/away")     # no mount looks there
+    shutil.copy(where["g"], away + "2")
+    os.rename(where["g"], away)
+    os.rename(away + "2", where["g"])
+    with m.mount():
+        eq(get(m / "g"), OLD)
+    os.rename(away, where["g"])
+    with m.mount():
+        eq(get(m / "g"), WHOLE)
+    eq(os.listdir(journal(m)), [])
+
+
+@check(plain=False)
+def what_a_mount_has_tried_once_it_does_not_try_again():
+    m, where = crashed("g")
+    away = os.path.join(m.vault, ".frondfs/away")
+    shutil.copy(where["g"], away + "2")
+    os.rename(where["g"], away)
+    os.rename(away + "2", where["g"])
+    for _ in range(2):
+        with m.mount():
+            eq(get(m / "g"), OLD)
+    os.replace(away, where["g"])
+    with m.mount():
+        eq(get(m / "g"), OLD)
+    eq([f[:2] for f in findings(m.vault, "--repair", status=1)[0]], [("repaired", "kept")])
+    with m.mount():
+        eq(get(m / "g"), WHOLE)
+
+
+@check(plain=False, root=True)
+def a_full_disk_holds_nothing_up():
+    top = fresh("full")
+    os.mkdir(top)
+    run("mount", "-t", "tmpfs", "-o", "size=16m", "none", top)
+    try:
+        vault, fill = os.path.join(top, "vault"), os.path.join(top, "fill")
+        os.mkdir(vault)
+        run(frond.FRONDFS, "init", "--passfile", passfile(), "--kdf-mem", "8", "--kdf-ops", "1",
+            vault)
+        m = frond.Mount("writeback=off", vault=vault)
+        put(m / "f", OLD)
+        fd = os.open(m / "f", os.O_WRONLY | os.O_APPEND)
+        os.write(fd, bytes(CHUNK) * 100)    # its end has no mark for half a second
+        m.kill9()
+        frond.close_dead(fd)
+        with open(fill, "wb", buffering=0) as f:
+            for size in (65536, 4096, 1):
+                frond.raises(errno.ENOSPC, write_all, f, size)
+        eq(shutil.disk_usage(top).free, 0)
+        with m.mount():
+            eq(get(m / "f"), OLD + bytes(CHUNK) * 100)
+            os.unlink(m / "f")
+        eq(findings(vault)[0], [])
+    finally:
+        run("umount", top)
+
+
+def write_all(f, size):
+    while True:
+        f.write(bytes(size))
 
 
 @check(plain=False)

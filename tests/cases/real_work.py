@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Programs that people use work inside the mount as anywhere else."""
+import functools
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from frond import blob, check, eq, put, run, tool
 TREES = ["/usr/include", "/usr/share/doc", "/usr/lib/python3"]
 
 
+@functools.cache
 def source_tree():
     """A tar of some thousands of real files, and the tree it was made of."""
     tree = frond.fresh("tree")

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """What a mount's ioctls let whom do, frondfs attach, and new keys."""
+import ctypes
 import errno
 import fcntl
 import mmap
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -51,6 +53,49 @@ def other_calls_are_not_ours():
                bytearray(16))
         os.close(fd)
         raises(errno.ENOTTY, control.vault, m.vault)
+
+
+CALLS = ((control.VAULT, control.Vault), (control.IDENTITY, control.Public),
+         (control.FILE_KEY, control.FileKey), (control.SIGN, control.Sign),
+         (control.SCAN, control.Scan), (control.SET_NEXT, control.Set),
+         (control.RELEASE, control.Release), (control.RELEASED, control.Released),
+         (control.LOG_APPEND, control.Record), (control.LOG_READ, control.Record),
+         (control.LOG_VERIFY, control.LogState))
+
+
+def any_bytes(rng, struct):
+    """Zeros, noise, noise only here and there, or text without an end."""
+    size = ctypes.sizeof(struct)
+    kind = rng.randrange(4)
+    if kind < 2:
+        return bytearray(rng.randbytes(size) if kind else size)
+    buf = bytearray(b"x" * size if kind == 3 else size)
+    for _ in range(rng.randrange(1, 9)):
+        buf[rng.randrange(size)] = rng.choice((0, 1, 2, 4, 16, 17, 127, 255))
+    return buf
+
+
+@check
+def whatever_a_call_holds_it_is_answered():
+    rng = random.Random(seed := int(os.environ.get("FROND_SEED") or time.time_ns() % 10**9))
+    print(f"FROND_SEED={seed}")
+    with frond.Mount() as m:
+        control.identity(m.path)
+        fds = [os.open(put(m / "file", blob(9000)), flags) for flags in (os.O_RDONLY, os.O_RDWR)]
+        fds.append(os.open(m.path, os.O_RDONLY))
+        met = set()
+        for _ in range(frond.scale(3000, 600)):
+            number, struct = rng.choice(CALLS)
+            try:
+                fcntl.ioctl(rng.choice(fds), number, any_bytes(rng, struct), True)
+            except OSError as e:
+                met.add(e.errno)
+        met &= {errno.EIO, errno.EFAULT, errno.ENOTCONN, errno.ECONNABORTED, errno.ENOTTY}
+        eq({errno.errorcode[code] for code in met}, set())
+        eq(get(m / "file"), blob(9000))
+        eq(control.log_verify(m.path).fault, 0)
+        for fd in fds:
+            os.close(fd)
 
 
 @check

@@ -251,17 +251,21 @@ def a_granted_file_is_as_fresh_as_a_second():
         path = g.open()
         eq(get(path), b"first")
         reader = os.open(path, os.O_RDONLY)
-        for n, size in enumerate((5, 6, 100_000, 3, 0, 20_000)):
-            data = blob(size, n + 1)
-            with open(g.a / "plan", "r+b") as f:
-                f.truncate(size)
-                f.write(data)
-            start = time.monotonic()
-            until(lambda: os.path.getsize(path) == size and get(path) == data, 5)
-            took = time.monotonic() - start
-            assert took < (6 if frond.SLOW else 1.5), f"{took:.2f} s"
-            # who has it open reads it as it is, too
-            eq(os.pread(reader, 1 << 20, 0), data)
+
+        def changes():
+            took = []
+            for n, size in enumerate((5, 6, 100_000, 3, 0, 20_000)):
+                data = blob(size, n + 1)
+                with open(g.a / "plan", "r+b") as f:
+                    f.truncate(size)
+                    f.write(data)
+                start = time.monotonic()
+                until(lambda: os.path.getsize(path) == size and get(path) == data, 30)
+                took.append(time.monotonic() - start)
+                # who has it open reads it as it is, too
+                eq(os.pread(reader, 1 << 20, 0), data)
+            return took
+        frond.soon(changes, 6 if frond.SLOW else 1.5)
         os.close(reader)
 
 

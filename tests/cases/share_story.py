@@ -423,6 +423,15 @@ def interrupted(argv, after_s, env):
         return False
 
 
+def killed_until_done(argv, at_most_s, rng, env):
+    """Run tgshare and kill it, each time a little later, until it ends by itself:
+    on a slow machine, too. How often it was killed."""
+    kills = 0
+    while not interrupted(argv, rng.uniform(0.005, at_most_s) * 1.2 ** kills, env):
+        kills += 1
+    return kills
+
+
 @check(plain=False)
 def killed_at_any_moment_and_repeated_everything_arrives_once():
     with crowd("alice", "bob") as (alice, bob):
@@ -432,11 +441,8 @@ def killed_at_any_moment_and_repeated_everything_arrives_once():
         kills = 0
         for i in range(scale(12, 4)):
             path = put(alice.path(f"f{i}"), data + b"%d" % i)
-            while not interrupted(["send", path, "--to", "bob"],
-                                  rng.uniform(0.005, 0.15), as_alice):
-                kills += 1
-            while not interrupted(["receive"], rng.uniform(0.005, 0.2), as_bob):
-                kills += 1
+            kills += killed_until_done(["send", path, "--to", "bob"], 0.1, rng, as_alice)
+            kills += killed_until_done(["receive"], 0.1, rng, as_bob)
         bob.receive()
         bob.receive()
         for i in range(scale(12, 4)):
@@ -470,9 +476,7 @@ def a_revoke_that_was_killed_is_finished_when_repeated():
             for person in bob, carol:
                 person.receive()
                 readable(person.shared(f"alice/g{i}"), blob(size, i))
-            while not interrupted(["revoke", path, "--from", "bob"],
-                                  rng.uniform(0.005, 0.08), as_alice):
-                pass
+            killed_until_done(["revoke", path, "--from", "bob"], 0.08, rng, as_alice)
             eq(get(path), blob(size, i))
             alice.receive()
             for person in bob, carol:

@@ -5,12 +5,14 @@ log and its head, redo files, records of the inbox. What is said of it is said;
 the files stay readable, and nothing ends the daemon.
 """
 import errno
+import hashlib
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import control
 import frond
+import post
 import tokens
 from frond import blob, check, eq, get, put, raises
 from tamper import compare, flip, flipped_parts
@@ -121,7 +123,6 @@ def seal_file(key, header, data):
 
 def redo_file(keys, old, path, data):
     """(bytes of the redo file, length of its first part, the new header)"""
-    import hashlib
     new_key = bytes(range(32))
     header = old[:40] + tokens.seal_token(keys.sub(1), old[8:24] + new_key) + bytes(15)
     new = seal_file(new_key, header, data)
@@ -204,6 +205,55 @@ def redo_files():
         if left:
             wrong.append(f"left: {[rows[int(n[:24], 16)][0] for n in left]}")
         compare(wrong)
+
+
+# What is remembered of a set that waits for its share.
+
+def set_changes(record, other, foreign):
+    ways = changes_of(record, foreign)
+    return ways | {"another set's": other, "cut in half": record[:len(record) // 2],
+                   "twice": record * 2}
+
+
+def announced(m, alice, names):
+    """Sets of which the share alone is missing, by name; and their records."""
+    sets = {name: alice.send(m, name, blob(5000, i)) for i, name in enumerate(names)}
+    for s in sets.values():
+        s.post_manifest()
+        s.post_parts()
+    control.scan(m.path)
+    keys = {name: hashlib.blake2b(s.id + alice.public + b"\0", digest_size=16).hexdigest()
+            for name, s in sets.items()}
+    return sets, {name: os.path.join(m.vault, ".frondfs/inbox", f"{key}.set")
+                  for name, key in keys.items()}
+
+
+@check(plain=False)
+def records_of_sets_that_wait():
+    with post.Met() as (stranger, alice):
+        foreign = get(announced(stranger, alice, ["f"])[1]["f"])
+    with post.Met() as (m, alice):
+        ways = list(set_changes(foreign, b"", b""))
+        names = [f"{i} {way}" for i, way in enumerate(ways)] + ["as it was"]
+        sets, records = announced(m, alice, names)
+        m.umount()
+        whole = get(records["as it was"])
+        for name, way in zip(names, ways):
+            put(records[name], set_changes(get(records[name]), whole, foreign)[way])
+        m.mount()
+        control.scan(m.path)
+        wrong = [f"{name}: not noticed" for name in names[:-1] if
+                 f"left out: {os.path.basename(records[name])}" not in m.log()]
+        for s in sets.values():
+            s.post_share(1)
+        control.scan(m.path)
+        # its place is not known any more: it is given another
+        for i, name in enumerate(names):
+            at = post.shared(m, name=name if i == len(ways) else name + " (2)")
+            if said(get, at) or get(at) != blob(5000, i):
+                wrong.append(f"{name}: {said(get, at) or 'other bytes'} at {at}")
+        compare(wrong)
+        assert not os.path.exists(post.shared(m, name="as it was (2)"))
 
 
 @check(plain=False)

@@ -84,7 +84,7 @@ def a_folder_of_many_files():
 @check(plain=False)
 def a_large_file_on_bad_days():
     with town("alice", "bob") as (api, alice, bob):
-        data = blob(scale(300 << 20, 45 << 20))
+        data = blob(scale(120 << 20, 45 << 20))
         film = put(alice.path("film"), data)
         api.do("faults", every=5, kinds=BAD_DAYS, seed=random.randrange(1 << 30))
         status, tries = QUEUED, 0

@@ -8,6 +8,7 @@
  *   --states N         so many states of each workload (400)
  *   --minutes N        again and again with new seeds, for so long
  *   --faults           instead of crashing, let every call fail once
+ *   --unprotected      without a journal: what that keeps has to be missed
  *   --replay FILE PLAN one state of a recording that was left
  *   --keep DIR         and leave its directory there; "correct horse" opens it
  *   --more WORD        what else happens to it
@@ -32,7 +33,7 @@ struct options {
 	uint64_t seed;
 	size_t states;
 	double minutes;
-	bool faults, list;
+	bool faults, list, unprotected;
 	const char *replay, *plan, *keep;
 	enum trial_more more;
 };
@@ -162,9 +163,10 @@ static enum trial_more choose_more(const struct plan *p, size_t i)
 }
 
 static void crash_one(const struct stage *stage, const struct story_plot *plot,
-		      uint64_t seed, size_t states, const char *program,
-		      struct count *count)
+		      uint64_t seed, const struct options *opt,
+		      const char *program, struct count *count)
 {
+	size_t states = opt->states;
 	uint64_t rng = seed * 1000003;
 	double began = now_s();
 	size_t violations = 0;
@@ -181,8 +183,13 @@ static void crash_one(const struct stage *stage, const struct story_plot *plot,
 
 		t.more = choose_more(&t.plan, i + seed);
 		count->states++;
-		if (!trial_run(&t))
-			report(&t, program, violations++);
+		if (trial_run(&t))
+			continue;
+		if (opt->unprotected)
+			printf("seen: %s\n", t.what);
+		else
+			report(&t, program, violations);
+		violations++;
 	}
 	count->violations += violations;
 	count->seconds += now_s() - began;
@@ -246,8 +253,7 @@ static int run(const struct options *opt, char **names, int name_count,
 				c.violations =
 					faults_run(&stage, p, seed, &c.states);
 			else
-				crash_one(&stage, p, seed, opt->states, program,
-					  &c);
+				crash_one(&stage, p, seed, opt, program, &c);
 			violations += c.violations;
 			printf("%s: %zu %s, %zu violations, %.2f s\n", p->name,
 			       c.states, opt->faults ? "faults" : "states",
@@ -257,7 +263,7 @@ static int run(const struct options *opt, char **names, int name_count,
 		seed++;
 	} while (now_s() < end);
 	stage_fini(&stage);
-	return violations ? 1 : 0;
+	return (violations > 0) == opt->unprotected ? 0 : 1;
 }
 
 static bool parse(int argc, char **argv, struct options *opt)
@@ -268,6 +274,7 @@ static bool parse(int argc, char **argv, struct options *opt)
 		{"states", required_argument, NULL, 'n'},
 		{"minutes", required_argument, NULL, 'm'},
 		{"faults", no_argument, NULL, 'f'},
+		{"unprotected", no_argument, NULL, 'u'},
 		{"replay", required_argument, NULL, 'r'},
 		{"keep", required_argument, NULL, 'k'},
 		{"more", required_argument, NULL, 'o'},
@@ -291,6 +298,9 @@ static bool parse(int argc, char **argv, struct options *opt)
 			break;
 		case 'f':
 			opt->faults = true;
+			break;
+		case 'u':
+			opt->unprotected = story_unprotected = true;
 			break;
 		case 'r':
 			opt->replay = optarg;

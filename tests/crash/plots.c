@@ -390,6 +390,8 @@ const struct story_plot story_plots[] = {
 	{"racing", plot_racing, true},
 	{"reopened", plot_reopened, true},
 	{"rewriting", plot_rewriting, true},
+	{"scattered", plot_scattered, true},
+	{"filling", plot_filling, true},
 	{0},
 };
 

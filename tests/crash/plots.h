@@ -19,6 +19,8 @@ void plot_growing(struct story *s);
 void plot_punching(struct story *s);
 void plot_racing(struct story *s);
 void plot_reopened(struct story *s);
+void plot_filling(struct story *s);
 void plot_rewriting(struct story *s);
+void plot_scattered(struct story *s);
 
 #endif

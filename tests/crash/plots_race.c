@@ -180,3 +180,87 @@ void plot_rewriting(struct story *s)
 	story_flush_end(s);
 	story_sync_data(s, f);
 }
+
+/*
+ * Files whose chunks come in no order: far ahead, then what lies between, all
+ * of it or not, some of it twice.
+ */
+static void scatter(struct story *s, unsigned n, size_t from, size_t chunks,
+		    bool race)
+{
+	size_t at[8];
+
+	for (size_t i = 0; i < 8; i++) {
+		size_t k = below(s, i + 1);
+
+		at[i] = at[k];
+		at[k] = from + i * chunks;
+	}
+	for (size_t i = 0; i < 8 - below(s, 3); i++) {
+		size_t first = at[i] + below(s, 4) / 3;
+
+		if (race && below(s, 5) == 0)
+			story_flush_within(s, below(s, POINTS / 3));
+		story_write(s, n, first * CHUNK_SIZE,
+			    (at[i] + chunks - first) * CHUNK_SIZE -
+				    (below(s, 5) == 0 ? 100 : 0));
+		if (below(s, 8) == 0)
+			story_sync_data(s, n);
+		if (below(s, 12) == 0)
+			story_truncate(s, n,
+				       (from + below(s, 8 * chunks)) *
+					       CHUNK_SIZE);
+		if (below(s, 12) == 0)
+			story_punch(s, n, at[i] * CHUNK_SIZE, 3 * CHUNK_SIZE);
+	}
+}
+
+void plot_scattered(struct story *s)
+{
+	const size_t lens[] = {5000, 8192, SIZE};
+	unsigned f = plot_made(s, 0, lens, 3);
+
+	story_begin(s);
+	open_all(s, f, 3);
+	for (int i = 0; i < 3; i++) {
+		char name[16];
+		unsigned n;
+
+		snprintf(name, sizeof name, "new%d", i);
+		n = story_create(s, 0, name);
+		scatter(s, n, 0, 2 + below(s, 9), true);
+		/* there is something to be forgotten */
+		story_write(s, f + 2, below(s, SIZE - 5000), 1000);
+		if (below(s, 2))
+			scatter(s, n, 40, 3, true);
+		if (below(s, 2))
+			story_sync(s, n);
+		scatter(s, f + (unsigned)i % 2, 2 + (unsigned)i * 20, 3, true);
+		if (below(s, 2))
+			story_flush_begin(s, below(s, POINTS));
+		scatter(s, f + 1, 80 + (unsigned)i * 30, 3, false);
+		story_flush_end(s);
+	}
+}
+
+/* The same with little else: whatever stops it, it stops within this. */
+void plot_filling(struct story *s)
+{
+	const size_t lens[] = {5000, 8192};
+	unsigned f = plot_made(s, 0, lens, 2);
+
+	story_begin(s);
+	open_all(s, f, 2);
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned n =
+			i < 2 ? f + i : story_create(s, 0, i < 3 ? "a" : "b");
+		size_t at = 40 + below(s, 20);
+
+		for (; at > 3; at = below(s, at)) {
+			story_write(s, n, at * CHUNK_SIZE,
+				    CHUNK_SIZE * (1 + below(s, 6)));
+			if (below(s, 8) == 0)
+				story_sync_data(s, n);
+		}
+	}
+}

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAPS_MAX = 16, NAME_ROOM = 4096 };
+enum { MAPS_MAX = 16, NAME_ROOM = 4096, PLACES_MAX = 512 };
 
 /* A file mapped for writing: what it held when last looked at. */
 struct map {
@@ -42,7 +42,10 @@ static struct {
 	atomic_long left, count;
 	const char *_Atomic fired;
 	char closed[256];
-} fault;
+	pthread_mutex_t places_lock;
+	const void *places[PLACES_MAX]; /* that have asked for memory */
+	size_t place_count;
+} fault = {.places_lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* What a file looks like that is a copy of another. */
 struct shown_pair {
@@ -366,7 +369,8 @@ struct op *rec_note_new(int fd, const char *path)
 const char *fault_word(enum fault_kind kind)
 {
 	static const char *const words[] = {"ENOSPC", "EDQUOT", "EIO",
-					    "EMFILE", "short",	"EACCES"};
+					    "EMFILE", "short",	"ENOMEM",
+					    "EACCES"};
 
 	return words[kind];
 }
@@ -390,9 +394,24 @@ static bool is_closed(const char *path)
 	return closed;
 }
 
+/* One more call that could fail. Does it? */
+static bool is_its_turn(const char *call)
+{
+	static const int numbers[] = {ENOSPC, EDQUOT, EIO,   EMFILE,
+				      0,      ENOMEM, EACCES};
+
+	fault.count++;
+	if (fault.left < 0 || fault.left-- > 0)
+		return false;
+	fault.fired = call;
+	met = true;
+	met_sync |= strstr(call, "sync") != NULL;
+	errno = numbers[fault.kind];
+	return true;
+}
+
 bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 {
-	static const int numbers[] = {ENOSPC, EDQUOT, EIO, EMFILE, 0, EACCES};
 	int saved = errno;
 
 	if (!fault.armed || !(kinds >> fault.kind & 1U) ||
@@ -400,18 +419,38 @@ bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 		errno = saved;
 		return false;
 	}
-	fault.count++;
-	if (fault.left < 0 || fault.left-- > 0) {
+	if (!is_its_turn(call)) {
 		errno = saved;
 		return is_closed(path);
 	}
 	if (fault.kind == FAULT_ACCESS && path)
 		snprintf(fault.closed, sizeof fault.closed, "%s", path);
-	fault.fired = call;
-	met = true;
-	met_sync |= strstr(call, "sync") != NULL;
-	errno = numbers[fault.kind];
 	return true;
+}
+
+/* Has nobody there asked since the fault was armed? */
+static bool is_new_place(const void *place)
+{
+	bool known = false;
+
+	pthread_mutex_lock(&fault.places_lock);
+	for (size_t i = 0; i < fault.place_count; i++)
+		known |= fault.places[i] == place;
+	if (!known && fault.place_count < PLACES_MAX)
+		fault.places[fault.place_count++] = place;
+	pthread_mutex_unlock(&fault.places_lock);
+	return !known;
+}
+
+bool fault_no_memory(const char *call, const void *place)
+{
+	int saved = errno;
+
+	if (fault.armed && fault.kind == FAULT_NO_MEMORY &&
+	    is_new_place(place) && is_its_turn(call))
+		return true;
+	errno = saved;
+	return false;
 }
 
 void fault_arm(const char *path, enum fault_kind kind, long n)
@@ -425,6 +464,7 @@ void fault_arm(const char *path, enum fault_kind kind, long n)
 	fault.count = 0;
 	fault.fired = NULL;
 	fault.closed[0] = '\0';
+	fault.place_count = 0;
 	fault.left = n;
 	fault.armed = true;
 }

@@ -26,7 +26,8 @@ enum fault_kind {
 	FAULT_QUOTA,
 	FAULT_IO,
 	FAULT_NO_FILES,
-	FAULT_SHORT, /* a write does half of it, and says so */
+	FAULT_SHORT,	 /* a write does half of it, and says so */
+	FAULT_NO_MEMORY, /* nor a thread */
 	FAULT_KINDS,
 	/* something cannot be opened, from then on */
 	FAULT_ACCESS = FAULT_KINDS,
@@ -36,7 +37,8 @@ const char *fault_word(enum fault_kind kind);
 
 /*
  * Let the n-th call (from 0) that can fail in this way do so, once; n < 0:
- * only count. Calls outside path do not count.
+ * only count. Calls outside path do not count; of those that ask for memory the
+ * first of each place in the code.
  */
 void fault_arm(const char *path, enum fault_kind kind, long n);
 /* How many there were since. */

@@ -3,6 +3,8 @@
 #define FROND_CRASH_RECORDER_CALLS_H
 
 #include <dirent.h>
+#include <pthread.h>
+#include <stddef.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -50,6 +52,17 @@ CALL(int, setxattr, const char *path, const char *name, const void *value,
      size_t len, int flags);
 CALL(int, removexattr, const char *path, const char *name);
 CALL(time_t, time, time_t *t);
+CALL(void *, malloc, size_t size);
+CALL(void *, calloc, size_t count, size_t size);
+CALL(void *, realloc, void *old, size_t size);
+CALL(void *, reallocarray, void *old, size_t count, size_t size);
+CALL(char *, strdup, const char *text);
+CALL(char *, strndup, const char *text, size_t len);
+CALL(void *, aligned_alloc, size_t alignment, size_t size);
+CALL(int, posix_memalign, void **out, size_t alignment, size_t size);
+CALL(void *, secret_alloc, size_t len_bytes);
+CALL(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr,
+     void *(*run)(void *), void *arg);
 
 #undef CALL
 

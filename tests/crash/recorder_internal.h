@@ -54,6 +54,8 @@ enum {
  * directory fd, can fail. True: it fails now, and errno says how.
  */
 bool fault_fails(const char *call, unsigned kinds, int fd, const char *path);
+/* The same for memory, or a thread, that is asked for at this place. */
+bool fault_no_memory(const char *call, const void *place);
 /* Is the fault that has just happened a short write? */
 bool fault_is_short(void);
 

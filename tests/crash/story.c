@@ -224,6 +224,8 @@ void story_step(struct story *s, const char *what, int (*act)(void *arg),
 	s->step++;
 }
 
+bool story_unprotected;
+
 int story_mount(struct vault *vault)
 {
 	int err = vault_lock(vault, false, false);
@@ -234,7 +236,7 @@ int story_mount(struct vault *vault)
 		err = vault_rekey_finish(vault);
 	if (!err)
 		err = journal_recover(vault, NULL);
-	if (!err)
+	if (!err && !story_unprotected)
 		err = journal_start(vault);
 	return err;
 }

@@ -103,6 +103,8 @@ void story_close(struct story *s);
 void story_fini(struct story *s);
 
 /* Mounting and unmounting as fs/mount does it, without FUSE. */
+/* True: without a journal. */
+extern bool story_unprotected;
 MUST_CHECK int story_mount(struct vault *vault);
 MUST_CHECK int story_unmount(struct vault *vault);
 

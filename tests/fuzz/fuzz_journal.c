@@ -105,16 +105,16 @@ static size_t make_records(const struct journal_ids *ids, const uint8_t *data,
 
 	for (int i = 0; i < RECORDS_MAX && size >= PIECE_LEN; i++) {
 		const uint8_t *piece = data;
-		struct journal_head h = {.kind = 1 + (piece[0] & 1),
-					 .marked = piece[0] & 2,
-					 .holes = piece[0] & 4,
-					 .ino = piece[0] & 64 ? piece[1]
-							      : file_ino,
-					 .size = small(piece + 2),
-					 .before = small(piece + 4),
-					 .floor = small(piece + 6),
-					 .first = piece[8] % CHUNKS_MAX,
-					 .count = piece[9] % 4};
+		struct journal_head h = {
+			.kind = piece[0] & 1 ? 2 + piece[1] % 2 : 1,
+			.marked = piece[0] & 2,
+			.holes = piece[0] & 4,
+			.ino = piece[0] & 64 ? piece[1] : file_ino,
+			.size = small(piece + 2),
+			.before = small(piece + 4),
+			.floor = small(piece + 6),
+			.first = piece[8] % CHUNKS_MAX,
+			.count = piece[9] % 4};
 		uint8_t *tokens = out + len + JOURNAL_RECORD_HEAD_LEN;
 		size_t n = be16_load(piece + 10);
 
@@ -185,7 +185,7 @@ static void read_file(void)
 /* What has no place to go to would be tried for ever. */
 static void forget(void *arg, const char *name, bool finished)
 {
-	char segment[JOURNAL_NAME_LEN + sizeof JOURNAL_KEPT_SUFFIX];
+	char segment[64];
 
 	(void)arg;
 	REQUIRE(finished == (unlinkat(journal_fd, name, 0) < 0));

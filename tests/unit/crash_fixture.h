@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,11 +20,15 @@ enum crash_mode {
 	CRASH_DIE,
 	CRASH_NO_ROOM,	    /* the n-th call fails, then there is room */
 	CRASH_NO_MORE_ROOM, /* it and all after it */
+	CRASH_IO,	    /* the n-th call fails, for another reason */
 };
 enum { CRASH_STATUS = 42 };
 
-static enum crash_mode crash_mode;
+static _Atomic enum crash_mode crash_mode;
 static atomic_int crash_left;
+static int crash_errno;
+/* What a failing disk does not let go of. */
+static const char *crash_undying;
 
 ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
@@ -45,7 +50,8 @@ static inline bool crash_now(void)
 		return false;
 	if (atomic_fetch_sub(&crash_left, 1) > 0)
 		return false;
-	if (crash_mode == CRASH_NO_ROOM)
+	crash_errno = crash_mode == CRASH_IO ? EIO : ENOSPC;
+	if (crash_mode == CRASH_NO_ROOM || crash_mode == CRASH_IO)
 		crash_mode = CRASH_NOT;
 	return true;
 }
@@ -54,7 +60,7 @@ static inline void crash_die(void)
 {
 	if (crash_mode == CRASH_DIE)
 		_exit(CRASH_STATUS);
-	errno = ENOSPC;
+	errno = crash_errno;
 }
 
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
@@ -101,6 +107,10 @@ int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to)
 
 int __wrap_unlinkat(int dirfd, const char *name, int flags)
 {
+	if (crash_undying && strcmp(name, crash_undying) == 0) {
+		errno = EIO;
+		return -1;
+	}
 	/* Removing always has room. */
 	if (crash_mode != CRASH_DIE || !crash_now())
 		return __real_unlinkat(dirfd, name, flags);

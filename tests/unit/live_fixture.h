@@ -48,6 +48,9 @@ static atomic_int syncs;		   /* of hook_fd */
 static _Atomic bool no_room, die_in_hole, journal_full, all_bad, elsewhere;
 static _Atomic int bad_fd = -1;	     /* cannot be written */
 static _Atomic int bad_sync_fd = -1; /* cannot be made durable */
+/* So much of the next write to hook_fd is done, and no more. */
+static _Atomic ssize_t torn_at = -1;
+static _Atomic bool tearing_kills;
 
 static inline void run_hook(void (*_Atomic *hook)(void), int fd)
 {
@@ -74,6 +77,16 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 	run_hook(&before_write, fd);
 	/* heads of files and segments may be */
 	if (fd == bad_fd || (all_bad && offset > 0)) {
+		errno = EIO;
+		return -1;
+	}
+	if (fd == hook_fd && torn_at >= 0) {
+		size_t part = (size_t)atomic_exchange(&torn_at, -1);
+
+		(void)!__real_pwrite64(fd, buf, part < len ? part : len,
+				       offset);
+		if (tearing_kills)
+			(void)raise(SIGKILL);
 		errno = EIO;
 		return -1;
 	}

@@ -2,6 +2,7 @@
 #include "vfile_fixture.h"
 
 #include "check.h"
+#include "journal.h"
 
 enum { CHUNKS = 1500, SMALL = 300 };
 
@@ -169,6 +170,27 @@ static void a_copied_chunk_is_known_by_its_place(void **state)
 	assert_int_equal(t.last.first, 701);
 }
 
+/* A mount that has just ended finds the vault in use, and goes. */
+static void what_has_ended_is_made_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct told t = {0};
+	struct check_result r = {0};
+	const struct check_options opt = {
+		.jobs = 1, .repair = true, .found = on_found, .arg = &t};
+	int dir;
+
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	dir = openat(fx->vault->meta_fd, "journal", O_RDONLY | O_DIRECTORY);
+	assert_int_equal(linkat(dir, "session", dir, "copy", 0), 0);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	assert_int_equal(renameat(dir, "copy", dir, "session.ended"), 0);
+	assert_int_equal(vault_check(fx->vault, &opt, &r), 0);
+	assert_false(fx_exists(dir, "session.ended"));
+	close(dir);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
@@ -178,6 +200,7 @@ int main(void)
 		TEST(one_bad_chunk_is_one_finding),
 		TEST(it_stops_when_told),
 		TEST(a_copied_chunk_is_known_by_its_place),
+		TEST(what_has_ended_is_made_durable),
 	};
 	int status = vf_init();
 

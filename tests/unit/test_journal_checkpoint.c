@@ -4,6 +4,8 @@
  */
 #include "recover_fixture.h"
 
+#include "vfile_internal.h"
+
 enum { LONG = 1000 };
 
 static void begin_again(struct fixture *fx)
@@ -96,6 +98,134 @@ static void test_checkpoint__records_stay(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+/* As it begins: nothing is known yet, and no thread comes in between. */
+static struct journal *know_nothing(struct fixture *fx)
+{
+	struct journal *j = fx->vault->journal;
+
+	journal_keeper_stop_(j);
+	journal_keeper_join_(j);
+	j->keeps = j->over = false;
+	j->durable_s = INT64_MIN;
+	return j;
+}
+
+static void overwrite_early(struct fixture *fx)
+{
+	struct vfile *f;
+
+	(void)know_nothing(fx);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 3 * CHUNK_SIZE), 0);
+}
+
+/* Who wrote it before, without a journal, may not have made it durable. */
+static void test_checkpoint__what_nobody_made_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	struct vfile *f;
+	int fd;
+
+	make(fx, "f");
+	ahead_s = LONG;
+	die_in(fx, overwrite_early);
+	fd = vf_backing_fd(fx, "f");
+	assert_int_equal(ftruncate(fd, (off_t)chunk_offset(30) + 99), 0);
+	close(fd);
+	assert_int_equal(recover(fx, &r), 0);
+	ahead_s = 0;
+	assert_int_equal(r.beyond, 0);
+	assert_int_equal(r.mended, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vfile_size(f), 30 * CHUNK_SIZE);
+	memcpy(old_bytes + 3 * CHUNK_SIZE, new_bytes, CHUNK_SIZE);
+	vf_expect(f, old_bytes, 30 * CHUNK_SIZE);
+	vfile_close(f);
+}
+
+static void overwrite_when_durable(struct fixture *fx)
+{
+	struct journal *j = know_nothing(fx);
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_int_equal(journal_checkpoint_(j), 0);
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 3 * CHUNK_SIZE), 0);
+}
+
+/* Once that is so, it is not cut where it is damaged, though it was opened
+ * before. */
+static void test_checkpoint__what_was_made_durable_meanwhile(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	int fd;
+
+	make(fx, "f");
+	ahead_s = LONG;
+	die_in(fx, overwrite_when_durable);
+	fd = vf_backing_fd(fx, "f");
+	assert_int_equal(ftruncate(fd, (off_t)chunk_offset(30) + 99), 0);
+	close(fd);
+	assert_int_equal(recover(fx, &r), 0);
+	ahead_s = 0;
+	assert_int_equal(r.mended, 0);
+	assert_int_equal(r.beyond, 1);
+}
+
+static void grow_with_side(struct fixture *fx)
+{
+	struct vfile *f = vf_create(fx, "f");
+	struct journal_file *jf;
+
+	assert_int_equal(vf_put(f, old_bytes, LEN / 2, 0), 0);
+	/* its first record has not found room */
+	assert_int_equal(vfile_get_jf_(f, false, &jf), 0);
+	begin_again(fx);
+	assert_int_equal(vf_put(f, old_bytes + LEN / 2, LEN / 2, LEN / 2), 0);
+	assert_true(vfile_in_flux(f));
+}
+
+/* Known to the journal, and without a record all the same. */
+static void test_checkpoint__a_file_whose_record_failed(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	fill();
+	die_in(fx, grow_with_side);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.beyond, 0);
+	assert_int_equal(r.mended, 1);
+	expect(fx, "f", old_bytes);
+}
+
+static void grow_back_then(struct fixture *fx)
+{
+	struct vfile *f;
+
+	ahead_s = 0;
+	f = vf_create(fx, "f");
+	assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
+	assert_true(vfile_in_flux(f));
+}
+
+/* The clock is set back, and nothing is committed that would notice it. */
+static void test_checkpoint__a_clock_that_is_set_back(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	fill();
+	ahead_s = LONG;
+	die_in(fx, grow_back_then);
+	ahead_s = 0;
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.beyond, 0);
+	assert_int_equal(r.mended, 1);
+	expect(fx, "f", old_bytes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
@@ -104,6 +234,10 @@ int main(void)
 		TEST(test_checkpoint__a_file_that_goes_on_growing),
 		TEST(test_checkpoint__what_was_before_is_not_new),
 		TEST(test_checkpoint__records_stay),
+		TEST(test_checkpoint__what_nobody_made_durable),
+		TEST(test_checkpoint__what_was_made_durable_meanwhile),
+		TEST(test_checkpoint__a_file_whose_record_failed),
+		TEST(test_checkpoint__a_clock_that_is_set_back),
 	};
 	int ret = vf_init();
 

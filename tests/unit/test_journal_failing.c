@@ -164,7 +164,7 @@ static void test_failing__many_bad_files_wait(void **state)
 {
 	struct fixture *fx = *state;
 	struct journal_counters before, after;
-	char name[8];
+	char name[16];
 
 	make_file(fx, LEN);
 	for (int i = 0; i < CLOSED; i++) {

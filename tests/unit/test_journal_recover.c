@@ -33,6 +33,61 @@ static void test_recover__an_end_that_was_not_durable(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+static void stream_new(struct fixture *fx)
+{
+	struct vfile *f = vf_create(fx, "f");
+
+	fill();
+	assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
+	assert_true(vfile_in_flux(f));
+}
+
+/* Who only looks finds what the next mount will. */
+static void test_recover__an_end_that_is_looked_at(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.look_only = true};
+
+	die_in(fx, stream_new);
+	fill();
+	shell("cd '%s/.frondfs/journal' && mv session session.ended", fx->path);
+	copy_vault(fx);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(recover(fx, &r), 0);
+		assert_true(r.crashed);
+		assert_int_equal(r.mended, 1);
+		assert_int_equal(count_names(fx, "journal", ".ended"), !i);
+		r.look_only = false;
+	}
+	expect(fx, "f", old_bytes);
+}
+
+/* As long as it may come back, it is not known as one that is over: then it
+ * would be taken for one that was put back. */
+static void test_recover__an_end_that_stays(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault *vault = fx->vault;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "");
+	shell("cd '%s/.frondfs/journal' && rm *.? && mv session session.ended",
+	      fx->path);
+	assert_int_equal(setenv("XDG_STATE_HOME", fx->top, 1), 0);
+	for (int i = 0; i < 2; i++) {
+		crash_undying = i ? NULL : JOURNAL_ENDED_FILE;
+		assert_int_equal(vault_lock(vault, false, false), 0);
+		vault->remembers = true;
+		assert_int_equal(journal_begin(vault), 0);
+		crash_undying = NULL;
+		assert_int_equal(journal_seen(vault), 0);
+		assert_int_equal(journal_stop(vault), 0);
+		again(fx);
+		vault = fx->vault;
+	}
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
 /* Its path is longer than any that a system call takes. */
 static int far_fd = -1;
 static char far_entry[NAME_BACKING_MAX + 1];
@@ -507,6 +562,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_recover__an_end_that_was_not_durable),
+		TEST(test_recover__an_end_that_is_looked_at),
+		TEST(test_recover__an_end_that_stays),
 		TEST(test_recover__a_file_far_below),
 		TEST(test_recover__others_see_the_journal),
 		TEST(test_recover__a_session_that_is_gone),

@@ -4,6 +4,7 @@
  */
 #include "recover_fixture.h"
 
+#include "journal_recover.h"
 #include "vfile_internal.h"
 
 enum {
@@ -178,6 +179,16 @@ static void test_redo__a_cut_keeps_nothing(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+static void overwrite_three(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(
+			vf_put(f, new_bytes, CHUNK_SIZE, i * CHUNK_SIZE), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+}
+
 /* Growth whose record was put in place is newer than what was before. */
 static void grow_and_settle(struct fixture *fx)
 {
@@ -204,6 +215,92 @@ static void test_redo__growth_that_is_in_place_stays(void **state)
 	assert_int_equal(r.left, 1);
 	f = vf_open(fx, fx->vault, "f");
 	assert_int_equal(vfile_size(f), SIZE + MORE);
+	vfile_close(f);
+}
+
+static uint8_t in_place[2][CHUNK_TOKEN_LEN];
+
+/* Twice in place: the first end stands there without its mark, as a full chunk,
+ * when the second growth begins. */
+static void grow_twice(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	put_sevens(f, MORE, LEN);
+	assert_int_equal(vf_put(f, new_bytes + 3 * CHUNK_SIZE, CHUNK_SIZE,
+				3 * CHUNK_SIZE),
+			 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	take_slot(fx, 3, in_place[0]);
+	take_slot(fx, (LEN + MORE) / CHUNK_SIZE - 1, in_place[1]);
+	ahead_s += 10;
+	put_sevens(f, MORE, LEN + MORE);
+	/* what is not brought home by that has not become durable there */
+	put_slot(fx, 3, in_place[0]);
+	put_slot(fx, (LEN + MORE) / CHUNK_SIZE - 1, in_place[1]);
+}
+
+/* Growth tells nothing about what was fsynced before it. */
+static void test_redo__growth_behind_an_end_without_a_mark(void **state)
+{
+	struct fixture *fx = *state;
+
+	for (int i = 0; i < 2; i++) {
+		struct journal_recovery r = {.wholly = true};
+		static uint8_t all[LEN + MORE];
+		struct vfile *f;
+
+		make_sized(fx, LEN);
+		die_in(fx, grow_twice);
+		damage_record(fx, 0, IN_HEAD);
+		if (i)
+			copy_vault(fx);
+		assert_int_equal(recover(fx, &r), 0);
+		ahead_s = 0;
+		assert_int_equal(r.left + r.beyond, 0);
+		assert_int_equal(r.redone, 1);
+		memset(all, 7, sizeof all);
+		memcpy(all, old_bytes, LEN);
+		memcpy(all + (size_t)3 * CHUNK_SIZE,
+		       new_bytes + (size_t)3 * CHUNK_SIZE, CHUNK_SIZE);
+		f = vf_open(fx, fx->vault, "f");
+		vf_expect(f, all, sizeof all);
+		assert_int_equal(vf_put(f, "on", 2, sizeof all), 0);
+		vfile_close(f);
+		expect_session(fx, false);
+		remove_file(fx);
+	}
+}
+
+/* As after a checkpoint whose syncfs took long. */
+static void overwrite_long_after(struct fixture *fx)
+{
+	struct journal *j = fx->vault->journal;
+
+	j->start_s -= 2 * LONG;
+	assert_int_equal(journal_move_session_(j, j->start_s + LONG), 0);
+	overwrite_three(fx);
+}
+
+/* The session is where it was: what it holds is asked by nobody. */
+static void test_redo__a_session_written_long_after_it_began(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	uint8_t slot[CHUNK_SIZE];
+	struct vfile *f;
+
+	ahead_s = 50; /* a clock that has been set back since */
+	make_sized(fx, SIZE);
+	ahead_s = 0;
+	die_in(fx, overwrite_long_after);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 0);
+	assert_int_equal(r.redone, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_get(f, slot, CHUNK_SIZE, CHUNK_SIZE, NULL),
+			 CHUNK_SIZE);
+	assert_memory_equal(slot, new_bytes, CHUNK_SIZE);
 	vfile_close(f);
 }
 
@@ -297,6 +394,63 @@ static void test_redo__a_torn_record_tells_what_was_durable(void **state)
 	assert_int_equal(digest(path), sum);
 }
 
+enum { FILLED = CHUNKS + 2 };
+
+/* A hole that is filled in place, later than anything that a record holds. */
+static void fill_later(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	put_sevens(f, MORE, LEN + 10 * CHUNK_SIZE);
+	ahead_s += 10;
+	put_sevens(f, 3 * CHUNK_SIZE, FILLED * CHUNK_SIZE);
+	if (vfile_sync(f, true) != 0)
+		_exit(2);
+	/* a record that says what is durable */
+	assert_int_equal(vf_put(f, new_bytes, CHUNK_SIZE, 0), 0);
+}
+
+static void test_redo__a_hole_that_the_session_filled(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct vfile *f;
+
+	make_sized(fx, LEN);
+	die_in(fx, fill_later);
+	copy_vault(fx);
+	damage_record(fx, 0, IN_TOKEN);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.left, 0);
+	assert_int_equal(r.redone, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vfile_size(f), LEN + 10 * CHUNK_SIZE + MORE);
+	vfile_close(f);
+}
+
+/* Only what was not durable can have been torn by the crash. */
+static void test_redo__a_filled_hole_that_is_damaged(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	uint8_t slot[CHUNK_TOKEN_LEN], plain[CHUNK_SIZE];
+	uint64_t bad;
+	struct vfile *f;
+
+	make_sized(fx, LEN);
+	die_in(fx, fill_later);
+	take_slot(fx, FILLED, slot);
+	memset(slot + 1000, 0, sizeof slot - 1000);
+	put_slot(fx, FILLED, slot);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(
+		vf_get(f, plain, sizeof plain, FILLED * CHUNK_SIZE, &bad),
+		-EBADMSG);
+	vfile_close(f);
+}
+
 static void make_hole(struct fixture *fx)
 {
 	struct vfile *f = vf_open(fx, fx->vault, "f");
@@ -339,16 +493,6 @@ static void test_redo__a_hole_that_was_filled_since(void **state)
 	expect_sized(fx, old_bytes);
 }
 
-static void overwrite_three(struct fixture *fx)
-{
-	struct vfile *f = vf_open(fx, fx->vault, "f");
-
-	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(
-			vf_put(f, new_bytes, CHUNK_SIZE, i * CHUNK_SIZE), 0);
-	assert_int_equal(vfile_sync(f, false), 0);
-}
-
 /* A process that died leaves records whole: what is not was not its doing. */
 static void test_redo__records_that_rot_are_kept(void **state)
 {
@@ -386,6 +530,93 @@ static void test_redo__a_record_that_was_being_written(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+/* With the first, the second... call that wants room failing. */
+static int recover_without_room(struct fixture *fx, int n, size_t *left)
+{
+	struct journal_recovery r = {.wholly = true};
+	int err;
+
+	again(fx);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	crash_left = n;
+	crash_mode = CRASH_NO_ROOM;
+	err = journal_recover(fx->vault, &r);
+	assert_int_equal(crash_mode, CRASH_NOT);
+	again(fx);
+	if (err)
+		assert_int_equal(err, -ENOSPC);
+	*left = r.left;
+	return err;
+}
+
+/* Nobody goes on from older bytes for want of room: the mount waits for it. */
+static void test_redo__no_room_for_growth_that_lost_its_record(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	size_t left = 0;
+
+	make_sized(fx, LEN);
+	growth = MORE;
+	die_in(fx, append_and_grow);
+	damage_record(fx, 0, IN_HEAD);
+	/* what is behind it, up to removing the session, is in place by then */
+	for (int n = 0; n < 8; n++)
+		assert_int_equal(recover_without_room(fx, n, &left), -ENOSPC);
+	assert_int_equal(recover(fx, &r), 0);
+	ahead_s = 0;
+	assert_int_equal(r.left, 0);
+	expect_sized(fx, old_bytes);
+	expect_session(fx, false);
+	assert_int_equal(count_names(fx, "journal", ".kept"), 0);
+}
+
+static void test_redo__no_room_is_no_room(void **state)
+{
+	struct journal_recovery out = {0};
+	const struct recovery rec = {.out = &out};
+
+	(void)state;
+	assert_true(journal_is_fatal_(&rec, -ENOSPC));
+	assert_true(journal_is_fatal_(&rec, -EDQUOT));
+	out.go_on = true;
+	assert_false(journal_is_fatal_(&rec, -ENOSPC));
+	assert_false(journal_is_fatal_(&rec, -EDQUOT));
+}
+
+/* An old file, whose torn end could not be kept, and so stayed: what the
+ * journal says of it is needed then. */
+static void test_redo__a_torn_end_waits_with_its_records(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	uint8_t slot[CHUNK_TOKEN_LEN];
+	struct vfile *f;
+	size_t left = 0;
+
+	make_sized(fx, SIZE);
+	ahead_s = LONG;
+	die_in(fx, grow_and_overwrite);
+	take_slot(fx, CHUNKS + 9, slot);
+	slot[99] ^= 1;
+	put_slot(fx, CHUNKS + 9, slot);
+	/* those before that one are tried again */
+	for (int n = 0; recover_without_room(fx, n, &left) != 0; n++)
+		assert_true(n < 10);
+	assert_int_equal(left, 1);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+	retry(fx, &r);
+	ahead_s = 0;
+	assert_int_equal(finished, 1);
+	assert_int_equal(r.mended, 1);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vfile_size(f), (CHUNKS + 9) * CHUNK_SIZE);
+	assert_int_equal(vf_put(f, "on", 2, vfile_size(f)), 0);
+	vfile_close(f);
+	assert_int_equal(count_names(fx, "journal", ".kept"), 0);
+	assert_int_equal(count_names(fx, "journal/kept", ""), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
@@ -394,8 +625,15 @@ int main(void)
 		TEST(test_redo__growth_that_lost_its_record),
 		TEST(test_redo__a_cut_keeps_nothing),
 		TEST(test_redo__growth_that_is_in_place_stays),
+		TEST(test_redo__growth_behind_an_end_without_a_mark),
+		TEST(test_redo__a_session_written_long_after_it_began),
+		TEST(test_redo__no_room_for_growth_that_lost_its_record),
+		TEST(test_redo__no_room_is_no_room),
+		TEST(test_redo__a_torn_end_waits_with_its_records),
 		TEST(test_redo__mended_ends_are_remembered),
 		TEST(test_redo__a_torn_record_tells_what_was_durable),
+		TEST(test_redo__a_hole_that_the_session_filled),
+		TEST(test_redo__a_filled_hole_that_is_damaged),
 		TEST(test_redo__a_hole_that_was_filled_since),
 		TEST(test_redo__records_that_rot_are_kept),
 		TEST(test_redo__a_record_that_was_being_written),

@@ -239,7 +239,7 @@ static void *tear(void *arg)
 static void test_granted__a_torn_write_is_tried_again(void **state)
 {
 	struct fixture *fx = *state;
-	enum { LEN = 3 * CHUNK_SIZE, READS = 2000 };
+	enum { LEN = 3 * CHUNK_SIZE, READS = 500 };
 	static uint8_t bytes[LEN], buf[LEN];
 	struct torn t = {0};
 	struct granted g;
@@ -296,7 +296,7 @@ static void *grow(void *arg)
 static void test_granted__reads_while_the_end_moves(void **state)
 {
 	struct fixture *fx = *state;
-	enum { READS = 3000 };
+	enum { READS = 1000 };
 	static uint8_t buf[3 * CHUNK_SIZE];
 	struct granted g;
 	struct grower w = {0};

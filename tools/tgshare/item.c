@@ -131,9 +131,11 @@ static int take_line(struct item *item, const char *line)
 	else if (sscanf(line, "fail %zu %" SCNu64, &message, &now_s) == 2)
 		take_failed(item, message, now_s);
 	else if (sscanf(line, "ack %u %u %" SCNu64, &index, &state, &now_s) >=
-		 2)
+			 2 &&
+		 state <= ACK_DECLINED)
 		take_ack(item, index, (uint8_t)state, now_s);
-	else if (sscanf(line, "end %u %" SCNu64, &state, &now_s) >= 1)
+	else if (sscanf(line, "end %u %" SCNu64, &state, &now_s) >= 1 &&
+		 state <= ITEM_DECLINED)
 		take_end(item, (uint8_t)state, now_s);
 	else if (sscanf(line, "back %zu", &message) == 1 &&
 		 message < item->message_count)
@@ -167,7 +169,8 @@ static int read_whole(int dir, const char *name, size_t max, char **text,
 	return 0;
 }
 
-/* A line that was cut by a crash has no end, and did not happen. */
+/* A line that was cut by a crash has no end, and did not happen; nor did what
+ * it has left as zeros. */
 static int load_journal(int dir, struct item *item)
 {
 	CLEANUP_FREE char *text = NULL;
@@ -177,7 +180,8 @@ static int load_journal(int dir, struct item *item)
 
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	while (!err && (end = strchr(line, '\n'))) {
+	while (!err &&
+	       (end = memchr(line, '\n', len - (size_t)(line - text)))) {
 		*end = '\0';
 		err = take_line(item, line);
 		line = end + 1;

@@ -1,0 +1,162 @@
+/*
+ * Writing within files that are written through the journal. What was a hole,
+ * as files that are new have them where a kernel writes their pages in another
+ * order, needs no copy in the journal: a record says that it is being filled,
+ * and whatever a crash leaves of that is a hole again.
+ */
+#include "vfile_internal.h"
+
+#include "xio.h"
+
+#include <string.h>
+
+/* Tokens of ws->tokens that become these chunks. */
+struct run {
+	uint64_t first, end;
+	size_t len;
+};
+
+/* What becomes data by a record alone must have room when its turn comes. */
+static int reserve_holes(struct vfile *f, const struct run *r)
+{
+	bool known;
+	off_t hole;
+
+	pthread_mutex_lock(&f->marks_lock);
+	known = f->holes_known && !gaps_meet(&f->gaps, r->first, r->end);
+	pthread_mutex_unlock(&f->marks_lock);
+	if (known)
+		return 0;
+	hole = lseek(f->fd, (off_t)chunk_offset(r->first), SEEK_HOLE);
+	if (hole >= (off_t)chunk_offset(r->end + 1))
+		return 0;
+	return vfile_reserve_(f, r->first, r->end);
+}
+
+/* Has there never been anything, nor behind it what may be durable? */
+static bool is_gap(struct vfile *f, const struct run *r)
+{
+	const struct journal_file *jf = f->jf;
+	bool gap;
+
+	if (jf && r->first * CHUNK_SIZE < jf->solid)
+		return false;
+
+	pthread_mutex_lock(&f->marks_lock);
+	gap = f->holes_known && !f->gaps_stale &&
+	      gaps_cover(&f->gaps, r->first, r->end);
+	pthread_mutex_unlock(&f->marks_lock);
+	return gap;
+}
+
+void vfile_stop_filling_(struct vfile *f, uint64_t size)
+{
+	pthread_mutex_lock(&f->fill_lock);
+	if (f->solid < size)
+		f->solid = size;
+	pthread_mutex_unlock(&f->fill_lock);
+}
+
+/* False: it is to be written in another way. Needs applying and fill_lock.
+ * *number: the segment's that has the record. */
+static bool append_fill(struct vfile *f, struct journal_file *jf,
+			const struct run *r, uint64_t *number)
+{
+	struct journal_head head = {.kind = JOURNAL_KIND_FILL,
+				    .ino = jf->ino,
+				    .size = JOURNAL_SIZE_KEPT,
+				    .floor = f->floor,
+				    .first = r->first,
+				    .count = r->end - r->first + 1,
+				    .marked = true,
+				    .holes = true};
+	const struct journal_put put = {
+		.head = &head, .quiet = true, .hurry = true};
+	uint64_t offset = r->first * CHUNK_SIZE;
+	bool done;
+
+	memcpy(head.file_id, f->id, sizeof head.file_id);
+	pthread_mutex_lock(&f->journal->append_lock);
+	done = offset >= f->solid && offset >= jf->solid &&
+	       journal_append_locked_(jf, &put) == 0;
+	*number = jf->number;
+	pthread_mutex_unlock(&f->journal->append_lock);
+	journal_wake_(f->journal, false);
+	return done;
+}
+
+/*
+ * If the power fails, the record may be lost, and what it is about be torn. A
+ * file that ends there then has to be one that was being changed: a new one, or
+ * one of which some record is durable.
+ */
+static int make_known(struct vfile *f, struct journal_file *jf, uint64_t number)
+{
+	int err;
+
+	if (vfile_is_new_(f) || jf->fill_number == number)
+		return 0;
+	err = journal_commit_(f->journal, jf->position, NULL);
+	if (!err)
+		jf->fill_number = number;
+	return err;
+}
+
+/* Needs applying and fill_lock: who empties the journal, or makes the file
+ * durable, finds all of it there or nothing. */
+static int fill_locked(struct vfile *f, struct workspace *ws,
+		       struct journal_file *jf, const struct run *r,
+		       bool *filled)
+{
+	uint64_t number;
+	int err;
+
+	if (!append_fill(f, jf, r, &number))
+		return 0;
+	*filled = true;
+	jf->filled = true;
+	err = make_known(f, jf, number);
+	if (err)
+		return err;
+	err = xio_pwrite(f->fd, ws->tokens, r->len,
+			 (off_t)chunk_offset(r->first));
+	vfile_note_written_(f);
+	if (err) {
+		vfile_mend_holes_(f, ws, r->first, r->end);
+		f->gaps_stale = true;
+	}
+	return err;
+}
+
+static int fill(struct vfile *f, struct workspace *ws, const struct run *r,
+		bool *filled)
+{
+	struct journal_file *jf;
+	int err = vfile_get_jf_(f, true, &jf);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&jf->applying);
+	pthread_mutex_lock(&f->fill_lock);
+	err = fill_locked(f, ws, jf, r, filled);
+	pthread_mutex_unlock(&f->fill_lock);
+	pthread_mutex_unlock(&jf->applying);
+	return err;
+}
+
+int vfile_overwrite_journaled_(struct vfile *f, struct workspace *ws,
+			       uint64_t first, uint64_t end)
+{
+	struct run r = {.first = first, .end = end};
+	size_t count = (size_t)(end - first + 1);
+	bool filled = false;
+	int err = workspace_seal(ws, f->key, count,
+				 end == chunk_last_index(f->size), &r.len);
+
+	if (!err && is_gap(f, &r))
+		err = fill(f, ws, &r, &filled);
+	if (err || filled)
+		return err;
+	err = reserve_holes(f, &r);
+	return err ? err : vfile_record_(f, ws, first, count, r.len);
+}

@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+"""A backing directory that is full, or away for a while: it is told, nothing that
+was stored is harmed, and the same mount goes on when that is over."""
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import FRONDFS, blob, check, eq, fresh, get, put, raises, run, until
+from vaultcheck import findings
+
+MIB = 1 << 20
+CHUNK = 4096
+
+
+def synced(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def unmount(path):
+    """As soon as whoever has it open has ended."""
+    until(lambda: not subprocess.run(["umount", path], stderr=subprocess.DEVNULL).returncode,
+          what=f"unmounting {path}")
+
+
+# ---- full
+
+@contextlib.contextmanager
+def small_disk():
+    """A file system of its own with a vault on it."""
+    disk = fresh("disk")
+    os.mkdir(disk)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0755", "none", disk],
+                      stderr=subprocess.DEVNULL).returncode:
+        raise frond.Skip("no tmpfs may be mounted here")
+    try:
+        vault = os.path.join(disk, "vault")
+        os.mkdir(vault)
+        run(FRONDFS, "init", "--passfile", frond.passfile(), "--kdf-mem", "8",
+            "--kdf-ops", "1", vault)
+        yield disk, vault
+    finally:
+        unmount(disk)
+
+
+def fill(disk, left):
+    room = os.statvfs(disk)
+    with open(put(os.path.join(disk, "filler")), "r+b") as f:
+        os.posix_fallocate(f.fileno(), 0, room.f_bavail * room.f_bsize - left)
+
+
+def told(path, data, at=0, flags=os.O_CREAT, sync=True):
+    """Written, made durable and closed: the first error, or None."""
+    error = None
+    try:
+        fd = os.open(path, os.O_WRONLY | flags, 0o644)
+    except OSError as e:
+        return e.errno
+    try:
+        os.pwrite(fd, data, at)
+        if sync:
+            os.fsync(fd)
+    except OSError as e:
+        error = e.errno
+    try:
+        os.close(fd)
+    except OSError as e:
+        error = error or e.errno
+    return error
+
+
+def overwrite(path, old, new):
+    """Chunk by chunk, each made durable: what has to be there, and which may be new."""
+    now, may = bytearray(old), set()
+    fd = os.open(path, os.O_WRONLY)
+    # odd ones first: nothing that could be written in one piece
+    for i in [*range(1, len(old) // CHUNK, 2), *range(0, len(old) // CHUNK, 2)]:
+        at = i * CHUNK
+        try:
+            os.pwrite(fd, new[at:at + CHUNK], at)
+            os.fsync(fd)
+            now[at:at + CHUNK] = new[at:at + CHUNK]
+        except OSError as e:
+            eq(e.errno, errno.ENOSPC)
+            may.add(i)
+    with contextlib.suppress(OSError):
+        os.close(fd)
+    return bytes(now), may
+
+
+@check(plain=False, root=True)
+def a_full_disk_is_told_harms_nothing_and_is_enough_when_emptied():
+    had, more, changed = blob(4 * MIB, 1), blob(6 * MIB, 2), blob(4 * MIB, 3)
+    with small_disk() as (disk, vault), frond.Mount(vault=vault) as m:
+        synced(m / "had", had)
+        synced(m / "grown", had[:MIB])
+        fill(disk, MIB)
+        eq(told(m / "new", more), errno.ENOSPC, "a new file, at fsync")
+        eq(told(m / "closed", more, sync=False), errno.ENOSPC, "a new file, at close")
+        eq(told(m / "grown", more, MIB, 0), errno.ENOSPC, "what grows")
+        now, may = overwrite(m / "had", had, changed)
+        for at in range(0, len(had), CHUNK):
+            part = get_at(m / "had", at)
+            assert part == now[at:at + CHUNK] or (
+                at // CHUNK in may and part == changed[at:at + CHUNK]), f"chunk {at // CHUNK}"
+        eq(get_at(m / "grown", 0, MIB), had[:MIB])
+        os.unlink(os.path.join(disk, "filler"))
+        os.unlink(m / "closed")
+        # nothing but room was missing
+        for name, data in (("new", more), ("grown", had)):
+            until(lambda: told(m / name, data) is None, what=f"room for {name}")
+            os.truncate(m / name, len(data))
+        until(lambda: told(m / "had", changed) is None, what="room for what changes")
+        m.remount()
+        for name, data in (("new", more), ("grown", had), ("had", changed)):
+            eq(get(m / name), data, name)
+        m.umount()
+        eq(findings(vault)[0], [])
+        m.mount()
+
+
+def get_at(path, at, size=CHUNK):
+    with open(path, "rb", buffering=0) as f:
+        return os.pread(f.fileno(), size, at)
+
+
+# ---- away
+
+@contextlib.contextmanager
+def elsewhere():
+    """A mount of a vault on a file server."""
+    server = fresh("server")
+    os.mkdir(server)
+    run(frond.helper("slow_fs"), frond.new_vault(), server, "0")
+    try:
+        with frond.Mount(vault=server) as m:
+            yield m
+    finally:
+        unmount(server)
+
+
+def reachable(m, yes):
+    os.setxattr(m.vault, "user.slow_fs.ms", b"0" if yes else b"-1")
+
+
+def calls(m, fd):
+    """What a program may do then, and what it is told."""
+    yield "reading", lambda: get(m / "cold")
+    yield "opening to write", lambda: os.open(m / "cold", os.O_WRONLY)
+    yield "making", lambda: put(m / "new", b"x")
+    yield "making a directory", lambda: os.mkdir(m / "dir")
+    yield "linking", lambda: os.symlink("target", m / "link")
+    yield "renaming", lambda: os.rename(m / "cold", m / "moved")
+    yield "removing", lambda: os.unlink(m / "cold")
+    yield "an attribute", lambda: os.setxattr(m / "cold", "user.a", b"v")
+    yield "a mode", lambda: os.chmod(m / "cold", 0o600)
+    yield "a length", lambda: os.truncate(m / "cold", 5)
+    yield "making durable", lambda: os.fsync(fd)
+
+
+def durable(fd, data, at):
+    """One that failed says so once."""
+    try:
+        os.pwrite(fd, data, at)
+        os.fsync(fd)
+        return True
+    except OSError as e:
+        eq(e.errno, errno.EIO)
+        return False
+
+
+@check(plain=False, root=True)
+def a_backing_directory_that_is_away_is_told_and_goes_on_when_it_is_back():
+    old, new, newer = blob(100 * CHUNK, 1), blob(100 * CHUNK, 2), blob(100 * CHUNK, 3)
+    with elsewhere() as m:
+        for name in ("open", "cold", "kept"):
+            synced(m / name, old)
+        m.remount()
+        fd = os.open(m / "open", os.O_RDWR)
+        os.pwrite(fd, new[:50 * CHUNK], 0)
+        os.fsync(fd)
+        os.pwrite(fd, newer[50 * CHUNK:], 50 * CHUNK)
+        os.listdir(m.path)
+        kept = os.open(m / "kept", os.O_RDWR)
+        for k in range(2):
+            # durable in the journal, and not in its place
+            half = slice(k * 50 * CHUNK, (k + 1) * 50 * CHUNK)
+            until(lambda: durable(kept, new[half], half.start), what="fsync to work")
+            reachable(m, False)
+            time.sleep(0.6)     # it is tried
+            for what, call in calls(m, fd):
+                e = raises((errno.EIO, errno.ENOENT), call)
+                assert e.errno == errno.EIO, f"{what}: {e}"
+            reachable(m, True)
+            eq(get(m / "cold"), old)
+        # what fsync has refused may be written again, or be what it was
+        eq(os.pread(fd, 50 * CHUNK, 0), new[:50 * CHUNK])
+        os.pwrite(fd, newer, 0)
+        until(lambda: told(m / "open", newer, flags=0) is None, what="fsync to work")
+        os.close(fd)
+        os.close(kept)
+        put(m / "after", old)
+        os.rename(m / "cold", m / "moved")
+        m.remount()
+        eq({name: get(m / name) for name in os.listdir(m.path)},
+           {"after": old, "moved": old, "open": newer, "kept": new})
+        m.umount()
+        eq(findings(m.vault)[0], [])
+        m.mount()
+
+
+frond.main()

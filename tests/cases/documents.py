@@ -1,0 +1,61 @@
+#!/usr/bin/python3
+"""What the documents point at is there: files, and the tests that play attackers."""
+import glob
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frond
+from frond import ROOT, check, eq, get
+
+DOCUMENTS = [os.path.join(ROOT, "README.md"), *sorted(glob.glob(f"{ROOT}/docs/*.md"))]
+PLACES = "", "tests/cases", "tests/unit", "tests/bench"
+
+
+def quoted(path):
+    """What stands between back quotes, each piece on one line."""
+    text = re.sub(r"(?ms)^```.*?^```", "", get(path).decode())
+    return [" ".join(piece.split()) for piece in re.findall(r"`([^`]+)`", text)]
+
+
+def found(path):
+    return any(os.path.exists(os.path.join(ROOT, place, path)) for place in PLACES)
+
+
+@check
+def files_that_are_named_are_there():
+    missing = []
+    for document in DOCUMENTS:
+        for piece in quoted(document):
+            for path in re.findall(r"\b(?:(?:fs|tests|tools|contrib|docs)/[\w./-]*\w|\w+\.py)",
+                                   piece):
+                if not found(path):
+                    missing.append(f"{os.path.basename(document)}: {path}")
+    eq(missing, [])
+
+
+def checks():
+    """case -> the names of its checks"""
+    return {os.path.basename(path): set(re.findall(r"(?m)^def (\w+)\(", get(path).decode()))
+            for path in glob.glob(f"{ROOT}/tests/cases/*.py")}
+
+
+@check
+def each_attacker_is_played_by_a_test_that_exists():
+    have = checks()
+    every = set().union(*have.values())
+    missing, named = [], 0
+    for piece in quoted(f"{ROOT}/docs/THREATS.md"):
+        case, _, name = piece.rpartition(": ")
+        if not (case in have or re.fullmatch(r"[.]*\w+_\w+_\w+[.]*", name)):
+            continue
+        named += 1
+        shape = re.escape(name).replace(r"\.\.\.", ".*")
+        if not any(re.fullmatch(shape, known) for known in have.get(case, every)):
+            missing.append(piece)
+    eq(missing, [])
+    assert named > 20, f"only {named} were found: the document looks otherwise now"
+
+
+frond.main()

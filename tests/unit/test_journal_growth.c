@@ -1,0 +1,248 @@
+/*
+ * Files that grow while the journal has something of them: what another thread
+ * does between a record and the bytes that it is about, and what is known of
+ * the end then. Linked in place of the calls are hooks.
+ */
+#include "live_fixture.h"
+
+static pthread_t other;
+
+static atomic_bool other_done;
+
+static void *other_main(void *arg)
+{
+	(void)arg;
+	put(LEN + MORE, MORE);
+	must(vfile_sync(file, true) == 0);
+	other_done = true;
+	return NULL;
+}
+
+/* Grow on, and be made durable, as far as that goes. */
+static void let_other_grow(void)
+{
+	must(pthread_create(&other, NULL, other_main, NULL) == 0);
+	while (!other_done && (file->size < LEN + 2 * MORE || file->flux))
+		wait_ms(1);
+}
+
+static void grow_while_emptied(void)
+{
+	put(LEN, MORE);
+	assert_true(vfile_in_flux(file));
+	before_sync = let_other_grow;
+	assert_int_equal(journal_flush(fixture->vault), 0);
+	while (before_sync)
+		wait_ms(1);
+	pthread_join(other, NULL);
+}
+
+/* What a file has grown by while its segment was being emptied, and fsynced,
+ * is there. */
+static void test_growth__while_emptied(void **state)
+{
+	make_file(*state, LEN);
+	die_after(*state, grow_while_emptied);
+	(void)mount_again(*state);
+	expect_file(*state, LEN + 2 * MORE);
+}
+
+/* A new file, in flux and unknown to the journal, whose thread sleeps. */
+static void begin_streaming(struct fixture *fx)
+{
+	fixture = fx;
+	fill(1);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	file = vf_create(fx, "f");
+	hook_fd = vfile_fd(file);
+	for (size_t at = 0; at < LEN; at += CHUNK_SIZE)
+		put(at, CHUNK_SIZE);
+	assert_true(vfile_in_flux(file));
+	assert_null(file->jf);
+}
+
+static void *end_main(void *arg)
+{
+	(void)arg;
+	put(LEN, 100);
+	return NULL;
+}
+
+static void let_other_end(void)
+{
+	must(pthread_create(&other, NULL, end_main, NULL) == 0);
+	pthread_join(other, NULL);
+}
+
+/* A file becomes known to the journal while another thread moves its end. */
+static void test_growth__first_record_while_the_end_moves(void **state)
+{
+	struct fixture *fx = *state;
+
+	begin_streaming(fx);
+	before_look = let_other_end;
+	put(0, CHUNK_SIZE);
+	assert_true(before_look == NULL);
+	assert_int_equal(vfile_size(file), LEN + 100);
+	assert_int_equal(side()->size, LEN + 100);
+	vf_expect(file, bytes, LEN + 100);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + 100);
+}
+
+static void *flush_main(void *arg)
+{
+	(void)arg;
+	must(journal_flush(fixture->vault) == 0);
+	other_done = true;
+	return NULL;
+}
+
+/* In front of the bytes that the record is about. */
+static void let_other_flush(void)
+{
+	must(pthread_create(&other, NULL, flush_main, NULL) == 0);
+	wait_ms(TURN_MS);
+}
+
+static void wait_for_other(void)
+{
+	wait_until(&other_done);
+}
+
+/* ...and has done it before what was written is known to the file. */
+static void flush_and_wait(void)
+{
+	let_other_flush();
+	before_touch = wait_for_other;
+}
+
+static void grow_between_record_and_bytes(void)
+{
+	before_write = flush_and_wait;
+	put(LEN, MORE);
+	pthread_join(other, NULL);
+	put(LEN + MORE, MORE);
+	assert_true(vfile_in_flux(file));
+}
+
+/* A file that goes on growing is known to the journal, whenever the segment
+ * with its record was emptied. */
+static void test_growth__emptied_before_the_bytes(void **state)
+{
+	make_file(*state, LEN);
+	die_after(*state, grow_between_record_and_bytes);
+	assert_int_equal(mount_again(*state).mended, 1);
+	expect_file(*state, LEN + 2 * MORE);
+}
+
+/* An end that got its mark in its place is durable before the record that
+ * speaks of the file is gone. */
+static void test_growth__marked_ends_are_made_durable(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin(fx);
+	put(LEN, MORE);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	syncs = 0;
+	put(LEN + MORE, CHUNK_SIZE / 2);
+	assert_false(vfile_in_flux(file));
+	assert_int_equal(journal_flush(fx->vault), 0);
+	assert_true(syncs > 0);
+	vfile_close(file);
+	expect_file(fx, LEN + MORE + CHUNK_SIZE / 2);
+}
+
+static void *append_main(void *arg)
+{
+	(void)arg;
+	put(LEN, MORE);
+	other_done = true;
+	return NULL;
+}
+
+/* An end that is to come to its place again, when growing behind it has begun,
+ * does so first: later it would cut what has grown. */
+static void test_growth__an_end_that_is_there_again(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_file *jf;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	put(LEN - 1, 1);
+	jf = side();
+	assert_int_equal(vfile_drain(file), 0);
+	assert_true(jf->tail == 0);
+	other_done = false;
+	pthread_mutex_lock(&jf->applying);
+	assert_int_equal(pthread_create(&other, NULL, append_main, NULL), 0);
+	wait_ms(TURN_MS);
+	jf->tail = jf->position;
+	pthread_mutex_unlock(&jf->applying);
+	pthread_join(other, NULL);
+	assert_true(other_done && vfile_in_flux(file));
+	assert_true(jf->tail == 0);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	vfile_close(file);
+	expect_file(fx, LEN + MORE);
+}
+
+/* What the newest record of the file's floor says. */
+static uint64_t noted_floor(struct fixture *fx)
+{
+	struct journal_reader *r;
+	struct journal_found found;
+	uint64_t floor = 0;
+	int got;
+
+	assert_int_equal(journal_reader_open(fx->vault, &r), 0);
+	while ((got = journal_reader_next_(r, &found)) == 1)
+		if (found.head.count == 0)
+			floor = found.head.floor;
+	assert_int_equal(got, 0);
+	journal_reader_close(r);
+	return floor;
+}
+
+/* All that a file has grown by in place counts as durable when it is, though
+ * no record tells of it. */
+static void test_growth__without_a_record_is_noted(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	put(LEN, MORE);
+	for (int i = 2; i < 4; i++) {
+		put(LEN + (size_t)(i - 1) * MORE, MORE);
+		assert_true(vfile_in_flux(file));
+		assert_int_equal(side()->size, LEN + i * MORE);
+		assert_int_equal(
+			journal_retire_(fx->vault->journal, true, true, NULL),
+			0);
+		assert_int_equal(noted_floor(fx), LEN + i * MORE);
+	}
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + 3 * MORE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_growth__while_emptied),
+		TEST(test_growth__first_record_while_the_end_moves),
+		TEST(test_growth__emptied_before_the_bytes),
+		TEST(test_growth__marked_ends_are_made_durable),
+		TEST(test_growth__an_end_that_is_there_again),
+		TEST(test_growth__without_a_record_is_noted),
+	};
+	int ret = vf_init();
+
+	return ret ? ret : cmocka_run_group_tests(tests, NULL, NULL);
+}
