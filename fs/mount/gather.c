@@ -89,6 +89,18 @@ static uint64_t end_of(const struct pending *p)
 	return p->w->offset + p->w->len;
 }
 
+/* Most begin at their beginning. */
+static struct growing begin_growing(struct vfile *f)
+{
+	struct growing file = {.file = f, .wanted = 1};
+
+	if (vfile_size(f) == 0) {
+		file.in_order = 1;
+		file.grown_ms = clock_now_ms();
+	}
+	return file;
+}
+
 /* The file's place from now on, or NULL: there is none left. */
 static struct growing *take_place(struct gather *g, struct vfile *f)
 {
@@ -110,7 +122,7 @@ static struct growing *take_place(struct gather *g, struct vfile *f)
 	/* another one may have come to lie where it was */
 	if (found->file != f ||
 	    (found->users == 0 && found->end != vfile_size(f)))
-		*found = (struct growing){.file = f, .wanted = 1};
+		*found = begin_growing(f);
 	found->users++;
 	return found;
 }
