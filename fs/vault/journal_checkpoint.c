@@ -13,7 +13,6 @@
 #include <string.h>
 
 enum {
-	FIRST_S = 1, /* not while programs begin */
 	TICK_S = 60,
 	AGAIN_TICKS = 10,
 };
@@ -140,7 +139,7 @@ static void *keep(void *arg)
 	struct journal *j = arg;
 
 	pthread_mutex_lock(&j->wake_lock);
-	for (unsigned n = 0; !wait_until_over(j, n ? TICK_S : FIRST_S); n++) {
+	for (unsigned n = 0; !wait_until_over(j, n ? TICK_S : 0); n++) {
 		j->ticking = true;
 		pthread_mutex_unlock(&j->wake_lock);
 		tick(j, n);
