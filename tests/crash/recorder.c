@@ -401,7 +401,8 @@ static bool is_its_turn(const char *call)
 				      0,      ENOMEM, EACCES};
 
 	fault.count++;
-	if (fault.left < 0 || fault.left-- > 0)
+	/* several threads may come at once: to one of them it happens */
+	if (fault.left < 0 || fault.left-- != 0)
 		return false;
 	fault.fired = call;
 	met = true;
