@@ -18,6 +18,18 @@ static void check(const struct gaps *g, const bool *hole)
 			listed[c] = true;
 	}
 	assert_memory_equal(listed, hole, sizeof listed);
+	for (int i = 0; i < 8; i++) {
+		uint32_t a = randombytes_uniform(CHUNKS), b = a;
+		bool all = hole[a], any = hole[a];
+
+		while (b + 1 < CHUNKS && randombytes_uniform(4)) {
+			b++;
+			all = all && hole[b];
+			any = any || hole[b];
+		}
+		assert_int_equal(gaps_cover(g, a, b), all);
+		assert_int_equal(gaps_meet(g, a, b), any);
+	}
 }
 
 static void test_gaps__random_against_flags(void **state)
