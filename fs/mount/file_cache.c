@@ -107,7 +107,7 @@ static struct vfile *evict_one(struct file_cache *c, struct open_file **gone)
 			of->inode->file = NULL;
 			*gone = of;
 		}
-		if (vf)
+		if (vf || !c->hand)
 			break;
 	}
 	return vf;
