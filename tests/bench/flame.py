@@ -39,14 +39,14 @@ def frames_of(sample):
     for line in sample.splitlines():
         found = re.match(r"\s+[0-9a-f]+ (.+) \((.+)\)$", line)
         if found:
-            where = "kernel" if found[2].startswith("[") else Path(found[2]).name
-            name = found[1] if found[1] != "[unknown]" else where
+            where = "kernel" if found[2].startswith("[k") else Path(found[2]).name
+            name = where if found[1] == "[unknown]" else found[1]
             out.append((name.partition("+")[0], where))
     return tuple(reversed(out))
 
 
 def profile(pid, work):
-    """Counts of stacks of the daemon while work() runs."""
+    """Counts of stacks of the daemon while work() runs: its processor time."""
     with tempfile.TemporaryDirectory() as place:
         data = f"{place}/perf.data"
         recorder = subprocess.Popen(
@@ -54,15 +54,12 @@ def profile(pid, work):
              "-g", "-p", str(pid), "-o", data],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.5)
-        began = time.monotonic()
         work()
-        took = time.monotonic() - began
         recorder.send_signal(signal.SIGINT)
         recorder.wait()
         told = subprocess.run(["perf", "script", "-i", data, "-F", "ip,sym,dso"],
                               capture_output=True, text=True, check=True).stdout
-    stacks = Counter(filter(None, map(frames_of, told.split("\n\n"))))
-    return stacks, took
+    return Counter(filter(None, map(frames_of, told.split("\n\n"))))
 
 
 def colour(where):
@@ -129,8 +126,8 @@ def workloads(system, args):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--files", type=int, default=20000)
+    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--files", type=int, default=10000)
     parser.add_argument("--root", default="/dev/shm")
     parser.add_argument("--json")
     parser.add_argument("pictures", type=Path)
@@ -145,12 +142,13 @@ def main():
         for name, work in workloads(system, args).items():
             if name != "create":
                 system.remount()
-            stacks, took = profile(system.daemon(), work)
-            busy = sum(stacks.values()) / SAMPLES_PER_S / took
-            title = f"{name}: the daemon is busy for {busy:.2f} of a core"
+            stacks = profile(system.daemon(), work)
+            busy = sum(stacks.values()) / SAMPLES_PER_S
+            title = f"{name}: {busy:.2f} processor seconds of the daemon"
             picture = f"flame-{name.replace(' ', '-')}.svg"
             (args.pictures / picture).write_text(draw(title, stacks))
-            results[name] = {"picture": picture, "busy": busy, "top": shares(stacks)}
+            results[name] = {"picture": picture, "seconds": busy,
+                             "top": shares(stacks)}
             print(f"{title}; " + ", ".join(f"{f} {p} %" for f, p in shares(stacks)[:5]))
     finally:
         system.remove()

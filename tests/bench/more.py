@@ -38,7 +38,6 @@ DELAY_MS = 20
 IN_ONE = 100            # files in each directory of a tree
 MOUNTS = 9
 AT_ONCE_MIB = 256       # of a big file
-PROBE_US = ("create_us", "stat_us", "list_us", "remove_us")
 
 
 def put(path, data):
@@ -96,20 +95,30 @@ def mount_ms(system):
     return {"mount_ms": statistics.median(times)} if times else {}
 
 
+def timed(system, work, *args):
+    """Seconds, and processor seconds of ours and the daemon's: these depend less
+    on what else runs."""
+    own, daemons = time.process_time(), system.processor_seconds()
+    took = seconds(work, *args)
+    return took, time.process_time() - own + system.processor_seconds() - daemons
+
+
 def probe(system, count, tree):
     """Once create, stat, list and remove: what each costs, and memory."""
     top = system.mount_point / "top"
-    memory = [system.memory_kib()]
-    taken = [seconds(make_files, top, count, tree)]
-    memory.append(system.memory_kib())
-    mounts = mount_ms(system)
-    for work, *args in ((stat_all, top, count, tree), (list_all, top),
-                        (remove_all, top)):
-        system.remount()
-        taken.append(seconds(work, *args))
-        memory.append(system.memory_kib())
-    return {**{k: s / count * 1e6 for k, s in zip(PROBE_US, taken)}, **mounts,
-            "memory_kib": max(memory), "idle_kib": memory[0]}
+    out = {"idle_kib": system.memory_kib(), "memory_kib": 0}
+    for name, work, *args in (("create", make_files, top, count, tree),
+                              ("stat", stat_all, top, count, tree),
+                              ("list", list_all, top), ("remove", remove_all, top)):
+        took, busy = timed(system, work, *args)
+        out[f"{name}_us"] = took / count * 1e6
+        out[f"{name}_cpu_us"] = busy / count * 1e6
+        out["memory_kib"] = max(out["memory_kib"], system.memory_kib())
+        if name == "create":
+            out.update(mount_ms(system))
+        if name != "remove":
+            system.remount()
+    return out
 
 
 def scale(system, args):
@@ -119,7 +128,7 @@ def scale(system, args):
         for count in (1000, 4000) if args.small else (1000, 10000, 100000, 1000000):
             if count > most:
                 continue
-            times = max(1, min(5, 30000 // count))
+            times = 1 if args.small else max(1, min(5, 30000 // count))
             probes = [probe(system, count, shape == "tree") for _ in range(times)]
             rows.append({"shape": shape, "files": count, "times": times,
                          **{k: statistics.median(p[k] for p in probes)
@@ -354,6 +363,8 @@ def keep(args, part, name, value):
     told = json.loads(args.json.read_text()) if args.json.exists() else \
         {"results": {}}
     told["machine"], told["small"] = machine(), args.small
+    if part == "programs":
+        told["rounds"] = 1 if args.small else args.rounds
     told["results"].setdefault(part, {})[name] = value
     args.json.write_text(json.dumps(told, indent=1))
 

@@ -147,10 +147,17 @@ def picture(pictures, name, title, x_name, series):
     return ["", f"![{title}](pictures/{name})"]
 
 
-def grown(rows, key):
-    """The dearest to the cheapest, of those that have it."""
-    values = [r[key] for r in rows]
-    return f"{max(values) / min(values):.2f}"
+def cost_rows(words, shape, system, rows, counts, keys):
+    """Elapsed and processor time, each with how much the dearest is dearer."""
+    out = []
+    for which, key in keys:
+        by = {r["files"]: r[key] for r in rows if key in r}
+        if by:
+            ratio = max(by.values()) / min(by.values())
+            out.append(row(words, shape, system, which,
+                           *(number(by[n]) if n in by else "" for n in counts),
+                           f"{ratio:.2f}"))
+    return out
 
 
 def scale_of(results, pictures):
@@ -159,16 +166,17 @@ def scale_of(results, pictures):
                      "list_us": "list with stat, cold", "remove_us": "remove, cold"}
     counts = sorted({r["files"] for rows in results.values() for r in rows} - {0})
     out += ["", "Microseconds per file, by how many files there are; in a tree, of 100 "
-            "files a directory, directories included:", "",
-            row("", "", "", *map(label, counts), "dearest to cheapest"),
-            "|---|---|---|" + "---|" * (len(counts) + 1)]
+            "files a directory, directories included. Elapsed, and of the processors "
+            "(the daemon's and the program's), which depends less on what else runs:", "",
+            row("", "", "", "", *map(label, counts), "dearest to cheapest"),
+            "|---|---|---|---|" + "---|" * (len(counts) + 1)]
     for key, words in what.items():
         for shape in ("directory", "tree"):
             for system, rows in results.items():
-                rows = [r for r in rows if r["shape"] == shape]
-                by = {r["files"]: number(r[key]) for r in rows}
-                out.append(row(words, shape, system, *(by.get(n, "") for n in counts),
-                               grown(rows, key)))
+                out += cost_rows(words, shape, system,
+                                 [r for r in rows if r["shape"] == shape], counts,
+                                 (("elapsed", key),
+                                  ("processors", key.replace("_us", "_cpu_us"))))
     titles = {**{k: f"us to {w}" for k, w in what.items()},
               "memory_kib": "MiB of the daemon's memory",
               "mount_ms": "ms of a mount command, key derivation included"}
@@ -207,9 +215,10 @@ def size_of(results, pictures):
     return out
 
 
-def programs_of(results):
+def programs_of(results, rounds):
     systems = list(results)
-    out = ["", "Programs, seconds, cold but for the transactions, medians of three:", "",
+    how = f"medians of {rounds} runs" if rounds > 1 else "one run of each"
+    out = ["", f"Programs, seconds, cold but for the transactions, {how}:", "",
            row("", *systems), "|---|" + "---|" * len(systems)]
     for w in next(iter(results.values())):
         out.append(row(w, *(number(results[s][w]) if w in results[s] else ""
@@ -229,18 +238,18 @@ def more_of(more, pictures):
         out += [row(s, number(r['write_mb_s']), number(r['read_mb_s']))
                 for s, r in results["far"].items() if r]
     if "programs" in results:
-        out += programs_of(results["programs"])
+        out += programs_of(results["programs"], more["rounds"])
     return out
 
 
 def flames_of(flames):
     """Where the daemon's time goes; the file is missing where perf is."""
-    out = ["", "Where the daemon's time goes, its system calls included, in flame graphs "
+    out = ["", "Where the daemon's processor time goes, its system calls included, in flame graphs "
            "(opened by itself, each shows a box's name and share under the pointer):", "",
-           row("workload", "busy, cores", "most of it in"), "|---|---|---|"]
+           row("workload", "seconds", "most of it in"), "|---|---|---|"]
     for w, f in flames.items():
         top = ", ".join(f"`{name}` {share} %" for name, share in f["top"][:6])
-        out.append(row(f"[{w}](pictures/{f['picture']})", f"{f['busy']:.2f}", top))
+        out.append(row(f"[{w}](pictures/{f['picture']})", f"{f['seconds']:.2f}", top))
     return out if flames else []
 
 

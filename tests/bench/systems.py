@@ -167,6 +167,11 @@ class System:
                 return int(pid)
         return None
 
+    def processor_seconds(self):
+        """Of all the daemon's threads so far."""
+        tasks = Path(f"/proc/{self.daemon()}/task").glob("*/schedstat")
+        return sum(int(t.read_text().split()[0]) for t in tasks) / 1e9
+
     def memory_kib(self):
         pid = self.daemon()
         if not pid:
