@@ -8,6 +8,7 @@ Replaces what stands between the two "measured" marks of PAGE.md; other text
 stays. Pictures are SVG, without scripts or fonts.
 """
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -56,10 +57,17 @@ def bars(table):
     return svg(800, y + 25, parts)
 
 
+def round_top(top):
+    """A number that is easily quartered, not less than top."""
+    unit = 10 ** math.floor(math.log10(top))
+    return next(unit * k for k in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
+                if unit * k >= top)
+
+
 def lines(title, x_name, series):
     """series: {name: [(label of x, y)]}, x at equal distances, y from 0. What
     follows a comma in a name tells the stroke, what stands before it the colour."""
-    top = max((y for rows in series.values() for _, y in rows), default=1) or 1
+    top = round_top(max((y for rows in series.values() for _, y in rows)))
     labels = [x for x, _ in max(series.values(), key=len)]
     step = 560 / max(len(labels) - 1, 1)
     parts = [text(10, 20, title, size=14), text(360, 295, x_name, "middle")]
