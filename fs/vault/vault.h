@@ -103,6 +103,8 @@ void vault_unlock(struct vault *vault);
  * Wait until nobody holds path's lock, at most timeout_ms. -EBUSY: still held.
  */
 MUST_CHECK int vault_wait_unlocked(const char *path, int timeout_ms);
+/* And until all that was written there by the last one is durable. */
+MUST_CHECK int vault_wait_at_rest(const char *path, int timeout_ms);
 
 /*
  * Open .frondfs/orphans, making it where needed; an exclusive holder of the

@@ -1,5 +1,8 @@
 #include "vault_lock.h"
 
+#include "clock.h"
+#include "journal_internal.h"
+#include "rekey.h"
 #include "vault.h"
 
 #include <errno.h>
@@ -107,21 +110,27 @@ int vault_lock_ini(int meta_fd, int *out)
 	return 0;
 }
 
-static int64_t now_ms(void)
+/* 1: it is; or an error. In this order, or one that ends goes unseen. */
+static int is_busy(int meta, int fd, bool until_durable)
 {
-	struct timespec t;
+	struct flock lock = lock_byte(F_WRLCK, MOUNT_BYTE);
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	if (until_durable &&
+	    faccessat(meta, REKEY_JOURNAL_DIR "/" JOURNAL_ENDED_FILE, F_OK,
+		      AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+		return -errno;
+	return lock.l_type != F_UNLCK;
 }
 
-int vault_wait_unlocked(const char *path, int timeout_ms)
+static int wait_for_lock(const char *path, bool until_durable, int timeout_ms)
 {
 	const struct timespec pause = {.tv_nsec = POLL_INTERVAL_MS * 1000000L};
 	CLEANUP_FD int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_FD int meta = -1;
 	CLEANUP_FD int fd = -1;
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = clock_now_ms() + timeout_ms;
 	int err;
 
 	if (root < 0)
@@ -134,14 +143,21 @@ int vault_wait_unlocked(const char *path, int timeout_ms)
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	for (;;) {
-		struct flock lock = lock_byte(F_WRLCK, MOUNT_BYTE);
-
-		if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
-			return -errno;
-		if (lock.l_type == F_UNLCK)
-			return 0;
-		if (now_ms() >= end)
+		err = is_busy(meta, fd, until_durable);
+		if (err <= 0)
+			return err;
+		if (clock_now_ms() >= end)
 			return -EBUSY;
 		nanosleep(&pause, NULL);
 	}
+}
+
+int vault_wait_unlocked(const char *path, int timeout_ms)
+{
+	return wait_for_lock(path, false, timeout_ms);
+}
+
+int vault_wait_at_rest(const char *path, int timeout_ms)
+{
+	return wait_for_lock(path, true, timeout_ms);
 }

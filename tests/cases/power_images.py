@@ -253,8 +253,9 @@ def snapshots(kind, count):
         for copy, safe in taken:
             mount_image(copy, where, options)
             try:
-                # what was copied ended well, here, later: that is asked about
-                with frond.Mount("accept-old", vault=os.path.join(where, "vault")) as again:
+                # what was copied ended well, here, later: a machine that has
+                # seen this would ask
+                with frond.Mount("remember=off", vault=os.path.join(where, "vault")) as again:
                     look(again, safe, journalled)
             finally:
                 umount(where)

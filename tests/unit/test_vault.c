@@ -459,6 +459,28 @@ static void test_lock__who_may_be_there_together(void **state)
 	}
 }
 
+static void test_lock__at_rest_is_later(void **state)
+{
+	struct fixture *fx = *state;
+	char path[PATH_MAX];
+	int fd;
+
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	vault_unlock(fx->vault);
+	assert_int_equal(vault_wait_at_rest(fx->path, 0), 0);
+	snprintf(path, sizeof path, "%s/.frondfs/journal", fx->path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof path, "%s/.frondfs/journal/session.ended",
+		 fx->path);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(vault_wait_unlocked(fx->path, 0), 0);
+	assert_int_equal(vault_wait_at_rest(fx->path, 30), -EBUSY);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(vault_wait_at_rest(fx->path, 0), 0);
+}
+
 static void test_lock__goes_with_the_process(void **state)
 {
 	struct fixture *fx = *state;
@@ -567,6 +589,7 @@ int main(void)
 		CASE(test_passphrase__changes_one_slot),
 		CASE(test_passphrase__two_at_a_time_lose_nothing),
 		CASE(test_lock__who_may_be_there_together),
+		CASE(test_lock__at_rest_is_later),
 		CASE(test_lock__goes_with_the_process),
 		CASE(test_lock__for_readers_of_the_lock_file),
 		CASE(test_lock__is_not_lead_astray),

@@ -113,8 +113,8 @@ static int umount_and_wait(const char *point)
 		return report_umount(err, point);
 	if (!backing[0])
 		return CMD_OK;
-	err = vault_wait_unlocked(backing, exclusive ? AT_REST_TIMEOUT_MS
-						     : SHARED_TIMEOUT_MS);
+	err = exclusive ? vault_wait_at_rest(backing, AT_REST_TIMEOUT_MS)
+			: vault_wait_unlocked(backing, SHARED_TIMEOUT_MS);
 	if (err == -EBUSY && exclusive) {
 		report("'%s' is unmounted, but its data is still on the way to "
 		       "'%s'; leave that connected until the process has "
