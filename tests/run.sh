@@ -262,8 +262,13 @@ cases() {
 		todo+=("$name")
 		[ "$running" -ge "$most" ] && wait -n && running=$((running - 1))
 		place=$tmp
-		[[ $stage != cases || $name =~ ^(big_|build_self|resource_bounds) ]] &&
-			place=$memory
+		if [ "$stage" = cases ]; then
+			[[ $name =~ ^(big_|build_self|resource_bounds) ]] && place=$memory
+		else
+			# but what is compared with a plain directory that can do
+			# more, and what takes /dev away
+			[[ $name =~ ^(model_random|conformance|cli_mount) ]] || place=$memory
+		fi
 		run_case "$root/$path" "$logs/$stage/$name.log" "TMPDIR=$place" \
 			"BUILD=$root/$dir" "FROND_SCALE=$scale" "$@" &
 		running=$((running + 1))

@@ -192,7 +192,8 @@ def hours_of_work_leave_the_daemon_as_it_was():
         eq(end["orphans"], 0, "orphans")
         if not frond.SLOW:      # a sanitizer's quarantine grows on purpose
             must_not_grow(samples, "rss_kb", 2 * THREAD_KB)
-        must_not_grow(samples, "fds", 16)
+        # the journal holds removed files for some seconds
+        must_not_grow(samples, "fds", 128)
         must_not_grow(samples, "inodes", WORKERS * FILES // 4)
         must_not_grow(samples, "orphans", WORKERS)
 
