@@ -27,7 +27,7 @@ int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 
 /* So much later it is for who asks; files have their times from the kernel. */
-static int64_t ahead_s;
+static _Atomic int64_t ahead_s;
 
 time_t __wrap_time(time_t *now)
 {
@@ -165,8 +165,10 @@ static inline void retry(struct fixture *fx, struct journal_recovery *r)
 	again(fx);
 }
 
-/* In a child, with a journal: do that, and die without a word. */
-static inline void die_in(struct fixture *fx, void (*act)(struct fixture *fx))
+/* In a child, with a journal: do that, and die without a word. Alone: nobody
+ * brings anything to its place meanwhile, however long it takes. */
+static inline void die_with(struct fixture *fx, bool alone,
+			    void (*act)(struct fixture *fx))
 {
 	int status = 0;
 	pid_t pid = fork();
@@ -175,7 +177,8 @@ static inline void die_in(struct fixture *fx, void (*act)(struct fixture *fx))
 		vault_close(fx->vault);
 		if (fx_open(fx) || vault_lock(fx->vault, false, false) ||
 		    journal_recover(fx->vault, NULL) ||
-		    journal_start(fx->vault))
+		    (alone ? journal_begin(fx->vault)
+			   : journal_start(fx->vault)))
 			_exit(1);
 		act(fx);
 		/* at once: no other thread goes on meanwhile */
@@ -184,6 +187,11 @@ static inline void die_in(struct fixture *fx, void (*act)(struct fixture *fx))
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static inline void die_in(struct fixture *fx, void (*act)(struct fixture *fx))
+{
+	die_with(fx, false, act);
 }
 
 static void (*die_change)(struct vfile *f);
