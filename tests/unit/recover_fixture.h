@@ -165,10 +165,9 @@ static inline void retry(struct fixture *fx, struct journal_recovery *r)
 	again(fx);
 }
 
-/* In a child, with a journal: do that, and die without a word. Alone: nobody
- * brings anything to its place meanwhile, however long it takes. */
-static inline void die_with(struct fixture *fx, bool alone,
-			    void (*act)(struct fixture *fx))
+/* In a child, with a journal: do that, and die without a word. No thread brings
+ * anything to its place meanwhile, however long it takes. */
+static inline void die_in(struct fixture *fx, void (*act)(struct fixture *fx))
 {
 	int status = 0;
 	pid_t pid = fork();
@@ -177,8 +176,7 @@ static inline void die_with(struct fixture *fx, bool alone,
 		vault_close(fx->vault);
 		if (fx_open(fx) || vault_lock(fx->vault, false, false) ||
 		    journal_recover(fx->vault, NULL) ||
-		    (alone ? journal_begin(fx->vault)
-			   : journal_start(fx->vault)))
+		    journal_begin(fx->vault))
 			_exit(1);
 		act(fx);
 		/* at once: no other thread goes on meanwhile */
@@ -187,11 +185,6 @@ static inline void die_with(struct fixture *fx, bool alone,
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static inline void die_in(struct fixture *fx, void (*act)(struct fixture *fx))
-{
-	die_with(fx, false, act);
 }
 
 static void (*die_change)(struct vfile *f);

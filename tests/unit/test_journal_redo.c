@@ -417,7 +417,7 @@ static void test_redo__a_hole_that_the_session_filled(void **state)
 	struct vfile *f;
 
 	make_sized(fx, LEN);
-	die_with(fx, true, fill_later);
+	die_in(fx, fill_later);
 	copy_vault(fx);
 	damage_record(fx, 0, IN_TOKEN);
 	assert_int_equal(recover(fx, &r), 0);
@@ -438,7 +438,7 @@ static void test_redo__a_filled_hole_that_is_damaged(void **state)
 	struct vfile *f;
 
 	make_sized(fx, LEN);
-	die_with(fx, true, fill_later);
+	die_in(fx, fill_later);
 	take_slot(fx, FILLED, slot);
 	memset(slot + 1000, 0, sizeof slot - 1000);
 	put_slot(fx, FILLED, slot);
