@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from systems import (System, drop_caches, installed, let_users_mount, machine,
@@ -89,7 +88,7 @@ def ordinary_read(root, name, args):
         script = f"dd if=/dev/zero of={system.mount_point}/big bs=1M count={args.mib} conv=fsync"
         system._run("sh", "-c", script)
         system.umount()
-        drop_caches()
+        drop_caches(root)
         system.mount()
         took = seconds(system._run, "dd", f"if={system.mount_point}/big",
                        "of=/dev/null", "bs=1M")

@@ -27,7 +27,8 @@ from report import svg, text
 from systems import System, run
 
 SAMPLES_PER_S = 997
-WIDTH, ROW, NARROWEST = 1180, 16, 0.8
+WIDTH, ROW = 1180, 16
+LEAST = 0.005           # of all samples: what has less is not drawn
 COLOURS = (("kernel", "#e0b080"), ("libcrypto", "#8fb4dc"), ("IPSec", "#8fb4dc"),
            ("libsodium", "#8fb4dc"), ("frondfs", "#8cc79c"), ("", "#d0d0d0"))
 
@@ -38,14 +39,14 @@ def frames_of(sample):
     for line in sample.splitlines():
         found = re.match(r"\s+[0-9a-f]+ (.+) \((.+)\)$", line)
         if found:
-            where = "kernel" if found[2].startswith("[") else Path(found[2]).name
-            name = found[1] if found[1] != "[unknown]" else where
+            where = "kernel" if found[2].startswith("[k") else Path(found[2]).name
+            name = where if found[1] == "[unknown]" else found[1]
             out.append((name.partition("+")[0], where))
     return tuple(reversed(out))
 
 
 def profile(pid, work):
-    """Counts of stacks of the daemon while work() runs."""
+    """Counts of stacks of the daemon while work() runs: its processor time."""
     with tempfile.TemporaryDirectory() as place:
         data = f"{place}/perf.data"
         recorder = subprocess.Popen(
@@ -53,15 +54,12 @@ def profile(pid, work):
              "-g", "-p", str(pid), "-o", data],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.5)
-        began = time.monotonic()
         work()
-        took = time.monotonic() - began
         recorder.send_signal(signal.SIGINT)
         recorder.wait()
         told = subprocess.run(["perf", "script", "-i", data, "-F", "ip,sym,dso"],
                               capture_output=True, text=True, check=True).stdout
-    stacks = Counter(filter(None, map(frames_of, told.split("\n\n"))))
-    return stacks, took
+    return Counter(filter(None, map(frames_of, told.split("\n\n"))))
 
 
 def colour(where):
@@ -79,9 +77,9 @@ def draw(title, stacks):
             box[1] += count
         left += count
     for (depth, stack), (start, count) in boxes.items():
-        width = WIDTH * count / total
-        if width < NARROWEST:
+        if count < LEAST * total:
             continue
+        width = WIDTH * count / total
         deepest = max(deepest, depth)
         parts.append((depth, 10 + WIDTH * start / total, width, *stack[-1],
                       100 * count / total))
@@ -118,6 +116,8 @@ def workloads(system, args):
         "random write": lambda: fio(m / "big", rw="randwrite", bs="4k", fsync=64,
                                     size=f"{mib}M", io_size=half),
         "create": lambda: create_small(m / "small", args.files),
+        "read small files": lambda: run(
+            "sh", "-c", 'find "$0" -type f -print0 | xargs -0 md5sum', m / "small"),
         "list": lambda: run("ls", "-lR", m),
         "remove": lambda: run("rm", "-rf", m / "small"),
     }
@@ -126,8 +126,8 @@ def workloads(system, args):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--files", type=int, default=20000)
+    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--files", type=int, default=10000)
     parser.add_argument("--root", default="/dev/shm")
     parser.add_argument("--json")
     parser.add_argument("pictures", type=Path)
@@ -142,12 +142,13 @@ def main():
         for name, work in workloads(system, args).items():
             if name != "create":
                 system.remount()
-            stacks, took = profile(system.daemon(), work)
-            busy = sum(stacks.values()) / SAMPLES_PER_S / took
-            title = f"{name}: the daemon is busy for {busy:.2f} of a core"
+            stacks = profile(system.daemon(), work)
+            busy = sum(stacks.values()) / SAMPLES_PER_S
+            title = f"{name}: {busy:.2f} processor seconds of the daemon"
             picture = f"flame-{name.replace(' ', '-')}.svg"
             (args.pictures / picture).write_text(draw(title, stacks))
-            results[name] = {"picture": picture, "busy": busy, "top": shares(stacks)}
+            results[name] = {"picture": picture, "seconds": busy,
+                             "top": shares(stacks)}
             print(f"{title}; " + ", ".join(f"{f} {p} %" for f, p in shares(stacks)[:5]))
     finally:
         system.remove()

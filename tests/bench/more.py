@@ -1,23 +1,28 @@
 #!/usr/bin/python3
 """What one table does not show: growth, distance, start, and programs.
 
-more.py [--small] [--only scale,size,far,start,programs] [--root DIR]
-        [--json FILE] [SYSTEM...]
+more.py [--small] [--only scale,size,far,programs] [--most N] [--rounds N]
+        [--root DIR] [--json FILE] [SYSTEM...]
 
-scale     per-file cost of creating, listing and removing 1000 to 1 000 000
-          files in one directory, and the daemon's memory
-size      reading and writing at the end of sparse files of 1 MiB to 64 GiB
+scale     what creating, stat, listing (with stat) and removing cost per file, at
+          1000 to 1 000 000 files in one directory and in a tree of 100 a
+          directory, each cold; the daemon's memory; how long a mount command
+          takes with so many files, its key derivation (the cheapest) included.
+          Peers get --most (100 000) at most. Hours for all, as everybody has to
+          make the million, too, if --most says so
+size      reading and writing at the end of sparse files of 1 MiB to 64 GiB, and
+          the daemon's memory
 far       in order, over a backing directory with 20 ms for each operation
-start     a mount command, from its start to its end, by the vault's size; the
-          key derivation is the cheapest, and is part of it
 programs  SQLite, git status, a compilation by several processes, 4 KiB at
-          random in a sparse file of 10 GiB
+          random in a file of 10 GiB; medians of --rounds (3)
 --small   less of each, to see that it works. Run it as root.
+--json    results are added to those that FILE has of other parts and systems
 """
 import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import sqlite3
 import statistics
@@ -30,6 +35,9 @@ from systems import System, installed, machine, run, seconds
 
 MIB = 1 << 20
 DELAY_MS = 20
+IN_ONE = 100            # files in each directory of a tree
+MOUNTS = 9
+AT_ONCE_MIB = 256       # of a big file
 
 
 def put(path, data):
@@ -38,57 +46,145 @@ def put(path, data):
     os.close(fd)
 
 
-def scale(system, small):
-    rows = []
-    for count in (1000, 4000) if small else (1000, 10000, 100000, 1000000):
-        d = system.mount_point / f"d{count}"
-        d.mkdir()
-        create = seconds(lambda: [put(d / str(n), b"x") for n in range(count)])
-        memory = system.memory_kib()
-        system.remount()
-        listing = seconds(lambda: [e.stat() for e in os.scandir(d)])
-        remove = seconds(run, "rm", "-rf", d)
-        rows.append({"files": count, "memory_kib": memory,
-                     "create_us": create / count * 1e6,
-                     "list_us": listing / count * 1e6,
-                     "remove_us": remove / count * 1e6})
+def directories(top, count, tree):
+    """Where the files go: all of them into top, or some into each below it."""
+    if not tree:
+        return [f"{top}/one"]
+    places = range(-(-count // IN_ONE))
+    return [f"{top}/{n // 100}/{n % 100}" for n in places]
+
+
+def make_files(top, count, tree):
+    made = 0
+    for place in directories(top, count, tree):
+        os.makedirs(place)
+        for n in range(min(IN_ONE if tree else count, count - made)):
+            put(f"{place}/{n}", b"x")
+            made += 1
+
+
+def stat_all(top, count, tree):
+    left = count
+    for place in directories(top, count, tree):
+        for n in range(min(IN_ONE if tree else count, left)):
+            os.stat(f"{place}/{n}")
+            left -= 1
+
+
+def list_all(top):
+    with os.scandir(top) as entries:
+        for e in entries:
+            e.stat()
+            if e.is_dir():
+                list_all(e.path)
+
+
+def remove_all(top):
+    """rm -r, without a program to be started."""
+    shutil.rmtree(top)
+
+
+def mount_ms(system):
+    """Of a mount command, with nothing of the vault in the kernel's caches."""
+    times = []
+    for _ in range(MOUNTS if system.name != "direct" else 0):
+        system.umount()
+        begin = time.monotonic()
+        system.mount()
+        times.append((time.monotonic() - begin) * 1000)
+    return {"mount_ms": statistics.median(times)} if times else {}
+
+
+def timed(system, work, *args):
+    """Seconds, and processor seconds of ours and the daemon's: these depend less
+    on what else runs."""
+    own, daemons = time.process_time(), system.processor_seconds()
+    took = seconds(work, *args)
+    return took, time.process_time() - own + system.processor_seconds() - daemons
+
+
+def probe(system, count, tree):
+    """Once create, stat, list and remove: what each costs, and memory."""
+    top = system.mount_point / "top"
+    out = {"idle_kib": system.memory_kib(), "memory_kib": 0}
+    for name, work, *args in (("create", make_files, top, count, tree),
+                              ("stat", stat_all, top, count, tree),
+                              ("list", list_all, top), ("remove", remove_all, top)):
+        took, busy = timed(system, work, *args)
+        out[f"{name}_us"] = took / count * 1e6
+        out[f"{name}_cpu_us"] = busy / count * 1e6
+        out["memory_kib"] = max(out["memory_kib"], system.memory_kib())
+        if name == "create":
+            out.update(mount_ms(system))
+        if name != "remove":
+            system.remount()
+    return out
+
+
+def scale(system, args):
+    rows = [{"shape": "empty", "files": 0, **mount_ms(system)}]
+    most = args.most if system.name not in ("frondfs", "direct") else 1000000
+    for shape in ("directory", "tree"):
+        for count in (1000, 4000) if args.small else (1000, 10000, 100000, 1000000):
+            if count > most:
+                continue
+            times = 1 if args.small else max(1, min(5, 30000 // count))
+            probes = [probe(system, count, shape == "tree") for _ in range(times)]
+            rows.append({"shape": shape, "files": count, "times": times,
+                         **{k: statistics.median(p[k] for p in probes)
+                            for k in probes[0]}})
+            print(f"# {system.name}: {rows[-1]}", file=sys.stderr, flush=True)
     return rows
 
 
-def size(system, small):
-    rows = []
-    for mib in (1, 1024) if small else (1, 64, 1024, 16384, 65536):
-        path = system.mount_point / f"s{mib}"
-        amount = min(mib, 16 if small else 256)
-        with open(path, "wb") as f:
-            f.truncate(mib * MIB)
-        block = os.urandom(MIB)
+def write_end(paths, size, amount):
+    block = os.urandom(MIB)
+    for path in paths:
+        with open(path, "r+b", buffering=0) as f:
+            f.seek(size - amount)
+            for _ in range(amount // MIB):
+                f.write(block)
+            os.fsync(f.fileno())
 
-        def write():
-            with open(path, "r+b", buffering=0) as f:
-                f.seek((mib - amount) * MIB)
-                for _ in range(amount):
-                    f.write(block)
-                os.fsync(f.fileno())
 
-        def read():
-            with open(path, "rb", buffering=0) as f:
-                f.seek((mib - amount) * MIB)
-                while f.read(MIB):
-                    pass
-        written = amount * MIB / 1e6 / seconds(write)
-        system.remount()
-        rows.append({"mib": mib, "write_mb_s": written,
-                     "read_mb_s": amount * MIB / 1e6 / seconds(read)})
-        os.unlink(path)
+def read_end(paths, size, amount):
+    for path in paths:
+        with open(path, "rb", buffering=0) as f:
+            f.seek(size - amount)
+            while f.read(MIB):
+                pass
+
+
+def size(system, args):
+    """As many files as make the same amount, the small ones read whole."""
+    rows, total = [], 32 if args.small else AT_ONCE_MIB
+    for mib in (1, 1024) if args.small else (1, 16, 64, 256, 1024, 16384, 65536):
+        amount = min(mib, total)
+        paths = [system.mount_point / f"s{n}" for n in range(total // amount)]
+        tries = []
+        for _ in range(1 if args.small else 3):
+            for path in paths:
+                with open(path, "wb") as f:
+                    f.truncate(mib * MIB)
+            where = paths, mib * MIB, amount * MIB
+            written = seconds(write_end, *where)
+            memory = system.memory_kib()
+            system.remount()
+            read = seconds(read_end, *where)
+            tries.append((total * MIB / 1e6 / written, total * MIB / 1e6 / read,
+                          max(memory, system.memory_kib())))
+            for path in paths:
+                os.unlink(path)
+        rows.append({"mib": mib, **{k: statistics.median(v) for k, v in zip(
+            ("write_mb_s", "read_mb_s", "memory_kib"), zip(*tries))}})
     return rows
 
 
-def far(name, root, small):
+def far(name, root, args):
     system = System(name, root, delay_ms=DELAY_MS)
     try:
         system.mount()
-        mib = 4 if small else 32
+        mib = 4 if args.small else 32
         path = system.mount_point / "big"
         wrote = seconds(run, "dd", "if=/dev/zero", f"of={path}", "bs=1M",
                         f"count={mib}", "conv=fsync")
@@ -98,20 +194,6 @@ def far(name, root, small):
                 "read_mb_s": mib * MIB / 1e6 / read}
     finally:
         system.remove()
-
-
-def start(system, small):
-    rows, made = [], 0
-    for count in (0, 1000) if small else (0, 1000, 100000):
-        for n in range(made, count):
-            put(system.mount_point / f"f{n}", b"x")
-        made = count
-        times = []
-        for _ in range(3 if small else 9):
-            system.umount()
-            times.append(seconds(system.mount) * 1000)
-        rows.append({"files": count, "ms": statistics.median(times)})
-    return rows
 
 
 def transactions(path, count):
@@ -138,15 +220,18 @@ def scan(path):
 
 
 def repository(directory, count):
+    """Made where it is quick, and copied from there to each system."""
     directory.mkdir()
     for n in range(count):
         if n % 100 == 0:
             (directory / f"d{n // 100}").mkdir()
         put(directory / f"d{n // 100}/f{n}", b"%d\n" % n)
-    git = ("git", "-C", directory, "-c", "user.name=x", "-c", "user.email=x@x")
+    git = ("git", "-C", directory, "-c", "user.name=x", "-c", "user.email=x@x",
+           "-c", "gc.auto=0")
     run("git", "init", "-q", directory)
     run(*git, "add", ".")
     run(*git, "commit", "-qm", "x")
+    run(*git, "gc", "-q")
 
 
 def sources(directory, count):
@@ -159,11 +244,24 @@ def sources(directory, count):
     put(directory / "Makefile", b"all: " + objects.encode() + b"\n")
 
 
-def at_random(path, count, write):
+def fill(path, mib):
+    """Really full, and not left in the kernel's cache."""
+    block = os.urandom(MIB)
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY)
+    for n in range(mib):
+        os.write(fd, block)
+        if n % 256 == 255:
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def at_random(path, count, mib, write):
     rng, block = random.Random(1), os.urandom(4096)
     fd = os.open(path, os.O_RDWR)
     for _ in range(count):
-        at = rng.randrange((10 << 30) // 4096) * 4096
+        at = rng.randrange(mib * MIB // 4096) * 4096
         if write:
             os.pwrite(fd, block, at)
         else:
@@ -172,68 +270,126 @@ def at_random(path, count, write):
     os.close(fd)
 
 
-def programs(system, small):
-    m, part = system.mount_point, 20 if small else 1
-    out = {"SQLite, 10 000 transactions s":
-           seconds(transactions, m / "one.db", 10000 // part)}
-    table_of(m / "scan.db", 1000000 // part)
-    repository(m / "git", 50000 // part)
-    sources(m / "c", 400 // part)
-    with open(m / "sparse", "wb") as f:
-        f.truncate(10 << 30)
-    system.remount()
-    out["SQLite, scan of 1 000 000 rows s"] = seconds(scan, m / "scan.db")
-    out["git status of 50 000 files s"] = seconds(
-        run, "git", "-C", m / "git", "status")
-    out["make -j2 of 400 files s"] = seconds(run, "make", "-j2", "-C", m / "c")
-    out["10 GiB: 20 000 writes of 4 KiB s"] = seconds(
-        at_random, m / "sparse", 20000 // part, True)
-    system.remount()
-    out["10 GiB: 20 000 reads of 4 KiB s"] = seconds(
-        at_random, m / "sparse", 20000 // part, False)
+class Elsewhere:
+    """What programs work on, beside the systems that are measured."""
+
+    def __init__(self, root, small):
+        self.part = 20 if small else 1
+        self.dir = Path(root) / "elsewhere"
+        self.dir.mkdir()
+        repository(self.dir / "git", 50000 // self.part)
+        sources(self.dir / "c", 2)
+
+    def warm_up(self):
+        """Dropping caches drops programs, too, and these lie on a disk."""
+        run("git", "-C", self.dir / "git", "status")
+        run("make", "-B", "-j2", "-C", self.dir / "c")
+
+
+def programs_once(system, work, number):
+    m, part = system.mount_point, work.part
+    mib = 10240 // part
+    out = {"SQLite, 10 000 transactions":
+           seconds(transactions, m / f"one{number}.db", 10000 // part)}
+
+    def cold(what, *call):
+        system.remount()
+        work.warm_up()
+        out[what] = seconds(*call)
+
+    cold("SQLite, scan of 1 000 000 rows", scan, m / "scan.db")
+    if (m / "git").exists():
+        cold("git status of 50 000 files", run, "git", "-C", m / "git", "status")
+    run("rm", "-f", *(m / "c").glob("*.o"))
+    cold("make -j2 of 400 files", run, "make", "-j2", "-C", m / "c")
+    cold("10 GiB: 20 000 reads of 4 KiB",
+         at_random, m / "big", 20000 // part, mib, False)
+    cold("10 GiB: 20 000 writes of 4 KiB",
+         at_random, m / "big", 20000 // part, mib, True)
     return out
 
 
-def main():
+def copy_repository(system, repository, files):
+    """Not to the floor if it may not keep all of them open, as it would."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if system.name == "floor" and hard < 2 * files:
+        print(f"# floor: more than the {hard} files it may open", file=sys.stderr)
+        return
+    run("cp", "-r", repository, system.mount_point / "git")
+    run("git", "-C", system.mount_point / "git", "status")  # notes what files are
+
+
+def programs(system, args):
+    m, work = system.mount_point, args.elsewhere
+    table_of(m / "scan.db", 1000000 // work.part)
+    copy_repository(system, work.dir / "git", 50000 // work.part)
+    sources(m / "c", 400 // work.part)
+    fill(m / "big", 10240 // work.part)
+    rounds = []
+    for n in range(1 if args.small else args.rounds):
+        rounds.append(programs_once(system, work, n))
+        print(f"# {system.name}: {rounds[-1]}", file=sys.stderr, flush=True)
+    return {k: statistics.median(r[k] for r in rounds) for k in rounds[0]}
+
+
+def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--only", default="scale,size,far,start,programs")
+    parser.add_argument("--only", default="scale,size,far,programs")
+    parser.add_argument("--most", type=int, default=100000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--root", default="/dev/shm")
-    parser.add_argument("--json")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("systems", nargs="*")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def measure(part, name, root, args):
+    if part == "far":
+        return far(name, root, args) if name != "direct" else {}
+    system = System(name, root)
+    try:
+        system.mount()
+        return globals()[part](system, args)
+    finally:
+        system.remove()
+
+
+def keep(args, part, name, value):
+    """At once: what took an hour is not lost with the next."""
+    if not args.json:
+        return
+    told = json.loads(args.json.read_text()) if args.json.exists() else \
+        {"results": {}}
+    told["machine"], told["small"] = machine(), args.small
+    if part == "programs":
+        told["rounds"] = 1 if args.small else args.rounds
+    told["results"].setdefault(part, {})[name] = value
+    args.json.write_text(json.dumps(told, indent=1))
+
+
+def main():
+    args = parse()
     if os.geteuid() != 0:
         sys.exit("more.py: run it as root, it has to drop caches")
     root = tempfile.mkdtemp(prefix="frond-bench-", dir=args.root)
-    results = {}
     try:
         for part in args.only.split(","):
+            if part == "programs":
+                args.elsewhere = Elsewhere(root, args.small)
             for name in args.systems or installed():
                 begin = time.monotonic()
                 try:
-                    if part == "far":
-                        value = far(name, root, args.small) \
-                            if name != "direct" else {}
-                    else:
-                        system = System(name, root)
-                        try:
-                            system.mount()
-                            value = globals()[part](system, args.small)
-                        finally:
-                            system.remove()
+                    value = measure(part, name, root, args)
                 except Exception as e:      # a peer that fails is a result, too
                     print(f"# {name}: {part}: {e}", file=sys.stderr)
                     continue
-                results.setdefault(part, {})[name] = value
+                keep(args, part, name, value)
                 print(f"{part} {name} ({time.monotonic() - begin:.0f} s): "
                       f"{json.dumps(value)}", flush=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    if args.json:
-        Path(args.json).write_text(json.dumps(
-            {"machine": machine(), "small": args.small, "results": results},
-            indent=1))
 
 
 if __name__ == "__main__":

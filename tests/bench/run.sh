@@ -20,10 +20,12 @@ if [ -z "${FRONDFS:-}" ]; then
 fi
 export FRONDFS
 table=''
+before='--rounds 1'
 more=''
 flames=''
 if [ "${1:-}" = --small ]; then
 	table="--rounds 1 --mib 32 --files 200 --tree /usr/include/linux"
+	before=$table
 	more=--small
 	flames="--mib 64 --files 1000"
 	cp "$docs/BENCHMARKS.md" "$OUT"
@@ -33,10 +35,14 @@ python3=/usr/bin/python3
 # shellcheck disable=SC2086  # words are options and names
 $python3 "$here/compare.py" $table --json "$OUT/table.json" ${SYSTEMS:-}
 # shellcheck disable=SC2086
+FROND_OPTS=shared,writeback=off \
+	$python3 "$here/compare.py" $before --json "$OUT/before.json" frondfs
+rm -f "$OUT/more.json"
+# shellcheck disable=SC2086
 $python3 "$here/more.py" $more --json "$OUT/more.json" ${SYSTEMS:-}
 # shellcheck disable=SC2086
 [ -z "$(command -v perf)" ] || FRONDFS=${PROFILED:-$FRONDFS} \
 	$python3 "$here/flame.py" $flames --json "$OUT/flames.json" "$docs/pictures"
-$python3 "$here/report.py" "$OUT/table.json" "$OUT/more.json" \
-	"$OUT/flames.json" "$docs/BENCHMARKS.md" "$docs/pictures"
+$python3 "$here/report.py" "$OUT/table.json" "$OUT/before.json" \
+	"$OUT/more.json" "$OUT/flames.json" "$docs/BENCHMARKS.md" "$docs/pictures"
 echo "$docs/BENCHMARKS.md"

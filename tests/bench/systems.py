@@ -2,6 +2,7 @@
 import ctypes
 import os
 import platform
+import resource
 import shutil
 import stat
 import subprocess
@@ -38,8 +39,8 @@ def is_mounted(path):
     return f" {path} " in Path("/proc/self/mountinfo").read_text()
 
 
-def drop_caches():
-    os.sync()
+def drop_caches(place):
+    run("sync", "-f", place)        # only there: others may write elsewhere
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
@@ -104,6 +105,9 @@ class System:
 
     def _run(self, *command):
         def become():
+            # the floor keeps one open for each file that the kernel knows
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             if self.user is not None:
                 os.setgroups([])
                 os.setresgid(self.user, self.user, self.user)
@@ -131,17 +135,16 @@ class System:
     def umount(self):
         if self.name == "direct" or not is_mounted(self.mount_point):
             return
-        pid = self.daemon()
         wait_until(lambda: not subprocess.run(["umount", str(self.mount_point)],
                                               **QUIET).returncode,
                    f"{self.name} to be unmounted")
-        wait_until(lambda: not (pid and os.path.exists(f"/proc/{pid}")),
-                   f"{self.name} to end")
+        # not its place in /proc, where init may leave it for a while
+        wait_until(lambda: not self.daemon(), f"{self.name} to end")
 
     def remount(self):
         """Start cold: nothing in the kernel's caches, nor in a daemon's."""
         self.umount()
-        drop_caches()
+        drop_caches(self.dir)
         self.mount()
 
     def remove(self):
@@ -163,6 +166,11 @@ class System:
             if wanted in words:
                 return int(pid)
         return None
+
+    def processor_seconds(self):
+        """Of all the daemon's threads so far."""
+        tasks = Path(f"/proc/{self.daemon()}/task").glob("*/schedstat")
+        return sum(int(t.read_text().split()[0]) for t in tasks) / 1e9
 
     def memory_kib(self):
         pid = self.daemon()
