@@ -1,5 +1,6 @@
 #include "vault_lock.h"
 
+#include "clock.h"
 #include "vault.h"
 
 #include <errno.h>
@@ -89,21 +90,13 @@ int vault_lock_ini(int meta_fd, int *out)
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int vault_wait_unlocked(const char *path, int timeout_ms)
 {
 	const struct timespec pause = {.tv_nsec = POLL_INTERVAL_MS * 1000000L};
 	CLEANUP_FD int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP_FD int meta = -1;
 	CLEANUP_FD int fd = -1;
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = clock_now_ms() + timeout_ms;
 	int err;
 
 	if (root < 0)
@@ -122,7 +115,7 @@ int vault_wait_unlocked(const char *path, int timeout_ms)
 			return -errno;
 		if (lock.l_type == F_UNLCK)
 			return 0;
-		if (now_ms() >= end)
+		if (clock_now_ms() >= end)
 			return -EBUSY;
 		nanosleep(&pause, NULL);
 	}
