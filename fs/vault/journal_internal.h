@@ -329,7 +329,13 @@ MUST_CHECK int journal_each_hole_(struct journal_file *jf,
 				  const struct journal_hole *h,
 				  int (*fn)(struct journal_file *jf,
 					    uint64_t first, uint64_t end));
-/* Of what is not in place, leave out those tokens that nobody can read. */
+/*
+ * What a segment's file holds. -EBADMSG: the disk has lost it; any other error
+ * may pass, as the backing directory is away.
+ */
+MUST_CHECK int journal_fetch_(const struct journal *j, int fd, void *buf,
+			      size_t len, off_t offset);
+/* Of what is not in place, leave out those tokens that the disk has lost. */
 void journal_give_up_(struct journal_file *jf);
 
 /* journal_segment.c: the record's part of the overlay. Needs lock and room. */

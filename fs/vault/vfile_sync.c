@@ -114,8 +114,9 @@ int vfile_sync_journaled_(struct vfile *f, bool data_only)
 		err = journal_commit_(f->journal, jf->position, &met);
 	if (!err)
 		err = met;
-	if (!err && jf)
-		err = jf->error;
+	/* what kept it from its place may be over, and is told as it is now */
+	if (!err && jf && jf->error)
+		err = journal_drain_(jf);
 	told = jf ? atomic_exchange(&jf->untold, 0) : 0;
 	if (!err)
 		err = told;
