@@ -200,6 +200,7 @@ static int compare_session(struct recovery *rec, const char *name)
 	if (err)
 		return err;
 	rec->same_tree = s->ino == now.ino && keeps_numbers(fd);
+	rec->copied = s->ino != now.ino && !rec->reader->guessed;
 	rec->here = rec->same_tree && s->dev == now.dev;
 	rec->wholly = rec->out->wholly || !journal_session_same_place_(s, &now);
 	/* what was so when it was put by is so */

@@ -24,7 +24,8 @@ struct file_log {
 	/* A file of this id has been met, and was not to be touched. */
 	bool met;
 	char *path; /* of the first one; NULL: none, or no memory */
-	/* journal_scout_(): files of this id, and whether one has ino */
+	/* journal_scout_(): files of this id, and whether one is that with ino
+	 */
 	unsigned places;
 	uint64_t first_ino;
 	bool with_ino;
@@ -48,6 +49,7 @@ struct recovery {
 	/* Is it where it was when it began? */
 	bool here;	   /* yes: inode numbers tell files apart */
 	bool same_tree;	   /* perhaps: files that were not changed are known */
+	bool copied;	   /* no: all have other numbers, or another's */
 	bool stale;	   /* it may have been over long ago */
 	bool doubtful;	   /* it may be older than what the files hold */
 	bool again;	   /* kept by an earlier one; others have come since */

@@ -413,6 +413,31 @@ static void test_recover__a_copy_with_newer_files(void **state)
 	ahead_s = 0;
 }
 
+/* Numbers that are free again, where the vault was before, are given to others:
+ * that a copy of a file has the one of its original says nothing. */
+static void test_recover__a_number_that_another_has_now(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512], copy[600];
+	uint64_t sum;
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	snprintf(copy, sizeof copy, "%s (1)", path);
+	shell("ln '%s' '%s/original'", path, fx->top);
+	die_after(fx, overwrite, "f");
+	copy_vault(fx);
+	shell("mv '%s/original' '%s'", fx->top, copy);
+	sum = digest(copy);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 0);
+	assert_int_equal(r.left, 1);
+	expect(fx, "f", old_bytes);
+	assert_int_equal(digest(copy), sum);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+}
+
 static void grow_all(struct vfile *f)
 {
 	overwrite(f);
@@ -574,6 +599,7 @@ int main(void)
 		TEST(test_recover__a_damaged_record),
 		TEST(test_recover__a_copy_of_a_crash_is_one),
 		TEST(test_recover__a_copy_with_newer_files),
+		TEST(test_recover__a_number_that_another_has_now),
 		TEST(test_recover__an_older_file_put_there),
 		TEST(test_recover__killed_at_every_end_it_mends),
 		TEST(test_recover__what_a_damaged_session_left_stays),
