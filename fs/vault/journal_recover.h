@@ -53,10 +53,12 @@ struct recovery {
 	bool again;	   /* kept by an earlier one; others have come since */
 	bool wholly;	   /* data may be missing anywhere */
 	bool exact;	   /* nothing that was written is missing */
+	bool one_by_one;   /* files are made durable, not all at once */
 	bool scouting;	   /* only find out where the files are */
 	bool wrote;	   /* to the file at hand */
 	int64_t start_s;   /* the session's */
 	int64_t since_s;   /* what has changed since is looked at */
+	int64_t last_s;	   /* its last sign of life */
 	uint64_t root_dev; /* of the root directory */
 	size_t skipped;	   /* what could not be looked at... */
 	size_t failed;	   /* ...and should have been */

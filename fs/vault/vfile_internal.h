@@ -164,6 +164,10 @@ MUST_CHECK int vfile_store_last_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, const uint8_t *plain,
 				 size_t len, bool holes);
 
+/* workspace_seal() of a chunk of the file: no older than what it replaces. */
+MUST_CHECK int vfile_seal_(struct vfile *f, struct workspace *ws, size_t count,
+			   bool ends_file, size_t *stored_len);
+
 /*
  * Seal the count staged tokens and write them to their place, which begins
  * with chunk first. ends_file as for workspace_seal().

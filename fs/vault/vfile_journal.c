@@ -206,7 +206,7 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 	holes = vfile_cut_gaps_(f, last);
 	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
 			chunk_last_len(size));
-	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	err = vfile_seal_(f, ws, 1, true, &stored_len);
 	if (!err)
 		err = vfile_put_record_(f, ws->tokens, last, 1, stored_len,
 					size, vfile_holes_flags_(holes));
@@ -256,7 +256,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 {
 	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
 				    .size = JOURNAL_SIZE_KEPT,
-				    .before = (uint64_t)time(NULL),
+				    .before = vault_now(f->vault),
 				    .floor = vfile_floor_(f),
 				    .first = first,
 				    .count = last - first,
@@ -306,7 +306,7 @@ static int settle(struct vfile *f, struct workspace *ws, int flags)
 		return err;
 	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
 			chunk_last_len(f->size));
-	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	err = vfile_seal_(f, ws, 1, true, &stored_len);
 	return err ? err
 		   : vfile_put_record_(
 			     f, ws->tokens, last, 1, stored_len, f->size,
@@ -339,7 +339,7 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 		return err;
 	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
 			chunk_last_len(f->size));
-	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	err = vfile_seal_(f, ws, 1, true, &stored_len);
 	if (err)
 		return err;
 	if (fstat(f->fd, &st) < 0)
