@@ -319,6 +319,9 @@ MUST_CHECK int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 MUST_CHECK int vfile_touch_journaled_(struct vfile *f);
 /* Mark the end, if it is in flux. The range reaches RANGE_END. */
 MUST_CHECK int vfile_settle_locked_(struct vfile *f, struct workspace *ws);
+/* The same if it has been for long, by one who reads: the journal's thread
+ * never finds a file without readers, perhaps. */
+void vfile_settle_overdue_(struct vfile *f);
 MUST_CHECK int vfile_sync_journaled_(struct vfile *f, bool data_only);
 /*
  * There was no room: empty the journal, whose segments and unlinked files take

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { OVERDUE_MS = 4 * JOURNAL_SETTLE_MS };
+
 int vfile_journal_open_(struct vfile *f, const struct stat *st, uint64_t *size)
 {
 	struct journal_file *jf = f->jf;
@@ -406,6 +408,21 @@ static int settle_anyhow(struct vfile *f, struct workspace *ws)
 	int err = settle(f, ws, RECORD_HURRY);
 
 	return err == -ENOSPC || err == -EDQUOT ? settle_in_place(f, ws) : err;
+}
+
+void vfile_settle_overdue_(struct vfile *f)
+{
+	struct workspace *ws = workspace_get();
+	int64_t now = clock_now_ms();
+	struct range r;
+
+	if (!ws || now - f->grown_ms < OVERDUE_MS)
+		return;
+	/* others go on, and if it fails there is another time */
+	f->grown_ms = now;
+	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
+	(void)!settle_anyhow(f, ws);
+	rangelock_release(&f->ranges, &r);
 }
 
 bool vfile_settle_old_(struct journal *j, int64_t before_ms)
