@@ -157,6 +157,8 @@ bool journal_is_wanted_(const struct journal_reader *r,
 /* Is this kept one known to have been finished, and was put back? */
 bool journal_kept_is_over_(struct vault *vault,
 			   const struct journal_session *s);
+/* ...then nothing that it holds is of use any more. */
+MUST_CHECK int journal_remove_kept_(struct vault *vault, const char *name);
 /* Give up the room that was set aside for this. */
 void journal_drop_reserve_(const struct journal_reader *r);
 /* Keep the session: what of it is left can be tried again. */
