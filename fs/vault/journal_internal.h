@@ -473,6 +473,7 @@ struct journal_reader {
 	bool torn;     /* what follows the records of one is none... */
 	bool rotten;   /* ...and no process that died left it so */
 	bool headless; /* a segment has more than a head, which is none */
+	bool mute;     /* the one that mending has written cannot be read */
 	bool guessed;  /* no session file said which one it is */
 	/* of a session that is kept: what it is about; NULL: of another one */
 	uint8_t (*wanted)[FILE_ID_LEN];
@@ -497,6 +498,7 @@ struct journal_patient {
 	bool made;    /* in the session */
 	bool records; /* the journal has some of it */
 	bool wholly;  /* data may be missing anywhere */
+	bool later;   /* it was written to when the session was over */
 	bool holes;   /* the journal says that it had some */
 	uint64_t floor, before;
 };
@@ -547,6 +549,8 @@ MUST_CHECK int journal_kept_write_(struct vault *vault, int dir_fd,
 MUST_CHECK int journal_kept_read_(struct vault *vault, int dir_fd,
 				  const char *name, struct journal_session *s,
 				  uint8_t (**ids)[FILE_ID_LEN], size_t *count);
+/* What is sealed from now on is later than whatever was put by. */
+MUST_CHECK int journal_kept_pass_(struct vault *vault, int dir_fd);
 void journal_kept_name_(const uint8_t session[static JOURNAL_ID_LEN],
 			char name[static JOURNAL_KEPT_LEN + 1]);
 bool journal_is_kept_name_(const char *name);

@@ -15,8 +15,6 @@ enum {
 	EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA,
 	FRESH_S = 3,
 	COARSE_S = 2, /* FAT counts so many seconds */
-	WRITTEN_BACK_S =
-		120, /* the kernel lets no page lie about for so long */
 };
 
 int64_t vfile_age_clock_(void)
@@ -236,7 +234,7 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 		return err;
 	memset(out + HEADER_LEN, 0, EMPTY_LEN - HEADER_LEN);
 	be64_store(tag, chunk_tag(0, true, false));
-	return fernet_seal(ws->fernet, f->key, (uint64_t)time(NULL), &job, 1);
+	return fernet_seal(ws->fernet, f->key, vault_now(f->vault), &job, 1);
 }
 
 int vfile_link_in_(int dirfd, const char *temp, const struct backing_name *name)

@@ -164,6 +164,10 @@ MUST_CHECK int vfile_store_last_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, const uint8_t *plain,
 				 size_t len, bool holes);
 
+/* workspace_seal() of a chunk of the file: no older than what it replaces. */
+MUST_CHECK int vfile_seal_(struct vfile *f, struct workspace *ws, size_t count,
+			   bool ends_file, size_t *stored_len);
+
 /*
  * Seal the count staged tokens and write them to their place, which begins
  * with chunk first. ends_file as for workspace_seal().
@@ -315,6 +319,9 @@ MUST_CHECK int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 MUST_CHECK int vfile_touch_journaled_(struct vfile *f);
 /* Mark the end, if it is in flux. The range reaches RANGE_END. */
 MUST_CHECK int vfile_settle_locked_(struct vfile *f, struct workspace *ws);
+/* The same if it has been for long, by one who reads: the journal's thread
+ * never finds a file without readers, perhaps. */
+void vfile_settle_overdue_(struct vfile *f);
 MUST_CHECK int vfile_sync_journaled_(struct vfile *f, bool data_only);
 /*
  * There was no room: empty the journal, whose segments and unlinked files take

@@ -88,6 +88,30 @@ static void test_recover__an_end_that_stays(void **state)
 	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
 }
 
+/* Once another has taken it over, it is one that was put back. */
+static void test_recover__an_end_that_is_taken_over(void **state)
+{
+	struct fixture *fx = *state;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "");
+	shell("cd '%s/.frondfs/journal' && rm *.? && "
+	      "cp -p session '%s/ended' && mv session session.ended",
+	      fx->path, fx->top);
+	assert_int_equal(setenv("XDG_STATE_HOME", fx->top, 1), 0);
+	fx->vault->remembers = true;
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	assert_int_equal(count_names(fx, "journal", ".ended"), 0);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	again(fx);
+	assert_int_equal(journal_seen(fx->vault), 0);
+	shell("mv '%s/ended' '%s/.frondfs/journal/session.ended'", fx->top,
+	      fx->path);
+	assert_int_equal(journal_seen(fx->vault), -ESTALE);
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
 /* Its path is longer than any that a system call takes. */
 static int far_fd = -1;
 static char far_entry[NAME_BACKING_MAX + 1];
@@ -589,6 +613,7 @@ int main(void)
 		TEST(test_recover__an_end_that_was_not_durable),
 		TEST(test_recover__an_end_that_is_looked_at),
 		TEST(test_recover__an_end_that_stays),
+		TEST(test_recover__an_end_that_is_taken_over),
 		TEST(test_recover__a_file_far_below),
 		TEST(test_recover__others_see_the_journal),
 		TEST(test_recover__a_session_that_is_gone),
