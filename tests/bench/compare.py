@@ -29,7 +29,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from systems import (HERE, Asked, System, compiled, drop_caches, installed,
+from systems import (HERE, Asked, System, clocks, compiled, drop_caches, installed,
                      let_users_mount, machine, output, run, seconds)
 
 ORDINARY_USER = 65534
@@ -78,13 +78,6 @@ def requests_of(system):
         return json.loads(text)["requests"]
     except (ValueError, KeyError):
         return {}
-
-
-def clocks(system):
-    """Of the wall; of the daemon, its own and the kernel's; of the programs."""
-    user, programs = system.user_seconds(), os.times()
-    return (time.monotonic(), user, system.processor_seconds() - user,
-            sum(programs[:4]))
 
 
 def in_order(path, mib, how):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What one table does not show: growth, distance, start, and programs.
 
-more.py [--small] [--only scale,size,far,programs] [--files N,...]
+more.py [--small] [--only scale,size,several,far,programs] [--files N,...]
         [--shapes directory,tree] [--most N] [--rounds N] [--root DIR]
         [--json FILE] [SYSTEM...]
 
@@ -16,6 +16,7 @@ scale     what creating, stat, listing (with stat) and removing cost per file, a
           backing file system does
 size      reading and writing at the end of sparse files of 1 MiB to 64 GiB, and
           the daemon's memory
+several   one large file, written and read in parts by 1, 2 and 4 processes
 far       in order, over a backing directory with 20 ms for each operation
 programs  SQLite, git status, a compilation by several processes, 4 KiB at
           random in a file of 10 GiB; --rounds (3) of them, each step of all
@@ -27,6 +28,7 @@ programs  SQLite, git status, a compilation by several processes, 4 KiB at
 """
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -37,7 +39,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from systems import System, installed, machine, may_know, open_files, run, seconds
+from systems import (System, clocks, installed, machine, may_know, open_files, run,
+                     seconds)
 
 MIB = 1 << 20
 DELAY_MS = 20
@@ -213,6 +216,53 @@ def size(system, args):
             tries[mib].append(size_once(system, paths, mib, amount))
     return [{"mib": mib, **{k: statistics.median(t[k] for t in of) for k in of[0]}}
             for mib, of in tries.items()]
+
+
+def at_once(count, work, path, mib):
+    """Each its own part of the file."""
+    part = mib // count
+    jobs = [multiprocessing.Process(target=work, args=(path, n * part, part))
+            for n in range(count)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+
+
+def write_part(path, at, mib):
+    block = os.urandom(MIB)
+    fd = os.open(path, os.O_WRONLY)
+    for n in range(mib):
+        os.pwrite(fd, block, (at + n) * MIB)
+    os.fsync(fd)
+
+
+def read_part(path, at, mib):
+    fd = os.open(path, os.O_RDONLY)
+    for n in range(mib):
+        os.pread(fd, MIB, (at + n) * MIB)
+
+
+def several(system, args):
+    """MB/s of several processes in one file, and how many processors are busy."""
+    rows, mib = [], 32 if args.small else 512
+    for count in (1, 2, 4):
+        tries = []
+        for _ in range(1 if args.small else 3):
+            path, figures = system.mount_point / "shared", {}
+            path.touch()
+            for how, work in (("write", write_part), ("read", read_part)):
+                system.remount()
+                began = clocks(system)
+                at_once(count, work, path, mib)
+                took, *busy = (b - a for a, b in zip(began, clocks(system)))
+                figures.update({f"{how}_mb_s": mib * MIB / 1e6 / took,
+                                f"{how}_busy": sum(busy) / took})
+            path.unlink()
+            tries.append(figures)
+        rows.append({"processes": count, **{
+            k: statistics.median(t[k] for t in tries) for k in tries[0]}})
+    return rows
 
 
 def far(name, root, args):
@@ -424,7 +474,7 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--only", default="scale,size,far,programs")
+    parser.add_argument("--only", default="scale,size,several,far,programs")
     parser.add_argument("--files", type=numbers)
     parser.add_argument("--shapes", default="directory,tree")
     parser.add_argument("--most", type=int, default=100000)

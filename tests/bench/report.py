@@ -7,7 +7,7 @@ RESULTS-DIR has table.json, and what there is of: unsaved.json, before.json and
 requests.json, of what is asked without all that saves requests, of a mount that
 may keep nothing, and of the peers; one.json, made on one processor (all
 compare.py's, see run.sh); more.json, scale.json, size.json,
-far.json and programs.json (more.py's, all parts in one or each by itself);
+several.json, far.json and programs.json (more.py's, all parts in one or each by itself);
 flames.json (flame.py's); journal.json and journal-ext4.json (journal_cost.py's).
 Replaces what stands between the marks of PAGE.md, "goals", "measured" and
 "journal"; other text stays. Pictures are SVG, without scripts or fonts.
@@ -407,6 +407,18 @@ def size_of(results, pictures):
     return out
 
 
+def several_of(results):
+    out = ["", "One file of 512 MiB, written with fsync and read, cold, in parts by several "
+           "processes, medians of three: MB/s, and how many processors were busy:", "",
+           row("", *(f"{s}, {how}" for s in results for how in ("written", "read"))),
+           "|---|" + "---|" * (2 * len(results))]
+    for n, first in enumerate(next(iter(results.values()))):
+        cells = [f"{number(rows[n][f'{how}_mb_s'])}, {rows[n][f'{how}_busy']:.2f}"
+                 for rows in results.values() for how in ("write", "read")]
+        out.append(row(f"{first['processes']} at once", *cells))
+    return out
+
+
 FAR_GOALS = {"write_mb_s": ("writes", 10), "read_mb_s": ("reads", 5)}
 
 
@@ -447,6 +459,8 @@ def more_of(more, pictures):
         out += scale_of(results["scale"], pictures)
     if "size" in results:
         out += size_of(results["size"], pictures)
+    if "several" in results:
+        out += several_of(results["several"])
     if "far" in results:
         out += far_of(results["far"])
     if "programs" in results:
@@ -504,7 +518,7 @@ def results_below(directory):
     """Every file by its name; the parts of more.py's as one."""
     told = {p.stem: json.loads(p.read_text()) for p in Path(directory).glob("*.json")}
     more = {"results": {}}
-    for name in ("more", "scale", "size", "far", "programs"):
+    for name in ("more", "scale", "size", "several", "far", "programs"):
         more["results"].update(told.get(name, {}).get("results", {}))
     return told, more
 

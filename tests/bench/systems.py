@@ -214,6 +214,13 @@ class System:
         return 0
 
 
+def clocks(system):
+    """Of the wall; of the daemon, its own and the kernel's; of the programs."""
+    user, programs = system.user_seconds(), os.times()
+    return (time.monotonic(), user, system.processor_seconds() - user,
+            sum(programs[:4]))
+
+
 SENT = Path("/sys/kernel/tracing/events/fuse/fuse_request_send")
 
 
@@ -293,12 +300,10 @@ def machine():
                 for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.machine())
     memory = int(Path("/proc/meminfo").read_text().split()[1]) >> 20
-    versions = {
-        "gocryptfs": output("gocryptfs", "-version").split(";")[0],
-        "securefs": output("securefs", "version").splitlines()[:1],
-        "libfuse": output("pkg-config", "--modversion", "fuse3"),
-    }
-    versions["securefs"] = (versions["securefs"] or [""])[0]
+    packages = {"gocryptfs": "gocryptfs", "securefs": "securefs",
+                "libfuse": "libfuse3-dev"}
+    versions = {name: output("dpkg-query", "-W", "-f", "${Version}", package)
+                for name, package in packages.items()}
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": memory,
             "kernel": platform.release(), "versions": versions,
             "system": next((line.split("=")[1].strip('"') for line in
