@@ -259,12 +259,12 @@ def main():
     if os.geteuid() != 0:
         sys.exit("compare.py: run it as root, it has to drop caches")
     names = args.systems or installed()
-    root = tempfile.mkdtemp(prefix="frond-bench-", dir=args.root)
-    os.chmod(root, 0o755)
-    tarball = make_tarball(root, args.tree)
     if args.unsaved:
         os.environ["UNSAVED"] = str(compiled("unsaved.so", HERE / "unsaved.c",
                                              "-shared", "-fPIC"))
+    root = tempfile.mkdtemp(prefix="frond-bench-", dir=args.root)
+    os.chmod(root, 0o755)
+    tarball = make_tarball(root, args.tree)
     record = Record(args.requests)
     let_users_mount()
     try:

@@ -472,7 +472,7 @@ def flames_of(flames):
     """Where the daemon's time goes; the file is missing where perf is."""
     if not flames:
         return []
-    kinds = list(dict.fromkeys(k for f in flames.values() for k in f["parts"]))
+    kinds = sorted({k for f in flames.values() for k in f["parts"]})
     out = ["", "Where the daemon's processor time goes, its system calls included, in "
            "percent, with flame graphs (opened by itself, each shows a box's name and "
            "share under the pointer):", "",
