@@ -29,6 +29,7 @@ struct fs {
 	char *mountpoint;	    /* absolute */
 	dev_t dev;		    /* of the mount, as stat(2) shows it */
 	bool collects_writes;	    /* the kernel does: writeback */
+	bool labels;		    /* see xattr_labels_are_used() */
 	struct fuse_session *session;
 	unsigned background;   /* requests that the kernel keeps in flight of
 				  those that nobody waits for, at most */
@@ -108,6 +109,9 @@ bool creds_in_group(fuse_req_t req, gid_t gid);
  */
 bool wire_kill_privs(void);
 extern const struct fuse_custom_io wire_io;
+
+/* Does this kernel use SELinux's labels? (ops_xattr.c) */
+bool xattr_labels_are_used(void);
 
 /* The device number of what is mounted there (ops_seek.c); 0: unknown. */
 dev_t seek_device(const char *mountpoint);

@@ -337,6 +337,7 @@ static int prepare(struct fs *fs, const char *mountpoint)
 	fs->uid = geteuid();
 	fs->background = background_count();
 	fs->timeout_s = timeout_s(fs);
+	fs->labels = xattr_labels_are_used();
 	fs->collects_writes =
 		fs->opt->writeback && !fs->opt->shared && !fs->opt->read_only;
 	fs->mountpoint = realpath(mountpoint, NULL);

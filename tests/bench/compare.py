@@ -2,15 +2,21 @@
 """The table: every workload on every file system, in interleaved rounds.
 
 compare.py [--rounds N] [--mib N] [--files N] [--root DIR]
-           [--json FILE] [SYSTEM...]
+           [--requests] [--unsaved] [--json FILE] [SYSTEM...]
 
 SYSTEM: frondfs, gocryptfs, securefs, floor (libfuse's plain passthrough
 example, built on first use from Debian's libfuse3-dev), direct (no overlay).
-Default: all that are installed. Rounds are interleaved, so that a machine
-whose speed drifts is fair to all; the table shows medians, and how frondfs
-compares: more than 1.00 says that frondfs is better. DIR should lie on tmpfs
+Default: all that are installed. Each workload goes round all systems, which
+are mounted side by side, before the next one begins, and another of them is
+the first each round: so a machine whose speed drifts is fair to all. The table
+shows medians, and how frondfs compares: more than 1.00 says that frondfs is
+better. DIR should lie on tmpfs
 (default: /dev/shm), so that code is measured and not a disk. Run as root:
-caches are dropped before every reading.
+caches are dropped before every reading. FILE also tells the processor seconds
+of each daemon, its own and the kernel's for it, and of the programs; with
+--requests what the kernel asked each daemon, which takes perf and slows it
+down, and with --unsaved frondfs is without all that saves requests (unsaved.c).
+"taskset -c 0 compare.py" shows what waking the other processor costs.
 """
 import argparse
 import json
@@ -20,10 +26,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from systems import (System, drop_caches, installed, let_users_mount, machine,
-                     output, run, seconds)
+from systems import (HERE, Asked, System, clocks, compiled, drop_caches, installed,
+                     let_users_mount, machine, output, run, seconds)
 
 ORDINARY_USER = 65534
 
@@ -97,32 +104,110 @@ def ordinary_read(root, name, args):
         system.remove()
 
 
-def round_of(system, args, tarball, note):
-    """Every workload once, in the order in which they need one another."""
+def unpack(directory, tarball):
+    directory.mkdir()
+    run("tar", "-C", directory, "-xf", tarball)
+
+
+def steps(system, args, tarball):
+    """Every workload once, in the order in which they need one another, and
+    whether it begins with nothing in any cache."""
     m = system.mount_point
     big, tree, small = m / "big", m / "tree", m / "small"
     mb = args.mib * 1.048576
-    note("sequential write", lambda: mb / seconds(in_order, big, args.mib, "write"))
-    system.remount()
-    note("sequential read, cold, root",
-         lambda: mb / seconds(in_order, big, args.mib, "read"))
-    system.remount()
-    note("random read 4k, 4 jobs, cold",
+    return [
+        ("sequential write", False,
+         lambda: mb / seconds(in_order, big, args.mib, "write")),
+        ("sequential read, cold, root", True,
+         lambda: mb / seconds(in_order, big, args.mib, "read")),
+        ("random read 4k, 4 jobs, cold", True,
          lambda: fio(big, rw="randread", bs="4k", numjobs=4, norandommap=1,
-                     size=f"{args.mib}M", io_size=f"{max(args.mib // 16, 1)}M"))
-    note("random write 4k, fsync every 64",
+                     size=f"{args.mib}M", io_size=f"{max(args.mib // 16, 1)}M")),
+        ("random write 4k, fsync every 64", False,
          lambda: fio(big, rw="randwrite", bs="4k", fsync=64,
-                     size=f"{args.mib}M", io_size=f"{max(args.mib // 8, 1)}M"))
-    note("create small files", lambda: seconds(create_small, small, args.files))
-    tree.mkdir()
-    note("untar", lambda: seconds(run, "tar", "-C", tree, "-xf", tarball))
-    system.remount()
-    note("md5 of the tree, cold", lambda: seconds(
-        run, "sh", "-c", 'find "$0" -type f -print0 | xargs -0 md5sum', tree))
-    system.remount()
-    note("ls -lR cold", lambda: seconds(run, "ls", "-lR", tree))
-    note("ls -lR warm", lambda: seconds(run, "ls", "-lR", tree))
-    note("rm -r", lambda: seconds(run, "rm", "-rf", tree, small))
+                     size=f"{args.mib}M", io_size=f"{max(args.mib // 8, 1)}M")),
+        ("create small files", False,
+         lambda: seconds(create_small, small, args.files)),
+        ("untar", False, lambda: seconds(unpack, tree, tarball)),
+        ("md5 of the tree, cold", True, lambda: seconds(
+            run, "sh", "-c", 'find "$0" -type f -print0 | xargs -0 md5sum', tree)),
+        ("ls -lR cold", True, lambda: seconds(run, "ls", "-lR", tree)),
+        ("ls -lR warm", False, lambda: seconds(run, "ls", "-lR", tree)),
+        ("rm -r", False, lambda: seconds(run, "rm", "-rf", tree, small)),
+    ]
+
+
+def settle(system):
+    """Until it has nothing left to do for what was asked of it, so that nobody
+    else is measured meanwhile."""
+    subprocess.run(["sync", "-f", str(system.mount_point)], stderr=subprocess.DEVNULL)
+    end, before = time.monotonic() + 5, -1.0
+    while time.monotonic() < end and system.processor_seconds() - before > 0.005:
+        before = system.processor_seconds()
+        time.sleep(0.2)
+
+
+def remount_all(systems, root):
+    for system in systems:
+        system.umount()
+    drop_caches(root)
+    for system in systems:
+        system.mount()
+        settle(system)
+
+
+def round_of(systems, root, args, tarball, note):
+    """Each step of all of them before the next."""
+    for step in zip(*(steps(s, args, tarball) for s in systems)):
+        if step[0][1]:
+            remount_all(systems, root)
+        for system, (workload, _, measure) in zip(systems, step):
+            note(system, workload, measure)
+            settle(system)
+    for system in systems:
+        system.umount()
+    for system in systems:
+        note(system, "sequential read, cold, ordinary user",
+             lambda s=system: ordinary_read(root, s.name, args))
+
+
+class Record:
+    """What was measured, by workload and system: values, frondfs's requests as it
+    counts them, and either seconds (see clocks) or requests as the kernel does."""
+
+    def __init__(self, with_requests):
+        self.with_requests = with_requests
+        self.told = {"results": {}, "requests": {}, "spent": {}, "asked": {}}
+
+    def __call__(self, system, workload, measure):
+        before = requests_of(system)
+        try:
+            value = self.watched(system, workload, measure)
+        except Exception as e:      # a peer that fails is a result, too
+            print(f"# {system.name}: {workload}: {e}", file=sys.stderr)
+            return
+        print(f"# {system.name}: {workload}: {value:.2f}", file=sys.stderr)
+        self.of("results", workload).setdefault(system.name, []).append(value)
+        told = {k: n - before.get(k, 0) for k, n in requests_of(system).items()}
+        if told:
+            self.told["requests"][workload] = {k: n for k, n in told.items() if n > 0}
+
+    def of(self, what, workload):
+        return self.told[what].setdefault(workload, {})
+
+    def watched(self, system, workload, measure):
+        if not system.daemon():
+            return measure()
+        if self.with_requests:
+            with Asked(system) as told:
+                value = measure()
+            self.of("asked", workload)[system.name] = told.counts
+            return value
+        begin = clocks(system)
+        value = measure()
+        took = [after - before for before, after in zip(begin, clocks(system))]
+        self.of("spent", workload).setdefault(system.name, []).append(took)
+        return value
 
 
 def better(workload, ours, other):
@@ -162,6 +247,8 @@ def parse():
     parser.add_argument("--tree", default="/usr/share/doc",
                         help="the directory that is unpacked")
     parser.add_argument("--root", default="/dev/shm")
+    parser.add_argument("--requests", action="store_true")
+    parser.add_argument("--unsaved", action="store_true")
     parser.add_argument("--json")
     parser.add_argument("systems", nargs="*")
     return parser.parse_args()
@@ -171,47 +258,31 @@ def main():
     args = parse()
     if os.geteuid() != 0:
         sys.exit("compare.py: run it as root, it has to drop caches")
-    systems = args.systems or installed()
+    names = args.systems or installed()
+    if args.unsaved:
+        os.environ["UNSAVED"] = str(compiled("unsaved.so", HERE / "unsaved.c",
+                                             "-shared", "-fPIC"))
     root = tempfile.mkdtemp(prefix="frond-bench-", dir=args.root)
     os.chmod(root, 0o755)
     tarball = make_tarball(root, args.tree)
-    results, requests = {}, {}
+    record = Record(args.requests)
     let_users_mount()
-
-    def one(system, workload, measure):
-        before = requests_of(system)
-        try:
-            value = measure()
-        except Exception as e:      # a peer that fails is a result, too
-            print(f"# {system.name}: {workload}: {e}", file=sys.stderr)
-            return
-        print(f"# {system.name}: {workload}: {value:.2f}", file=sys.stderr)
-        results.setdefault(workload, {}).setdefault(system.name, []).append(value)
-        after = requests_of(system)
-        told = {k: n - before.get(k, 0) for k, n in after.items()}
-        if told:
-            requests[workload] = {k: n for k, n in told.items() if n > 0}
-
     try:
-        for _ in range(args.rounds):
-            for name in systems:
-                system = System(name, root)
-                try:
-                    system.mount()
-                    round_of(system, args, tarball,
-                             lambda w, f, s=system: one(s, w, f))
-                finally:
+        for n in range(args.rounds):
+            first = n % len(names)
+            systems = [System(name, root) for name in names[first:] + names[:first]]
+            try:
+                round_of([s.mount() for s in systems], root, args, tarball, record)
+            finally:
+                for system in systems:
                     system.remove()
-                one(system, "sequential read, cold, ordinary user",
-                    lambda n=name: ordinary_read(root, n, args))
+            if args.json:
+                Path(args.json).write_text(json.dumps(
+                    {"machine": machine(), "rounds": n + 1, "mib": args.mib,
+                     "files": args.files, "units": WORKLOADS, **record.told}, indent=1))
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    table(results, systems)
-    if args.json:
-        Path(args.json).write_text(json.dumps(
-            {"machine": machine(), "rounds": args.rounds, "mib": args.mib,
-             "files": args.files, "units": WORKLOADS, "results": results,
-             "requests": requests}, indent=1))
+    table(record.told["results"], names)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,35 @@ def shares(stacks):
     return [(name, round(100 * n / total, 1)) for name, n in own.most_common(8)]
 
 
+WAKING = ("schedule", "__schedule", "finish_task_switch", "try_to_wake_up",
+          "__wake_up", "folio_wake_bit")
+REQUESTS = ("fuse_dev", "__x64_sys_poll")
+LIBRARIES = ("libcrypto", "libIPSec", "libsodium")
+
+
+def part_of(stack):
+    """What a sample belongs to, in a few words: the first that fits."""
+    names = [name for name, _ in stack]
+    if any(name.startswith("fernet_") for name in names) or \
+            any(where.startswith(LIBRARIES) for _, where in stack):
+        return "encryption"
+    if any(name.startswith(WAKING) for name in names):
+        return "waking, being woken"
+    if any(name.startswith(REQUESTS) for name in names):
+        return "taking requests, answering"
+    if any(where == "kernel" for _, where in stack):
+        return "backing files, other calls"
+    return "the rest of its own code"
+
+
+def parts(stacks):
+    """In percent of all samples."""
+    total, of = sum(stacks.values()), Counter()
+    for stack, count in stacks.items():
+        of[part_of(stack)] += count
+    return {name: round(100 * n / total, 1) for name, n in of.most_common()}
+
+
 def workloads(system, args):
     m = system.mount_point
     mib, half = args.mib, f"{args.mib // 2}M"
@@ -148,7 +177,7 @@ def main():
             picture = f"flame-{name.replace(' ', '-')}.svg"
             (args.pictures / picture).write_text(draw(title, stacks))
             results[name] = {"picture": picture, "seconds": busy,
-                             "top": shares(stacks)}
+                             "parts": parts(stacks), "top": shares(stacks)}
             print(f"{title}; " + ", ".join(f"{f} {p} %" for f, p in shares(stacks)[:5]))
     finally:
         system.remove()

@@ -4,13 +4,16 @@
 # write docs/BENCHMARKS.md and docs/pictures/{bench,flame}-*.svg. As root, on a
 # quiet machine; hours, or minutes with --small, which writes below $OUT
 # (/tmp/frond-bench) instead. FRONDFS names the binary, SYSTEMS what to compare,
-# PROFILED a build with frame pointers for the flame graphs (see flame.py).
+# PROFILED a build with frame pointers for the flame graphs (see flame.py), DISK
+# a directory on a disk, for what the journal costs there. Measurements are kept
+# in $OUT; report.py makes the page of them again.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 docs=$(cd "$here/../../docs" && pwd)
 OUT=${OUT:-/tmp/frond-bench}
 mkdir -p "$OUT"
+rm -f "$OUT"/*.json
 if [ -z "${FRONDFS:-}" ]; then
 	for FRONDFS in "$here/../../build/release/tools/frondfs/frondfs" \
 		"$here/../../build/dev/tools/frondfs/frondfs" \
@@ -20,29 +23,47 @@ if [ -z "${FRONDFS:-}" ]; then
 fi
 export FRONDFS
 table=''
-before='--rounds 1'
+once='--rounds 1'
 more=''
 flames=''
+journal='--rounds 3 --mib 256 --files 3000'
 if [ "${1:-}" = --small ]; then
 	table="--rounds 1 --mib 32 --files 200 --tree /usr/include/linux"
-	before=$table
+	once=$table
 	more=--small
 	flames="--mib 64 --files 1000"
+	journal=$table
 	cp "$docs/BENCHMARKS.md" "$OUT"
 	docs=$OUT
 fi
-python3=/usr/bin/python3
+
+# measure RESULT SCRIPT WORDS...: RESULT is the name in $OUT
+measure()
+{
+	result=$1
+	script=$2
+	shift 2
+	/usr/bin/python3 "$here/$script.py" "$@" --json "$OUT/$result.json"
+}
+
 # shellcheck disable=SC2086  # words are options and names
-$python3 "$here/compare.py" $table --json "$OUT/table.json" ${SYSTEMS:-}
-# shellcheck disable=SC2086
-FROND_OPTS=shared,writeback=off \
-	$python3 "$here/compare.py" $before --json "$OUT/before.json" frondfs
-rm -f "$OUT/more.json"
-# shellcheck disable=SC2086
-$python3 "$here/more.py" $more --json "$OUT/more.json" ${SYSTEMS:-}
-# shellcheck disable=SC2086
-[ -z "$(command -v perf)" ] || FRONDFS=${PROFILED:-$FRONDFS} \
-	$python3 "$here/flame.py" $flames --json "$OUT/flames.json" "$docs/pictures"
-$python3 "$here/report.py" "$OUT/table.json" "$OUT/before.json" \
-	"$OUT/more.json" "$OUT/flames.json" "$docs/BENCHMARKS.md" "$docs/pictures"
+{
+	measure table compare $table ${SYSTEMS:-}
+	measure unsaved compare $once --unsaved frondfs
+	FROND_OPTS=shared,writeback=off measure before compare $once frondfs
+	measure more more $more ${SYSTEMS:-}
+	measure journal journal_cost $journal
+	[ -z "${DISK:-}" ] || measure journal-ext4 journal_cost $journal \
+		--root "$DISK" --ext4 4096
+	if command -v perf >/dev/null; then
+		[ ! -e /sys/kernel/tracing/events/fuse/fuse_request_send ] ||
+			measure requests compare $once --requests ${SYSTEMS:-}
+		FRONDFS=${PROFILED:-$FRONDFS} measure flames flame $flames \
+			"$docs/pictures"
+	fi
+	# last: it binds this shell, too
+	taskset -cp 0 $$ >/dev/null
+	measure one compare $once ${SYSTEMS:-}
+}
+/usr/bin/python3 "$here/report.py" "$OUT" "$docs/BENCHMARKS.md" "$docs/pictures"
 echo "$docs/BENCHMARKS.md"

@@ -2,8 +2,10 @@
 import ctypes
 import os
 import platform
+import re
 import resource
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -13,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 EXAMPLES = Path("/usr/share/doc/libfuse3-dev/examples")
-NAMES = ("frondfs", "gocryptfs", "securefs", "floor", "direct")
+NAMES = ("frondfs", "gocryptfs", "securefs", "floor", "plain", "direct")
 
 
 def run(*command, **options):
@@ -44,6 +46,25 @@ def drop_caches(place):
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
+def open_files(name):
+    """How many a daemon may open: the floor, which keeps one open for each file
+    that the kernel knows, as many as there may be; all others what is usual."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if name != "floor":
+        return limits[1]
+    most = int(Path("/proc/sys/fs/nr_open").read_text())
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits[0], most))
+    except (ValueError, OSError):
+        return limits[1]                # even root may not everywhere
+    return most
+
+
+def may_know(name, files):
+    """May the kernel know so many files of it at once, directories besides?"""
+    return name != "floor" or open_files(name) > files + files // 50 + 100
+
+
 def output(*command):
     try:
         p = subprocess.run(command, capture_output=True, text=True)
@@ -63,7 +84,8 @@ def compiled(name, source, *flags):
 
 
 def installed():
-    """What of NAMES this machine has."""
+    """What of NAMES this machine has, but for plain, which stands in where the
+    floor may not open files enough."""
     found = ["frondfs"]
     found += [n for n in ("gocryptfs", "securefs") if shutil.which(n)]
     if (EXAMPLES / "passthrough_ll.c").exists():
@@ -105,9 +127,8 @@ class System:
 
     def _run(self, *command):
         def become():
-            # the floor keeps one open for each file that the kernel knows
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            most = open_files(self.name)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
             if self.user is not None:
                 os.setgroups([])
                 os.setresgid(self.user, self.user, self.user)
@@ -128,6 +149,9 @@ class System:
                                f"-I{EXAMPLES}"),
                       "-o", f"source={b},cache=always,timeout=3600,xattr,"
                       "no_writeback", "-o", "clone_fd", m)
+        elif self.name == "plain":
+            self._run(compiled("plain", HERE / "plain.c", f"-I{EXAMPLES}"),
+                      "-o", f"modules=subdir,subdir={b}", "-o", "clone_fd", m)
         if self.name != "direct":
             wait_until(lambda: is_mounted(m), f"{self.name} to mount")
         return self
@@ -168,9 +192,17 @@ class System:
         return None
 
     def processor_seconds(self):
-        """Of all the daemon's threads so far."""
-        tasks = Path(f"/proc/{self.daemon()}/task").glob("*/schedstat")
-        return sum(int(t.read_text().split()[0]) for t in tasks) / 1e9
+        """Of all the daemon's threads so far, those that are gone included."""
+        pid = self.daemon()
+        return time.clock_gettime(~pid << 3 | 2) if pid else 0    # clock_getcpuclockid(3)
+
+    def user_seconds(self):
+        """Of these, what its own code took, and not the kernel."""
+        pid = self.daemon()
+        if not pid:
+            return 0
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
     def memory_kib(self):
         pid = self.daemon()
@@ -180,6 +212,69 @@ class System:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         return 0
+
+
+def clocks(system):
+    """Of the wall; of the daemon, its own and the kernel's; of the programs."""
+    user, programs = system.user_seconds(), os.times()
+    return (time.monotonic(), user, system.processor_seconds() - user,
+            sum(programs[:4]))
+
+
+SENT = Path("/sys/kernel/tracing/events/fuse/fuse_request_send")
+
+
+class Counting:
+    """perf stat of some events, from when it is made to the end."""
+
+    def __init__(self, *words):
+        told, self.control = os.pipe()
+        self.answers, answer = os.pipe()
+        self.perf = subprocess.Popen(
+            ["perf", "stat", "-x", ",", "-D", "-1",
+             "--control", f"fd:{told},{answer}", *words],
+            pass_fds=(told, answer), stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True)
+        os.close(told)
+        os.close(answer)
+        os.write(self.control, b"enable\n")
+        if os.read(self.answers, 64)[:3] != b"ack":
+            raise RuntimeError("perf stat does not begin")
+
+    def end(self):
+        self.perf.send_signal(signal.SIGINT)
+        lines = self.perf.communicate()[1].splitlines()
+        os.close(self.control)
+        os.close(self.answers)
+        return [int(line.split(",")[0]) for line in lines if line[:1].isdigit()]
+
+
+class Asked:
+    """Counts what is sent to a mount within a block: requests by kind, but for
+    forgetting; and how many system calls its daemon made of them, but for poll(2),
+    with which frondfs waits for the next."""
+
+    def __init__(self, system):
+        number = os.stat(system.mount_point).st_dev
+        told = re.findall(r'\{(\d+), "FUSE_(\w+)"\}', (SENT / "format").read_text())
+        self.names = [name.lower() for _, name in told]
+        self.requests = ["-a"]
+        for kind, _ in told:
+            self.requests += ["-e", "fuse:fuse_request_send", "--filter",
+                              f"connection == {number} && opcode == {kind}"]
+        self.calls = ["-e", "raw_syscalls:sys_enter", "-e", "syscalls:sys_enter_poll",
+                      "-p", str(system.daemon())]
+
+    def __enter__(self):
+        self.counting = Counting(*self.requests), Counting(*self.calls)
+        return self
+
+    def __exit__(self, *_):
+        kinds, (calls, polls) = (c.end() for c in self.counting)
+        if len(kinds) != len(self.names):
+            raise RuntimeError("perf stat did not count")
+        self.counts = {name: n for name, n in zip(self.names, kinds) if n}
+        self.counts["calls"] = calls - polls
 
 
 def let_users_mount():
@@ -195,6 +290,8 @@ def let_users_mount():
     os.mknod(f"{place}/fuse", stat.S_IFCHR | 0o666, os.stat("/dev/fuse").st_rdev)
     os.chmod(f"{place}/fuse", 0o666)
     run("mount", "--bind", f"{place}/fuse", "/dev/fuse")
+    run("umount", "-l", place)              # which stays for as long as it is bound
+    os.rmdir(place)
 
 
 def machine():
@@ -203,12 +300,10 @@ def machine():
                 for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.machine())
     memory = int(Path("/proc/meminfo").read_text().split()[1]) >> 20
-    versions = {
-        "gocryptfs": output("gocryptfs", "-version").split(";")[0],
-        "securefs": output("securefs", "version").splitlines()[:1],
-        "libfuse": output("pkg-config", "--modversion", "fuse3"),
-    }
-    versions["securefs"] = (versions["securefs"] or [""])[0]
+    packages = {"gocryptfs": "gocryptfs", "securefs": "securefs",
+                "libfuse": "libfuse3-dev"}
+    versions = {name: output("dpkg-query", "-W", "-f", "${Version}", package)
+                for name, package in packages.items()}
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": memory,
             "kernel": platform.release(), "versions": versions,
             "system": next((line.split("=")[1].strip('"') for line in

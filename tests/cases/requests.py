@@ -114,6 +114,25 @@ def a_listing_tells_what_the_kernel_knows_only_once():
 
 
 @check(plain=False)
+def a_long_listing_asks_for_labels_once():
+    if "selinuxfs" in get("/proc/filesystems").decode():
+        raise frond.Skip("SELinux uses them here")
+    label = b"system_u:object_r:etc_t:s0\0"
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        for n in range(100):
+            put(m / f"d/f{n}", b"x")
+        run("ls", "-l", m / "d")
+        d = difference(m, lambda: run("ls", "-l", m / "d"))
+        eq(d[GETXATTR] <= 2, True, d[GETXATTR])
+        # one that is there is told
+        raises(errno.EOPNOTSUPP, os.getxattr, m / "d/f1", "security.selinux")
+        os.setxattr(m / "d/f1", "security.selinux", label)
+        eq(os.getxattr(m / "d/f1", "security.selinux"), label)
+        raises(errno.ENODATA, os.getxattr, m / "d/f1", "security.other")
+
+
+@check(plain=False)
 def mounting_takes_no_more_work_when_there_are_more_files():
     frond.tool("strace")
     if frond.SLOW:
