@@ -259,8 +259,10 @@ int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
 		err = inode_dirfd_get(fs->inodes, n->dir, &n->dirfd);
 	if (err)
 		return err;
-	err = vdir_backing_name(fs->vault, n->dirfd, n->dirid, name,
-				&n->backing);
+	do {
+		err = vdir_backing_name(fs->vault, n->dirfd, n->dirid, name,
+					&n->backing);
+	} while (err && fs_spare_fd(fs, err));
 	if (err)
 		inode_dirfd_put(fs->inodes, n->dir);
 	return err;

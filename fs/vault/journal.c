@@ -101,7 +101,7 @@ static int read_number(int fd, const char *name, uint64_t *number)
 static int create_numbered(struct journal *j, struct segment *s)
 {
 	const char temp[] = NAME_TEMP_PREFIX "segment";
-	uint64_t before, after, found, other = 0;
+	uint64_t before = 0, after = 0, found = 0, other = 0;
 	int err;
 
 	(void)!unlinkat(j->dir_fd, temp, 0);

@@ -228,7 +228,7 @@ def an_agent_notices_a_new_setup():
         readable(bob.shared("alice/a"), b"x", 20)
         # and what replaces a token that is revoked
         api.do("revoke_token", bot="bob2_bot")
-        eq(a.wait(30), 4)
+        eq(a.wait(120), 4)
         assert "tgshare setup" in a.said() and "the agent ends" in a.said(), a.said()
 
 
