@@ -102,7 +102,7 @@ int journal_reread_(struct journal_file *jf, struct journal_holes *holes)
 	log_error("%s: the disk does not give all that the journal held of a "
 		  "file (inode %ju)",
 		  j->vault->path, (uintmax_t)jf->ino);
-	jf->untold = -EIO;
+	journal_owe_(jf, -EIO);
 	return 0;
 }
 

@@ -158,7 +158,9 @@ struct journal_file {
 	_Atomic int error;   /* of the last try to bring it in place */
 	_Atomic int failing; /* of the last try to have it there for good */
 	_Atomic int64_t again_ms; /* when that is tried again */
-	_Atomic int untold;	  /* one that fsync has to tell, once */
+	_Atomic int untold;	  /* one that fsync has to tell, once... */
+	_Atomic int why;	  /* ...and each that could have... */
+	_Atomic uint64_t failed;  /* ...not heard of this one */
 	_Atomic int64_t touched;  /* the coarse clock at the last touch, ns */
 	_Atomic uint64_t touched_set; /* journal->times_set then */
 	int64_t used_ms; /* the thread's: when it was last of use */
@@ -234,6 +236,7 @@ struct journal {
 	_Atomic int64_t durable_s;
 	_Atomic int64_t last_append_ms;
 
+	_Atomic uint64_t failures;  /* so much was not made durable, ever */
 	_Atomic uint64_t times_set; /* how often somebody set any times */
 	_Atomic uint64_t records, bytes, commits, applied, pending;
 };
@@ -404,6 +407,8 @@ MUST_CHECK int journal_snapshot_(struct journal_file *jf,
 MUST_CHECK int journal_drain_(struct journal_file *jf);
 /* What was changed in place up to now is durable then. */
 MUST_CHECK int journal_sync_file_(struct journal_file *jf);
+/* Whoever makes the file durable is to be told. */
+void journal_owe_(struct journal_file *jf, int err);
 /* No name leads to it any more. */
 bool journal_is_removed_(const struct journal_file *jf);
 /* Move the modification time to now; unless that was just done, or again. */

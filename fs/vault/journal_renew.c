@@ -101,7 +101,7 @@ static void give_up(struct journal_file *jf, struct journal_entry *e)
 		  "%" PRIu64 " of a file (inode %ju)",
 		  jf->journal->vault->path, e->chunk, (uintmax_t)jf->ino);
 	e->segment = JOURNAL_NOWHERE;
-	jf->untold = -EIO;
+	journal_owe_(jf, -EIO);
 }
 
 /* Is this one what it was? */

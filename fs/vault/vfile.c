@@ -383,10 +383,15 @@ void vfile_header_digest(const struct vfile *f, uint8_t digest[static 32])
 
 int vfile_sync(struct vfile *f, bool data_only)
 {
+	return vfile_sync_for(f, data_only, NULL);
+}
+
+int vfile_sync_for(struct vfile *f, bool data_only, _Atomic uint64_t *told)
+{
 	int ret;
 
 	if (f->journal)
-		return vfile_sync_journaled_(f, data_only);
+		return vfile_sync_journaled_(f, data_only, told);
 	ret = data_only ? fdatasync(f->fd) : fsync(f->fd);
 	return ret < 0 ? -errno : 0;
 }

@@ -76,6 +76,9 @@ struct vfile {
 	 * are durable, and so often that failed (both under sync_lock). */
 	_Atomic uint64_t written, synced;
 	_Atomic unsigned failures;
+	/* Of the last that did: its number among all of the journal's. */
+	_Atomic uint64_t failed;
+	_Atomic int why;
 	pthread_mutex_t sync_lock; /* held by who makes it durable */
 	_Atomic int64_t grown_ms;
 	bool listed; /* journal->flux_lock, and the next two */
@@ -322,7 +325,9 @@ MUST_CHECK int vfile_settle_locked_(struct vfile *f, struct workspace *ws);
 /* The same if it has been for long, by one who reads: the journal's thread
  * never finds a file without readers, perhaps. */
 void vfile_settle_overdue_(struct vfile *f);
-MUST_CHECK int vfile_sync_journaled_(struct vfile *f, bool data_only);
+/* told: as for vfile_sync_for(); or NULL. */
+MUST_CHECK int vfile_sync_journaled_(struct vfile *f, bool data_only,
+				     _Atomic uint64_t *told);
 /*
  * There was no room: empty the journal, whose segments and unlinked files take
  * some. 0, once: it is worth another try.

@@ -438,6 +438,54 @@ static void test_failing__ends_that_stay_unmarked(void **state)
 	expect_file(fx, LEN + MORE);
 }
 
+/* Each who has the file open is told, and told once. */
+static void test_failing__each_is_told(void **state)
+{
+	struct fixture *fx = *state;
+	_Atomic uint64_t one = 0, two = 0, late;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	for (int i = 0; i < 2; i++) {
+		bad_sync_fd = vfile_fd(file);
+		put(i ? LEN : 0, i ? MORE : CHUNK_SIZE);
+		/* by the journal's thread, or by one of them */
+		if (i == 0)
+			assert_int_equal(journal_flush(fx->vault), -EIO);
+		assert_int_equal(vfile_sync_for(file, true, &one), -EIO);
+		bad_sync_fd = -1;
+		late = vfile_told(file);
+		assert_int_equal(vfile_sync_for(file, true, &late), 0);
+		assert_int_equal(vfile_sync_for(file, true, &two), -EIO);
+		assert_int_equal(vfile_sync_for(file, true, &one), 0);
+		assert_int_equal(vfile_sync_for(file, true, &two), 0);
+		assert_int_equal(journal_flush(fx->vault), 0);
+	}
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + MORE);
+}
+
+/* Whoever opens it when nobody has been told yet is one of them. */
+static void test_failing__who_comes_first_is_told(void **state)
+{
+	struct fixture *fx = *state;
+	_Atomic uint64_t one = 0, late;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	bad_sync_fd = vfile_fd(file);
+	put(0, CHUNK_SIZE);
+	assert_int_equal(journal_flush(fx->vault), -EIO);
+	bad_sync_fd = -1;
+	late = vfile_told(file);
+	assert_int_equal(vfile_sync_for(file, true, &one), -EIO);
+	assert_int_equal(vfile_sync_for(file, true, &late), -EIO);
+	assert_int_equal(vfile_sync_for(file, true, &late), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +500,8 @@ int main(void)
 		TEST(test_failing__lost_and_closed),
 		TEST(test_failing__known_while_fsync_fails),
 		TEST(test_failing__ends_that_stay_unmarked),
+		TEST(test_failing__each_is_told),
+		TEST(test_failing__who_comes_first_is_told),
 	};
 	int ret = vf_init();
 

@@ -122,12 +122,32 @@ static void test_lingering__descriptors_for_others(void **state)
 	end(fx);
 }
 
+/* Who opens a file is not told of what others have been told before. */
+static void test_lingering__told_before(void **state)
+{
+	struct fixture *fx = *state;
+	struct open_handle *h = open_handle(fx), *later;
+	struct vfile *f;
+
+	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
+	assert_int_equal(vf_put(f, bytes, CHUNK_SIZE, 0), 0);
+	journal_owe_(f->jf, -EIO);
+	assert_int_equal(vfile_sync_for(f, true, &h->told), -EIO);
+	assert_int_equal(file_open(&fs, inode, true, &later), 0);
+	assert_int_equal(vfile_sync_for(f, true, &later->told), 0);
+	file_release(h->file);
+	file_close(&fs, h);
+	file_close(&fs, later);
+	end(fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_lingering__until_there_is_room),
 		TEST(test_lingering__until_it_is_removed),
 		TEST(test_lingering__in_use),
+		TEST(test_lingering__told_before),
 		TEST(test_lingering__descriptors_for_others),
 	};
 	int ret = vf_init();
