@@ -394,6 +394,36 @@ static void test_redo__a_torn_record_tells_what_was_durable(void **state)
 	assert_int_equal(digest(path), sum);
 }
 
+/* Nor does it end in front of that, though there is an end: a former one. */
+static void test_redo__an_end_before_what_was_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	uint8_t slot[CHUNK_TOKEN_LEN];
+	struct vfile *f;
+	char path[512];
+	uint64_t sum;
+
+	make_sized(fx, LEN + BIT / 2);
+	take_slot(fx, CHUNKS, slot);
+	f = vf_open(fx, fx->vault, "f");
+	put_sevens(f, BIT, LEN);
+	vfile_close(f);
+	ahead_s = LONG;
+	die_in(fx, overwrite_one);
+	ahead_s = 0;
+	put_slot(fx, CHUNKS, slot);
+	path_of(fx, "f", path);
+	assert_int_equal(truncate(path, (off_t)chunk_backing_len(SIZE)), 0);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 0);
+	assert_int_equal(r.beyond, 1);
+	sum = digest(path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(digest(path), sum);
+	assert_int_equal(count_names(fx, "journal/kept", ""), 0);
+}
+
 enum { FILLED = CHUNKS + 2 };
 
 /* A hole that is filled in place, later than anything that a record holds. */
@@ -632,6 +662,7 @@ int main(void)
 		TEST(test_redo__a_torn_end_waits_with_its_records),
 		TEST(test_redo__mended_ends_are_remembered),
 		TEST(test_redo__a_torn_record_tells_what_was_durable),
+		TEST(test_redo__an_end_before_what_was_durable),
 		TEST(test_redo__a_hole_that_the_session_filled),
 		TEST(test_redo__a_filled_hole_that_is_damaged),
 		TEST(test_redo__a_hole_that_was_filled_since),
