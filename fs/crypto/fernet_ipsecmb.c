@@ -15,12 +15,13 @@
 #include "fernet_backend.h"
 #include "fernet_hmac.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <intel-ipsec-mb.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	SIGNING_KEY_LEN = 16,
@@ -269,30 +270,22 @@ static void ipsecmb_open(void *p, const struct fernet_key *key,
 				       FERNET_OPEN_ROOM(good[i]->token_len));
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 /* Both ways must agree, and the faster one is chosen. */
 static int try_hashing(struct ipsecmb_state *state,
 		       const struct fernet_key *key)
 {
 	uint8_t macs[WIDE_LANES][FERNET_MAC_LEN];
-	uint64_t wide = UINT64_MAX, narrow = UINT64_MAX;
+	int64_t wide = INT64_MAX, narrow = INT64_MAX;
 
 	for (int i = 0; i < TRIALS; i++) {
-		uint64_t begin = now_ns(), middle, end;
+		int64_t begin = clock_now_ns(), middle, end;
 
 		if (!hash_wide(state, WIDE_LANES))
 			return -EILSEQ;
-		middle = now_ns();
+		middle = clock_now_ns();
 		memcpy(macs, state->macs, sizeof macs);
 		hash_narrow(key, state->jobs, WIDE_LANES);
-		end = now_ns();
+		end = clock_now_ns();
 		if (memcmp(macs, state->macs, sizeof macs) != 0)
 			return -EILSEQ;
 		wide = middle - begin < wide ? middle - begin : wide;

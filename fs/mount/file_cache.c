@@ -438,6 +438,7 @@ int file_open(struct fs *fs, struct inode *i, bool for_writing,
 		file_close(fs, h);
 		return err;
 	}
+	h->told = vfile_told(vf);
 	file_release(h->file);
 	*out = h;
 	return 0;

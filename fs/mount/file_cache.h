@@ -19,6 +19,7 @@ struct prefetch_stream;
 struct open_handle {
 	struct open_file *file;
 	bool writes;
+	_Atomic uint64_t told; /* of what vfile_sync_for() says */
 	/* The lock of fs->prefetch: */
 	uint64_t expected; /* where a reader in order would go on */
 	unsigned run;	   /* requests since it does */

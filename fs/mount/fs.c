@@ -28,9 +28,15 @@ void fs_reply_err(fuse_req_t req, int err)
 /* Directories last: whoever opens a chain of them has just opened those. */
 bool fs_spare_fd(struct fs *fs, int err)
 {
+	size_t kept = journal_count_fds(fs->vault);
+	bool closed;
+
 	if (err != -EMFILE && err != -ENFILE)
 		return false;
-	return file_cache_evict(fs->files) || dir_cache_evict(fs->dirs, true) ||
+	closed = file_cache_evict(fs->files);
+	if (closed && journal_count_fds(fs->vault) > kept)
+		(void)journal_spare_fds(fs->vault);
+	return closed || dir_cache_evict(fs->dirs, true) ||
 	       inode_dirfd_evict(fs->inodes) || journal_spare_fds(fs->vault);
 }
 

@@ -341,7 +341,7 @@ static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,
 		/* What was only written needs no more than its data. */
 		if (i->attrs_durable == changed)
 			data_only = 1;
-		err = vfile_sync(vf, data_only);
+		err = vfile_sync_for(vf, data_only, &handle_of(fi)->told);
 		if (!err && !data_only)
 			i->attrs_durable = changed;
 		file_release(of);

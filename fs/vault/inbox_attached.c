@@ -1,4 +1,5 @@
 /* The files that were granted, in the backing directory of whom they are. */
+#include "clock.h"
 #include "inbox_internal.h"
 #include "xio.h"
 
@@ -6,20 +7,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	SEARCH_EVERY_MS = 60000,
 	SEARCH_DEPTH_MAX = 200,
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* What opening needs, copied, so that no lock is held meanwhile. */
 struct target {
@@ -192,7 +184,7 @@ static bool seek_in(struct seek *s, int dirfd, size_t path_len, unsigned depth)
 /* One of those who miss a file of the set may search, and not again soon. */
 static bool may_search(struct inbox *in, const struct inbox_entry *e)
 {
-	uint64_t now = now_ms(), last;
+	uint64_t now = (uint64_t)clock_now_ms(), last;
 	struct parcel *p;
 	bool may = false;
 

@@ -197,6 +197,8 @@ static int begin(struct journal *j)
 		      AT_SYMLINK_NOFOLLOW) != 0)
 		err = journal_remove_stale_(j->dir_fd);
 	if (!err)
+		err = journal_kept_pass_(j->vault, j->dir_fd);
+	if (!err)
 		err = journal_session_init_(j->dir_fd, &s);
 	if (err)
 		return err;

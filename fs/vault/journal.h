@@ -142,6 +142,8 @@ void journal_reader_close(struct journal_reader *r);
 /* Out of descriptors: close what is kept of files no longer open. True: some
  * were. */
 bool journal_spare_fds(struct vault *vault);
+/* So many it keeps: whoever closes a file may only have given it another. */
+size_t journal_count_fds(struct vault *vault);
 
 /*
  * The length of a file that is not open, where what lies in the backing

@@ -65,11 +65,12 @@ static int read_segment(struct journal_file *jf, unsigned segment, uint8_t *buf,
 			.head = &h, .tokens = buf + JOURNAL_RECORD_HEAD_LEN};
 		uint64_t len = JOURNAL_RECORD_HEAD_LEN;
 
-		err = xio_pread(s->fd, buf, (size_t)len, (off_t)at);
+		err = journal_fetch_(j, s->fd, buf, (size_t)len, (off_t)at);
 		if (!err && journal_record_tokens_(buf) <= JOURNAL_TOKENS_MAX)
 			len += journal_record_tokens_(buf);
 		if (!err)
-			err = xio_pread(s->fd, buf, (size_t)len, (off_t)at);
+			err = journal_fetch_(j, s->fd, buf, (size_t)len,
+					     (off_t)at);
 		if (!err)
 			err = journal_record_parse(&ids, at, buf, (size_t)len,
 						   &h);
@@ -79,7 +80,7 @@ static int read_segment(struct journal_file *jf, unsigned segment, uint8_t *buf,
 					  at + JOURNAL_RECORD_HEAD_LEN, holes);
 		at += len;
 	}
-	return err == -EBADMSG || err == -ENODATA ? -EIO : err;
+	return err;
 }
 
 int journal_reread_(struct journal_file *jf, struct journal_holes *holes)
@@ -96,12 +97,12 @@ int journal_reread_(struct journal_file *jf, struct journal_holes *holes)
 	journal_drop_range_(jf, chunk_last_index(jf->size) + 1, UINT64_MAX - 1);
 	pthread_rwlock_unlock(&jf->lock);
 	free(buf);
-	if (err != -EIO)
+	if (err != -EBADMSG)
 		return err;
 	log_error("%s: the disk does not give all that the journal held of a "
 		  "file (inode %ju)",
 		  j->vault->path, (uintmax_t)jf->ino);
-	jf->untold = err;
+	journal_owe_(jf, -EIO);
 	return 0;
 }
 

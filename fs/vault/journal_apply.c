@@ -254,6 +254,13 @@ int journal_drain_(struct journal_file *jf)
 	return err;
 }
 
+void journal_owe_(struct journal_file *jf, int err)
+{
+	jf->why = err;
+	jf->untold = err;
+	jf->failed = ++jf->journal->failures;
+}
+
 int journal_sync_file_(struct journal_file *jf)
 {
 	uint64_t changed;
@@ -270,7 +277,7 @@ int journal_sync_file_(struct journal_file *jf)
 		} else {
 			/* this was the one time that the kernel says so */
 			err = -errno;
-			jf->untold = err;
+			journal_owe_(jf, err);
 			jf->lost = true;
 		}
 	}

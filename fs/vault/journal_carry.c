@@ -125,7 +125,7 @@ static int carry_hole(struct journal_file *jf, uint64_t first, uint64_t end)
 	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
 				    .ino = jf->ino,
 				    .size = JOURNAL_SIZE_KEPT,
-				    .before = (uint64_t)time(NULL),
+				    .before = vault_now(jf->journal->vault),
 				    .first = first,
 				    .count = end - first,
 				    .marked = true,

@@ -97,6 +97,9 @@ int journal_treat_nothing_(struct recovery *rec, struct journal_patient *p,
 	/* who has its header elsewhere can put it back, and try again */
 	if (!is_new) {
 		journal_meet_(rec, p, st);
+		/* where numbers say nothing, any records may be its */
+		if (!rec->same_tree && st->st_size > EMPTY_LEN)
+			rec->skipped++;
 		return 0;
 	}
 	/* without a header nobody can read what follows; unless there is a

@@ -159,6 +159,7 @@ int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 		return err;
 	workspace_stage(ws, 0, chunk_tag(last, true, holes && last > 0),
 			ws->tail, chunk_last_len(size));
+	ws->seal_s = vault_now(p->vault);
 	err = workspace_seal(ws, p->key, 1, true, &len);
 	if (!err)
 		err = log_end(rec, p, size, len);

@@ -105,7 +105,7 @@ void journal_scout_(struct recovery *rec, const uint8_t id[static FILE_ID_LEN],
 	struct file_log *fl = find(rec, id, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		fl[i].with_ino |= fl[i].ino == st->st_ino;
+		fl[i].with_ino |= !rec->copied && fl[i].ino == st->st_ino;
 		if (fl[i].places == 0)
 			fl[i].first_ino = st->st_ino;
 		/* another name of the same is no other place */

@@ -158,7 +158,9 @@ struct journal_file {
 	_Atomic int error;   /* of the last try to bring it in place */
 	_Atomic int failing; /* of the last try to have it there for good */
 	_Atomic int64_t again_ms; /* when that is tried again */
-	_Atomic int untold;	  /* one that fsync has to tell, once */
+	_Atomic int untold;	  /* one that fsync has to tell, once... */
+	_Atomic int why;	  /* ...and each that could have... */
+	_Atomic uint64_t failed;  /* ...not heard of this one */
 	_Atomic int64_t touched;  /* the coarse clock at the last touch, ns */
 	_Atomic uint64_t touched_set; /* journal->times_set then */
 	int64_t used_ms; /* the thread's: when it was last of use */
@@ -234,6 +236,7 @@ struct journal {
 	_Atomic int64_t durable_s;
 	_Atomic int64_t last_append_ms;
 
+	_Atomic uint64_t failures;  /* so much was not made durable, ever */
 	_Atomic uint64_t times_set; /* how often somebody set any times */
 	_Atomic uint64_t records, bytes, commits, applied, pending;
 };
@@ -329,7 +332,13 @@ MUST_CHECK int journal_each_hole_(struct journal_file *jf,
 				  const struct journal_hole *h,
 				  int (*fn)(struct journal_file *jf,
 					    uint64_t first, uint64_t end));
-/* Of what is not in place, leave out those tokens that nobody can read. */
+/*
+ * What a segment's file holds. -EBADMSG: the disk has lost it; any other error
+ * may pass, as the backing directory is away.
+ */
+MUST_CHECK int journal_fetch_(const struct journal *j, int fd, void *buf,
+			      size_t len, off_t offset);
+/* Of what is not in place, leave out those tokens that the disk has lost. */
 void journal_give_up_(struct journal_file *jf);
 
 /* journal_segment.c: the record's part of the overlay. Needs lock and room. */
@@ -398,6 +407,8 @@ MUST_CHECK int journal_snapshot_(struct journal_file *jf,
 MUST_CHECK int journal_drain_(struct journal_file *jf);
 /* What was changed in place up to now is durable then. */
 MUST_CHECK int journal_sync_file_(struct journal_file *jf);
+/* Whoever makes the file durable is to be told. */
+void journal_owe_(struct journal_file *jf, int err);
 /* No name leads to it any more. */
 bool journal_is_removed_(const struct journal_file *jf);
 /* Move the modification time to now; unless that was just done, or again. */
@@ -467,6 +478,7 @@ struct journal_reader {
 	bool torn;     /* what follows the records of one is none... */
 	bool rotten;   /* ...and no process that died left it so */
 	bool headless; /* a segment has more than a head, which is none */
+	bool mute;     /* the one that mending has written cannot be read */
 	bool guessed;  /* no session file said which one it is */
 	/* of a session that is kept: what it is about; NULL: of another one */
 	uint8_t (*wanted)[FILE_ID_LEN];
@@ -491,6 +503,7 @@ struct journal_patient {
 	bool made;    /* in the session */
 	bool records; /* the journal has some of it */
 	bool wholly;  /* data may be missing anywhere */
+	bool later;   /* it was written to when the session was over */
 	bool holes;   /* the journal says that it had some */
 	uint64_t floor, before;
 };
@@ -541,6 +554,8 @@ MUST_CHECK int journal_kept_write_(struct vault *vault, int dir_fd,
 MUST_CHECK int journal_kept_read_(struct vault *vault, int dir_fd,
 				  const char *name, struct journal_session *s,
 				  uint8_t (**ids)[FILE_ID_LEN], size_t *count);
+/* What is sealed from now on is later than whatever was put by. */
+MUST_CHECK int journal_kept_pass_(struct vault *vault, int dir_fd);
 void journal_kept_name_(const uint8_t session[static JOURNAL_ID_LEN],
 			char name[static JOURNAL_KEPT_LEN + 1]);
 bool journal_is_kept_name_(const char *name);

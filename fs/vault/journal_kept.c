@@ -323,22 +323,35 @@ bool journal_kept_is_over_(struct vault *vault, const struct journal_session *s)
 }
 
 /* Of a kept one: what tells of them goes last. */
-static int remove_kept(const struct recovery *rec)
+static int remove_kept(int dir_fd, const struct journal_session *s)
 {
 	char name[JOURNAL_NAME_LEN + sizeof JOURNAL_KEPT_SUFFIX];
 	char token[JOURNAL_KEPT_LEN + 1];
-	int dir_fd = rec->reader->dir_fd, err = 0;
+	int err = 0;
 
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++) {
-		journal_segment_name_(rec->reader->session->id, n, name);
+		journal_segment_name_(s->id, n, name);
 		memcpy(name + JOURNAL_NAME_LEN, JOURNAL_KEPT_SUFFIX,
 		       sizeof JOURNAL_KEPT_SUFFIX);
 		err = remove_name(dir_fd, name);
 	}
 	if (!err && fsync(dir_fd) < 0)
 		err = -errno;
-	journal_kept_name_(rec->reader->session->id, token);
+	journal_kept_name_(s->id, token);
 	return err ? err : remove_name(dir_fd, token);
+}
+
+int journal_remove_kept_(struct vault *vault, const char *name)
+{
+	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] = NULL;
+	struct journal_session s;
+	CLEANUP_FD int fd = -1;
+	size_t count;
+	int err = rekey_open_journal(vault, false, &fd);
+
+	if (!err)
+		err = journal_kept_read_(vault, fd, name, &s, &ids, &count);
+	return err ? err : remove_kept(fd, &s);
 }
 
 /*
@@ -370,7 +383,7 @@ int journal_drop_session_(struct recovery *rec, bool kept)
 	int dir_fd = rec->reader->dir_fd, err = 0;
 
 	if (!kept)
-		err = remove_kept(rec);
+		err = remove_kept(dir_fd, s);
 	/* what is kept has another name by now */
 	if (!err)
 		err = remove_segments(rec);

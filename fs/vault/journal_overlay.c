@@ -81,6 +81,11 @@ static struct journal_file *file_new(struct journal *j, int fd,
 	return jf;
 }
 
+size_t journal_count_fds(struct vault *vault)
+{
+	return vault->journal ? vault->journal->owned : 0;
+}
+
 bool journal_spare_fds(struct vault *vault)
 {
 	struct journal *j = vault->journal;
@@ -92,6 +97,22 @@ bool journal_spare_fds(struct vault *vault)
 	(void)!journal_retire_(j, true, false, NULL);
 	(void)journal_sweep_(j, true);
 	return j->known < before;
+}
+
+/* Those of files that are open again are none to give back. */
+static bool has_many_fds(struct journal *j)
+{
+	size_t many = j->owned_max + j->failing, count = 0;
+
+	if (j->owned < many)
+		return false;
+	pthread_mutex_lock(&j->files_lock);
+	for (size_t b = 0; b < JOURNAL_BUCKETS; b++)
+		for (const struct journal_file *jf = j->files[b]; jf;
+		     jf = jf->next)
+			count += jf->owns_fd && jf->refs == 0;
+	pthread_mutex_unlock(&j->files_lock);
+	return count >= many;
 }
 
 int journal_get_(struct journal *j, int fd,
@@ -108,7 +129,7 @@ int journal_get_(struct journal *j, int fd,
 		*out = have;
 		return 0;
 	}
-	if (may_wait && j->owned >= j->owned_max + j->failing)
+	if (may_wait && has_many_fds(j))
 		(void)journal_spare_fds(j->vault);
 	jf = file_new(j, fd, id, size);
 	if (!jf)

@@ -103,6 +103,7 @@ static int add_segment(struct journal_reader *r, unsigned n)
 		return 0;
 	if (err && is_its_own(err)) {
 		r->broken = true;
+		r->mute |= n == JOURNAL_MEND_SEGMENT;
 		return 0;
 	}
 	if (err)
@@ -182,32 +183,57 @@ static void leave_out_old(struct journal_reader *r)
 	}
 }
 
+/* A name that only a segment has of which that is not known: its session. */
+static bool is_unknown_segment(const struct journal_reader *r, const char *name,
+			       uint8_t id[static JOURNAL_ID_LEN])
+{
+	return journal_is_segment_name_(name) &&
+	       !journal_is_kept_(r->dir_fd, name) &&
+	       !hex_decode(name, (size_t)2 * JOURNAL_ID_LEN, id,
+			   JOURNAL_ID_LEN) &&
+	       !(r->vault->remembers &&
+		 seen_session(r->vault, id, UINT64_MAX) == -ESTALE);
+}
+
+static bool has_records(const struct journal_reader *r,
+			const struct journal_segment_file *s, int *err)
+{
+	struct journal_head h;
+	size_t len;
+	int failed = read_record(s, JOURNAL_HEAD_LEN, r->buf, &len);
+
+	if (failed)
+		*err = failed;
+	return !failed && journal_record_parse(&s->ids, JOURNAL_HEAD_LEN,
+					       r->buf, len, &h) == 0;
+}
+
 /*
  * Is it a segment of a session that is neither kept nor known to be over? With
- * records: else it may be of one that never began.
+ * records: else it may be of one that never began. *err: nobody can say.
  */
 static bool is_whole_segment(struct journal_reader *r, const char *name,
 			     bool with_records,
-			     uint8_t id[static JOURNAL_ID_LEN])
+			     uint8_t id[static JOURNAL_ID_LEN], int *err)
 {
 	struct journal_segment_file s = {.ids.key = r->key};
 	uint8_t head[JOURNAL_HEAD_LEN];
 	CLEANUP_FD int fd = -1;
+	int failed = 0;
 
-	if (!journal_is_segment_name_(name) ||
-	    journal_is_kept_(r->dir_fd, name) ||
-	    hex_decode(name, (size_t)2 * JOURNAL_ID_LEN, id, JOURNAL_ID_LEN))
+	if (!is_unknown_segment(r, name, id))
 		return false;
 	fd = openat(r->dir_fd, name,
 		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	failed = fd < 0 ? -errno : xio_pread(fd, head, sizeof head, 0);
+	if (failed && failed != -ENOENT && failed != -ENODATA &&
+	    failed != -EISDIR)
+		*err = failed;
 	memcpy(s.ids.vault_id, r->vault->id, sizeof s.ids.vault_id);
 	memcpy(s.ids.session, id, sizeof s.ids.session);
 	s.fd = fd;
-	return fd >= 0 && xio_pread(fd, head, sizeof head, 0) == 0 &&
-	       journal_head_parse(head, &s.ids) == 0 &&
-	       (!with_records || whole_len(r, &s) > JOURNAL_HEAD_LEN) &&
-	       !(r->vault->remembers &&
-		 seen_session(r->vault, id, UINT64_MAX) == -ESTALE);
+	return !failed && journal_head_parse(head, &s.ids) == 0 &&
+	       (!with_records || has_records(r, &s, err));
 }
 
 /* When it was written; long ago, if nobody knows. */
@@ -231,12 +257,12 @@ static int guess_session(struct journal_reader *r, bool gone)
 	CLEANUP_DIR DIR *dir = NULL;
 	struct journal_session *s = r->session;
 	const struct dirent *e;
-	int err = xio_list(r->dir_fd, &dir);
+	int err = xio_list(r->dir_fd, &dir), unread = 0;
 
-	while (!err && (e = readdir(dir))) {
+	for (errno = 0; !err && (e = readdir(dir)); errno = 0) {
 		uint8_t id[JOURNAL_ID_LEN];
 
-		if (!is_whole_segment(r, e->d_name, gone, id))
+		if (!is_whole_segment(r, e->d_name, gone, id, &unread))
 			continue;
 		if (r->guessed && memcmp(id, s->id, sizeof id) != 0)
 			return -EBADMSG;
@@ -245,7 +271,14 @@ static int guess_session(struct journal_reader *r, bool gone)
 		randombytes_buf(s->boot_id, sizeof s->boot_id);
 		r->guessed = true;
 	}
-	return err || r->guessed ? err : gone ? -ENOENT : -EBADMSG;
+	if (!err)
+		err = -errno;
+	if (err || r->guessed)
+		return err;
+	/* whoever finds none removes them all */
+	if (unread && !is_its_own(unread))
+		return unread;
+	return gone && !unread ? -ENOENT : -EBADMSG;
 }
 
 /* Did one end, of which not all became durable? */

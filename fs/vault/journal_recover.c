@@ -16,6 +16,15 @@
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+#ifndef CIFS_SUPER_MAGIC
+#define CIFS_SUPER_MAGIC 0xff534d42
+#endif
+#ifndef SMB2_SUPER_MAGIC
+#define SMB2_SUPER_MAGIC 0xfe534d42
+#endif
 
 enum {
 	MARGIN_S = 120,	   /* the wall clock may have been set back so far */
@@ -185,6 +194,35 @@ static bool keeps_numbers(int fd)
 	return false;
 }
 
+/* Does nothing but fsync(2) reach the disk, which others have? */
+static bool is_far(int fd)
+{
+	static const uint32_t known[] = {FUSE_SUPER_MAGIC, V9FS_MAGIC,
+					 CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
+					 SMB_SUPER_MAGIC,  AFS_FS_MAGIC};
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return true;
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if ((uint32_t)fs.f_type == known[i])
+			return true;
+	return false;
+}
+
+static void find_last(struct recovery *rec, const struct stat *session)
+{
+	const struct journal_reader *r = rec->reader;
+	struct stat st;
+
+	rec->last_s = session->st_mtim.tv_sec;
+	for (unsigned i = 0; i < r->count; i++)
+		if (r->segment[i].n < JOURNAL_MEND_SEGMENT &&
+		    fstat(r->segment[i].fd, &st) == 0 &&
+		    st.st_mtim.tv_sec > rec->last_s)
+			rec->last_s = st.st_mtim.tv_sec;
+}
+
 /* Where the session's own machine, boot, and mount are no more. */
 static int compare_session(struct recovery *rec, const char *name)
 {
@@ -200,7 +238,10 @@ static int compare_session(struct recovery *rec, const char *name)
 	if (err)
 		return err;
 	rec->same_tree = s->ino == now.ino && keeps_numbers(fd);
+	rec->copied = s->ino != now.ino && !rec->reader->guessed;
 	rec->here = rec->same_tree && s->dev == now.dev;
+	rec->one_by_one = is_far(fd);
+	find_last(rec, &st);
 	rec->wholly = rec->out->wholly || !journal_session_same_place_(s, &now);
 	/* what was so when it was put by is so */
 	rec->exact =

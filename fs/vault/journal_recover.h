@@ -24,7 +24,8 @@ struct file_log {
 	/* A file of this id has been met, and was not to be touched. */
 	bool met;
 	char *path; /* of the first one; NULL: none, or no memory */
-	/* journal_scout_(): files of this id, and whether one has ino */
+	/* journal_scout_(): files of this id, and whether one is that with ino
+	 */
 	unsigned places;
 	uint64_t first_ino;
 	bool with_ino;
@@ -48,15 +49,18 @@ struct recovery {
 	/* Is it where it was when it began? */
 	bool here;	   /* yes: inode numbers tell files apart */
 	bool same_tree;	   /* perhaps: files that were not changed are known */
+	bool copied;	   /* no: all have other numbers, or another's */
 	bool stale;	   /* it may have been over long ago */
 	bool doubtful;	   /* it may be older than what the files hold */
 	bool again;	   /* kept by an earlier one; others have come since */
 	bool wholly;	   /* data may be missing anywhere */
 	bool exact;	   /* nothing that was written is missing */
+	bool one_by_one;   /* files are made durable, not all at once */
 	bool scouting;	   /* only find out where the files are */
 	bool wrote;	   /* to the file at hand */
 	int64_t start_s;   /* the session's */
 	int64_t since_s;   /* what has changed since is looked at */
+	int64_t last_s;	   /* its last sign of life */
 	uint64_t root_dev; /* of the root directory */
 	size_t skipped;	   /* what could not be looked at... */
 	size_t failed;	   /* ...and should have been */
@@ -155,6 +159,8 @@ bool journal_is_wanted_(const struct journal_reader *r,
 /* Is this kept one known to have been finished, and was put back? */
 bool journal_kept_is_over_(struct vault *vault,
 			   const struct journal_session *s);
+/* ...then nothing that it holds is of use any more. */
+MUST_CHECK int journal_remove_kept_(struct vault *vault, const char *name);
 /* Give up the room that was set aside for this. */
 void journal_drop_reserve_(const struct journal_reader *r);
 /* Keep the session: what of it is left can be tried again. */

@@ -10,6 +10,9 @@
 #include <fcntl.h>
 #include <string.h>
 
+/* Clocks of files are coarse, and the journal is written now and then. */
+enum { LATER_S = 10 };
+
 /* Are the tokens in ws->tokens chunks of this file, all of them? */
 static bool tokens_are_good(const struct journal_patient *p,
 			    const struct journal_head *h)
@@ -311,7 +314,7 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 		return err;
 	set_limits(fl->log, fl->count);
 	note_all(p, fl, size, ends);
-	if (rec->doubtful || fl->torn)
+	if (rec->doubtful || fl->torn || p->later)
 		err = journal_is_newer_(p, fl, newest, left);
 	if (err || *left || rec->out->look_only)
 		return err;
@@ -320,22 +323,31 @@ static int redo(struct recovery *rec, struct journal_patient *p,
 	return err || *left ? err : redo_all(rec, p, fl, *ends, *size);
 }
 
+/* Nobody knows enough to cut anything; NULL: somebody does. */
+static const char *why_not(const struct recovery *rec)
+{
+	if (rec->rekeyed_unknown)
+		return "a change of a file's key is not finished, and may be "
+		       "this one's";
+	if (rec->reader->mute)
+		return "it may have been mended before, and what says so "
+		       "cannot be read";
+	return NULL;
+}
+
 /* What cannot be kept is not cut off, either; *waits: the file stays torn. */
 static int keep_what_goes(struct recovery *rec, const struct journal_patient *p,
 			  uint64_t size, bool *waits)
 {
-	int err = rec->rekeyed_unknown
-			  ? -EBUSY
-			  : journal_keep_tail_(rec, p, lost_from(size), false);
+	const char *why = why_not(rec);
+	int err = why ? 0 : journal_keep_tail_(rec, p, lost_from(size), false);
 
-	if (err != -ENOSPC && err != -EDQUOT && err != -EBUSY)
+	if (err == -ENOSPC || err == -EDQUOT)
+		why = "there is no room to keep what would be cut off";
+	if (!why)
 		return err;
 	log_warning("%s/%s: its end is torn, and stays so: %s",
-		    rec->vault->path, p->path,
-		    err == -EBUSY
-			    ? "a change of a file's key is not finished, and "
-			      "may be this one's"
-			    : "there is no room to keep what would be cut off");
+		    rec->vault->path, p->path, why);
 	journal_tell_(rec, p, JOURNAL_BEYOND, 0);
 	rec->failed++;
 	*waits = true;
@@ -389,14 +401,28 @@ static int treat_records(struct recovery *rec, struct journal_patient *p,
 	return 0;
 }
 
+/*
+ * As it was: nothing was written that a program has not written. As a rule all
+ * becomes durable at the end, and what is sound is not touched.
+ */
+static int leave_written(const struct recovery *rec,
+			 const struct journal_patient *p, const struct stat *st)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
+
+	if (!rec->wrote)
+		return 0;
+	(void)!futimens(p->fd, times);
+	return rec->one_by_one && fsync(p->fd) < 0 ? -errno : 0;
+}
+
 static int treat(struct recovery *rec, struct journal_patient *p,
 		 const struct stat *st)
 {
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
 	struct file_log *fl;
 	enum journal_claim claim = journal_claim_(rec, p, st, &fl);
 	bool mended = false, waits = false;
-	int err = 0;
+	int err = 0, left;
 
 	/* another's records, or the same file by another name */
 	if (claim == JOURNAL_DOUBT || (fl && fl->done))
@@ -407,19 +433,18 @@ static int treat(struct recovery *rec, struct journal_patient *p,
 	rec->wrote = false;
 	p->records = claim == JOURNAL_HOME;
 	p->ino = fl ? fl->ino : st->st_ino;
+	p->later = st->st_mtim.tv_sec > rec->last_s + LATER_S;
 	if (fl)
 		err = treat_records(rec, p, st, fl, &mended);
 	if (!err && !mended)
 		err = mend(rec, p, &waits);
+	left = leave_written(rec, p, st);
+	err = err ? err : left;
 	if (fl && (err || waits))
 		fl->done = false;
 	/* without them nothing tells what is to be mended, and how */
 	if (fl && waits)
 		fl->met = true;
-	/* as it was: nothing was written that a program has not written. All
-	 * becomes durable at the end, and what is sound is not touched. */
-	if (rec->wrote)
-		(void)!futimens(p->fd, times);
 	return err;
 }
 

@@ -37,29 +37,55 @@ uint64_t journal_sum_(const uint8_t *bytes, size_t len)
 	return lane[0] ^ lane[0] >> 32;
 }
 
+/* Does the backing directory answer at all? */
+static bool is_there(const struct journal *j)
+{
+	CLEANUP_FD int fd =
+		openat(j->dir_fd, JOURNAL_SESSION_FILE,
+		       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return fd >= 0 || errno == ENOENT || errno == EACCES ||
+	       errno == EPERM || errno == ELOOP;
+}
+
+int journal_fetch_(const struct journal *j, int fd, void *buf, size_t len,
+		   off_t offset)
+{
+	int err = xio_pread(fd, buf, len, offset);
+
+	if (!err)
+		return 0;
+	/* it may have gone, or come back, since */
+	if (is_there(j) && xio_pread(fd, buf, len, offset) == 0)
+		return 0;
+	return is_there(j) ? -EBADMSG : -EIO;
+}
+
 /* Pages that the disk does not give are zeros. */
-static int copy_part(int from, int to, uint8_t *buf, size_t len, off_t at)
+static int copy_part(const struct journal *j, int from, int to, uint8_t *buf,
+		     size_t len, off_t at)
 {
 	int err = xio_pread(from, buf, len, at);
 
-	for (size_t i = 0; err == -EIO && i < len; i += PAGE_BYTES) {
+	for (size_t i = 0; err && i < len; i += PAGE_BYTES) {
 		size_t page = len - i < PAGE_BYTES ? len - i : PAGE_BYTES;
+		int e = journal_fetch_(j, from, buf + i, page, at + (off_t)i);
 
-		if (xio_pread(from, buf + i, page, at + (off_t)i) != 0)
+		if (e == -EBADMSG)
 			memset(buf + i, 0, page);
+		else if (e)
+			return e;
 	}
-	if (err && err != -EIO)
-		return err;
 	return xio_pwrite(to, buf, len, at);
 }
 
-static int copy_bytes(int from, int to, uint64_t len)
+static int copy_bytes(const struct journal *j, int from, int to, uint64_t len)
 {
 	uint8_t *buf = malloc(COPY_BYTES);
 	int err = buf ? 0 : -ENOMEM;
 
 	for (uint64_t at = 0; at < len && !err; at += COPY_BYTES)
-		err = copy_part(from, to, buf,
+		err = copy_part(j, from, to, buf,
 				len - at < COPY_BYTES ? (size_t)(len - at)
 						      : COPY_BYTES,
 				(off_t)at);
@@ -75,22 +101,33 @@ static void give_up(struct journal_file *jf, struct journal_entry *e)
 		  "%" PRIu64 " of a file (inode %ju)",
 		  jf->journal->vault->path, e->chunk, (uintmax_t)jf->ino);
 	e->segment = JOURNAL_NOWHERE;
-	jf->untold = -EIO;
+	journal_owe_(jf, -EIO);
 }
 
-/* Are the file's tokens in this file, the segment's, what they were? */
-static void check_tokens(struct journal_file *jf, unsigned segment, int fd)
+/* Is this one what it was? */
+static int check_token(const struct journal *j, const struct journal_entry *e,
+		       int fd)
 {
 	uint8_t token[CHUNK_LAST_MAX];
+	int err = journal_fetch_(j, fd, token, e->len, (off_t)e->offset);
+
+	return !err && journal_sum_(token, e->len) != e->sum ? -EBADMSG : err;
+}
+
+/* Are the file's tokens in this file, the segment's, what they were? Where
+ * nothing can be read now, that is left open. */
+static void check_tokens(struct journal_file *jf, unsigned segment, int fd)
+{
+	int err = 0;
 
 	pthread_rwlock_wrlock(&jf->lock);
-	for (size_t i = 0; i < jf->room; i++) {
+	for (size_t i = 0; i < jf->room && (!err || err == -EBADMSG); i++) {
 		struct journal_entry *e = &jf->slots[i];
 
 		if (e->chunk == UINT64_MAX || e->segment != segment)
 			continue;
-		if (xio_pread(fd, token, e->len, (off_t)e->offset) != 0 ||
-		    journal_sum_(token, e->len) != e->sum)
+		err = check_token(jf->journal, e, fd);
+		if (err == -EBADMSG)
 			give_up(jf, e);
 	}
 	pthread_rwlock_unlock(&jf->lock);
@@ -135,13 +172,14 @@ static int make_copy(struct journal *j, unsigned segment, uint64_t len,
 		return -errno;
 	err = vtree_own(j->vault, fd);
 	if (!err && len > 0)
-		err = copy_bytes(j->seg[segment].fd, fd, len);
+		err = copy_bytes(j, j->seg[segment].fd, fd, len);
 	else if (!err)
 		err = journal_write_head_(j, fd);
-	if (!err && len > 0)
-		err = check_copy(j, segment, fd);
 	if (!err && (fdatasync(fd) < 0 || fsync(j->dir_fd) < 0))
 		err = -errno;
+	/* only of what is the segment from now on */
+	if (!err && len > 0)
+		err = check_copy(j, segment, fd);
 	if (err)
 		return err;
 	*out = TAKE_FD(fd);

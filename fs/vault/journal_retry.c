@@ -97,8 +97,11 @@ int journal_retry(struct vault *vault, struct journal_recovery *r,
 	for (size_t i = 0; i < count && !err; i++) {
 		if (r->once && list[i].tried)
 			continue;
-		if (!r->look_only && !list[i].over)
-			err = journal_recover_one_(vault, list[i].name, r);
+		if (!r->look_only)
+			err = list[i].over ? journal_remove_kept_(vault,
+								  list[i].name)
+					   : journal_recover_one_(
+						     vault, list[i].name, r);
 		/* what is kept stays */
 		if (err != -ENOMEM)
 			err = 0;

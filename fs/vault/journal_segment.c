@@ -177,19 +177,21 @@ int journal_append_locked_(struct journal_file *jf,
 			   const struct journal_put *put)
 {
 	struct journal *j = jf->journal;
-	const struct journal_head h = with_floor(jf, put);
-	size_t len = JOURNAL_RECORD_HEAD_LEN + h.len;
+	size_t len = JOURNAL_RECORD_HEAD_LEN + put->head->len;
 	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
+	struct journal_head h;
 	struct journal_ids ids;
 	struct segment *s;
 	int err;
 
 	/* nobody could read it, nor what follows it */
-	if (h.len > JOURNAL_TOKENS_MAX)
+	if (put->head->len > JOURNAL_TOKENS_MAX)
 		return -EFBIG;
 	err = find_room(j, len, put, &s);
 	if (err)
 		return err;
+	/* now: the lock is not held while it waits for room */
+	h = with_floor(jf, put);
 	ids = journal_ids_of_(j, s->number);
 	journal_record_build(&ids, &h, s->end, put->tokens, head);
 	err = write_both(s->fd, head, sizeof head, put->tokens, h.len,

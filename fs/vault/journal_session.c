@@ -287,6 +287,30 @@ int journal_kept_read_(struct vault *vault, int dir_fd, const char *name,
 	return 0;
 }
 
+static void pass_one(struct vault *vault, int dir_fd, const char *name)
+{
+	CLEANUP_FREE uint8_t(*ids)[FILE_ID_LEN] = NULL;
+	struct journal_session s;
+	size_t count;
+
+	if (journal_is_kept_name_(name) &&
+	    journal_kept_read_(vault, dir_fd, name, &s, &ids, &count) == 0)
+		vault_pass(vault, s.kept_s + 1);
+}
+
+int journal_kept_pass_(struct vault *vault, int dir_fd)
+{
+	CLEANUP_DIR DIR *dir = NULL;
+	const struct dirent *e;
+	int err = xio_list(dir_fd, &dir);
+
+	if (err)
+		return err;
+	for (errno = 0; (e = readdir(dir)); errno = 0)
+		pass_one(vault, dir_fd, e->d_name);
+	return -errno;
+}
+
 void journal_segment_name_(const uint8_t session[static JOURNAL_ID_LEN],
 			   unsigned n, char name[static JOURNAL_NAME_LEN + 1])
 {

@@ -177,6 +177,17 @@ static int visit(struct walk *w, int dirfd, const char *entry)
 	return visit_dir(w, dirfd, entry);
 }
 
+/* One that cannot be read now may be of names that are shown. */
+static void ask_id(const struct walk *w, struct place *place)
+{
+	int err = vdir_read_id(dirfd(place->dir), place->id);
+
+	place->known = err == 0;
+	place->asked = true;
+	if (err && err != -ENOENT && !w->rec->scouting)
+		w->rec->skipped++;
+}
+
 /*
  * Does a mount show this? What it does not show it has not written: ids and
  * long names, what was being made, others' directories of old versions.
@@ -198,8 +209,7 @@ static bool is_entry(const struct walk *w, struct place *place,
 		break;
 	}
 	if (!place->asked)
-		place->known = vdir_read_id(dirfd(place->dir), place->id) == 0;
-	place->asked = true;
+		ask_id(w, place);
 	return place->known && vdir_plain_name(w->rec->vault, dirfd(place->dir),
 					       place->id, entry, plain) == 0;
 }

@@ -48,6 +48,7 @@ static int store_resealed(const struct vfile *from, struct workspace *ws,
 					ws->chunk[end], s.plain_len);
 		}
 		if (end > begin) {
+			ws->seal_s = vault_now(from->vault);
 			err = workspace_seal(ws, to->key, end - begin, last,
 					     &stored_len);
 			if (!err)

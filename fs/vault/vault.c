@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static int open_places(const char *path, int *root_fd, int *meta_fd)
 {
@@ -274,4 +275,19 @@ int vault_change_passphrase(const char *path, const char *old, size_t old_len,
 	if (!err)
 		err = vault_ini_format(&t->ini, s->seal_key, t->text, &t->len);
 	return err ? err : write_ini(meta, t);
+}
+
+void vault_pass(struct vault *vault, uint64_t seconds)
+{
+	uint64_t latest = vault->latest_s;
+
+	while (latest < seconds && !atomic_compare_exchange_weak(
+					   &vault->latest_s, &latest, seconds))
+		;
+}
+
+uint64_t vault_now(struct vault *vault)
+{
+	vault_pass(vault, (uint64_t)time(NULL));
+	return vault->latest_s;
 }

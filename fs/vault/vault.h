@@ -11,6 +11,7 @@
 #include "siv.h"
 #include "vault_ini.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #define VAULT_INI_FILE "vault.ini"  /* in .frondfs */
@@ -43,6 +44,7 @@ struct vault {
 	struct siv *names;	       /* subkey 2 */
 	struct secret_pool *file_keys; /* slots of struct fernet_key */
 	struct journal *journal;       /* NULL: none (journal.h) */
+	_Atomic uint64_t latest_s;     /* vault_now() has said so */
 };
 
 /* More about a failure, for whoever words it. */
@@ -121,5 +123,14 @@ MUST_CHECK int vault_change_passphrase(const char *path, const char *old,
 				       size_t old_len, const char *replacement,
 				       size_t replacement_len,
 				       struct vault_fault *fault);
+
+/*
+ * The time, in seconds since 1970, of what is sealed now; never an earlier one
+ * than the last, though the clock be set back: it tells which of two chunks is
+ * the newer one.
+ */
+uint64_t vault_now(struct vault *vault);
+/* Never so early again. */
+void vault_pass(struct vault *vault, uint64_t seconds);
 
 #endif

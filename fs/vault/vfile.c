@@ -15,8 +15,6 @@ enum {
 	EMPTY_LEN = HEADER_LEN + CHUNK_LAST_EXTRA,
 	FRESH_S = 3,
 	COARSE_S = 2, /* FAT counts so many seconds */
-	WRITTEN_BACK_S =
-		120, /* the kernel lets no page lie about for so long */
 };
 
 int64_t vfile_age_clock_(void)
@@ -236,7 +234,7 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 		return err;
 	memset(out + HEADER_LEN, 0, EMPTY_LEN - HEADER_LEN);
 	be64_store(tag, chunk_tag(0, true, false));
-	return fernet_seal(ws->fernet, f->key, (uint64_t)time(NULL), &job, 1);
+	return fernet_seal(ws->fernet, f->key, vault_now(f->vault), &job, 1);
 }
 
 int vfile_link_in_(int dirfd, const char *temp, const struct backing_name *name)
@@ -385,10 +383,15 @@ void vfile_header_digest(const struct vfile *f, uint8_t digest[static 32])
 
 int vfile_sync(struct vfile *f, bool data_only)
 {
+	return vfile_sync_for(f, data_only, NULL);
+}
+
+int vfile_sync_for(struct vfile *f, bool data_only, _Atomic uint64_t *told)
+{
 	int ret;
 
 	if (f->journal)
-		return vfile_sync_journaled_(f, data_only);
+		return vfile_sync_journaled_(f, data_only, told);
 	ret = data_only ? fdatasync(f->fd) : fsync(f->fd);
 	return ret < 0 ? -errno : 0;
 }

@@ -174,6 +174,14 @@ MUST_CHECK int vfile_seek(struct vfile *f, struct workspace *ws,
 
 /* What is written so far is durable when this returns 0. */
 MUST_CHECK int vfile_sync(struct vfile *f, bool data_only);
+/*
+ * The same for one of several who have it open, each of whom is told once that
+ * something could not be made durable, whoever met that. *told: what this one
+ * has been told of, at first what vfile_told() says.
+ */
+MUST_CHECK int vfile_sync_for(struct vfile *f, bool data_only,
+			      _Atomic uint64_t *told);
+uint64_t vfile_told(const struct vfile *f);
 
 /*
  * Locks on a shared backing file. The lock of requests, flock locks and

@@ -150,8 +150,8 @@ int vfile_overwrite_journaled_(struct vfile *f, struct workspace *ws,
 	struct run r = {.first = first, .end = end};
 	size_t count = (size_t)(end - first + 1);
 	bool filled = false;
-	int err = workspace_seal(ws, f->key, count,
-				 end == chunk_last_index(f->size), &r.len);
+	int err = vfile_seal_(f, ws, count, end == chunk_last_index(f->size),
+			      &r.len);
 
 	if (!err && is_gap(f, &r))
 		err = fill(f, ws, &r, &filled);

@@ -92,7 +92,7 @@ static void take_back(struct vfile *f, struct workspace *ws,
 	jf->size = f->size;
 	workspace_stage(ws, 0, chunk_tag(g->old_last, true, g->had), ws->tail,
 			chunk_last_len(f->size));
-	err = workspace_seal(ws, f->key, 1, true, &len);
+	err = vfile_seal_(f, ws, 1, true, &len);
 	if (!err)
 		err = vfile_put_record_(
 			f, ws->tokens, g->old_last, 1, len, f->size,
@@ -183,7 +183,7 @@ static void undo_growth(struct vfile *f, struct workspace *ws,
 
 	if (g->fresh) {
 		workspace_stage(ws, 0, chunk_tag(0, true, false), ws->tail, 0);
-		if (workspace_seal(ws, f->key, 1, true, &len) == 0)
+		if (vfile_seal_(f, ws, 1, true, &len) == 0)
 			(void)!write_at(f, ws->tokens, len, 0);
 	}
 	cut_growth(f, g);
@@ -294,8 +294,7 @@ static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
 	staging->mark = g->mark;
 	staging->holes = g->holes;
 	err = vfile_stage_extension_(f, ws, staging, bad_chunk);
-	return err ? err
-		   : workspace_seal(ws, f->key, g->count, true, &g->stored_len);
+	return err ? err : vfile_seal_(f, ws, g->count, true, &g->stored_len);
 }
 
 int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,

@@ -76,6 +76,9 @@ struct vfile {
 	 * are durable, and so often that failed (both under sync_lock). */
 	_Atomic uint64_t written, synced;
 	_Atomic unsigned failures;
+	/* Of the last that did: its number among all of the journal's. */
+	_Atomic uint64_t failed;
+	_Atomic int why;
 	pthread_mutex_t sync_lock; /* held by who makes it durable */
 	_Atomic int64_t grown_ms;
 	bool listed; /* journal->flux_lock, and the next two */
@@ -163,6 +166,10 @@ MUST_CHECK int vfile_read_stored_(struct vfile *f, uint8_t *buf, uint64_t first,
 MUST_CHECK int vfile_store_last_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, const uint8_t *plain,
 				 size_t len, bool holes);
+
+/* workspace_seal() of a chunk of the file: no older than what it replaces. */
+MUST_CHECK int vfile_seal_(struct vfile *f, struct workspace *ws, size_t count,
+			   bool ends_file, size_t *stored_len);
 
 /*
  * Seal the count staged tokens and write them to their place, which begins
@@ -315,7 +322,12 @@ MUST_CHECK int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 MUST_CHECK int vfile_touch_journaled_(struct vfile *f);
 /* Mark the end, if it is in flux. The range reaches RANGE_END. */
 MUST_CHECK int vfile_settle_locked_(struct vfile *f, struct workspace *ws);
-MUST_CHECK int vfile_sync_journaled_(struct vfile *f, bool data_only);
+/* The same if it has been for long, by one who reads: the journal's thread
+ * never finds a file without readers, perhaps. */
+void vfile_settle_overdue_(struct vfile *f);
+/* told: as for vfile_sync_for(); or NULL. */
+MUST_CHECK int vfile_sync_journaled_(struct vfile *f, bool data_only,
+				     _Atomic uint64_t *told);
 /*
  * There was no room: empty the journal, whose segments and unlinked files take
  * some. 0, once: it is worth another try.

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { OVERDUE_MS = 4 * JOURNAL_SETTLE_MS };
+
 int vfile_journal_open_(struct vfile *f, const struct stat *st, uint64_t *size)
 {
 	struct journal_file *jf = f->jf;
@@ -206,7 +208,7 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 	holes = vfile_cut_gaps_(f, last);
 	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
 			chunk_last_len(size));
-	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	err = vfile_seal_(f, ws, 1, true, &stored_len);
 	if (!err)
 		err = vfile_put_record_(f, ws->tokens, last, 1, stored_len,
 					size, vfile_holes_flags_(holes));
@@ -256,7 +258,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 {
 	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
 				    .size = JOURNAL_SIZE_KEPT,
-				    .before = (uint64_t)time(NULL),
+				    .before = vault_now(f->vault),
 				    .floor = vfile_floor_(f),
 				    .first = first,
 				    .count = last - first,
@@ -306,7 +308,7 @@ static int settle(struct vfile *f, struct workspace *ws, int flags)
 		return err;
 	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
 			chunk_last_len(f->size));
-	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	err = vfile_seal_(f, ws, 1, true, &stored_len);
 	return err ? err
 		   : vfile_put_record_(
 			     f, ws->tokens, last, 1, stored_len, f->size,
@@ -339,7 +341,7 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 		return err;
 	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
 			chunk_last_len(f->size));
-	err = workspace_seal(ws, f->key, 1, true, &stored_len);
+	err = vfile_seal_(f, ws, 1, true, &stored_len);
 	if (err)
 		return err;
 	if (fstat(f->fd, &st) < 0)
@@ -406,6 +408,21 @@ static int settle_anyhow(struct vfile *f, struct workspace *ws)
 	int err = settle(f, ws, RECORD_HURRY);
 
 	return err == -ENOSPC || err == -EDQUOT ? settle_in_place(f, ws) : err;
+}
+
+void vfile_settle_overdue_(struct vfile *f)
+{
+	struct workspace *ws = workspace_get();
+	int64_t now = clock_now_ms();
+	struct range r;
+
+	if (!ws || now - f->grown_ms < OVERDUE_MS)
+		return;
+	/* others go on, and if it fails there is another time */
+	f->grown_ms = now;
+	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
+	(void)!settle_anyhow(f, ws);
+	rangelock_release(&f->ranges, &r);
 }
 
 bool vfile_settle_old_(struct journal *j, int64_t before_ms)

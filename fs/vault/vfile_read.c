@@ -298,6 +298,8 @@ ssize_t vfile_read(struct vfile *f, struct workspace *ws, uint64_t offset,
 		len = VFILE_IO_MAX;
 	if (len == 0 || offset >= CHUNK_MAX_PLAIN_LEN)
 		return 0;
+	if (f->flux)
+		vfile_settle_overdue_(f);
 	for (;;) {
 		*bad_chunk = VFILE_NO_CHUNK;
 		n = read_once(f, ws, offset, len, iov, iov_count, bad_chunk);

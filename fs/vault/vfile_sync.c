@@ -59,6 +59,13 @@ static int sync_file(struct vfile *f, bool data_only)
 	return err;
 }
 
+static void owe(struct vfile *f, int err)
+{
+	f->failures++;
+	f->why = err;
+	f->failed = ++f->journal->failures;
+}
+
 /*
  * Who comes while another is at it waits, and is told the same: the kernel
  * tells only one.
@@ -75,10 +82,10 @@ static int sync_in_place(struct vfile *f, bool data_only)
 		err = -EIO;
 	} else if (!data_only || written != f->synced) {
 		err = sync_file(f, data_only);
-		if (err)
-			f->failures++;
-		else
+		if (!err)
 			f->synced = written;
+		else
+			owe(f, err);
 	}
 	pthread_mutex_unlock(&f->sync_lock);
 	return err;
@@ -95,12 +102,40 @@ static int settle_for_sync_with_room(struct vfile *f)
 	return err;
 }
 
+uint64_t vfile_told(const struct vfile *f)
+{
+	const struct journal_file *jf = f->jf;
+	uint64_t told = f->failed, failed = jf ? jf->failed : 0;
+
+	/* nobody has heard of this one */
+	if (failed > 0 && jf->untold)
+		failed--;
+	return failed > told ? failed : told;
+}
+
+/* What has failed before, if the caller has not heard of it. */
+static int tell(const struct vfile *f, struct journal_file *jf,
+		_Atomic uint64_t *told)
+{
+	uint64_t failed = f->failed, later = jf ? jf->failed : 0;
+	int why = f->why, untold = jf ? atomic_exchange(&jf->untold, 0) : 0;
+
+	if (later > failed) {
+		failed = later;
+		why = jf->why;
+	}
+	if (!told || atomic_exchange(told, failed) >= failed)
+		return untold;
+	return why;
+}
+
 /* Once something was not made durable it is said, and not tried again: the
  * next time the kernel would say that all is well. */
-int vfile_sync_journaled_(struct vfile *f, bool data_only)
+int vfile_sync_journaled_(struct vfile *f, bool data_only,
+			  _Atomic uint64_t *told)
 {
 	unsigned cuts = f->cuts;
-	int err = settle_for_sync_with_room(f), told, met = 0;
+	int err = settle_for_sync_with_room(f), owed, met = 0;
 	uint64_t size = f->size;
 	struct journal_file *jf;
 
@@ -114,11 +149,12 @@ int vfile_sync_journaled_(struct vfile *f, bool data_only)
 		err = journal_commit_(f->journal, jf->position, &met);
 	if (!err)
 		err = met;
-	if (!err && jf)
-		err = jf->error;
-	told = jf ? atomic_exchange(&jf->untold, 0) : 0;
+	/* what kept it from its place may be over, and is told as it is now */
+	if (!err && jf && jf->error)
+		err = journal_drain_(jf);
+	owed = tell(f, jf, told);
 	if (!err)
-		err = told;
+		err = owed;
 	if (!err)
 		raise_floor(f, size, cuts);
 	return err;

@@ -8,11 +8,18 @@
 
 enum { AHEAD_MIN = 16 }; /* chunks; fewer are not worth it */
 
+int vfile_seal_(struct vfile *f, struct workspace *ws, size_t count,
+		bool ends_file, size_t *stored_len)
+{
+	ws->seal_s = vault_now(f->vault);
+	return workspace_seal(ws, f->key, count, ends_file, stored_len);
+}
+
 int vfile_store_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 		     size_t count, bool ends_file)
 {
 	size_t stored_len;
-	int err = workspace_seal(ws, f->key, count, ends_file, &stored_len);
+	int err = vfile_seal_(f, ws, count, ends_file, &stored_len);
 
 	if (err)
 		return err;
@@ -26,7 +33,7 @@ int vfile_store_made_(struct vfile *f, struct workspace *ws, uint64_t first,
 		      size_t count, bool ends_file)
 {
 	size_t stored_len;
-	int err = workspace_seal(ws, f->key, count, ends_file, &stored_len);
+	int err = vfile_seal_(f, ws, count, ends_file, &stored_len);
 
 	return err ? err
 		   : xio_pwrite(f->fd, ws->tokens, stored_len,
@@ -167,6 +174,9 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	bool holes = false;
 	int err = 0;
 
+	/* others may have written there while it waited for its turn */
+	if (ws->ahead_s < f->vault->latest_s)
+		workspace_forget_ahead(ws);
 	if (end == last)
 		err = vfile_load_holes_(f, ws, &holes);
 	if (err)
@@ -493,6 +503,7 @@ void vfile_seal_ahead(struct vfile *f, struct workspace *ws,
 				w->data + i * CHUNK_SIZE, CHUNK_SIZE);
 	pthread_rwlock_rdlock(&f->key_lock);
 	ws->ahead_key = f->key_number;
+	ws->seal_s = vault_now(f->vault);
 	if (workspace_seal_ahead(ws, f->key, slot, count) != 0)
 		workspace_forget_ahead(ws);
 	pthread_rwlock_unlock(&f->key_lock);

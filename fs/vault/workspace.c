@@ -205,12 +205,12 @@ void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 static int seal_slots(struct workspace *ws, const struct fernet_key *key,
 		      size_t first, size_t end)
 {
+	uint64_t now = ws->seal_s ? ws->seal_s : (uint64_t)time(NULL);
 	int err;
 
 	if (first >= end)
 		return 0;
-	err = fernet_seal(ws->fernet, key, (uint64_t)time(NULL),
-			  ws->seal + first, end - first);
+	err = fernet_seal(ws->fernet, key, now, ws->seal + first, end - first);
 	if (!err)
 		atomic_fetch_add_explicit(&sealed_chunks, end - first,
 					  memory_order_relaxed);
@@ -225,7 +225,9 @@ int workspace_seal_ahead(struct workspace *ws, const struct fernet_key *key,
 	if (!err) {
 		ws->ahead_first = first;
 		ws->ahead_count = count;
+		ws->ahead_s = ws->seal_s;
 	}
+	ws->seal_s = 0;
 	return err;
 }
 
@@ -250,6 +252,7 @@ int workspace_seal(struct workspace *ws, const struct fernet_key *key,
 	err = seal_slots(ws, key, 0, from);
 	if (!err)
 		err = seal_slots(ws, key, to, count);
+	ws->seal_s = 0;
 	if (err)
 		return err;
 	if (ends_file) {

@@ -28,6 +28,8 @@ struct workspace {
 	 * key of this number. */
 	size_t ahead_first, ahead_count;
 	unsigned ahead_key;
+	/* Of what is sealed next: since 1970; 0: now. And of those ahead. */
+	uint64_t seal_s, ahead_s;
 	struct fernet_open_job *open;
 	size_t *open_slot;     /* which slot each job fills */
 	const uint8_t **chunk; /* each slot's plaintext */

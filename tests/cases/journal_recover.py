@@ -131,6 +131,18 @@ def what_ended_and_was_put_back_asks():
 
 
 @check(plain=False)
+def what_check_has_finished_is_over_too():
+    m, _ = crashed("f")
+    kept = shutil.copytree(journal(m), fresh("journal"))
+    findings(m.vault, "--repair", status=1)
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+    shutil.copytree(kept, journal(m), dirs_exist_ok=True)
+    status, text = refused(m)
+    eq(status, OLD_VAULT, text)
+
+
+@check(plain=False)
 def copies_beside_a_file_stay_as_they_are():
     m, where = crashed("f")
     old = get(where["f"])

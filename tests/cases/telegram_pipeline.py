@@ -204,6 +204,30 @@ def a_file_that_changes_meanwhile_is_not_shared():
 
 
 @check(plain=False)
+def what_a_file_holds_tells_whether_it_has_changed():
+    with town("alice", "bob") as (_, alice, bob):
+        small_parts(alice)
+        for changed in True, False:
+            sending, path = stopped_in_the_middle(alice, f"film {changed}")
+            was = os.stat(path)
+            if changed:
+                # in what is out already; and as some programs do
+                with open(path, "r+b") as f:
+                    first = f.read(1)[0]
+                    f.seek(0)
+                    f.write(bytes([first ^ 1]))
+                os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+            else:
+                os.chmod(path, 0o600)
+            assert os.stat(path).st_ctime_ns > was.st_ctime_ns
+            eq(os.stat(path).st_mtime_ns, was.st_mtime_ns)
+            sending.tell(signal.SIGCONT)
+            status, said = sending.end()
+            eq(status, FAILED if changed else 0, said)
+            assert not changed or "changed while it was read" in said, said
+
+
+@check(plain=False)
 def what_was_interrupted_and_changed_begins_anew():
     with town("alice", "bob") as (api, alice, bob):
         small_parts(alice)

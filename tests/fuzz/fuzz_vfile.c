@@ -23,7 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SLOTS_MAX = 24, ROOM = HEADER_LEN + SLOTS_MAX * (CHUNK_TOKEN_LEN + 1) };
+enum { SLOTS_MAX = 24, ROOM = HEADER_LEN + SLOTS_MAX * (CHUNK_LAST_MAX + 1) };
 
 static uint8_t header[HEADER_LEN];
 static struct fernet_key file_key;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,6 +30,9 @@ static atomic_int crash_left;
 static int crash_errno;
 /* What a failing disk does not let go of. */
 static const char *crash_undying;
+/* How often this file was made durable. */
+static ino_t crash_watched;
+static int crash_fsyncs;
 
 ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
@@ -83,6 +87,10 @@ ssize_t __wrap_write(int fd, const void *buf, size_t len)
 
 int __wrap_fsync(int fd)
 {
+	struct stat st;
+
+	if (crash_watched && fstat(fd, &st) == 0 && st.st_ino == crash_watched)
+		crash_fsyncs++;
 	if (!crash_now())
 		return __real_fsync(fd);
 	crash_die();

@@ -46,6 +46,8 @@ static void (*_Atomic before_look)(void);  /* at length and inode */
 static void (*_Atomic before_touch)(void); /* after what moves the time */
 static atomic_int syncs;		   /* of hook_fd */
 static _Atomic bool no_room, die_in_hole, journal_full, all_bad, elsewhere;
+/* No server answers. What needs none goes on: fdatasync has nothing to send. */
+static _Atomic bool away;
 static _Atomic int bad_fd = -1;	     /* cannot be written */
 static _Atomic int bad_sync_fd = -1; /* cannot be made durable */
 /* So much of the next write to hook_fd is done, and no more. */
@@ -76,7 +78,7 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 {
 	run_hook(&before_write, fd);
 	/* heads of files and segments may be */
-	if (fd == bad_fd || (all_bad && offset > 0)) {
+	if (fd == bad_fd || away || (all_bad && offset > 0)) {
 		errno = EIO;
 		return -1;
 	}
@@ -98,6 +100,10 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
 	ssize_t n;
 
 	run_hook(&before_read, fd);
+	if (away) {
+		errno = EIO;
+		return -1;
+	}
 	n = __real_pread64(fd, buf, len, offset);
 	run_hook(&after_read, fd);
 	return n;
@@ -107,8 +113,8 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count,
 			 off_t offset)
 {
-	if (journal_full) {
-		errno = ENOSPC;
+	if (journal_full || away) {
+		errno = away ? EIO : ENOSPC;
 		return -1;
 	}
 	return __real_pwritev64(fd, iov, count, offset);

@@ -6,7 +6,26 @@
 
 #include "vfile_internal.h"
 
+#include <pthread.h>
+
+int __real_syncfs(int fd);
+int __wrap_syncfs(int fd);
+
 enum { LONG = 1000 };
+
+static atomic_int syncs;
+static atomic_bool disk_is_busy;
+
+/* The first one takes as long as others keep the disk. */
+int __wrap_syncfs(int fd)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	if (syncs++ == 0)
+		while (disk_is_busy)
+			nanosleep(&pause, NULL);
+	return __real_syncfs(fd);
+}
 
 static void begin_again(struct fixture *fx)
 {
@@ -226,6 +245,37 @@ static void test_checkpoint__a_clock_that_is_set_back(void **state)
 	expect(fx, "f", old_bytes);
 }
 
+static void *stop_main(void *arg)
+{
+	if (journal_stop(arg))
+		abort();
+	return NULL;
+}
+
+/* Whoever ends the session does not wait for a disk first. */
+static void test_checkpoint__while_the_session_ends(void **state)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	struct fixture *fx = *state;
+	pthread_t other;
+	bool ended;
+
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	syncs = 0;
+	disk_is_busy = true;
+	assert_int_equal(journal_start(fx->vault), 0);
+	while (syncs == 0)
+		nanosleep(&pause, NULL);
+	assert_int_equal(pthread_create(&other, NULL, stop_main, fx->vault), 0);
+	for (int n = 0; n < 30000 && syncs < 2; n++)
+		nanosleep(&pause, NULL);
+	ended = syncs == 2;
+	disk_is_busy = false;
+	pthread_join(other, NULL);
+	assert_true(ended);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
@@ -238,6 +288,7 @@ int main(void)
 		TEST(test_checkpoint__what_was_made_durable_meanwhile),
 		TEST(test_checkpoint__a_file_whose_record_failed),
 		TEST(test_checkpoint__a_clock_that_is_set_back),
+		TEST(test_checkpoint__while_the_session_ends),
 	};
 	int ret = vf_init();
 

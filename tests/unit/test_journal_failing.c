@@ -1,7 +1,19 @@
 /* Disks that fail under the journal: who is held up, and what is lost. */
 #include "live_fixture.h"
 
+int __real_openat64(int dirfd, const char *name, int flags, mode_t mode);
+int __wrap_openat64(int dirfd, const char *name, int flags, mode_t mode);
+
 static pthread_t other;
+
+int __wrap_openat64(int dirfd, const char *name, int flags, mode_t mode)
+{
+	if (away) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_openat64(dirfd, name, flags, mode);
+}
 
 /* The file cannot be written: chunks in its middle, and a new end. */
 static void write_on_a_bad_disk(void)
@@ -260,6 +272,74 @@ static void test_failing__tokens_that_are_lost(void **state)
 	expect_file(fx, LEN);
 }
 
+/* What cannot be read for a while, as nothing can, is not lost. */
+static void test_failing__a_backing_directory_that_is_away(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	fill(2);
+	put(0, LEN);
+	assert_int_equal(vfile_sync(file, true), 0);
+	away = true;
+	assert_int_equal(vfile_drain(file), -EIO);
+	assert_int_equal(journal_flush(fx->vault), -EIO);
+	assert_int_equal(vfile_sync(file, true), -EIO);
+	away = false;
+	vf_expect(file, bytes, LEN);
+	assert_int_equal(vfile_sync(file, true), 0);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
+}
+
+/* ...nor is what was lost in its place, and is to be had from there. */
+static void test_failing__away_when_it_is_needed(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t old[CHUNK_TOKEN_LEN];
+
+	make_file(fx, LEN);
+	peek(0, 1, old);
+	begin_alone(fx);
+	fill(2);
+	put(0, LEN);
+	assert_int_equal(vfile_drain(file), 0);
+	bad_sync_fd = vfile_fd(file);
+	assert_int_equal(vfile_sync(file, true), -EIO);
+	bad_sync_fd = -1;
+	lose(0, 1, old);
+	away = true;
+	assert_int_equal(journal_flush(fx->vault), -EIO);
+	away = false;
+	assert_int_equal(journal_flush(fx->vault), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
+}
+
+/* Whoever asks again is told what is so now. */
+static void test_failing__an_error_that_has_passed(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	fill(2);
+	put(0, LEN);
+	bad_fd = vfile_fd(file);
+	assert_int_equal(vfile_drain(file), -EIO);
+	assert_int_equal(vfile_sync(file, true), -EIO);
+	assert_int_equal(vfile_sync(file, true), -EIO);
+	bad_fd = -1;
+	assert_int_equal(vfile_sync(file, true), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
+}
+
 /* What fsync has lost is brought there again, though the next one says that all
  * is well, and nobody has the file open any more. */
 static void test_failing__lost_and_closed(void **state)
@@ -358,6 +438,54 @@ static void test_failing__ends_that_stay_unmarked(void **state)
 	expect_file(fx, LEN + MORE);
 }
 
+/* Each who has the file open is told, and told once. */
+static void test_failing__each_is_told(void **state)
+{
+	struct fixture *fx = *state;
+	_Atomic uint64_t one = 0, two = 0, late;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	for (int i = 0; i < 2; i++) {
+		bad_sync_fd = vfile_fd(file);
+		put(i ? LEN : 0, i ? MORE : CHUNK_SIZE);
+		/* by the journal's thread, or by one of them */
+		if (i == 0)
+			assert_int_equal(journal_flush(fx->vault), -EIO);
+		assert_int_equal(vfile_sync_for(file, true, &one), -EIO);
+		bad_sync_fd = -1;
+		late = vfile_told(file);
+		assert_int_equal(vfile_sync_for(file, true, &late), 0);
+		assert_int_equal(vfile_sync_for(file, true, &two), -EIO);
+		assert_int_equal(vfile_sync_for(file, true, &one), 0);
+		assert_int_equal(vfile_sync_for(file, true, &two), 0);
+		assert_int_equal(journal_flush(fx->vault), 0);
+	}
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + MORE);
+}
+
+/* Whoever opens it when nobody has been told yet is one of them. */
+static void test_failing__who_comes_first_is_told(void **state)
+{
+	struct fixture *fx = *state;
+	_Atomic uint64_t one = 0, late;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	bad_sync_fd = vfile_fd(file);
+	put(0, CHUNK_SIZE);
+	assert_int_equal(journal_flush(fx->vault), -EIO);
+	bad_sync_fd = -1;
+	late = vfile_told(file);
+	assert_int_equal(vfile_sync_for(file, true, &one), -EIO);
+	assert_int_equal(vfile_sync_for(file, true, &late), -EIO);
+	assert_int_equal(vfile_sync_for(file, true, &late), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,9 +494,14 @@ int main(void)
 		TEST(test_failing__holes_that_are_never_durable),
 		TEST(test_failing__many_bad_files_wait),
 		TEST(test_failing__tokens_that_are_lost),
+		TEST(test_failing__a_backing_directory_that_is_away),
+		TEST(test_failing__away_when_it_is_needed),
+		TEST(test_failing__an_error_that_has_passed),
 		TEST(test_failing__lost_and_closed),
 		TEST(test_failing__known_while_fsync_fails),
 		TEST(test_failing__ends_that_stay_unmarked),
+		TEST(test_failing__each_is_told),
+		TEST(test_failing__who_comes_first_is_told),
 	};
 	int ret = vf_init();
 

@@ -232,6 +232,29 @@ static void test_growth__without_a_record_is_noted(void **state)
 	expect_file(fx, LEN + 3 * MORE);
 }
 
+/* A file that somebody reads at any instant, which keeps the thread out. */
+static void test_growth__read_all_the_time(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t buf[CHUNK_SIZE];
+	struct range r;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	put(LEN, MORE);
+	rangelock_acquire(&file->ranges, &r, 0, 0, false);
+	assert_true(vfile_settle_old_(fx->vault->journal, INT64_MAX));
+	rangelock_release(&file->ranges, &r);
+	assert_int_equal(vf_get(file, buf, sizeof buf, 0, NULL), sizeof buf);
+	assert_true(vfile_in_flux(file));
+	file->grown_ms -= 60000;
+	assert_int_equal(vf_get(file, buf, sizeof buf, 0, NULL), sizeof buf);
+	assert_false(vfile_in_flux(file));
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + MORE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +264,7 @@ int main(void)
 		TEST(test_growth__marked_ends_are_made_durable),
 		TEST(test_growth__an_end_that_is_there_again),
 		TEST(test_growth__without_a_record_is_noted),
+		TEST(test_growth__read_all_the_time),
 	};
 	int ret = vf_init();
 

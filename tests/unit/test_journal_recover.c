@@ -88,6 +88,30 @@ static void test_recover__an_end_that_stays(void **state)
 	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
 }
 
+/* Once another has taken it over, it is one that was put back. */
+static void test_recover__an_end_that_is_taken_over(void **state)
+{
+	struct fixture *fx = *state;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "");
+	shell("cd '%s/.frondfs/journal' && rm *.? && "
+	      "cp -p session '%s/ended' && mv session session.ended",
+	      fx->path, fx->top);
+	assert_int_equal(setenv("XDG_STATE_HOME", fx->top, 1), 0);
+	fx->vault->remembers = true;
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	assert_int_equal(count_names(fx, "journal", ".ended"), 0);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	again(fx);
+	assert_int_equal(journal_seen(fx->vault), 0);
+	shell("mv '%s/ended' '%s/.frondfs/journal/session.ended'", fx->top,
+	      fx->path);
+	assert_int_equal(journal_seen(fx->vault), -ESTALE);
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
 /* Its path is longer than any that a system call takes. */
 static int far_fd = -1;
 static char far_entry[NAME_BACKING_MAX + 1];
@@ -413,6 +437,31 @@ static void test_recover__a_copy_with_newer_files(void **state)
 	ahead_s = 0;
 }
 
+/* Numbers that are free again, where the vault was before, are given to others:
+ * that a copy of a file has the one of its original says nothing. */
+static void test_recover__a_number_that_another_has_now(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	char path[512], copy[600];
+	uint64_t sum;
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	snprintf(copy, sizeof copy, "%s (1)", path);
+	shell("ln '%s' '%s/original'", path, fx->top);
+	die_after(fx, overwrite, "f");
+	copy_vault(fx);
+	shell("mv '%s/original' '%s'", fx->top, copy);
+	sum = digest(copy);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.redone, 0);
+	assert_int_equal(r.left, 1);
+	expect(fx, "f", old_bytes);
+	assert_int_equal(digest(copy), sum);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+}
+
 static void grow_all(struct vfile *f)
 {
 	overwrite(f);
@@ -564,6 +613,7 @@ int main(void)
 		TEST(test_recover__an_end_that_was_not_durable),
 		TEST(test_recover__an_end_that_is_looked_at),
 		TEST(test_recover__an_end_that_stays),
+		TEST(test_recover__an_end_that_is_taken_over),
 		TEST(test_recover__a_file_far_below),
 		TEST(test_recover__others_see_the_journal),
 		TEST(test_recover__a_session_that_is_gone),
@@ -574,6 +624,7 @@ int main(void)
 		TEST(test_recover__a_damaged_record),
 		TEST(test_recover__a_copy_of_a_crash_is_one),
 		TEST(test_recover__a_copy_with_newer_files),
+		TEST(test_recover__a_number_that_another_has_now),
 		TEST(test_recover__an_older_file_put_there),
 		TEST(test_recover__killed_at_every_end_it_mends),
 		TEST(test_recover__what_a_damaged_session_left_stays),

@@ -197,6 +197,97 @@ static void test_room__holes_made_again(void **state)
 	assert_int_equal(journal_stop(fx->vault), 0);
 }
 
+static struct journal_put late;
+
+static void *append_late(void *arg)
+{
+	must(journal_append_(arg, &late) == 0);
+	return NULL;
+}
+
+/* While a record waits for room, its file may become shorter. */
+static void test_room__a_floor_that_has_to_wait(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_head head = {.kind = JOURNAL_KIND_TOKENS,
+				    .size = JOURNAL_SIZE_KEPT,
+				    .floor = LEN};
+	struct journal_file *jf;
+	struct journal *j;
+	uint64_t end;
+	pthread_t other;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	j = fx->vault->journal;
+	put(0, CHUNK_SIZE);
+	jf = side();
+	memcpy(head.file_id, jf->id, sizeof head.file_id);
+	head.ino = jf->ino;
+	late = (struct journal_put){.head = &head, .quiet = true};
+	end = j->seg[0].end;
+	j->seg[0].end = j->seg[1].end = JOURNAL_SEGMENT_MAX;
+	assert_int_equal(pthread_create(&other, NULL, append_late, jf), 0);
+	pthread_mutex_lock(&j->wake_lock);
+	while (!j->at_once) {
+		pthread_mutex_unlock(&j->wake_lock);
+		wait_ms(1);
+		pthread_mutex_lock(&j->wake_lock);
+	}
+	pthread_mutex_unlock(&j->wake_lock);
+	/* it lets go of this as it begins to wait */
+	pthread_mutex_lock(&j->append_lock);
+	jf->size = CHUNK_SIZE;
+	j->seg[0].end = end;
+	j->seg[1].end = JOURNAL_HEAD_LEN;
+	pthread_cond_broadcast(&j->room);
+	pthread_mutex_unlock(&j->append_lock);
+	pthread_join(other, NULL);
+	assert_int_equal(jf->floor, CHUNK_SIZE);
+	jf->size = LEN;
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
+static void overwrite_and_close(struct fixture *fx, const char *name)
+{
+	struct vfile *f = vf_open(fx, fx->vault, name);
+
+	must(vf_put(f, bytes, CHUNK_SIZE, 0) == 0);
+	vfile_close(f);
+}
+
+/* Descriptors that cannot be given back are no reason to empty the journal. */
+static void test_room__descriptors_of_open_files(void **state)
+{
+	struct fixture *fx = *state;
+	struct vfile *again[2];
+	struct journal *j;
+
+	make_file(fx, LEN);
+	vfile_close(vf_create(fx, "g"));
+	vfile_close(vf_create(fx, "h"));
+	begin_alone(fx);
+	j = fx->vault->journal;
+	j->owned_max = 2;
+	overwrite_and_close(fx, "g");
+	overwrite_and_close(fx, "h");
+	assert_int_equal(j->owned, 2);
+	again[0] = vf_open(fx, fx->vault, "g");
+	again[1] = vf_open(fx, fx->vault, "h");
+	put(0, CHUNK_SIZE);
+	assert_int_equal(j->commits, 0);
+	vfile_close(file);
+	vfile_close(again[0]);
+	vfile_close(again[1]);
+	/* these can */
+	vfile_close(vf_create(fx, "i"));
+	overwrite_and_close(fx, "i");
+	assert_true(j->commits > 0);
+	assert_true(j->owned < 3);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +299,8 @@ int main(void)
 		TEST(test_room__removed_at_the_end),
 		TEST(test_room__a_clock_set_back),
 		TEST(test_room__holes_made_again),
+		TEST(test_room__a_floor_that_has_to_wait),
+		TEST(test_room__descriptors_of_open_files),
 	};
 	int ret = vf_init();
 

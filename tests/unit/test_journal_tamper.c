@@ -398,9 +398,16 @@ static void test_tamper__a_kept_one_put_back(void **state)
 	assert_int_equal(finished, 1);
 	assert_int_equal(r.redone, 1);
 	shell("cp -a '%s/old/.' '%s/.frondfs/journal/'", fx->top, fx->path);
+	/* nobody who only looks removes it */
+	r.look_only = true;
 	retry(fx, &r);
 	assert_int_equal(finished, 0);
+	assert_true(count_names(fx, "journal", ".kept") >= 2);
+	r.look_only = false;
+	retry(fx, &r);
+	assert_int_equal(finished, 1);
 	assert_int_equal(r.redone, 1);
+	assert_int_equal(count_names(fx, "journal", ".kept"), 0);
 	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
 }
 

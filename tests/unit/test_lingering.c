@@ -1,19 +1,18 @@
 /* A file stays open whose end could not be marked when it was closed. */
 #include "live_fixture.h"
 
+#include "dir_cache.h"
 #include "file_cache.h"
 
 static struct mount_options options;
 static struct fs fs;
 static struct inode *inode;
 
-/* Open it, make it longer, and close it on a disk that takes nothing more. */
-static void close_unmarked(struct fixture *fx)
+static struct open_handle *open_handle(struct fixture *fx)
 {
 	struct backing_name name = fx_name(fx, fx->root_id, "f");
 	struct fuse_entry_param e;
 	struct open_handle *h;
-	struct vfile *f;
 
 	make_file(fx, LEN);
 	assert_int_equal(vault_lock(fx->vault, false, false), 0);
@@ -26,6 +25,15 @@ static void close_unmarked(struct fixture *fx)
 			 0);
 	inode = inode_of(fs.inodes, e.ino);
 	assert_int_equal(file_open(&fs, inode, true, &h), 0);
+	return h;
+}
+
+/* Make it longer, and close it on a disk that takes nothing more. */
+static void close_unmarked(struct fixture *fx)
+{
+	struct open_handle *h = open_handle(fx);
+	struct vfile *f;
+
 	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
 	assert_int_equal(vf_put(f, bytes + LEN, MORE, LEN), 0);
 	bad_fd = vfile_fd(f);
@@ -76,11 +84,71 @@ static void test_lingering__until_it_is_removed(void **state)
 	end(fx);
 }
 
+/* Nor is it opened anew, whoever wants descriptors, while it has no mark. */
+static void test_lingering__in_use(void **state)
+{
+	struct fixture *fx = *state;
+	struct open_handle *h = open_handle(fx);
+	struct vfile *f;
+
+	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
+	assert_int_equal(vf_put(f, bytes + LEN, MORE, LEN), 0);
+	assert_true(vfile_in_flux(f));
+	file_release(h->file);
+	assert_false(file_cache_evict(fs.files));
+	assert_true(is_open());
+	file_close(&fs, h);
+	end(fx);
+	expect_file(fx, LEN + MORE);
+}
+
+/* Closing a file may only give its descriptor to the journal. */
+static void test_lingering__descriptors_for_others(void **state)
+{
+	struct fixture *fx = *state;
+	struct open_handle *h = open_handle(fx);
+	struct journal *j = fx->vault->journal;
+	struct vfile *f;
+
+	assert_int_equal(dir_cache_new(16, &fs.dirs), 0);
+	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
+	assert_int_equal(vf_put(f, bytes, CHUNK_SIZE, 0), 0);
+	file_release(h->file);
+	assert_true(fs_spare_fd(&fs, -EMFILE));
+	assert_false(is_open());
+	assert_int_equal(j->owned, 0);
+	file_close(&fs, h);
+	dir_cache_free(fs.dirs);
+	end(fx);
+}
+
+/* Who opens a file is not told of what others have been told before. */
+static void test_lingering__told_before(void **state)
+{
+	struct fixture *fx = *state;
+	struct open_handle *h = open_handle(fx), *later;
+	struct vfile *f;
+
+	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
+	assert_int_equal(vf_put(f, bytes, CHUNK_SIZE, 0), 0);
+	journal_owe_(f->jf, -EIO);
+	assert_int_equal(vfile_sync_for(f, true, &h->told), -EIO);
+	assert_int_equal(file_open(&fs, inode, true, &later), 0);
+	assert_int_equal(vfile_sync_for(f, true, &later->told), 0);
+	file_release(h->file);
+	file_close(&fs, h);
+	file_close(&fs, later);
+	end(fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_lingering__until_there_is_room),
 		TEST(test_lingering__until_it_is_removed),
+		TEST(test_lingering__in_use),
+		TEST(test_lingering__told_before),
+		TEST(test_lingering__descriptors_for_others),
 	};
 	int ret = vf_init();
 

@@ -31,6 +31,10 @@ struct writer {
 	uint64_t part_max, part_len, in_part;
 	uint64_t done_before; /* plaintext of the files in front */
 	crypto_generichash_state hash;
+	/* what was read of the file, and its change time before that */
+	uint8_t read_key[crypto_onetimeauth_KEYBYTES];
+	crypto_onetimeauth_state read_sum;
+	struct timespec ctime;
 };
 
 static int add_part(struct manifest_entry *e, uint64_t len,
@@ -108,19 +112,78 @@ static int take_bytes(void *arg, const void *buf, size_t len)
 static int give_bytes(void *arg, void *buf, size_t len)
 {
 	struct writer *w = arg;
+	size_t left = len;
 	uint8_t *p = buf;
 
-	while (len > 0) {
-		ssize_t n = read(w->source_fd, p, len);
+	while (left > 0) {
+		ssize_t n = read(w->source_fd, p, left);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -ENODATA;
 		p += n;
-		len -= (size_t)n;
+		left -= (size_t)n;
 	}
+	crypto_onetimeauth_update(&w->read_sum, buf, len);
 	return 0;
+}
+
+/* What is read of the file from now on, from at on, is kept account of. */
+static int begin_reading(struct writer *w, uint64_t at)
+{
+	struct stat st;
+
+	if (fstat(w->source_fd, &st) < 0 ||
+	    lseek(w->source_fd, (off_t)at, SEEK_SET) < 0)
+		return -errno;
+	w->ctime = st.st_ctim;
+	randombytes_buf(w->read_key, sizeof w->read_key);
+	crypto_onetimeauth_init(&w->read_sum, w->read_key);
+	return 0;
+}
+
+static int read_again(struct writer *w, uint64_t at,
+		      uint8_t sum[static crypto_onetimeauth_BYTES])
+{
+	CLEANUP_FREE uint8_t *buf = malloc(READ_LEN);
+	int err = buf ? 0 : -ENOMEM;
+
+	crypto_onetimeauth_init(&w->read_sum, w->read_key);
+	for (; !err && at < w->entry->size; at += READ_LEN) {
+		uint64_t left = w->entry->size - at;
+		size_t n = left < READ_LEN ? (size_t)left : READ_LEN;
+
+		err = xio_pread(w->source_fd, buf, n, (off_t)at);
+		if (!err)
+			crypto_onetimeauth_update(&w->read_sum, buf, n);
+	}
+	crypto_onetimeauth_final(&w->read_sum, sum);
+	if (buf)
+		sodium_memzero(buf, READ_LEN);
+	return err;
+}
+
+/*
+ * The change time moves where a mount brings chunks to their place in the
+ * backing directory, a while after they were written, but also where somebody
+ * sets the modification time back: whether what was read, from at on, is what
+ * the file holds its bytes tell.
+ */
+static int end_reading(struct writer *w, uint64_t at)
+{
+	uint8_t was[crypto_onetimeauth_BYTES], is[crypto_onetimeauth_BYTES];
+	struct stat st;
+	int err;
+
+	crypto_onetimeauth_final(&w->read_sum, was);
+	if (fstat(w->source_fd, &st) < 0)
+		return -errno;
+	if (st.st_ctim.tv_sec == w->ctime.tv_sec &&
+	    st.st_ctim.tv_nsec == w->ctime.tv_nsec)
+		return 0;
+	err = read_again(w, at, is);
+	return !err && memcmp(was, is, sizeof was) != 0 ? -EAGAIN : err;
 }
 
 static int tell_step(void *arg, uint64_t done)
@@ -154,12 +217,15 @@ static int seal_file(struct writer *w, uint64_t at,
 
 	if (err)
 		return err;
-	if (lseek(fd, (off_t)(chunk * CHUNK_SIZE), SEEK_SET) < 0)
-		return -errno;
 	w->source_fd = fd;
+	err = begin_reading(w, chunk * CHUNK_SIZE);
+	if (err)
+		return err;
 	begin_part(w, at);
 	err = sealed_write_from(w->entry->file_id, key, w->entry->size, chunk,
 				&source, &sink, &progress);
+	if (!err)
+		err = end_reading(w, chunk * CHUNK_SIZE);
 	if (!err)
 		err = end_part(w);
 	return err == -ENODATA ? -EAGAIN : err;

@@ -233,8 +233,7 @@ void source_free(struct source *s)
 	s->fd = -1;
 }
 
-/* The change time says nothing here: a mount brings chunks to their place in
- * the backing directory some time after they were written. */
+/* What the change time says is looked at where it is read. */
 bool source_same(const struct source_entry *entry, int fd)
 {
 	const struct stat *was = &entry->st;
