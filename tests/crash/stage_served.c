@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +21,7 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t moved;
 	pthread_t thread;
+	pid_t guard;
 	struct vault *vault;
 	const char *point;
 	bool ready, ended;
@@ -54,6 +58,30 @@ static void on_ready(void *arg)
 	say(arg);
 }
 
+/*
+ * A process that dies while one of its threads waits for the answer of another
+ * is never over. The one that is made here outlives the thread that makes it,
+ * and ends the mount by force then.
+ */
+static pid_t guard(const char *point)
+{
+	pid_t pid = fork();
+	sigset_t set;
+	int sig;
+
+	if (pid != 0)
+		return pid;
+	(void)!close_range(0, ~0U, 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGUSR1);
+	(void)!sigwait(&set, &sig);
+	umount2(point, MNT_FORCE);
+	umount2(point, MNT_DETACH);
+	_exit(0);
+}
+
 /* What is answered is in the vault: what a crash may leave is known then. */
 static void *serve(void *arg)
 {
@@ -61,6 +89,9 @@ static void *serve(void *arg)
 	enum mount_fault fault;
 
 	(void)arg;
+	served.guard = guard(served.point);
+	/* while its memory is written down, no thread ends */
+	prctl(PR_SET_DUMPABLE, 0);
 	mount_options_init(&opt);
 	opt.writeback = opt.remember = opt.confine = false;
 	opt.journal = !story_unprotected;
@@ -69,6 +100,16 @@ static void *serve(void *arg)
 	mount_options_fini(&opt);
 	say(&served.ended);
 	return NULL;
+}
+
+static void join(void)
+{
+	pthread_join(served.thread, NULL);
+	prctl(PR_SET_DUMPABLE, 1);
+	if (served.guard > 0) {
+		kill(served.guard, SIGUSR1);
+		waitpid(served.guard, NULL, 0);
+	}
 }
 
 int served_begin(struct vault *vault, const char *point)
@@ -90,7 +131,7 @@ int served_begin(struct vault *vault, const char *point)
 	pthread_mutex_unlock(&served.lock);
 	if (ready)
 		return 0;
-	pthread_join(served.thread, NULL);
+	join();
 	return served.err ? served.err : -EIO;
 }
 
@@ -107,6 +148,6 @@ int served_end(void)
 		pause_a_little();
 	if (tries <= 0)
 		return -EBUSY;
-	pthread_join(served.thread, NULL);
+	join();
 	return served.err;
 }
