@@ -258,6 +258,10 @@ static int open_sender_dir(struct inbox *in, const struct vtree_dir *shared,
 
 		inbox_choice_(wanted, true, n, name);
 		err = vtree_open_child(in->vault, shared, name, false, 0, dir);
+		/* what is damaged says so again */
+		if (err == -EIO)
+			err = vtree_open_child(in->vault, shared, name, false,
+					       0, dir);
 		*made = err == -ENOENT;
 		if (*made)
 			return vtree_open_child(in->vault, shared, name, true,

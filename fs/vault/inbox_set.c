@@ -96,7 +96,8 @@ static int judge_share(struct inbox *in, struct parcel *p, size_t i, bool *good)
 		err = check_share(p, &e, share);
 		envelope_fini(&e);
 	}
-	if (err == -ENOMEM)
+	/* what cannot be read now is none the worse for it */
+	if (err && err != -EBADMSG && err != -EPROTONOSUPPORT)
 		return err;
 	if (err)
 		return inbox_refuse_of_(in, p, index,

@@ -8,8 +8,12 @@
  *   --states N         so many states of each workload (400)
  *   --minutes N        again and again with new seeds, for so long
  *   --faults           instead of crashing, let every call fail once
- *   --unprotected      without a journal: what that keeps has to be missed
- *   --replay FILE PLAN one state of a recording that was left
+ *   --unprotected      without a journal: what that keeps has to be missed,
+ *                      and missed again by the script that is left of it
+ *   --served           with the vault served by fs/mount, and the workload a
+ *                      program that uses it; exits with 77 where that cannot be
+ *   --replay FILE PLAN one state of a recording that was left: FILE is a
+ *                      script that does this
  *   --keep DIR         and leave its directory there; "correct horse" opens it
  *   --more WORD        what else happens to it
  */
@@ -18,12 +22,15 @@
 #include "faults.h"
 #include "fernet.h"
 #include "random.h"
+#include "stage_served.h"
+#include "unmounter.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,7 +40,7 @@ struct options {
 	uint64_t seed;
 	size_t states;
 	double minutes;
-	bool faults, list, unprotected;
+	bool faults, list, unprotected, served;
 	const char *replay, *plan, *keep;
 	enum trial_more more;
 };
@@ -41,6 +48,7 @@ struct options {
 struct count {
 	size_t states, violations;
 	double seconds;
+	bool differs; /* the script of one shows something else */
 };
 
 static double now_s(void)
@@ -49,12 +57,6 @@ static double now_s(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void print_plan(FILE *out, const struct plan *p)
-{
-	fprintf(out, PLAN_FORMAT, (unsigned)p->kind, p->end,
-		(unsigned long long)p->seed);
 }
 
 static bool read_plan(const char *text, struct plan *p)
@@ -70,33 +72,78 @@ static bool read_plan(const char *text, struct plan *p)
 	return true;
 }
 
+/* What shows it again, behind the recording's name. */
+static void print_args(const struct trial *t, char args[200])
+{
+	const struct plan *p = &t->plan, *q = &t->again;
+	char second[64] = "";
+
+	if (q->end)
+		snprintf(second, sizeof second, "/" PLAN_FORMAT,
+			 (unsigned)q->kind, q->end,
+			 (unsigned long long)q->seed);
+	snprintf(args, 200, PLAN_FORMAT "%s --more %s%s", (unsigned)p->kind,
+		 p->end, (unsigned long long)p->seed, second,
+		 trial_more_word(t->more),
+		 story_unprotected ? " --unprotected" : "");
+}
+
+/* The script of the n-th state that shows something. */
+static void save_script(const struct trial *t, size_t n, char path[120])
+{
+	const struct recording *r = t->recording;
+	char what[sizeof t->what + 64], args[200];
+
+	stage_saved(r, n, path);
+	print_args(t, args);
+	snprintf(what, sizeof what, "%s, seed %llu: %s", r->plot->name,
+		 (unsigned long long)r->seed, t->what);
+	recording_save(r, path, what, args);
+}
+
 /* Say what is wrong and how to see it again. */
-static void report(struct trial *t, const char *program, size_t index)
+static void report(struct trial *t, size_t n)
 {
 	const struct recording *r = t->recording;
 	const struct oplog *log = &r->log;
 	size_t from = t->plan.end > 12 ? t->plan.end - 12 : 0;
 	char path[120];
 
-	stage_saved(r, path);
-	if (index == 0)
-		recording_save(r, path);
+	save_script(t, n, path);
 	printf("VIOLATION %s, seed %llu: %s\n", r->plot->name,
 	       (unsigned long long)r->seed, t->what);
-	printf("  again: %s --replay %s ", program, path);
-	print_plan(stdout, &t->plan);
-	if (t->again.end) {
-		putchar('/');
-		print_plan(stdout, &t->again);
-	}
-	printf(" --more %s", trial_more_word(t->more));
-	printf("\n  %s before call %zu of %zu; the last ones:\n",
+	printf("  again: sh %s\n", path);
+	printf("  %s before call %zu of %zu; the last ones:\n",
 	       t->plan.kind == PLAN_KILL ? "killed" : "the power fails",
 	       t->plan.end, log->count);
 	for (size_t i = from; i < t->plan.end; i++)
 		op_print(stdout, i, &log->ops[i]);
 	image_free(state_build(log, &t->plan, stdout));
 	fflush(stdout);
+}
+
+/* Does the script that is left of it end with the same words? */
+static bool shows_again(const struct trial *t, size_t n)
+{
+	char path[120], command[200], line[VERDICT_ROOM + 128] = "";
+	bool same;
+	FILE *out;
+
+	save_script(t, n, path);
+	snprintf(command, sizeof command, "exec sh '%s'", path);
+	fflush(stdout);
+	out = popen(command, "re");
+	if (!out)
+		image_fail("running", path);
+	while (fgets(line, sizeof line, out))
+		line[strcspn(line, "\n")] = '\0';
+	same = WEXITSTATUS(pclose(out)) == 1 && strcmp(line, t->what) == 0;
+	printf("seen: %s\n", t->what);
+	if (same)
+		unlink(path);
+	else
+		printf("sh %s says: %s\n", path, line);
+	return same;
 }
 
 /* How many bytes to tear off the last write: where disks and pages end. */
@@ -164,7 +211,7 @@ static enum trial_more choose_more(const struct plan *p, size_t i)
 
 static void crash_one(const struct stage *stage, const struct story_plot *plot,
 		      uint64_t seed, const struct options *opt,
-		      const char *program, struct count *count)
+		      struct count *count)
 {
 	size_t states = opt->states;
 	uint64_t rng = seed * 1000003;
@@ -186,9 +233,9 @@ static void crash_one(const struct stage *stage, const struct story_plot *plot,
 		if (trial_run(&t))
 			continue;
 		if (opt->unprotected)
-			printf("seen: %s\n", t.what);
+			count->differs |= !shows_again(&t, violations);
 		else
-			report(&t, program, violations);
+			report(&t, violations);
 		violations++;
 	}
 	count->violations += violations;
@@ -234,12 +281,12 @@ static bool is_wanted(const struct story_plot *plot, char **names, int count)
 	return count == 0;
 }
 
-static int run(const struct options *opt, char **names, int name_count,
-	       const char *program)
+static int run(const struct options *opt, char **names, int name_count)
 {
 	double end = now_s() + opt->minutes * 60;
-	struct stage stage = {0};
+	struct stage stage = {.served = opt->served};
 	size_t violations = 0;
+	bool differs = false;
 	uint64_t seed = opt->seed;
 
 	stage_init(&stage);
@@ -247,13 +294,16 @@ static int run(const struct options *opt, char **names, int name_count,
 		for (const struct story_plot *p = story_plots; p->name; p++) {
 			struct count c = {0};
 
-			if (!is_wanted(p, names, name_count))
+			if (!is_wanted(p, names, name_count) ||
+			    (p->served && !opt->served))
 				continue;
 			if (opt->faults)
-				c.violations =
-					faults_run(&stage, p, seed, &c.states);
+				c.violations = (opt->served ? faults_served
+							    : faults_run)(
+					&stage, p, seed, &c.states);
 			else
-				crash_one(&stage, p, seed, opt, program, &c);
+				crash_one(&stage, p, seed, opt, &c);
+			differs |= c.differs;
 			violations += c.violations;
 			printf("%s: %zu %s, %zu violations, %.2f s\n", p->name,
 			       c.states, opt->faults ? "faults" : "states",
@@ -263,7 +313,7 @@ static int run(const struct options *opt, char **names, int name_count,
 		seed++;
 	} while (now_s() < end);
 	stage_fini(&stage);
-	return (violations > 0) == opt->unprotected ? 0 : 1;
+	return (violations > 0) == opt->unprotected && !differs ? 0 : 1;
 }
 
 static bool parse(int argc, char **argv, struct options *opt)
@@ -275,6 +325,7 @@ static bool parse(int argc, char **argv, struct options *opt)
 		{"minutes", required_argument, NULL, 'm'},
 		{"faults", no_argument, NULL, 'f'},
 		{"unprotected", no_argument, NULL, 'u'},
+		{"served", no_argument, NULL, 'v'},
 		{"replay", required_argument, NULL, 'r'},
 		{"keep", required_argument, NULL, 'k'},
 		{"more", required_argument, NULL, 'o'},
@@ -302,6 +353,9 @@ static bool parse(int argc, char **argv, struct options *opt)
 		case 'u':
 			opt->unprotected = story_unprotected = true;
 			break;
+		case 'v':
+			opt->served = true;
+			break;
 		case 'r':
 			opt->replay = optarg;
 			break;
@@ -328,6 +382,9 @@ int main(int argc, char **argv)
 	const char *minutes = getenv("FROND_CRASH_MINUTES");
 	struct options opt = {.seed = 1, .states = 400};
 
+	/* as fs/mount starts its own program again */
+	if (argc == 1 && strcmp(argv[0], UNMOUNTER_NAME) == 0)
+		return unmounter_main();
 	umask(022);
 	if (minutes) {
 		opt.minutes = strtod(minutes, NULL);
@@ -342,8 +399,10 @@ int main(int argc, char **argv)
 		puts(p->name);
 	if (opt.list)
 		return 0;
+	if (opt.served && !served_possible())
+		return 77;
 	if (sodium_init() < 0 || fernet_init(NULL))
 		return 1;
 	return opt.replay ? replay(&opt)
-			  : run(&opt, argv + optind, argc - optind, argv[0]);
+			  : run(&opt, argv + optind, argc - optind);
 }

@@ -102,15 +102,15 @@ static bool crash_after(const struct stage *stage, const struct recording *r,
 	while (good && times-- > 0)
 		good = crash_once(&t, from, &rng);
 	if (!good) {
-		char path[120];
+		char path[120], args[64];
 
-		stage_saved(r, path);
-		recording_save(r, path);
+		stage_saved(r, 0, path);
+		snprintf(args, sizeof args, PLAN_FORMAT, (unsigned)t.plan.kind,
+			 t.plan.end, (unsigned long long)t.plan.seed);
+		recording_save(r, path, t.what, args);
 		snprintf(what, VERDICT_ROOM,
-			 "crashed after that, --replay %s " PLAN_FORMAT
-			 ": %.300s",
-			 path, (unsigned)t.plan.kind, t.plan.end,
-			 (unsigned long long)t.plan.seed, t.what);
+			 "crashed after that, again: sh %s: %.300s", path,
+			 t.what);
 	}
 	steps_fini(&steps);
 	return good;
@@ -164,6 +164,34 @@ size_t faults_run(const struct stage *stage, const struct story_plot *plot,
 			if (!f.fired)
 				break;
 		}
+	}
+	return violations;
+}
+
+size_t faults_served(const struct stage *stage, const struct story_plot *plot,
+		     uint64_t seed, size_t *count)
+{
+	size_t violations = 0;
+	char path[96], what[VERDICT_ROOM];
+
+	stage_path(stage, "fault", path);
+	for (unsigned kind = 0; kind <= FAULT_LOOK; kind++) {
+		struct stage_fault f = {.kind = (enum fault_kind)kind};
+		struct recording r;
+
+		if (kind == FAULT_ACCESS)
+			continue;
+		stage_fail_everywhere(stage, plot, seed, path, &f, &r);
+		*count += (size_t)f.count;
+		if (!look(stage, path, &r.story, what)) {
+			printf("VIOLATION %s, served, seed %llu, %s at each of "
+			       "%ld places: %s\n",
+			       plot->name, (unsigned long long)seed,
+			       fault_word(f.kind), f.count, what);
+			violations++;
+		}
+		recording_fini(&r);
+		image_remove_tree(path);
 	}
 	return violations;
 }

@@ -8,4 +8,8 @@
 size_t faults_run(const struct stage *stage, const struct story_plot *plot,
 		  uint64_t seed, size_t *count);
 
+/* The same of what fs/mount serves, each place in the code failing once. */
+size_t faults_served(const struct stage *stage, const struct story_plot *plot,
+		     uint64_t seed, size_t *count);
+
 #endif

@@ -23,4 +23,7 @@ void plot_filling(struct story *s);
 void plot_rewriting(struct story *s);
 void plot_scattered(struct story *s);
 
+/* plots_served.c: what fs/mount alone does. */
+void plot_visits(struct story *s);
+
 #endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 enum { MAPS_MAX = 16, NAME_ROOM = 4096, PLACES_MAX = 512 };
 
@@ -45,6 +46,7 @@ static struct {
 	pthread_mutex_t places_lock;
 	const void *places[PLACES_MAX]; /* that have asked for memory */
 	size_t place_count;
+	bool by_place, for_good;
 } fault = {.places_lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* What a file looks like that is a copy of another. */
@@ -151,8 +153,11 @@ static void show_stat(struct stat64 *st)
 
 int __wrap_fstat64(int fd, struct stat64 *st)
 {
-	int ret = __real_fstat64(fd, st);
+	int ret;
 
+	if (fault_fails("fstat", CAN_LOOK, fd, "."))
+		return -1;
+	ret = __real_fstat64(fd, st);
 	if (ret == 0 && shown.count)
 		show_stat(st);
 	hold_point();
@@ -161,8 +166,11 @@ int __wrap_fstat64(int fd, struct stat64 *st)
 
 int __wrap_fstatat64(int fd, const char *path, struct stat64 *st, int flags)
 {
-	int ret = __real_fstatat64(fd, path, st, flags);
+	int ret;
 
+	if (fault_fails("fstatat", CAN_LOOK, fd, path))
+		return -1;
+	ret = __real_fstatat64(fd, path, st, flags);
 	if (ret == 0 && shown.count)
 		show_stat(st);
 	return ret;
@@ -171,9 +179,12 @@ int __wrap_fstatat64(int fd, const char *path, struct stat64 *st, int flags)
 int __wrap_statx(int fd, const char *path, int flags, unsigned mask,
 		 struct statx *stx)
 {
-	int ret = __real_statx(fd, path, flags, mask, stx);
 	const struct shown_pair *p;
+	int ret;
 
+	if (fault_fails("statx", CAN_LOOK, fd, path))
+		return -1;
+	ret = __real_statx(fd, path, flags, mask, stx);
 	if (ret != 0)
 		return ret;
 	stx->stx_mnt_id += shown.boots;
@@ -210,8 +221,11 @@ void shown_past(long seconds)
 
 struct dirent64 *__wrap_readdir64(DIR *dir)
 {
-	struct dirent64 *e = __real_readdir64(dir);
+	struct dirent64 *e;
 
+	if (fault_fails("readdir", CAN_LOOK, dirfd(dir), "."))
+		return NULL;
+	e = __real_readdir64(dir);
 	if (e && shown.count)
 		e->d_ino = show(e->d_ino);
 	return e;
@@ -370,18 +384,21 @@ const char *fault_word(enum fault_kind kind)
 {
 	static const char *const words[] = {"ENOSPC", "EDQUOT", "EIO",
 					    "EMFILE", "short",	"ENOMEM",
-					    "EACCES"};
+					    "EACCES", "blind"};
 
 	return words[kind];
 }
 
+/* What is served elsewhere may have nobody who answers now, and is not asked.
+ */
 static bool is_concerned(int fd, const char *path)
 {
-	struct stat64 st;
-	int ret = fd != AT_FDCWD ? __real_fstat64(fd, &st)
-				 : __real_fstatat64(fd, path, &st, 0);
+	int flags = AT_STATX_DONT_SYNC | (fd == AT_FDCWD ? 0 : AT_EMPTY_PATH);
+	struct statx stx;
 
-	return ret == 0 && st.st_dev == fault.dev;
+	return __real_statx(fd, fd == AT_FDCWD ? path : "", flags, STATX_TYPE,
+			    &stx) == 0 &&
+	       makedev(stx.stx_dev_major, stx.stx_dev_minor) == fault.dev;
 }
 
 /* It could not be opened before. */
@@ -397,12 +414,13 @@ static bool is_closed(const char *path)
 /* One more call that could fail. Does it? */
 static bool is_its_turn(const char *call)
 {
-	static const int numbers[] = {ENOSPC, EDQUOT, EIO,   EMFILE,
-				      0,      ENOMEM, EACCES};
+	static const int numbers[] = {ENOSPC, EDQUOT, EIO,    EMFILE,
+				      0,      ENOMEM, EACCES, EIO};
 
 	fault.count++;
 	/* several threads may come at once: to one of them it happens */
-	if (fault.left < 0 || fault.left-- != 0)
+	if (fault.for_good ? !fault.fired && fault.left-- > 0
+			   : fault.left < 0 || fault.left-- != 0)
 		return false;
 	fault.fired = call;
 	met = true;
@@ -411,12 +429,29 @@ static bool is_its_turn(const char *call)
 	return true;
 }
 
-bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
+/* Has nobody there asked since the fault was armed? Who asks after it has
+ * happened still can be the next. */
+static bool is_new_place(const void *place)
+{
+	bool known = fault.by_place && fault.left < 0;
+
+	pthread_mutex_lock(&fault.places_lock);
+	for (size_t i = 0; i < fault.place_count; i++)
+		known |= fault.places[i] == place;
+	if (!known && fault.place_count < PLACES_MAX)
+		fault.places[fault.place_count++] = place;
+	pthread_mutex_unlock(&fault.places_lock);
+	return !known;
+}
+
+bool fault_fails_at(const void *place, const char *call, unsigned kinds, int fd,
+		    const char *path)
 {
 	int saved = errno;
 
 	if (!fault.armed || !(kinds >> fault.kind & 1U) ||
-	    !is_concerned(fd, path)) {
+	    !is_concerned(fd, path) ||
+	    (fault.by_place && !is_new_place(place))) {
 		errno = saved;
 		return false;
 	}
@@ -427,20 +462,6 @@ bool fault_fails(const char *call, unsigned kinds, int fd, const char *path)
 	if (fault.kind == FAULT_ACCESS && path)
 		snprintf(fault.closed, sizeof fault.closed, "%s", path);
 	return true;
-}
-
-/* Has nobody there asked since the fault was armed? */
-static bool is_new_place(const void *place)
-{
-	bool known = false;
-
-	pthread_mutex_lock(&fault.places_lock);
-	for (size_t i = 0; i < fault.place_count; i++)
-		known |= fault.places[i] == place;
-	if (!known && fault.place_count < PLACES_MAX)
-		fault.places[fault.place_count++] = place;
-	pthread_mutex_unlock(&fault.places_lock);
-	return !known;
 }
 
 bool fault_no_memory(const char *call, const void *place)
@@ -466,8 +487,27 @@ void fault_arm(const char *path, enum fault_kind kind, long n)
 	fault.fired = NULL;
 	fault.closed[0] = '\0';
 	fault.place_count = 0;
+	fault.by_place = fault.for_good = false;
 	fault.left = n;
 	fault.armed = true;
+}
+
+void fault_arm_places(const char *path, enum fault_kind kind, long n)
+{
+	fault_arm(path, kind, n);
+	fault.by_place = true;
+}
+
+void fault_next_place(void)
+{
+	fault.fired = NULL;
+	fault.left = 0;
+	fault.armed = true;
+}
+
+void fault_for_good(void)
+{
+	fault.for_good = true;
 }
 
 long fault_disarm(void)

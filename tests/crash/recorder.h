@@ -32,6 +32,8 @@ enum fault_kind {
 	/* something cannot be opened, from then on */
 	FAULT_ACCESS = FAULT_KINDS,
 	FAULT_ALL,
+	/* nor can be seen what is there, and what it is like */
+	FAULT_LOOK = FAULT_ALL,
 };
 const char *fault_word(enum fault_kind kind);
 
@@ -41,6 +43,12 @@ const char *fault_word(enum fault_kind kind);
  * first of each place in the code.
  */
 void fault_arm(const char *path, enum fault_kind kind, long n);
+/* The same, counting for all calls the first of each place in the code. */
+void fault_arm_places(const char *path, enum fault_kind kind, long n);
+/* Of the places that have not been met since, the next one. */
+void fault_next_place(void);
+/* From the one that is armed on, all fail. */
+void fault_for_good(void);
 /* How many there were since. */
 long fault_disarm(void);
 /* The name of the call that failed; NULL: none did. */

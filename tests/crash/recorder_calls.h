@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -33,6 +34,8 @@ CALL(int, fsync, int fd);
 CALL(int, fdatasync, int fd);
 CALL(int, syncfs, int fd);
 CALL(int, openat64, int fd, const char *path, int flags, ...);
+CALL(int, open64, const char *path, int flags, ...);
+CALL(int, fstatvfs64, int fd, struct statvfs64 *st);
 CALL(int, mkdirat, int fd, const char *path, mode_t mode);
 CALL(int, mknodat, int fd, const char *path, mode_t mode, dev_t dev);
 CALL(int, symlinkat, const char *text, int fd, const char *path);

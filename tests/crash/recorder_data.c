@@ -187,7 +187,8 @@ int __wrap_munmap(void *at, size_t len)
 }
 
 /* The order is what matters; there is no disk to wait for. */
-static int sync_call(const char *call, int fd, enum op_kind kind)
+static int sync_call(const void *place, const char *call, int fd,
+		     enum op_kind kind)
 {
 	size_t began;
 	bool fails;
@@ -195,7 +196,7 @@ static int sync_call(const char *call, int fd, enum op_kind kind)
 
 	hold_point();
 	began = rec_position();
-	fails = fault_fails(call, CAN_IO | CAN_FILL, fd, ".");
+	fails = fault_fails_at(place, call, CAN_IO | CAN_FILL, fd, ".");
 	saved = errno;
 	if (fails)
 		kind = kind == OP_SYNC ? OP_UNSYNC : OP_KINDS;
@@ -214,15 +215,16 @@ static int sync_call(const char *call, int fd, enum op_kind kind)
 
 int __wrap_fsync(int fd)
 {
-	return sync_call("fsync", fd, OP_SYNC);
+	return sync_call(__builtin_return_address(0), "fsync", fd, OP_SYNC);
 }
 
 int __wrap_fdatasync(int fd)
 {
-	return sync_call("fdatasync", fd, OP_SYNC);
+	return sync_call(__builtin_return_address(0), "fdatasync", fd, OP_SYNC);
 }
 
 int __wrap_syncfs(int fd)
 {
-	return sync_call("syncfs", fd, OP_SYNC_ALL);
+	return sync_call(__builtin_return_address(0), "syncfs", fd,
+			 OP_SYNC_ALL);
 }

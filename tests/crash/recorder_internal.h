@@ -47,13 +47,18 @@ enum {
 	CAN_IO = 1 << FAULT_IO,
 	CAN_OPEN = 1 << FAULT_NO_FILES | 1 << FAULT_ACCESS,
 	CAN_SHORT = 1 << FAULT_SHORT,
+	CAN_LOOK = 1 << FAULT_LOOK,
 };
 
 /*
  * kinds: the ways in which this call, of something behind fd or in the
  * directory fd, can fail. True: it fails now, and errno says how.
  */
-bool fault_fails(const char *call, unsigned kinds, int fd, const char *path);
+bool fault_fails_at(const void *place, const char *call, unsigned kinds, int fd,
+		    const char *path);
+/* In the function that stands in for the call. */
+#define fault_fails(...)                                                       \
+	fault_fails_at(__builtin_return_address(0), __VA_ARGS__)
 /* The same for memory, or a thread, that is asked for at this place. */
 bool fault_no_memory(const char *call, const void *place);
 /* Is the fault that has just happened a short write? */

@@ -48,6 +48,30 @@ int __wrap_openat64(int fd, const char *path, int flags, ...)
 	return ret;
 }
 
+/* Nothing is made by it; of what there is, /proc leads to it as well. */
+int __wrap_open64(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+
+	if (flags & O_CREAT) {
+		va_list ap;
+
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	if (fault_fails("open", CAN_OPEN | CAN_IO, AT_FDCWD, path))
+		return -1;
+	return __real_open64(path, flags, mode);
+}
+
+int __wrap_fstatvfs64(int fd, struct statvfs64 *st)
+{
+	if (fault_fails("statvfs", CAN_LOOK, fd, "."))
+		return -1;
+	return __real_fstatvfs64(fd, st);
+}
+
 int __wrap_mkdirat(int fd, const char *path, mode_t mode)
 {
 	bool recorded;
@@ -147,17 +171,13 @@ int __wrap_unlinkat(int fd, const char *path, int flags)
 	return ret;
 }
 
-int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
-		     unsigned flags)
+static int rename_recorded(int from_fd, const char *from, int to_fd,
+			   const char *to, unsigned flags)
 {
+	bool recorded = rec_begin();
 	const char *name, *to_name;
-	bool recorded;
-	int ret;
+	int ret = __real_renameat2(from_fd, from, to_fd, to, flags);
 
-	if (fault_fails("rename", CAN_FILL | CAN_IO, to_fd, to))
-		return -1;
-	recorded = rec_begin();
-	ret = __real_renameat2(from_fd, from, to_fd, to, flags);
 	if (ret == 0 && recorded) {
 		long dir = rec_place(from_fd, from, &name);
 		long to_dir = rec_place(to_fd, to, &to_name);
@@ -176,9 +196,19 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
 	return ret;
 }
 
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
+		     unsigned flags)
+{
+	if (fault_fails("rename", CAN_FILL | CAN_IO, to_fd, to))
+		return -1;
+	return rename_recorded(from_fd, from, to_fd, to, flags);
+}
+
 int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to)
 {
-	return __wrap_renameat2(from_fd, from, to_fd, to, 0);
+	if (fault_fails("rename", CAN_FILL | CAN_IO, to_fd, to))
+		return -1;
+	return rename_recorded(from_fd, from, to_fd, to, 0);
 }
 
 static int note_mode(long obj, int ret, mode_t mode)

@@ -1,5 +1,7 @@
 #include "stage.h"
 
+#include "stage_served.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@ enum { KEY_SLOTS = 64, LONG_AGO_S = 1000000 };
 static const struct stage *present;
 static struct oplog *present_log;
 static struct stage_fault *present_fault;
+static char present_point[96];
 
 static void make_top(struct stage *st)
 {
@@ -119,6 +122,48 @@ static int mount_anew(struct vault *v, const char *path)
 	return story_mount(v);
 }
 
+/* Mount and unmount; what can fail at either does, once. */
+static int serve_anew(struct story *s, const char *path, bool ends)
+{
+	int err;
+
+	stage_open(present, path, s->vault);
+	if (s->everywhere && !ends)
+		fault_next_place();
+	err = served_begin(s->vault, present_point);
+	if (s->everywhere && ends)
+		fault_next_place();
+	if (!err && (ends || (s->everywhere && fault_fired())))
+		err = served_end();
+	fault_disarm();
+	if (s->everywhere && fault_fired())
+		s->failures++;
+	else if (!err && !ends)
+		return 0;
+	stage_close(s->vault);
+	served_settle(path);
+	return s->everywhere && fault_fired() ? -EAGAIN : err;
+}
+
+static void serve(struct story *s, const char *path)
+{
+	int err = 0;
+
+	snprintf(present_point, sizeof present_point, "%.80s/point",
+		 present->top);
+	if (mkdir(present_point, 0700) < 0 && errno != EEXIST)
+		image_fail("making", present_point);
+	if (s->everywhere)
+		fault_arm_places(path, present_fault->kind, -1);
+	for (int ends = s->everywhere; ends >= 0 && !err; ends--)
+		do
+			err = serve_anew(s, path, ends);
+		while (err == -EAGAIN && s->everywhere);
+	must("mounting", err);
+	s->point = present_point;
+	served_enter(s);
+}
+
 static void begin(struct story *s)
 {
 	char path[96];
@@ -131,7 +176,16 @@ static void begin(struct story *s)
 	shown_past(0);
 	if (present_log)
 		recorder_begin(path, present_log);
-	must("mounting", mount_anew(s->vault, path));
+	if (present->served)
+		serve(s, path);
+	else
+		must("mounting", mount_anew(s->vault, path));
+}
+
+/* However the story was told. */
+static int end(struct story *s, struct vault *v)
+{
+	return s->point ? served_end() : story_unmount(v);
 }
 
 /* From an empty vault at path to the end of the story. */
@@ -162,7 +216,7 @@ void stage_record(const struct stage *st, const struct story_plot *plot,
 	stage_path(st, "played", path);
 	present_log = &r->log;
 	play(st, path, &v, &r->story, plot, seed);
-	must("unmounting", story_unmount(&v));
+	must("unmounting", end(&r->story, &v));
 	recorder_end(path);
 	present_log = NULL;
 	stage_close(&v);
@@ -180,7 +234,7 @@ void stage_fail(const struct stage *st, const struct story_plot *plot,
 	present_log = f->n < 0 ? NULL : &r->log;
 	r->story.faulty = true;
 	play(st, path, &v, &r->story, plot, seed);
-	f->unmount_error = story_unmount(&v);
+	f->unmount_error = end(&r->story, &v);
 	f->count = fault_disarm();
 	f->fired = fault_fired();
 	if (present_log)
@@ -190,34 +244,90 @@ void stage_fail(const struct stage *st, const struct story_plot *plot,
 	stage_close(&v);
 }
 
+void stage_fail_everywhere(const struct stage *st,
+			   const struct story_plot *plot, uint64_t seed,
+			   const char *path, struct stage_fault *f,
+			   struct recording *r)
+{
+	struct vault v;
+
+	*r = (struct recording){.plot = plot, .seed = seed};
+	present_fault = f;
+	r->story.faulty = r->story.everywhere = true;
+	play(st, path, &v, &r->story, plot, seed);
+	fault_next_place();
+	f->unmount_error = end(&r->story, &v);
+	fault_disarm();
+	f->fired = fault_fired();
+	f->count = r->story.failures;
+	present_fault = NULL;
+	stage_close(&v);
+	served_settle(path);
+}
+
 void recording_fini(struct recording *r)
 {
 	story_fini(&r->story);
 	oplog_fini(&r->log);
 }
 
-void stage_saved(const struct recording *r, char path[120])
+void stage_saved(const struct recording *r, size_t n, char path[120])
 {
 	const char *tmp = getenv("TMPDIR");
 
-	snprintf(path, 120, "%.60s/frond-crash-%s-%llu.recording",
-		 tmp ? tmp : "/tmp", r->plot->name,
-		 (unsigned long long)r->seed);
+	snprintf(path, 120, "%.60s/frond-crash-%s-%llu-%zu.sh",
+		 tmp ? tmp : "/tmp", r->plot->name, (unsigned long long)r->seed,
+		 n);
 }
 
-/* plot, seed, number of nodes, their ids; then the log. */
-void recording_save(const struct recording *r, const char *path)
+/* The shell is gone before it gets there. */
+#define RECORDING_BEGINS "#recording\n"
+
+static void put_script(FILE *out, const char *what, const char *args)
+{
+	char program[256];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+
+	if (n < 0)
+		image_fail("looking for", "this program");
+	program[n] = '\0';
+	fprintf(out,
+		"#!/bin/sh\n# %s\n"
+		"# Again: sh THIS [CRASH_STATES], which is built of the same "
+		"sources.\n"
+		"exec \"${1:-%s}\" --replay \"$0\" %s\n" RECORDING_BEGINS,
+		what, program, args);
+}
+
+/* The script, then: plot, seed, number of nodes, their ids; then the log. */
+void recording_save(const struct recording *r, const char *path,
+		    const char *what, const char *args)
 {
 	FILE *out = fopen(path, "we");
 
 	if (!out)
 		image_fail("making", path);
+	put_script(out, what, args);
 	fprintf(out, "%s %llu %zu\n", r->plot->name,
 		(unsigned long long)r->seed, r->story.node_count);
 	for (size_t i = 0; i < r->story.node_count; i++)
 		fwrite(r->story.nodes[i].id, FILE_ID_LEN, 1, out);
 	if (oplog_save(&r->log, out) || fclose(out) != 0)
 		image_fail("writing", path);
+}
+
+/* Older ones begin with the recording. */
+static void skip_script(FILE *in)
+{
+	char line[1024] = "";
+
+	if (!fgets(line, sizeof line, in) || strncmp(line, "#!", 2) != 0) {
+		rewind(in);
+		return;
+	}
+	while (strcmp(line, RECORDING_BEGINS) != 0 &&
+	       fgets(line, sizeof line, in))
+		;
 }
 
 void stage_load(struct stage *st, struct recording *r, const char *path)
@@ -228,6 +338,8 @@ void stage_load(struct stage *st, struct recording *r, const char *path)
 	uint8_t(*ids)[FILE_ID_LEN];
 	size_t nodes = 0;
 
+	if (in)
+		skip_script(in);
 	if (!in || fscanf(in, "%31s %llu %zu", name, &seed, &nodes) != 3 ||
 	    fgetc(in) != '\n' || !story_plot_find(name))
 		image_fail("reading", path);

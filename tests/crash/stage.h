@@ -11,6 +11,7 @@
 
 struct stage {
 	char top[64];
+	bool served;		/* by fs/mount, where stories are recorded */
 	struct vault *unlocked; /* its keys are everybody's */
 	struct image *empty;	/* the vault as it was made */
 };
@@ -52,10 +53,24 @@ void stage_fail(const struct stage *st, const struct story_plot *plot,
 		uint64_t seed, const char *path, struct stage_fault *f,
 		struct recording *r);
 
-/* Where one that shows something is to be saved. */
-void stage_saved(const struct recording *r, char path[120]);
-/* To a file, and back, where keys are those of the file's vault. */
-void recording_save(const struct recording *r, const char *path);
+/*
+ * The same of a served one, with each place in the code failing once, from
+ * mounting to unmounting: f->count of them. f->n does not matter.
+ */
+void stage_fail_everywhere(const struct stage *st,
+			   const struct story_plot *plot, uint64_t seed,
+			   const char *path, struct stage_fault *f,
+			   struct recording *r);
+
+/* Where the n-th state of it that shows something is to be saved. */
+void stage_saved(const struct recording *r, size_t n, char path[120]);
+/*
+ * As a script that is the recording as well: run by sh, it shows that state
+ * again. what: what is wrong, for who reads it; args: for this program, behind
+ * the file's name. And back, where keys are those of the file's vault.
+ */
+void recording_save(const struct recording *r, const char *path,
+		    const char *what, const char *args);
 void stage_load(struct stage *st, struct recording *r, const char *path);
 
 #endif

@@ -90,7 +90,7 @@ unsigned story_new_node(struct story *s, enum node_kind kind)
 	s->nodes =
 		image_alloc(s->nodes, (s->node_count + 1) * sizeof *s->nodes);
 	n = &s->nodes[s->node_count];
-	*n = (struct node){.kind = kind, .dirfd = -1};
+	*n = (struct node){.kind = kind, .dirfd = -1, .at = -1};
 	if (s->ids)
 		memcpy(n->id, s->ids[s->node_count], FILE_ID_LEN);
 	return (unsigned)s->node_count++;
@@ -107,6 +107,8 @@ void story_init(struct story *s, const struct story_plot *plot, uint64_t seed,
 			    .vault = vault,
 			    .ids = was.ids,
 			    .faulty = was.faulty,
+			    .point = was.point,
+			    .everywhere = was.everywhere,
 			    .begin = was.begin,
 			    .pass = {"correct horse", "battery staple"},
 			    .pass_step = -1};
@@ -167,6 +169,9 @@ void story_close(struct story *s)
 		if (s->nodes[i].dirfd >= 0)
 			close(s->nodes[i].dirfd);
 		s->nodes[i].dirfd = -1;
+		if (s->nodes[i].at >= 0)
+			close(s->nodes[i].at);
+		s->nodes[i].at = -1;
 	}
 	vlog_close(s->log);
 	s->log = NULL;
@@ -199,6 +204,22 @@ _Noreturn void story_broken(const struct story *s, const char *what, int err)
 	abort();
 }
 
+/* Each place that it comes by fails once. */
+static int act_everywhere(struct story *s, int (*act)(void *arg), void *arg)
+{
+	int err;
+
+	s->again = false;
+	do {
+		fault_next_place();
+		err = act(arg);
+		fault_disarm();
+		s->failures += fault_fired() != NULL;
+		s->again = err;
+	} while (err && fault_fired());
+	return err;
+}
+
 /*
  * One step: err is what act() says. Where a call was made to fail, the step
  * may say so, once; then it is done again, and must work.
@@ -211,7 +232,7 @@ void story_step(struct story *s, const char *what, int (*act)(void *arg),
 	recorder_step_begins();
 	story_race_begins(s);
 	for (int i = 0; i < TRIES && s->vault; i++) {
-		err = act(arg);
+		err = s->everywhere ? act_everywhere(s, act, arg) : act(arg);
 		if (!err || !s->faulty)
 			break;
 		s->failures++;

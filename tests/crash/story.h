@@ -42,6 +42,7 @@ struct node {
 	size_t synced_count;
 	struct vfile *f; /* while it is open */
 	int dirfd;	 /* of a directory, while the vault is open */
+	int at;		 /* either, in the mount, where there is one; or -1 */
 };
 
 struct name {
@@ -71,6 +72,10 @@ struct story {
 	bool faulty;		 /* steps may fail once */
 	int failures, last_error;
 	bool untold; /* an fsync failed, and its step did not */
+	/* Where fs/mount serves the vault; NULL: steps go to it directly. */
+	const char *point;
+	bool everywhere; /* the fault is met at each place in the code */
+	bool again;	 /* the present step has failed before */
 	const uint8_t (*ids)[FILE_ID_LEN]; /* without a vault: the nodes' */
 	/* Called by story_begin(), to unmount, look, and mount again. */
 	void (*begin)(struct story *s);
@@ -86,7 +91,8 @@ struct story {
 struct story_plot {
 	const char *name;
 	void (*tell)(struct story *s);
-	bool data; /* what counts is what files hold */
+	bool data;   /* what counts is what files hold */
+	bool served; /* by fs/mount alone */
 };
 extern const struct story_plot story_plots[];
 const struct story_plot *story_plot_find(const char *name);
@@ -113,6 +119,9 @@ MUST_CHECK int story_unmount(struct vault *vault);
  * on everything is looked at. The first step is 0.
  */
 void story_begin(struct story *s);
+
+/* From now on steps go to where fs/mount serves it. */
+void served_enter(struct story *s);
 
 /* The steps. Nodes are numbered; 0 is the root. */
 unsigned story_create(struct story *s, unsigned dir, const char *name);
@@ -141,6 +150,9 @@ void story_shut(struct story *s, unsigned node);
 void story_open(struct story *s, unsigned node, unsigned dir, const char *name);
 void story_rekey(struct story *s, unsigned node);
 void story_mark(struct story *s, unsigned node, size_t value_len);
+/* What else a program may ask of a mount; node is open. How many there are. */
+void story_visit(struct story *s, unsigned node, size_t which);
+size_t story_visits(void);
 
 void story_record(struct story *s, uint8_t detail);
 void story_change_passphrase(struct story *s);

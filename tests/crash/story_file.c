@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MARK_NAME "user.mark"
-
 static struct workspace *ws(void)
 {
 	struct workspace *w = workspace_get();
@@ -50,6 +48,9 @@ static int act_write(void *arg)
 	struct writing *w = arg;
 	uint64_t bad;
 
+	if (w->s->point)
+		return served_write(w->s, w->node, w->w.data, w->w.len,
+				    w->w.offset);
 	return vfile_write(w->s->nodes[w->node].f, ws(), &w->w, &bad);
 }
 
@@ -165,6 +166,8 @@ static int act_truncate(void *arg)
 	struct sizing *z = arg;
 	uint64_t bad;
 
+	if (z->s->point)
+		return served_truncate(z->s, z->node, z->len);
 	return vfile_truncate(z->s->nodes[z->node].f, ws(), z->len, &bad);
 }
 
@@ -181,6 +184,8 @@ static int act_punch(void *arg)
 	struct sizing *z = arg;
 	uint64_t bad;
 
+	if (z->s->point)
+		return served_punch(z->s, z->node, z->offset, z->len);
 	return vfile_allocate(z->s->nodes[z->node].f, ws(),
 			      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      z->offset, z->len, &bad);
@@ -209,6 +214,8 @@ static int act_sync(void *arg)
 	struct syncing *y = arg;
 	int err;
 
+	if (y->s->point)
+		return served_sync(y->s, y->node, y->data_only);
 	(void)fault_met_sync();
 	err = vfile_sync(y->s->nodes[y->node].f, y->data_only);
 	y->s->untold |= fault_met_sync() && !err;
@@ -244,6 +251,8 @@ static int act_shut(void *arg)
 	struct sizing *z = arg;
 	struct node *n = &z->s->nodes[z->node];
 
+	if (z->s->point)
+		return served_shut(z->s, z->node);
 	vfile_close(n->f);
 	n->f = NULL;
 	return 0;
@@ -267,9 +276,12 @@ static int act_open(void *arg)
 	struct opening *o = arg;
 	const struct node *dir = &o->s->nodes[o->dir];
 	struct backing_name name;
-	int fd, err = name_encode(o->s->vault->names, dir->id, o->name,
-				  strlen(o->name), &name);
+	int fd, err;
 
+	if (o->s->point)
+		return served_open(o->s, o->node, o->dir, o->name);
+	err = name_encode(o->s->vault->names, dir->id, o->name, strlen(o->name),
+			  &name);
 	if (err)
 		return err;
 	fd = openat(dir->dirfd, name.entry, O_RDWR | O_CLOEXEC);
@@ -308,7 +320,9 @@ static int act_mark(void *arg)
 	const struct node *n = &z->s->nodes[z->node];
 	const struct version *v = versions_last(&n->attr);
 
-	return vxattr_set(z->s->vault, vfile_fd(n->f), n->id, MARK_NAME,
+	if (z->s->point)
+		return served_mark(z->s, z->node, v->bytes, v->len);
+	return vxattr_set(z->s->vault, vfile_fd(n->f), n->id, STORY_MARK,
 			  v->bytes, v->len, 0);
 }
 

@@ -37,8 +37,11 @@ static int dirfd_of(struct story *s, unsigned dir)
 static int act_create(void *arg)
 {
 	struct naming *n = arg;
-	struct backing_name name = name_in(n->s, n->dir, n->name);
+	struct backing_name name;
 
+	if (n->s->point)
+		return served_create(n->s, n->node, n->dir, n->name);
+	name = name_in(n->s, n->dir, n->name);
 	return vfile_create(n->s->vault, dirfd_of(n->s, n->dir),
 			    n->s->nodes[n->dir].id, &name, 0644,
 			    &n->s->nodes[n->node].f);
@@ -53,7 +56,9 @@ unsigned story_create(struct story *s, unsigned dir, const char *name)
 	versions_add(&s->nodes[n.node].attr, s->step, NULL, 0);
 	tree_add(story_new_tree(s), dir, name, n.node);
 	story_step(s, "creating", act_create, &n);
-	if (s->vault)
+	if (s->vault && s->point)
+		served_look(s, n.node, dir, name);
+	else if (s->vault)
 		memcpy(s->nodes[n.node].id, vfile_id(s->nodes[n.node].f),
 		       FILE_ID_LEN);
 	return n.node;
@@ -62,8 +67,11 @@ unsigned story_create(struct story *s, unsigned dir, const char *name)
 static int act_mkdir(void *arg)
 {
 	struct naming *n = arg;
-	struct backing_name name = name_in(n->s, n->dir, n->name);
+	struct backing_name name;
 
+	if (n->s->point)
+		return served_mkdir(n->s, n->dir, n->name);
+	name = name_in(n->s, n->dir, n->name);
 	return vdir_make(dirfd_of(n->s, n->dir), n->s->nodes[n->dir].id, &name,
 			 0755);
 }
@@ -91,6 +99,8 @@ unsigned story_mkdir(struct story *s, unsigned dir, const char *name)
 	} while (err && fault_met());
 	if (err)
 		story_broken(s, "a new directory", err);
+	if (s->point)
+		served_look(s, n.node, dir, name);
 	return n.node;
 }
 
@@ -99,9 +109,12 @@ static int act_symlink(void *arg)
 	struct naming *n = arg;
 	struct backing_name name = name_in(n->s, n->dir, n->name);
 	const struct version *v = &n->s->nodes[n->node].content.list[0];
-	int dirfd = dirfd_of(n->s, n->dir);
-	int err = vdir_long_name_put(dirfd, &name);
+	int dirfd = dirfd_of(n->s, n->dir), err;
 
+	if (n->s->point)
+		return served_symlink(n->s, n->dir, n->name,
+				      (const char *)v->bytes);
+	err = vdir_long_name_put(dirfd, &name);
 	if (err)
 		return err;
 	err = vlink_make(n->s->vault, dirfd, name.entry,
@@ -138,8 +151,12 @@ static int act_link(void *arg)
 	struct backing_name from = name_in(n->s, n->dir, n->name);
 	struct backing_name to = name_in(n->s, n->to_dir, n->to_name);
 	int from_fd = dirfd_of(n->s, n->dir), to_fd = dirfd_of(n->s, n->to_dir);
-	int err = vdir_long_name_put(to_fd, &to);
+	int err;
 
+	if (n->s->point)
+		return served_link(n->s, n->dir, n->name, n->to_dir,
+				   n->to_name);
+	err = vdir_long_name_put(to_fd, &to);
 	if (err)
 		return err;
 	if (linkat(from_fd, from.entry, to_fd, to.entry, 0) < 0)
@@ -183,6 +200,9 @@ static int act_rename(void *arg)
 				.to = &to,
 				.flags = n->flags};
 
+	if (n->s->point)
+		return served_rename(n->s, n->dir, n->name, n->to_dir,
+				     n->to_name, n->flags);
 	r.moved_is_link = is_type(r.from_fd, from.entry, S_IFLNK);
 	r.target_is_link = is_type(r.to_fd, to.entry, S_IFLNK);
 	r.target_is_dir = is_type(r.to_fd, to.entry, S_IFDIR);
@@ -219,6 +239,8 @@ static int act_unlink(void *arg)
 	int dirfd = dirfd_of(n->s, n->dir), err = 0;
 	struct stat st;
 
+	if (n->s->point)
+		return served_unlink(n->s, n->dir, n->name, 0);
 	if (fstatat(dirfd, name.entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	if (S_ISLNK(st.st_mode))
@@ -258,6 +280,8 @@ static int act_rmdir(void *arg)
 	struct naming *n = arg;
 	struct backing_name name = name_in(n->s, n->dir, n->name);
 
+	if (n->s->point)
+		return served_unlink(n->s, n->dir, n->name, AT_REMOVEDIR);
 	return vdir_remove(dirfd_of(n->s, n->dir), &name);
 }
 
@@ -272,9 +296,12 @@ void story_rmdir(struct story *s, unsigned dir, const char *name)
 static int act_sync_dir(void *arg)
 {
 	struct naming *n = arg;
-	CLEANUP_FD int fd = openat(dirfd_of(n->s, n->dir), ".",
-				   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int fd = -1;
 
+	if (n->s->point)
+		return served_sync_dir(n->s, n->dir);
+	fd = openat(dirfd_of(n->s, n->dir), ".",
+		    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 

@@ -71,11 +71,11 @@ static int take_part(struct item *item, uint64_t len, const char *hash)
 	return 0;
 }
 
-static void take_sent(struct item *item, size_t message, uint64_t now_s,
-		      const char *ref)
+static int take_sent(struct item *item, size_t message, uint64_t now_s,
+		     const char *ref)
 {
 	if (message >= item->message_count)
-		return;
+		return 0;
 	struct item_message *m = &item->messages[message];
 
 	m->sends++;
@@ -84,6 +84,7 @@ static void take_sent(struct item *item, size_t message, uint64_t now_s,
 	free(m->ref);
 	m->ref = ref[0] ? strdup(ref) : NULL;
 	m->taken_back = false;
+	return ref[0] && !m->ref ? -ENOMEM : 0;
 }
 
 static void take_failed(struct item *item, size_t message, uint64_t now_s)
@@ -127,8 +128,8 @@ static int take_line(struct item *item, const char *line)
 		return item->draft ? take_part(item, len, hash) : 0;
 	if (sscanf(line, "sent %zu %" SCNu64 " %128s", &message, &now_s, ref) >=
 	    2)
-		take_sent(item, message, now_s, ref);
-	else if (sscanf(line, "fail %zu %" SCNu64, &message, &now_s) == 2)
+		return take_sent(item, message, now_s, ref);
+	if (sscanf(line, "fail %zu %" SCNu64, &message, &now_s) == 2)
 		take_failed(item, message, now_s);
 	else if (sscanf(line, "ack %u %u %" SCNu64, &index, &state, &now_s) >=
 			 2 &&
@@ -408,8 +409,13 @@ int item_note_part(int outbox, struct item *item, uint64_t len,
 
 	hex_encode(hash, MANIFEST_HASH_LEN, hex);
 	snprintf(line, sizeof line, "part %" PRIu64 " %s", len, hex);
+	err = take_part(item, len, hex);
+	if (err)
+		return err;
 	err = append_line(outbox, item, line, false);
-	return err ? err : take_part(item, len, hex);
+	if (err)
+		item->message_count--;
+	return err;
 }
 
 int item_note_sent(int outbox, struct item *item, size_t message,
@@ -424,8 +430,9 @@ int item_note_sent(int outbox, struct item *item, size_t message,
 	snprintf(line, sizeof line, "sent %zu %" PRIu64 " %s", message, now_s,
 		 ref);
 	err = write_line(outbox, item, line);
+	/* it is noted: without its reference it cannot be taken back now */
 	if (!err)
-		take_sent(item, message, now_s, ref);
+		(void)take_sent(item, message, now_s, ref);
 	return err;
 }
 

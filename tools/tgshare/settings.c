@@ -62,7 +62,7 @@ static int take_line(void *arg, const char *section, const char *key,
 
 static int load_transport(int dir, struct settings *s)
 {
-	char text[sizeof s->transport];
+	char text[sizeof s->transport + 1]; /* with its line end */
 	size_t len = 0;
 	int err =
 		xio_read_file(dir, transport_name, text, sizeof text - 1, &len);
@@ -71,6 +71,8 @@ static int load_transport(int dir, struct settings *s)
 		return err == -ENOENT ? 0 : err;
 	text[len] = '\0';
 	text[strcspn(text, "\n")] = '\0';
+	if (strlen(text) >= sizeof s->transport)
+		return -EBADMSG;
 	strcpy(s->transport, text);
 	return 0;
 }
