@@ -334,9 +334,8 @@ static int end_there(const struct journal_patient *p, const struct course *c,
 		*state = JOURNAL_SOUND;
 		return 0;
 	}
-	/* a former end that somebody has put there is as good as another */
-	*state = (p->made || p->records) && end >= p->floor ? JOURNAL_TORN
-							    : JOURNAL_STRANGE;
+	/* no crash takes what was durable */
+	*state = end >= p->floor ? JOURNAL_TORN : JOURNAL_STRANGE;
 	*size = end;
 	*holes = c->end.holes;
 	return 0;

@@ -135,45 +135,6 @@ static void test_tamper__times_of_files_are_not_believed(void **state)
 	}
 }
 
-/* A former end in the middle ends no file that the session did not change. */
-static void test_tamper__an_old_end_put_back(void **state)
-{
-	const off_t at = (off_t)chunk_offset(CHUNKS - 9);
-	struct fixture *fx = *state;
-
-	for (int i = 0; i < 2; i++) {
-		struct journal_recovery r = {.wholly = i};
-		uint8_t end[CHUNK_TOKEN_LEN];
-		struct vfile *f;
-		char path[512];
-		uint64_t sum;
-		int fd;
-
-		make(fx, "f");
-		make(fx, "g");
-		f = vf_open(fx, fx->vault, "f");
-		assert_int_equal(vf_truncate(f, (CHUNKS - 8) * CHUNK_SIZE), 0);
-		fd = vf_backing_fd(fx, "f");
-		assert_int_equal(xio_pread(fd, end, sizeof end, at), 0);
-		assert_int_equal(vf_put(f, old_bytes, LEN, 0), 0);
-		vfile_close(f);
-		ahead_s = LONG;
-		die_after(fx, overwrite, "g");
-		ahead_s = 0;
-		assert_int_equal(xio_pwrite(fd, end, sizeof end, at), 0);
-		close(fd);
-		damage(fx, "f", CHUNKS - 1);
-		path_of(fx, "f", path);
-		sum = digest(path);
-		assert_int_equal(recover(fx, &r), 0);
-		assert_int_equal(r.mended, 0);
-		assert_int_equal(r.beyond, 1);
-		assert_int_equal(r.redone, 1);
-		assert_int_equal(digest(path), sum);
-		shell("rm '%s'/*", fx->path);
-	}
-}
-
 static void test_tamper__a_session_that_is_guessed_made_nothing(void **state)
 {
 	struct fixture *fx = *state;
@@ -509,7 +470,6 @@ int main(void)
 		TEST(test_tamper__a_lost_header_in_a_copy),
 		TEST(test_tamper__a_file_that_was_cut_is_damage),
 		TEST(test_tamper__times_of_files_are_not_believed),
-		TEST(test_tamper__an_old_end_put_back),
 		TEST(test_tamper__a_session_that_is_guessed_made_nothing),
 		TEST(test_tamper__a_session_put_back_made_nothing),
 		TEST(test_tamper__a_segment_put_back),
