@@ -99,22 +99,6 @@ bool journal_spare_fds(struct vault *vault)
 	return j->known < before;
 }
 
-/* Those of files that are open again are none to give back. */
-static bool has_many_fds(struct journal *j)
-{
-	size_t many = j->owned_max + j->failing, count = 0;
-
-	if (j->owned < many)
-		return false;
-	pthread_mutex_lock(&j->files_lock);
-	for (size_t b = 0; b < JOURNAL_BUCKETS; b++)
-		for (const struct journal_file *jf = j->files[b]; jf;
-		     jf = jf->next)
-			count += jf->owns_fd && jf->refs == 0;
-	pthread_mutex_unlock(&j->files_lock);
-	return count >= many;
-}
-
 int journal_get_(struct journal *j, int fd,
 		 const uint8_t id[static FILE_ID_LEN], uint64_t size,
 		 bool may_wait, struct journal_file **out)
@@ -129,7 +113,7 @@ int journal_get_(struct journal *j, int fd,
 		*out = have;
 		return 0;
 	}
-	if (may_wait && has_many_fds(j))
+	if (may_wait && j->owned >= j->owned_max + j->failing)
 		(void)journal_spare_fds(j->vault);
 	jf = file_new(j, fd, id, size);
 	if (!jf)

@@ -249,45 +249,6 @@ static void test_room__a_floor_that_has_to_wait(void **state)
 	assert_int_equal(journal_stop(fx->vault), 0);
 }
 
-static void overwrite_and_close(struct fixture *fx, const char *name)
-{
-	struct vfile *f = vf_open(fx, fx->vault, name);
-
-	must(vf_put(f, bytes, CHUNK_SIZE, 0) == 0);
-	vfile_close(f);
-}
-
-/* Descriptors that cannot be given back are no reason to empty the journal. */
-static void test_room__descriptors_of_open_files(void **state)
-{
-	struct fixture *fx = *state;
-	struct vfile *again[2];
-	struct journal *j;
-
-	make_file(fx, LEN);
-	vfile_close(vf_create(fx, "g"));
-	vfile_close(vf_create(fx, "h"));
-	begin_alone(fx);
-	j = fx->vault->journal;
-	j->owned_max = 2;
-	overwrite_and_close(fx, "g");
-	overwrite_and_close(fx, "h");
-	assert_int_equal(j->owned, 2);
-	again[0] = vf_open(fx, fx->vault, "g");
-	again[1] = vf_open(fx, fx->vault, "h");
-	put(0, CHUNK_SIZE);
-	assert_int_equal(j->commits, 0);
-	vfile_close(file);
-	vfile_close(again[0]);
-	vfile_close(again[1]);
-	/* these can */
-	vfile_close(vf_create(fx, "i"));
-	overwrite_and_close(fx, "i");
-	assert_true(j->commits > 0);
-	assert_true(j->owned < 3);
-	assert_int_equal(journal_stop(fx->vault), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,7 +261,6 @@ int main(void)
 		TEST(test_room__a_clock_set_back),
 		TEST(test_room__holes_made_again),
 		TEST(test_room__a_floor_that_has_to_wait),
-		TEST(test_room__descriptors_of_open_files),
 	};
 	int ret = vf_init();
 
