@@ -136,7 +136,11 @@ static int plain_name(const struct listing *l, const char *entry,
 		snprintf(plain, NAME_PLAIN_MAX + 1, "%s", entry);
 		return 0;
 	}
-	err = vdir_plain_name(l->fs->vault, l->s->fd, l->dirid, entry, plain);
+	/* a long name lies in a file */
+	do {
+		err = vdir_plain_name(l->fs->vault, l->s->fd, l->dirid, entry,
+				      plain);
+	} while (err && fs_spare_fd(l->fs, err));
 	if (err == 0 || err == -ENOENT)
 		return err;
 	if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)
