@@ -16,7 +16,7 @@
 
 enum {
 	BOT_TOKEN_MAX = 128,
-	BOT_BASE_MAX = 256,
+	BOT_BASE_MAX = 180, /* a line of settings.ini holds it and its name */
 	BOT_DESCRIPTION_MAX = 256,
 	BOT_FILE_PATH_MAX = 512,
 	BOT_HASH_LEN = 32,
