@@ -36,7 +36,9 @@ def unmounter_of(pid):
 def find_unmounter(pid):
     for p in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if get(f"/proc/{p}/cmdline") == b"frondfs-unmounter\0" and \
+            # it takes this name when it has done all else
+            if get(f"/proc/{p}/comm") == b"frondfs-unmount\n" and \
+                    get(f"/proc/{p}/cmdline") == b"frondfs-unmounter\0" and \
                     field(f"/proc/{p}/status", "PPid") == str(pid):
                 return int(p)
         except OSError:
