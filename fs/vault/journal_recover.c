@@ -175,39 +175,40 @@ static int sync_segments(const struct recovery *rec)
 	return fsync(rec->reader->dir_fd) < 0 ? -errno : 0;
 }
 
+/* Is fd on a file system of one of these kinds? unknown: nobody can say. */
+static bool is_on(int fd, const uint32_t *kinds, size_t count, bool unknown)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return unknown;
+	for (size_t i = 0; i < count; i++)
+		if ((uint32_t)fs.f_type == kinds[i])
+			return true;
+	return false;
+}
+
 /* Do files keep their inode numbers there, whatever happens? */
 static bool keeps_numbers(int fd)
 {
-	static const uint32_t known[] = {
+	static const uint32_t kinds[] = {
 		EXT4_SUPER_MAGIC,  XFS_SUPER_MAGIC,
 		BTRFS_SUPER_MAGIC, TMPFS_MAGIC,
 		F2FS_SUPER_MAGIC,  NILFS_SUPER_MAGIC,
 		NFS_SUPER_MAGIC,   0x2fc12fc1 /* ZFS */,
 		0xca451a4e /* bcachefs */};
-	struct statfs fs;
 
-	if (fstatfs(fd, &fs) < 0)
-		return false;
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		if ((uint32_t)fs.f_type == known[i])
-			return true;
-	return false;
+	return is_on(fd, kinds, sizeof kinds / sizeof *kinds, false);
 }
 
 /* Does nothing but fsync(2) reach the disk, which others have? */
 static bool is_far(int fd)
 {
-	static const uint32_t known[] = {FUSE_SUPER_MAGIC, V9FS_MAGIC,
+	static const uint32_t kinds[] = {FUSE_SUPER_MAGIC, V9FS_MAGIC,
 					 CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
 					 SMB_SUPER_MAGIC,  AFS_FS_MAGIC};
-	struct statfs fs;
 
-	if (fstatfs(fd, &fs) < 0)
-		return true;
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		if ((uint32_t)fs.f_type == known[i])
-			return true;
-	return false;
+	return is_on(fd, kinds, sizeof kinds / sizeof *kinds, true);
 }
 
 static void find_last(struct recovery *rec, const struct stat *session)
