@@ -292,27 +292,36 @@ int vfile_touch_journaled_(struct vfile *f)
 	return futimens(f->fd, times) < 0 ? -errno : 0;
 }
 
-static int settle(struct vfile *f, struct workspace *ws, int flags)
+/* The last chunk once more, with its mark, into ws->tokens. */
+static int seal_end(struct vfile *f, struct workspace *ws, size_t *stored_len,
+		    bool *holes)
 {
 	uint64_t last = chunk_last_index(f->size);
+	int err = vfile_load_chunk_(f, ws, last, ws->tail);
+
+	if (!err)
+		err = vfile_load_holes_(f, ws, holes);
+	if (err)
+		return err;
+	workspace_stage(ws, 0, chunk_tag(last, true, *holes), ws->tail,
+			chunk_last_len(f->size));
+	return vfile_seal_(f, ws, 1, true, stored_len);
+}
+
+static int settle(struct vfile *f, struct workspace *ws, int flags)
+{
 	size_t stored_len;
 	bool holes;
 	int err;
 
 	if (!f->flux)
 		return 0;
-	err = vfile_load_chunk_(f, ws, last, ws->tail);
-	if (!err)
-		err = vfile_load_holes_(f, ws, &holes);
-	if (err)
-		return err;
-	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
-			chunk_last_len(f->size));
-	err = vfile_seal_(f, ws, 1, true, &stored_len);
+	err = seal_end(f, ws, &stored_len, &holes);
 	return err ? err
-		   : vfile_put_record_(
-			     f, ws->tokens, last, 1, stored_len, f->size,
-			     flags | RECORD_QUIET | vfile_holes_flags_(holes));
+		   : vfile_put_record_(f, ws->tokens, chunk_last_index(f->size),
+				       1, stored_len, f->size,
+				       flags | RECORD_QUIET |
+					       vfile_holes_flags_(holes));
 }
 
 int vfile_settle_locked_(struct vfile *f, struct workspace *ws)
@@ -333,15 +342,8 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 	size_t stored_len;
 	struct stat st = {0};
 	bool holes;
-	int err = vfile_load_chunk_(f, ws, last, ws->tail);
+	int err = seal_end(f, ws, &stored_len, &holes);
 
-	if (!err)
-		err = vfile_load_holes_(f, ws, &holes);
-	if (err)
-		return err;
-	workspace_stage(ws, 0, chunk_tag(last, true, holes), ws->tail,
-			chunk_last_len(f->size));
-	err = vfile_seal_(f, ws, 1, true, &stored_len);
 	if (err)
 		return err;
 	if (fstat(f->fd, &st) < 0)
