@@ -26,6 +26,7 @@ struct dirhandle {
 	struct inode *inode;
 	pthread_mutex_t lock;	   /* held from dir_acquire to dir_release */
 	bool complained;	   /* lock */
+	unsigned told_ahead;	   /* lock; see ops_dir.c */
 	struct dir_stream *stream; /* the cache's lock; stable if in use */
 	struct dirhandle *prev, *next; /* the cache's lock: of unused streams */
 	struct dirhandle *all_prev, *all_next; /* the cache's lock */

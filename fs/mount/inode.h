@@ -60,6 +60,7 @@ struct inode {
 	_Atomic(struct stat *) removed; /* set once: as it was when it went */
 
 	/* directories */
+	_Atomic bool looked_into; /* for an entry, since that was last asked */
 	_Atomic bool has_dirid;
 	uint8_t dirid[DIRID_LEN];	   /* set once, before has_dirid */
 	int fd;				   /* the table's lock; O_PATH, or -1 */

@@ -8,6 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
+/*
+ * So many entries of a listing are told with their attributes, whether anybody
+ * asks for these or not: who lists a directory mostly looks at, reads or
+ * removes what is in it, and a request for each costs more than saying it at
+ * once. A kernel that is to find that out for itself (READDIRPLUS_AUTO) stops
+ * after the first reply. The bound is for the inodes that nobody may need.
+ */
+enum { TELL_AHEAD_MAX = 16384 };
+
 /* A reply being filled. */
 struct listing {
 	fuse_req_t req;
@@ -162,6 +171,18 @@ static bool is_told(const struct listing *l, const char *entry)
 	return told;
 }
 
+/* From the bound on, each look-up says that they are wanted after all. */
+static bool is_wanted(struct listing *l)
+{
+	if (l->h->told_ahead < TELL_AHEAD_MAX)
+		return true;
+	if (!atomic_exchange_explicit(&l->dir->looked_into, false,
+				      memory_order_relaxed))
+		return false;
+	l->h->told_ahead = 0;
+	return true;
+}
+
 /*
  * One entry with attributes. What cannot be looked up is listed without
  * them, as readdir would.
@@ -171,13 +192,15 @@ static int add_plus(struct listing *l, const struct dirent64 *d,
 {
 	struct fuse_entry_param e = {0};
 	size_t room = l->size - l->used;
-	bool bare = is_dot(plain) || is_dotdot(plain) || is_told(l, d->d_name);
+	bool bare = is_dot(plain) || is_dotdot(plain) || !is_wanted(l) ||
+		    is_told(l, d->d_name);
 
 	if (fuse_add_direntry_plus(l->req, NULL, 0, plain, NULL, 0) > room)
 		return -ENOSPC;
 	if (!bare) {
 		int err = fs_enter(l->fs, l->dir, l->s->fd, d->d_name, &e);
 
+		l->h->told_ahead++;
 		if (err == -ENOENT)
 			return 0;
 		if (err)

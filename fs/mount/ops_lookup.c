@@ -21,6 +21,8 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int err = fs_name_init(fs, parent, name, &n);
 
 	if (!err) {
+		atomic_store_explicit(&n.dir->looked_into, true,
+				      memory_order_relaxed);
 		err = fs_enter(fs, n.dir, n.dirfd, n.backing.entry, &e);
 		fs_name_fini(fs, &n);
 	}

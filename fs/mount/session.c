@@ -72,7 +72,7 @@ void ops_init(void *userdata, struct fuse_conn_info *conn)
 	if (opt->shared)
 		want |= FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
 	else
-		want |= FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO;
+		want |= FUSE_CAP_READDIRPLUS; /* AUTO: listing in ops_dir.c */
 	if (fs->vault->exclusive)
 		want |= FUSE_CAP_CACHE_SYMLINKS;
 	else

@@ -114,6 +114,18 @@ def a_listing_tells_what_the_kernel_knows_only_once():
 
 
 @check(plain=False)
+def what_is_listed_to_be_removed_is_not_looked_up():
+    with frond.Mount() as m:
+        n = scale(2000, 400)        # more than one reply has room for
+        os.mkdir(m / "d")
+        for i in range(n):
+            put(m / f"d/a file {i}", b"")
+        m.remount()
+        d = difference(m, lambda: run("rm", "-r", m / "d"))
+        eq((d[UNLINK], d[LOOKUP] <= 3), (n, True), d[:KINDS])
+
+
+@check(plain=False)
 def a_long_listing_asks_for_labels_once():
     if "selinuxfs" in get("/proc/filesystems").decode():
         raise frond.Skip("SELinux uses them here")
