@@ -1,18 +1,33 @@
 #include "report.h"
 
+#include "cleanup.h"
+
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+/* What the words hold of somebody else's does not command the terminal. */
 __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
 						      va_list ap)
 {
+	CLEANUP_FREE char *line = NULL;
+
 	(void)fputs("frondfs: ", stderr);
-	(void)vfprintf(stderr, fmt, ap);
+	if (vasprintf(&line, fmt, ap) < 0) {
+		line = NULL;
+		(void)fputs("out of memory", stderr);
+		return;
+	}
+	for (char *p = line; *p; p++)
+		if (iscntrl((unsigned char)*p))
+			*p = '?';
+	(void)fputs(line, stderr);
 }
 
 void report(const char *fmt, ...)
