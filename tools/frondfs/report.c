@@ -1,8 +1,8 @@
 #include "report.h"
 
 #include "cleanup.h"
+#include "json.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -24,10 +24,7 @@ __attribute__((format(printf, 1, 0))) static void say(const char *fmt,
 		(void)fputs("out of memory", stderr);
 		return;
 	}
-	for (char *p = line; *p; p++)
-		if (iscntrl((unsigned char)*p))
-			*p = '?';
-	(void)fputs(line, stderr);
+	json_put_plain(stderr, line);
 }
 
 void report(const char *fmt, ...)
