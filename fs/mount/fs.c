@@ -72,6 +72,30 @@ static void fill_stat(struct fs *fs, const struct inode *i,
 	};
 }
 
+static int look(int dirfd, const char *entry, struct statx *stx)
+{
+	return statx(dirfd, entry, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH,
+		     FS_STATX_MASK, stx) < 0
+		       ? -errno
+		       : 0;
+}
+
+int fs_statx(const struct fs *fs, int dirfd, const char *entry,
+	     struct statx *stx)
+{
+	uint64_t since = journal_times_kept(fs->vault);
+	int err = look(dirfd, entry, stx);
+	ino_t ino = err ? 0 : stx->stx_ino;
+
+	if (err || !S_ISREG(stx->stx_mode) ||
+	    !journal_times_moved(fs->vault, ino, since))
+		return err;
+	journal_times_lock(fs->vault, ino);
+	err = look(dirfd, entry, stx);
+	journal_times_unlock(fs->vault, ino);
+	return err;
+}
+
 /* What the journal held may have got there since st was filled. */
 static void look_again(struct fs *fs, const struct inode *i, int dirfd,
 		       const char *entry, struct stat *st)
@@ -126,9 +150,10 @@ static int stat_at_place(const struct inode_place *p, void *arg)
 	const struct stat_request *r = arg;
 	struct statx stx;
 
-	if (statx(p->dirfd, p->entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK,
-		  &stx) < 0)
-		return errno == ENOENT ? -ESTALE : -errno;
+	int err = fs_statx(r->fs, p->dirfd, p->entry, &stx);
+
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
 	if (!inode_is(r->inode, &stx))
 		return -ESTALE;
 	return fs_stat_entry(r->fs, r->inode, p->dirfd, p->entry, &stx, r->st);
@@ -137,10 +162,9 @@ static int stat_at_place(const struct inode_place *p, void *arg)
 static int stat_fd(struct fs *fs, struct inode *i, int fd, struct stat *st)
 {
 	struct statx stx;
+	int err = fs_statx(fs, fd, "", &stx);
 
-	if (statx(fd, "", AT_EMPTY_PATH, FS_STATX_MASK, &stx) < 0)
-		return -errno;
-	return fs_stat_entry(fs, i, -1, NULL, &stx, st);
+	return err ? err : fs_stat_entry(fs, i, -1, NULL, &stx, st);
 }
 
 static int stat_dir(struct fs *fs, struct inode *dir, struct stat *st)
@@ -223,10 +247,10 @@ int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 	struct granted_look look;
 	struct statx stx;
 	struct inode *i;
-	int err;
+	int err = fs_statx(fs, dirfd, entry, &stx);
 
-	if (statx(dirfd, entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK, &stx) < 0)
-		return -errno;
+	if (err)
+		return err;
 	granted_look(fs, &stx, &look);
 	i = look.granted ? inode_enter_granted(fs->inodes, parent, entry,
 					       &look.grant)

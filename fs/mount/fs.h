@@ -65,6 +65,10 @@ double fs_timeout_s(const struct fs *fs, bool shared_here);
 
 /* Backing to plaintext: sizes of regular files and links, link counts. */
 enum { FS_STATX_MASK = STATX_BASIC_STATS | STATX_BTIME };
+/* Of an entry, or, if that is "", of dirfd itself; not through a symbolic link.
+ * What the journal brings to its place does not show in the times. */
+MUST_CHECK int fs_statx(const struct fs *fs, int dirfd, const char *entry,
+			struct statx *stx);
 MUST_CHECK int fs_stat(struct fs *fs, struct inode *i, struct stat *st);
 /* The same for an entry of which statx is already at hand. */
 MUST_CHECK int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd,

@@ -201,12 +201,10 @@ static int object_init(struct fs *fs, const struct fs_name *n, struct object *o)
 {
 	struct inode *i = inode_peek(fs->inodes, n->dir, n->backing.entry);
 	struct statx stx;
+	int err = fs_statx(fs, n->dirfd, n->backing.entry, &stx);
 
 	*o = (struct object){0};
-	if (statx(n->dirfd, n->backing.entry, AT_SYMLINK_NOFOLLOW,
-		  FS_STATX_MASK, &stx) < 0) {
-		int err = -errno;
-
+	if (err) {
 		if (i)
 			inode_unref(fs->inodes, i);
 		return err == -ENOENT ? 0 : err;
