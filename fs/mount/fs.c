@@ -4,14 +4,18 @@
 
 #include "chunk.h"
 #include "journal.h"
-#include "vlink.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
-enum { STAT_BLOCK_SIZE = 4096 };
+enum {
+	STAT_BLOCK_SIZE = 4096,
+	/* descriptors that others take as fast as they are spared end this */
+	SPARE_TRIES_MAX = 200,
+};
 
 double fs_timeout_s(const struct fs *fs, bool shared_here)
 {
@@ -26,18 +30,28 @@ void fs_reply_err(fuse_req_t req, int err)
 }
 
 /* Directories last: whoever opens a chain of them has just opened those. */
-bool fs_spare_fd(struct fs *fs, int err)
+static bool close_unused(struct fs *fs)
 {
 	size_t kept = journal_count_fds(fs->vault);
 	bool closed;
 
-	if (err != -EMFILE && err != -ENFILE)
-		return false;
 	closed = file_cache_evict(fs->files);
 	if (closed && journal_count_fds(fs->vault) > kept)
 		(void)journal_spare_fds(fs->vault);
 	return closed || dir_cache_evict(fs->dirs, true) ||
 	       inode_dirfd_evict(fs->inodes) || journal_spare_fds(fs->vault);
+}
+
+bool fs_spare_fd(struct fs *fs, int err, unsigned *tries)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+
+	if ((err != -EMFILE && err != -ENFILE) || (*tries)++ >= SPARE_TRIES_MAX)
+		return false;
+	/* all are in use: by requests, which end */
+	if (!close_unused(fs))
+		nanosleep(&moment, NULL);
+	return true;
 }
 
 static struct timespec time_of(const struct statx_timestamp *t)
@@ -124,6 +138,18 @@ static void set_file_size(struct fs *fs, struct inode *i, int dirfd,
 		st->st_size = (off_t)size;
 }
 
+int fs_read_link(struct fs *fs, int dirfd, const char *entry,
+		 char target[static VLINK_TARGET_MAX + 1], size_t *len)
+{
+	unsigned tries = 0;
+	int err;
+
+	do {
+		err = vlink_read(fs->vault, dirfd, entry, target, len);
+	} while (err && fs_spare_fd(fs, err, &tries));
+	return err;
+}
+
 int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 		  const struct statx *stx, struct stat *st)
 {
@@ -134,7 +160,7 @@ int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 	if (S_ISREG(i->type))
 		set_file_size(fs, i, dirfd, entry, st);
 	else if (S_ISLNK(i->type) &&
-		 !vlink_read(fs->vault, dirfd, entry, target, &len))
+		 !fs_read_link(fs, dirfd, entry, target, &len))
 		st->st_size = (off_t)len;
 	return 0;
 }
@@ -275,6 +301,7 @@ int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
 		 struct fs_name *n)
 {
+	unsigned tries = 0;
 	int err;
 
 	n->dir = inode_of(fs->inodes, parent);
@@ -286,7 +313,7 @@ int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
 	do {
 		err = vdir_backing_name(fs->vault, n->dirfd, n->dirid, name,
 					&n->backing);
-	} while (err && fs_spare_fd(fs, err));
+	} while (err && fs_spare_fd(fs, err, &tries));
 	if (err)
 		inode_dirfd_put(fs->inodes, n->dir);
 	return err;

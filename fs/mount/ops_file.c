@@ -111,11 +111,12 @@ static int make_file_once(fuse_req_t req, const struct fs_name *n, mode_t mode,
 static int make_file(fuse_req_t req, const struct fs_name *n, mode_t mode,
 		     struct vfile **vf)
 {
+	unsigned tries = 0;
 	int err;
 
 	do {
 		err = make_file_once(req, n, mode, vf);
-	} while (err && fs_spare_fd(fs_of(req), err));
+	} while (err && fs_spare_fd(fs_of(req), err, &tries));
 	return err;
 }
 
