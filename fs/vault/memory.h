@@ -25,8 +25,9 @@ struct memory;
 struct memory_file;
 
 /*
- * Once the vault's lock is held. accept: whatever is older is fine while this
- * process lasts, and is remembered from then on instead. -EBUSY: another
+ * Once the vault's lock is held. accept: what was remembered is forgotten, and
+ * whatever is older is fine as well while this process lasts; what lies there
+ * is remembered from then on instead. -EBUSY: another
  * process has it still, and what it knows is not known here; memory_keep()
  * tries again. -EBADMSG: it was damaged, and begins anew. Other errors: nothing
  * can be kept here, and vault->memory stays NULL.

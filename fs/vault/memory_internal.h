@@ -163,12 +163,13 @@ void memory_table_each_(struct memory_table *t,
 			void *arg);
 
 /*
- * memory_db.c: rows. Called with db_lock held, but for the first two.
+ * memory_db.c: rows. Called with db_lock held, unless nobody else is there.
  * -EBUSY: another process has it. -EBADMSG of the first: it was damaged, or
  * of another version, and begins anew; it is open then.
  */
 MUST_CHECK int memory_db_open_(struct memory *m);
 void memory_db_close_(struct memory *m);
+bool memory_db_exists_(const struct memory *m);
 /* Empty, and without what was wrong with it. */
 MUST_CHECK int memory_db_anew_(struct memory *m);
 /*
