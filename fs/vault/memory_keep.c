@@ -118,12 +118,12 @@ static int write_down(struct memory *m, struct memory_marked *marked)
 	} else {
 		mf = memory_file_of_(marked->entry);
 		memory_row_file_(m->keys, mf->entry.key, marked->row);
-		if (!mf->ages.count)
+		if (!memory_file_len_(mf))
 			return 0;
-		out = more_bytes(marks, memory_ages_len_(&mf->ages));
+		out = more_bytes(marks, memory_file_len_(mf));
 		if (out) {
-			memory_ages_build_(&mf->ages, out);
-			marked->len = memory_ages_len_(&mf->ages);
+			memory_file_build_(mf, out);
+			marked->len = memory_file_len_(mf);
 		}
 	}
 	marked->at = out ? (size_t)(out - marks->bytes) : 0;
