@@ -203,6 +203,11 @@ MUST_CHECK int inode_open_path(struct inode_table *t, struct inode *i, int *fd);
 /* Its backing path relative to the backing directory; malloced. */
 MUST_CHECK int inode_backing_path(struct inode_table *t, struct inode *i,
 				  char **path);
+/*
+ * Does it lie under a name that a synchronising service made for a copy, or in
+ * a directory that does, or in orphans/?
+ */
+bool inode_is_copy(struct inode_table *t, struct inode *i);
 /* Its plaintext path within the mount, for the log; malloced, best effort. */
 char *inode_plain_path(struct inode_table *t, struct inode *i);
 

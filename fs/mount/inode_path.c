@@ -1,6 +1,8 @@
 /* Paths of inodes, for people. */
 #include "inode_internal.h"
 
+#include "conflict.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -107,6 +109,39 @@ int inode_backing_path(struct inode_table *t, struct inode *i, char **path)
 	if (!err)
 		*path = joined;
 	return err;
+}
+
+/* Under the lock. Nearly all names tell by themselves that they are none. */
+static bool may_be_copy(const struct inode_table *t, const struct inode *i)
+{
+	size_t n = 0;
+
+	for (; i != t->root; i = i->links->parent)
+		if (!i || !i->links || n++ > t->inode_count ||
+		    conflict_cut(i->links->entry, 1) > 0)
+			return true;
+	return false;
+}
+
+bool inode_is_copy(struct inode_table *t, struct inode *i)
+{
+	struct steps s = {0};
+	bool copy;
+
+	inode_lock_(t);
+	copy = may_be_copy(t, i);
+	inode_unlock_(t);
+	if (!copy || collect_steps(t, i, &s))
+		return false;
+	copy = is_orphan(&s);
+	for (size_t k = 0; k < s.count && !copy; k++) {
+		uint8_t dirid[DIRID_LEN];
+
+		copy = !inode_dirid(t, s.v[k].dir, dirid) &&
+		       vdir_is_copy(t->vault, dirid, s.v[k].entry);
+	}
+	steps_fini(t, &s);
+	return copy;
 }
 
 /* Replace a step's entry by its plaintext, if that can be had. */

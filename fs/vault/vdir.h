@@ -77,6 +77,13 @@ MUST_CHECK int vdir_backing_name(const struct vault *vault, int dirfd,
 				 const char *plain, struct backing_name *out);
 
 /*
+ * Does the entry lie there because a synchronising service made a copy? Such
+ * copies of files have the ids of these.
+ */
+bool vdir_is_copy(const struct vault *vault,
+		  const uint8_t dirid[static DIRID_LEN], const char *entry);
+
+/*
  * Atomic renames within the vault: flags as renameat2(2) takes them
  * (0, RENAME_NOREPLACE, RENAME_EXCHANGE). Takes care of long names' and long
  * links' companions, and of replacing an empty directory. moved_is_link and

@@ -35,6 +35,24 @@ static bool is_long_copy(const char *entry)
 	return name_classify(base) == NAME_KIND_LONG;
 }
 
+bool vdir_is_copy(const struct vault *vault,
+		  const uint8_t dirid[static DIRID_LEN], const char *entry)
+{
+	char plain[NAME_PLAIN_MAX + 1];
+
+	if (conflict_cut(entry, 1) == 0)
+		return false;
+	switch (name_classify(entry)) {
+	case NAME_KIND_ENTRY:
+		return name_decode(vault->names, dirid, entry, strlen(entry),
+				   plain, NULL) == -EBADMSG;
+	case NAME_KIND_LONG:
+		return false;
+	default:
+		return true;
+	}
+}
+
 /* The copy that is shown under this name. -ENOENT: there is none. */
 static int find_copy(const struct vault *vault, int dirfd,
 		     const uint8_t dirid[static DIRID_LEN], const char *plain,
