@@ -34,6 +34,10 @@ void ages_fini(struct ages *a);
  */
 void ages_set(struct ages *a, uint64_t first, uint64_t last, uint64_t sealed_s);
 
+/* How many runs that would make. */
+size_t ages_count_with(const struct ages *a, uint64_t first, uint64_t last,
+		       uint64_t sealed_s);
+
 /* When the chunk was sealed at the earliest; *last: so were those up to there.
  */
 uint64_t ages_at(const struct ages *a, uint64_t index, uint64_t *last);

@@ -2,6 +2,7 @@
 #include "journal_internal.h"
 
 #include "log.h"
+#include "memory.h"
 #include "rekey.h"
 #include "secret.h"
 #include "seen.h"
@@ -281,8 +282,11 @@ static int end_session(struct journal *j)
 		     JOURNAL_ENDED_FILE) < 0)
 		return -errno;
 	vault_unlock(j->vault);
+	memory_mark(j->vault);
 	if (syncfs(j->dir_fd) < 0)
 		return -errno;
+	/* what fails is tried again by memory_close() */
+	(void)!memory_keep(j->vault);
 	err = vault_lock(j->vault, false, false);
 	if (err)
 		return err == -EBUSY ? 0 : err;

@@ -6,7 +6,7 @@
  */
 #include "vfile_internal.h"
 
-#include "log.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -84,11 +84,14 @@ int journal_checkpoint_(struct journal *j)
 	int err;
 
 	j->wrote = false;
+	memory_mark(j->vault);
 	err = note_all(j);
 	if (!err)
 		err = sync_all(j);
 	if (!err) {
 		j->durable_s = from_s;
+		/* of the state directory: no matter of the vault's */
+		(void)!memory_keep(j->vault);
 		err = journal_move_session_(j, from_s);
 	}
 	if (err)
@@ -128,7 +131,10 @@ static bool wait_until_over(struct journal *j, int seconds)
  */
 static void tick(struct journal *j, unsigned n)
 {
-	if (n == 0 || (j->wrote && n % AGAIN_TICKS == 1))
+	bool news = j->wrote || memory_has_news(j->vault);
+
+	if (n == 0 || (news && n % AGAIN_TICKS == 1) ||
+	    memory_is_full(j->vault))
 		(void)!journal_checkpoint_(j);
 	else if (j->wrote)
 		journal_mind_clock_(j);

@@ -27,9 +27,15 @@ struct memory_file;
 /*
  * Once the vault's lock is held. accept: whatever is older is fine while this
  * process lasts, and is remembered from then on instead. -EBUSY: another
- * process has it; -EBADMSG: it was damaged and begins anew, with vault->memory
- * set; other errors: nothing can be kept here. vault_close() closes it, and
- * keeps what has been marked.
+ * process has it still, and what it knows is not known here; memory_keep()
+ * tries again. -EBADMSG: it was damaged, and begins anew. Other errors: nothing
+ * can be kept here, and vault->memory stays NULL.
+ *
+ * For a shared vault nothing is opened: others will change names unseen, so
+ * what was known of them is forgotten.
+ *
+ * vault_close() closes it, and keeps what is not kept yet, when that has been
+ * made durable.
  */
 MUST_CHECK int memory_open(struct vault *vault, bool accept);
 void memory_close(struct vault *vault);
@@ -42,6 +48,8 @@ void memory_close(struct vault *vault);
  */
 void memory_mark(struct vault *vault);
 MUST_CHECK int memory_keep(struct vault *vault);
+/* Something is noted that has not been kept. */
+bool memory_has_news(const struct vault *vault);
 /* So much is noted that it should be kept soon, not at the next regular time */
 bool memory_is_full(const struct vault *vault);
 
@@ -72,12 +80,18 @@ void memory_file_stored(struct memory_file *mf, uint64_t first, uint64_t last,
 size_t memory_file_judge(struct memory_file *mf, uint64_t first, size_t count,
 			 const uint64_t *sealed_s);
 
-/* Is chunk index known to have been there? Then an empty file has to show it. */
+/* Is chunk index known to have been there? Then an empty file has to show it.
+ */
 bool memory_file_knows(struct memory_file *mf, uint64_t index);
 
 /* Whatever lies there now is right: the user says so. */
 void memory_file_accept(struct vault *vault,
 			const uint8_t id[static FILE_ID_LEN]);
+
+/* It has no name any more, and nobody has it open: nothing is to be known of
+ * it. */
+void memory_file_gone(struct vault *vault,
+		      const uint8_t id[static FILE_ID_LEN]);
 
 /*
  * Entries: what was removed, moved or replaced does not come back by itself.

@@ -27,8 +27,7 @@ enum {
 
 #define SESSIONS_SUFFIX ".sessions"
 
-/* The directory's path; false: there is no home to have one in. */
-static bool state_path(char path[static PATH_MAX])
+bool seen_state_path(char path[static PATH_MAX])
 {
 	const char *state = secure_getenv("XDG_STATE_HOME");
 	const char *home = secure_getenv("HOME");
@@ -58,13 +57,13 @@ static int make_directories(char *path)
 	}
 }
 
-static int open_state(int *out)
+int seen_state_open(int *out)
 {
 	char path[PATH_MAX];
 	CLEANUP_FD int fd = -1;
 	struct stat st;
 
-	if (!state_path(path))
+	if (!seen_state_path(path))
 		return -ENOENT;
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT && make_directories(path) == 0)
@@ -125,7 +124,7 @@ int seen_vault_ini(const struct vault *vault, bool accept)
 	uint8_t record[SEEN_LEN];
 	char name[NAME_LEN + 1];
 	CLEANUP_FD int fd = -1;
-	int err = open_state(&fd), loaded;
+	int err = seen_state_open(&fd), loaded;
 
 	if (err)
 		return err;
@@ -196,7 +195,7 @@ int seen_session(const struct vault *vault,
 {
 	struct sessions s = {0};
 	CLEANUP_FD int fd = -1;
-	int err = open_state(&fd);
+	int err = seen_state_open(&fd);
 
 	if (!err)
 		err = load_sessions(vault, fd, &s);
@@ -227,7 +226,7 @@ int seen_session_end(const struct vault *vault,
 	char name[NAME_LEN + sizeof SESSIONS_SUFFIX];
 	CLEANUP_FD int fd = -1;
 	size_t len;
-	int err = open_state(&fd);
+	int err = seen_state_open(&fd);
 
 	if (err)
 		return err;

@@ -16,6 +16,14 @@
 
 #include "vault.h"
 
+#include <limits.h>
+
+/* The directory's path; false: there is no home to have one in. */
+bool seen_state_path(char path[static PATH_MAX]);
+/* The directory (O_PATH), made where it is missing. -EPERM: it is somebody
+ * else's. */
+MUST_CHECK int seen_state_open(int *out);
+
 /*
  * Compare with what was seen, and remember the newer. accept: remember this
  * one even if it is older. -ESTALE: it is older; other errors: nothing can be

@@ -1,6 +1,7 @@
 #include "vault.h"
 
 #include "log.h"
+#include "memory.h"
 #include "vault_key.h"
 #include "vault_lock.h"
 #include "xio.h"
@@ -180,6 +181,7 @@ void vault_close(struct vault *vault)
 {
 	if (!vault)
 		return;
+	memory_close(vault);
 	secret_pool_free(vault->file_keys);
 	siv_free(vault->names);
 	secret_free(vault->keys);

@@ -27,6 +27,7 @@ struct vault_keys {
 };
 
 struct journal;
+struct memory;
 
 struct vault {
 	char *path;	/* absolute path of the backing directory */
@@ -44,6 +45,7 @@ struct vault {
 	struct siv *names;	       /* subkey 2 */
 	struct secret_pool *file_keys; /* slots of struct fernet_key */
 	struct journal *journal;       /* NULL: none (journal.h) */
+	struct memory *memory;	       /* NULL: none (memory.h) */
 	_Atomic uint64_t latest_s;     /* vault_now() has said so */
 };
 

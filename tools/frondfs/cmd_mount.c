@@ -2,6 +2,7 @@
 #include "cmd.h"
 #include "journal.h"
 #include "log.h"
+#include "memory.h"
 #include "passphrase.h"
 #include "report.h"
 #include "seen.h"
@@ -253,6 +254,23 @@ static int check_session(const struct mount_request *req, struct vault *vault)
 	return CMD_OLD_VAULT;
 }
 
+/* What was seen of its files. That there is nothing is no reason not to mount.
+ */
+static void open_memory(const struct mount_request *req, struct vault *vault)
+{
+	int err =
+		req->opt.remember ? memory_open(vault, req->opt.accept_old) : 0;
+
+	if (err == -EBADMSG)
+		report("what this machine remembered of the files in '%s' was "
+		       "damaged; it begins anew",
+		       req->backing);
+	else if (err && err != -EBUSY && err != -EACCES && err != -EPERM &&
+		 err != -ENOENT)
+		log_notice("cannot remember which files were seen: %s",
+			   strerror(-err));
+}
+
 /* Was a newer vault.ini seen on this machine? */
 static int check_seen(const struct mount_request *req, struct vault *vault)
 {
@@ -334,6 +352,7 @@ static int serve(const struct mount_request *req, int ready_fd)
 	status = unlock(req, &vault);
 	if (status)
 		return status;
+	open_memory(req, vault);
 	err = mount_serve(vault, point, &req->opt, on_ready, &ready, &fault);
 	if (err && ready.done)
 		log_error("the mount on %s ended: %s", point, strerror(-err));

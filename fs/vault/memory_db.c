@@ -1,0 +1,434 @@
+/* Rows in an SQLite database. A damaged one begins anew: it knows less then. */
+#include "memory_internal.h"
+
+#include "bytes.h"
+#include "seen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum {
+	VERSION = 1,
+	DAY_S = 86400,
+	TIME_LEN =
+		8 + 1, /* the newest time sealed, and if places are in doubt */
+};
+
+#define NAME_ROOM (2 * VAULT_ID_LEN + sizeof MEMORY_SUFFIX)
+#define JOURNAL_SUFFIX "-journal" /* as SQLite calls it */
+
+/* Nobody else has it: cache and lock stay from one use to the next. */
+static const char settings[] = "PRAGMA locking_mode = EXCLUSIVE;"
+			       "PRAGMA journal_mode = TRUNCATE;"
+			       "PRAGMA synchronous = FULL;"
+			       "PRAGMA temp_store = MEMORY;"
+			       "PRAGMA mmap_size = 0;"
+			       "PRAGMA cache_size = -4096;"
+			       "BEGIN EXCLUSIVE;";
+
+static const char schema[] =
+	"CREATE TABLE files (key BLOB PRIMARY KEY, time INTEGER, value BLOB)"
+	" WITHOUT ROWID;"
+	"CREATE TABLE places (key BLOB PRIMARY KEY, time INTEGER, value BLOB)"
+	" WITHOUT ROWID;"
+	"PRAGMA user_version = 1;";
+
+static const char *const statements[MEMORY_TABLES][MEMORY_STATEMENTS] = {
+	{"SELECT value FROM files WHERE key = ?1",
+	 "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3)",
+	 "DELETE FROM files WHERE key = ?1"},
+	{"SELECT value FROM places WHERE key = ?1",
+	 "INSERT OR REPLACE INTO places VALUES (?1, ?2, ?3)",
+	 "DELETE FROM places WHERE key = ?1"},
+};
+
+/* Keys are hashes: those in front are as good a sample as any. */
+static const char forget_oldest[] =
+	"DELETE FROM files WHERE time <= (SELECT time FROM (SELECT time FROM"
+	" files LIMIT 1000) ORDER BY time LIMIT 1 OFFSET 250);"
+	"DELETE FROM places WHERE time <= (SELECT time FROM (SELECT time FROM"
+	" places LIMIT 1000) ORDER BY time LIMIT 1 OFFSET 250);";
+
+static int to_errno(int code)
+{
+	switch (code & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		return 0;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_PERM:
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+		return -EACCES;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_ERROR: /* other tables than ours */
+	case SQLITE_MISMATCH:
+	case SQLITE_CONSTRAINT:
+		return -EBADMSG;
+	default:
+		return -EIO;
+	}
+}
+
+static int run(struct memory *m, const char *sql)
+{
+	return to_errno(sqlite3_exec(m->db, sql, NULL, NULL, NULL));
+}
+
+/* The one number that the statement says. */
+static int ask(struct memory *m, const char *sql, int64_t *out)
+{
+	sqlite3_stmt *s = NULL;
+	int code = sqlite3_prepare_v2(m->db, sql, -1, &s, NULL);
+
+	if (code == SQLITE_OK)
+		code = sqlite3_step(s);
+	*out = code == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+	sqlite3_finalize(s);
+	return to_errno(code);
+}
+
+static bool is_damage(int err)
+{
+	return err == -EBADMSG;
+}
+
+static sqlite3_stmt *statement(struct memory *m, enum memory_kind kind, int n)
+{
+	return m->statements[kind == MEMORY_PLACE][n];
+}
+
+static bool may_have(const struct memory *m, enum memory_kind kind)
+{
+	return m->db && !m->damaged &&
+	       (kind == MEMORY_TIME || m->has_rows[kind]);
+}
+
+/* Its only row, or none. */
+static int step(struct memory *m, sqlite3_stmt *s)
+{
+	int code = sqlite3_step(s), err = to_errno(code);
+
+	if (is_damage(err))
+		m->damaged = true;
+	return err ? err : code == SQLITE_ROW ? 1 : 0;
+}
+
+static void end_step(sqlite3_stmt *s)
+{
+	(void)sqlite3_reset(s); /* says again what step did */
+	(void)sqlite3_clear_bindings(s);
+}
+
+int memory_db_find_(struct memory *m, enum memory_kind kind,
+		    const uint8_t row[static MEMORY_KEY_LEN],
+		    int (*take)(const uint8_t *body, size_t len, void *out),
+		    void *out)
+{
+	sqlite3_stmt *s;
+	size_t len;
+	int err;
+
+	if (!may_have(m, kind))
+		return -ENOENT;
+	s = statement(m, kind, MEMORY_FIND);
+	err = to_errno(
+		sqlite3_bind_blob(s, 1, row, MEMORY_KEY_LEN, SQLITE_STATIC));
+	if (!err)
+		err = step(m, s);
+	if (err > 0) {
+		const uint8_t *value = sqlite3_column_blob(s, 0);
+
+		len = (size_t)sqlite3_column_bytes(s, 0);
+		err = memory_value_open_(m->keys, row, value, len, &len);
+		if (!err)
+			err = take(value, len, out);
+	} else if (err == 0) {
+		err = -ENOENT;
+	}
+	end_step(s);
+	return err;
+}
+
+int memory_db_put_(struct memory *m, enum memory_kind kind,
+		   const uint8_t row[static MEMORY_KEY_LEN],
+		   const uint8_t *body, size_t len)
+{
+	sqlite3_stmt *s = statement(m, kind, MEMORY_PUT);
+	CLEANUP_FREE uint8_t *value = malloc(len + MEMORY_MAC_LEN);
+	int err;
+
+	if (!value)
+		return -ENOMEM;
+	memcpy(value, body, len);
+	memory_mac_(m->keys, row, body, len, value + len);
+	err = to_errno(
+		sqlite3_bind_blob(s, 1, row, MEMORY_KEY_LEN, SQLITE_STATIC));
+	if (!err)
+		err = to_errno(sqlite3_bind_int64(s, 2, (int64_t)time(NULL)));
+	if (!err)
+		err = to_errno(sqlite3_bind_blob(s, 3, value,
+						 (int)(len + MEMORY_MAC_LEN),
+						 SQLITE_STATIC));
+	if (!err)
+		err = step(m, s);
+	end_step(s);
+	if (kind != MEMORY_TIME)
+		m->has_rows[kind] = true;
+	return err;
+}
+
+int memory_db_drop_(struct memory *m, enum memory_kind kind,
+		    const uint8_t row[static MEMORY_KEY_LEN])
+{
+	sqlite3_stmt *s;
+	int err;
+
+	if (!may_have(m, kind))
+		return 0;
+	s = statement(m, kind, MEMORY_DROP);
+	err = to_errno(
+		sqlite3_bind_blob(s, 1, row, MEMORY_KEY_LEN, SQLITE_STATIC));
+	if (!err)
+		err = step(m, s);
+	end_step(s);
+	return err;
+}
+
+int memory_db_begin_(struct memory *m)
+{
+	return run(m, "BEGIN IMMEDIATE");
+}
+
+int memory_db_end_(struct memory *m, int err)
+{
+	if (!err)
+		err = run(m, "COMMIT");
+	if (err && !sqlite3_get_autocommit(m->db))
+		(void)!run(m, "ROLLBACK");
+	if (is_damage(err))
+		m->damaged = true;
+	return err;
+}
+
+struct times {
+	uint64_t latest_s;
+	bool doubted;
+};
+
+static int take_times(const uint8_t *body, size_t len, void *out)
+{
+	struct times *t = out;
+
+	if (len != TIME_LEN)
+		return -EBADMSG;
+	t->latest_s = be64_load(body);
+	t->doubted = body[8] != 0;
+	return 0;
+}
+
+static int write_times(struct memory *m, bool doubt)
+{
+	uint8_t row[MEMORY_KEY_LEN], body[TIME_LEN];
+
+	memory_row_time_(m->keys, row);
+	be64_store(body, m->vault->latest_s);
+	body[8] = doubt;
+	return memory_db_put_(m, MEMORY_TIME, row, body, sizeof body);
+}
+
+int memory_db_doubt_(struct memory *m, bool doubt)
+{
+	int err = write_times(m, doubt);
+
+	if (!err)
+		m->doubted = doubt;
+	return err;
+}
+
+int memory_db_forget_places_(struct memory *m)
+{
+	return run(m, "DELETE FROM places");
+}
+
+int memory_db_settle_(struct memory *m)
+{
+	int64_t pages, unused = 0;
+	int err = ask(m, "PRAGMA page_count", &pages);
+
+	if (!err)
+		err = ask(m, "PRAGMA freelist_count", &unused);
+	if (!err && pages - unused > m->pages_max)
+		err = run(m, forget_oldest);
+	return err;
+}
+
+/* Whoever was the last to have it may have died in between. */
+static int take_over(struct memory *m)
+{
+	struct times t = {.doubted = true};
+	uint8_t row[MEMORY_KEY_LEN];
+	int64_t rows = 0;
+	int err;
+
+	memory_row_time_(m->keys, row);
+	err = memory_db_find_(m, MEMORY_TIME, row, take_times, &t);
+	if (err && err != -ENOENT && err != -EBADMSG)
+		return err;
+	/* unless its clock was wrong */
+	if (t.latest_s <= (uint64_t)time(NULL) + DAY_S)
+		vault_pass(m->vault, t.latest_s);
+	err = t.doubted ? memory_db_forget_places_(m) : 0;
+	if (!err)
+		err = ask(m, "SELECT EXISTS (SELECT 1 FROM places)", &rows);
+	m->has_rows[MEMORY_PLACE] = rows != 0;
+	/* one is the times' */
+	if (!err)
+		err = ask(m,
+			  "SELECT count(*) FROM (SELECT 1 FROM files LIMIT"
+			  " 2)",
+			  &rows);
+	m->has_rows[MEMORY_FILE] = rows > 1;
+	/* SQLite's own journal is open from now on, whoever writes */
+	return err ? err : memory_db_doubt_(m, false);
+}
+
+static int prepare(struct memory *m)
+{
+	int64_t version, tables;
+	int err = run(m, settings);
+
+	if (!err)
+		err = ask(m, "PRAGMA user_version", &version);
+	if (!err)
+		err = ask(m, "SELECT count(*) FROM sqlite_schema", &tables);
+	if (!err && version == 0 && tables == 0)
+		err = run(m, schema);
+	else if (!err && version != VERSION)
+		err = -EBADMSG;
+	for (int t = 0; t < MEMORY_TABLES && !err; t++)
+		for (int n = 0; n < MEMORY_STATEMENTS && !err; n++)
+			err = to_errno(
+				sqlite3_prepare_v3(m->db, statements[t][n], -1,
+						   SQLITE_PREPARE_PERSISTENT,
+						   &m->statements[t][n], NULL));
+	if (!err)
+		err = take_over(m);
+	return err ? err : memory_db_end_(m, 0);
+}
+
+static void file_name(const struct memory *m, char name[static NAME_ROOM])
+{
+	sodium_bin2hex(name, 2 * VAULT_ID_LEN + 1, m->vault->id, VAULT_ID_LEN);
+	strcat(name, MEMORY_SUFFIX);
+}
+
+/* Nobody else's, and nobody else may read it. */
+static int create_file(int dir_fd, const char *name)
+{
+	CLEANUP_FD int fd = openat(
+		dir_fd, name,
+		O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? 0 : -EACCES;
+}
+
+static int open_file(struct memory *m)
+{
+	char path[PATH_MAX], name[NAME_ROOM];
+	CLEANUP_FD int dir_fd = -1;
+	int err = seen_state_open(&dir_fd);
+	size_t len;
+
+	if (err)
+		return err;
+	file_name(m, name);
+	err = create_file(dir_fd, name);
+	if (err)
+		return err;
+	if (!seen_state_path(path))
+		return -ENOENT;
+	len = strlen(path);
+	if (len + 1 + sizeof name + sizeof JOURNAL_SUFFIX > sizeof path)
+		return -ENAMETOOLONG;
+	path[len] = '/';
+	memcpy(path + len + 1, name, sizeof name);
+	err = to_errno(sqlite3_open_v2(
+		path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+		NULL));
+	m->damaged = m->doubted = false;
+	if (!err)
+		err = prepare(m);
+	m->is_open = err == 0;
+	return err;
+}
+
+void memory_db_close_(struct memory *m)
+{
+	for (int t = 0; t < MEMORY_TABLES; t++)
+		for (int n = 0; n < MEMORY_STATEMENTS; n++) {
+			sqlite3_finalize(m->statements[t][n]);
+			m->statements[t][n] = NULL;
+		}
+	m->is_open = false;
+	(void)sqlite3_close(m->db);
+	m->db = NULL;
+}
+
+static int remove_files(const struct memory *m)
+{
+	char name[NAME_ROOM + sizeof JOURNAL_SUFFIX];
+	CLEANUP_FD int dir_fd = -1;
+	int err = seen_state_open(&dir_fd);
+
+	if (err)
+		return err;
+	file_name(m, name);
+	if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+		return -errno;
+	strcat(name, JOURNAL_SUFFIX);
+	return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int memory_db_anew_(struct memory *m)
+{
+	int err;
+
+	memory_db_close_(m);
+	err = remove_files(m);
+	if (!err)
+		err = open_file(m);
+	if (err)
+		memory_db_close_(m);
+	return err;
+}
+
+int memory_db_open_(struct memory *m)
+{
+	int err = open_file(m);
+
+	if (is_damage(err)) {
+		err = memory_db_anew_(m);
+		return err ? err : -EBADMSG;
+	}
+	if (err)
+		memory_db_close_(m);
+	return err;
+}

@@ -1,0 +1,258 @@
+/* When the chunks of files were sealed. */
+#include "memory_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct memory_file *new_file(struct memory *m, const uint8_t *id)
+{
+	struct memory_file *mf = calloc(1, sizeof *mf);
+
+	if (!mf)
+		return NULL;
+	mf->entry.kind = MEMORY_FILE;
+	memcpy(mf->entry.key, id, FILE_ID_LEN);
+	mf->memory = m;
+	pthread_mutex_init(&mf->lock, NULL);
+	return mf;
+}
+
+static void free_file(struct memory_file *mf)
+{
+	pthread_mutex_destroy(&mf->lock);
+	free(mf);
+}
+
+static int take_ages(const uint8_t *body, size_t len, void *out)
+{
+	return memory_ages_parse_(body, len, out);
+}
+
+/* Needs mf->lock: nobody uses it before that is there. */
+static void recall(struct memory *m, struct memory_file *mf)
+{
+	uint8_t row[MEMORY_KEY_LEN];
+
+	memory_row_file_(m->keys, mf->entry.key, row);
+	pthread_mutex_lock(&m->db_lock);
+	/* what cannot be had is not known */
+	(void)!memory_db_find_(m, MEMORY_FILE, row, take_ages, &mf->ages);
+	pthread_mutex_unlock(&m->db_lock);
+}
+
+static struct memory_file *find_file(struct memory *m, const uint8_t *id)
+{
+	struct memory_entry *e;
+
+	pthread_mutex_lock(&m->lock);
+	e = memory_table_find_(&m->files, id);
+	if (e)
+		e->refs++;
+	pthread_mutex_unlock(&m->lock);
+	return e ? memory_file_of_(e) : NULL;
+}
+
+/* Another thread may be the first one. */
+static struct memory_file *add_file(struct memory *m, struct memory_file *mf)
+{
+	struct memory_entry *e;
+
+	pthread_mutex_lock(&m->lock);
+	e = memory_table_find_(&m->files, mf->entry.key);
+	if (!e && memory_table_add_(&m->files, &mf->entry) == 0)
+		e = &mf->entry;
+	if (e)
+		e->refs++;
+	pthread_mutex_unlock(&m->lock);
+	return e ? memory_file_of_(e) : NULL;
+}
+
+struct memory_file *memory_file_get(struct vault *vault,
+				    const uint8_t id[static FILE_ID_LEN],
+				    bool made)
+{
+	struct memory *m = vault->memory;
+	struct memory_file *mf, *found;
+
+	if (!m)
+		return NULL;
+	found = find_file(m, id);
+	if (found)
+		return found;
+	mf = new_file(m, id);
+	if (!mf)
+		return NULL;
+	pthread_mutex_lock(&mf->lock);
+	found = add_file(m, mf);
+	if (found == mf && !made && m->has_rows[MEMORY_FILE])
+		recall(m, mf);
+	pthread_mutex_unlock(&mf->lock);
+	if (found != mf)
+		free_file(mf);
+	return found;
+}
+
+void memory_file_put(struct vault *vault, struct memory_file *mf)
+{
+	struct memory *m = vault->memory;
+
+	if (!mf)
+		return;
+	pthread_mutex_lock(&m->lock);
+	memory_unref_(m, &mf->entry);
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* Needs mf->lock. */
+static void set(struct memory_file *mf, uint64_t first, uint64_t last,
+		uint64_t sealed_s)
+{
+	ages_set(&mf->ages, first, last, sealed_s);
+	memory_note_(mf->memory, &mf->entry);
+}
+
+void memory_file_stored(struct memory_file *mf, uint64_t first, uint64_t last,
+			uint64_t sealed_s)
+{
+	uint64_t known_s, until;
+
+	if (!mf)
+		return;
+	pthread_mutex_lock(&mf->lock);
+	known_s = ages_at(&mf->ages, first, &until);
+	if (known_s != sealed_s || until < last)
+		set(mf, first, last, sealed_s);
+	pthread_mutex_unlock(&mf->lock);
+}
+
+/*
+ * What is read in no order at all, of a file that was written in no order,
+ * would make a run of each chunk. Half of them are for what is stored.
+ */
+static void learn(struct memory_file *mf, uint64_t first, uint64_t last,
+		  uint64_t sealed_s)
+{
+	uint64_t until, known_s = ages_at(&mf->ages, first, &until);
+	size_t count;
+
+	if (known_s == sealed_s && until >= last)
+		return;
+	count = ages_count_with(&mf->ages, first, last, sealed_s);
+	if (count > AGES_MAX / 2 && count > mf->ages.count)
+		return;
+	if (!mf->entry.noted && mf->memory->noted >= MEMORY_NOTED_MAX)
+		return;
+	set(mf, first, last, sealed_s);
+}
+
+/* Needs mf->lock. How many of them are no older than what is known; *newer:
+ * some is newer. */
+static size_t compare(const struct memory_file *mf, uint64_t first,
+		      size_t count, const uint64_t *sealed_s, bool *newer)
+{
+	uint64_t known_s = 0, until = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || until < first + i)
+			known_s = ages_at(&mf->ages, first + i, &until);
+		if (sealed_s[i] < known_s)
+			return i;
+		if (sealed_s[i] > known_s && sealed_s[i] != UINT64_MAX)
+			*newer = true;
+	}
+	return count;
+}
+
+/* Needs mf->lock. Of all that is no hole. */
+static void learn_all(struct memory_file *mf, uint64_t first, size_t count,
+		      const uint64_t *sealed_s)
+{
+	for (size_t i = 0, end; i < count; i = end) {
+		end = i + 1;
+		while (end < count && sealed_s[end] == sealed_s[i])
+			end++;
+		if (sealed_s[i] != UINT64_MAX)
+			learn(mf, first + i, first + end - 1, sealed_s[i]);
+	}
+}
+
+size_t memory_file_judge(struct memory_file *mf, uint64_t first, size_t count,
+			 const uint64_t *sealed_s)
+{
+	bool newer = false;
+	size_t good;
+
+	if (!mf)
+		return count;
+	pthread_mutex_lock(&mf->lock);
+	good = compare(mf, first, count, sealed_s, &newer);
+	if (good < count && mf->memory->accept) {
+		set(mf, first, first + count - 1, 0);
+		good = count;
+		newer = true;
+	}
+	if (good == count && newer)
+		learn_all(mf, first, count, sealed_s);
+	pthread_mutex_unlock(&mf->lock);
+	return good;
+}
+
+bool memory_file_knows(struct memory_file *mf, uint64_t index)
+{
+	uint64_t until;
+	bool known;
+
+	if (!mf)
+		return false;
+	pthread_mutex_lock(&mf->lock);
+	known = ages_at(&mf->ages, index, &until) > 0;
+	if (known && mf->memory->accept) {
+		set(mf, index, AGES_END, 0);
+		known = false;
+	}
+	pthread_mutex_unlock(&mf->lock);
+	return known;
+}
+
+/* Not what its row says, either, from the next time on that is kept. */
+static void forget(struct vault *vault, const uint8_t *id)
+{
+	struct memory_file *mf = memory_file_get(vault, id, true);
+
+	if (!mf)
+		return;
+	pthread_mutex_lock(&mf->lock);
+	mf->ages.count = 0;
+	memory_note_(mf->memory, &mf->entry);
+	pthread_mutex_unlock(&mf->lock);
+	memory_file_put(vault, mf);
+}
+
+void memory_file_accept(struct vault *vault,
+			const uint8_t id[static FILE_ID_LEN])
+{
+	struct memory *m = vault->memory;
+	uint8_t row[MEMORY_KEY_LEN];
+
+	if (!m)
+		return;
+	forget(vault, id);
+	memory_row_file_(m->keys, id, row);
+	pthread_mutex_lock(&m->db_lock);
+	/* or else when the next is kept */
+	(void)!memory_db_drop_(m, MEMORY_FILE, row);
+	pthread_mutex_unlock(&m->db_lock);
+}
+
+void memory_file_gone(struct vault *vault, const uint8_t id[static FILE_ID_LEN])
+{
+	struct memory *m = vault->memory;
+	struct memory_file *mf;
+
+	if (!m)
+		return;
+	mf = find_file(m, id);
+	if (mf || (m->has_rows[MEMORY_FILE] && m->noted < MEMORY_NOTED_MAX))
+		forget(vault, id);
+	memory_file_put(vault, mf);
+}

@@ -1,0 +1,298 @@
+/* Marking what will be durable, and keeping it when it is. */
+#include "memory_internal.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { ROOM_FIRST = 64, BYTES_FIRST = 4096 };
+
+void memory_note_(struct memory *m, struct memory_entry *e)
+{
+	e->version++;
+	if (!atomic_exchange(&e->noted, true))
+		m->noted++;
+}
+
+/* Needs keep_lock. */
+static void drop_marks(struct memory *m)
+{
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < m->marks.count; i++)
+		memory_unref_(m, m->marks.list[i].entry);
+	pthread_mutex_unlock(&m->lock);
+	m->marks.count = m->marks.bytes_len = 0;
+}
+
+void memory_marks_fini_(struct memory *m)
+{
+	free(m->marks.list);
+	free(m->marks.bytes);
+	m->marks = (struct memory_marks){0};
+}
+
+/* Room for len bytes; NULL: there is none. */
+static uint8_t *more_bytes(struct memory_marks *marks, size_t len)
+{
+	size_t room = marks->bytes_room ? marks->bytes_room : BYTES_FIRST;
+	uint8_t *bytes;
+
+	while (room - marks->bytes_len < len)
+		room *= 2;
+	if (room > marks->bytes_room) {
+		bytes = realloc(marks->bytes, room);
+		if (!bytes)
+			return NULL;
+		marks->bytes = bytes;
+		marks->bytes_room = room;
+	}
+	marks->bytes_len += len;
+	return marks->bytes + marks->bytes_len - len;
+}
+
+static struct memory_marked *more_marks(struct memory_marks *marks)
+{
+	size_t room = marks->room ? 2 * marks->room : ROOM_FIRST;
+	struct memory_marked *list;
+
+	if (marks->count < marks->room)
+		return &marks->list[marks->count];
+	list = realloc(marks->list, room * sizeof *list);
+	if (!list)
+		return NULL;
+	marks->list = list;
+	marks->room = room;
+	return &marks->list[marks->count];
+}
+
+/* Needs m->lock. What finds no room is not marked, and stays noted. */
+static void mark_one(void *arg, struct memory_entry *e)
+{
+	struct memory *m = arg;
+	struct memory_marked *marked;
+
+	if (!e->noted)
+		return;
+	marked = more_marks(&m->marks);
+	if (!marked) {
+		m->marks.incomplete = true;
+		return;
+	}
+	*marked = (struct memory_marked){.entry = e};
+	m->marks.count++;
+	e->refs++;
+}
+
+/* Needs m->lock: only spots that nobody has marked are in the table. */
+static void mark_spot(void *arg, struct memory_entry *e)
+{
+	struct memory *m = arg;
+	struct memory_spot *spot = memory_spot_of_(e);
+
+	if (memory_table_find_(&m->gone, spot->parent)) {
+		memory_table_remove_(&m->places, e);
+		m->noted--;
+		free(spot);
+		return;
+	}
+	mark_one(m, e);
+}
+
+/* What it is like now. */
+static int write_down(struct memory *m, struct memory_marked *marked)
+{
+	struct memory_marks *marks = &m->marks;
+	struct memory_left *left;
+	struct memory_file *mf;
+	uint8_t *out;
+
+	marked->version = marked->entry->version;
+	if (marked->entry->kind == MEMORY_PLACE) {
+		left = &memory_spot_of_(marked->entry)->left;
+		memcpy(marked->row, marked->entry->key, MEMORY_KEY_LEN);
+		if (!left->left_s)
+			return 0;
+		out = more_bytes(marks, MEMORY_LEFT_LEN);
+		marked->len = out ? memory_left_build_(left, out) : 0;
+	} else {
+		mf = memory_file_of_(marked->entry);
+		memory_row_file_(m->keys, mf->entry.key, marked->row);
+		if (!mf->ages.count)
+			return 0;
+		out = more_bytes(marks, memory_ages_len_(&mf->ages));
+		if (out) {
+			memory_ages_build_(&mf->ages, out);
+			marked->len = memory_ages_len_(&mf->ages);
+		}
+	}
+	marked->at = out ? (size_t)(out - marks->bytes) : 0;
+	return out ? 0 : -ENOMEM;
+}
+
+static void write_down_all(struct memory *m)
+{
+	for (size_t i = 0; i < m->marks.count; i++) {
+		struct memory_marked *marked = &m->marks.list[i];
+		pthread_mutex_t *lock =
+			marked->entry->kind == MEMORY_FILE
+				? &memory_file_of_(marked->entry)->lock
+				: &m->lock;
+
+		pthread_mutex_lock(lock);
+		if (write_down(m, marked)) {
+			marked->lost = true;
+			m->marks.incomplete = true;
+		}
+		pthread_mutex_unlock(lock);
+	}
+}
+
+static void free_gone(struct memory_entry *e)
+{
+	free(e);
+}
+
+void memory_mark(struct vault *vault)
+{
+	struct memory *m = vault->memory;
+
+	if (!m)
+		return;
+	pthread_mutex_lock(&m->keep_lock);
+	drop_marks(m);
+	m->marks.incomplete = false;
+	m->marks.doubts = m->doubts;
+	pthread_mutex_lock(&m->lock);
+	memory_table_each_(&m->files, mark_one, m);
+	memory_table_each_(&m->places, mark_spot, m);
+	memory_table_fini_(&m->gone, free_gone);
+	pthread_mutex_unlock(&m->lock);
+	write_down_all(m);
+	pthread_mutex_unlock(&m->keep_lock);
+}
+
+static int by_row(const void *a, const void *b)
+{
+	return memcmp(((const struct memory_marked *)a)->row,
+		      ((const struct memory_marked *)b)->row, MEMORY_KEY_LEN);
+}
+
+/*
+ * A place that was left, and has been taken since: what was marked would speak
+ * against it, if the process died now.
+ */
+static bool was_taken(struct memory *m, const struct memory_marked *marked)
+{
+	bool taken;
+
+	if (marked->entry->kind != MEMORY_PLACE)
+		return false;
+	pthread_mutex_lock(&m->lock);
+	taken = !memory_spot_of_(marked->entry)->left.left_s;
+	pthread_mutex_unlock(&m->lock);
+	return taken;
+}
+
+static int write_row(struct memory *m, const struct memory_marked *marked)
+{
+	enum memory_kind kind = marked->entry->kind;
+
+	if (marked->lost)
+		return 0;
+	if (!marked->len || was_taken(m, marked))
+		return memory_db_drop_(m, kind, marked->row);
+	return memory_db_put_(m, kind, marked->row, m->marks.bytes + marked->at,
+			      marked->len);
+}
+
+/* Needs db_lock. */
+static int write_rows(struct memory *m)
+{
+	bool doubt = m->marks.incomplete || m->doubts != m->marks.doubts;
+	int err = memory_db_begin_(m);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < m->marks.count && !err; i++)
+		err = write_row(m, &m->marks.list[i]);
+	if (!err && m->forgets_places)
+		err = memory_db_forget_places_(m);
+	if (!err)
+		err = memory_db_settle_(m);
+	if (!err)
+		err = memory_db_doubt_(m, doubt);
+	err = memory_db_end_(m, err);
+	if (!err)
+		m->forgets_places = false;
+	return err;
+}
+
+static void say_damaged(const struct memory *m)
+{
+	log_warning(
+		"%s: what this machine remembered of its files was damaged; "
+		"it begins anew",
+		m->vault->path);
+}
+
+/* Needs keep_lock and db_lock. */
+static int write_marks(struct memory *m)
+{
+	int err = m->db ? 0 : memory_db_open_(m);
+
+	if (err == -EBADMSG) {
+		say_damaged(m);
+		err = 0;
+	}
+	if (!err && !m->damaged)
+		err = write_rows(m);
+	if (m->db && m->damaged) {
+		say_damaged(m);
+		err = memory_db_anew_(m);
+		if (!err)
+			err = write_rows(m);
+	}
+	return err;
+}
+
+/* They are kept; unless they have changed since. */
+static void settle_marks(struct memory *m)
+{
+	for (size_t i = 0; i < m->marks.count; i++) {
+		const struct memory_marked *marked = &m->marks.list[i];
+		struct memory_entry *e = marked->entry;
+		pthread_mutex_t *lock = e->kind == MEMORY_FILE
+						? &memory_file_of_(e)->lock
+						: &m->lock;
+
+		pthread_mutex_lock(lock);
+		if (!marked->lost && e->version == marked->version) {
+			e->noted = false;
+			m->noted--;
+		}
+		pthread_mutex_unlock(lock);
+	}
+}
+
+int memory_keep(struct vault *vault)
+{
+	struct memory *m = vault->memory;
+	int err = 0;
+
+	if (!m)
+		return 0;
+	pthread_mutex_lock(&m->keep_lock);
+	if (m->marks.count)
+		qsort(m->marks.list, m->marks.count, sizeof *m->marks.list,
+		      by_row);
+	pthread_mutex_lock(&m->db_lock);
+	if (m->marks.count || !m->db || m->damaged || m->doubted)
+		err = write_marks(m);
+	pthread_mutex_unlock(&m->db_lock);
+	if (!err)
+		settle_marks(m);
+	drop_marks(m);
+	pthread_mutex_unlock(&m->keep_lock);
+	return err;
+}
