@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 struct open_file {
 	struct inode *inode;
@@ -439,9 +440,14 @@ int file_open(struct fs *fs, struct inode *i, bool for_writing,
 		return err;
 	}
 	h->told = vfile_told(vf);
+	if (!i->grant)
+		err = inode_check_names(fs->inodes, i, vfile_born_s(vf), NULL);
 	file_release(h->file);
-	*out = h;
-	return 0;
+	if (err)
+		file_close(fs, h);
+	else
+		*out = h;
+	return err;
 }
 
 int file_open_made(struct fs *fs, struct inode *i, struct vfile *vf,
@@ -502,6 +508,23 @@ bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size)
 	pthread_mutex_lock(&fs->files->lock);
 	if (i->file && i->file->vf) {
 		*size = vfile_size(i->file->vf);
+		open = true;
+	}
+	pthread_mutex_unlock(&fs->files->lock);
+	return open;
+}
+
+bool file_birth_if_open(struct fs *fs, struct inode *i,
+			uint8_t id[static FILE_ID_LEN], uint64_t *born_s)
+{
+	bool open = false;
+
+	if (i->grant)
+		return false;
+	pthread_mutex_lock(&fs->files->lock);
+	if (i->file && i->file->vf) {
+		memcpy(id, vfile_id(i->file->vf), FILE_ID_LEN);
+		*born_s = vfile_born_s(i->file->vf);
 		open = true;
 	}
 	pthread_mutex_unlock(&fs->files->lock);

@@ -121,6 +121,7 @@ void ops_init(void *userdata, struct fuse_conn_info *conn); /* session.c */
 void ops_fill_lookup(struct fuse_lowlevel_ops *ops);	    /* ops_lookup.c */
 void ops_fill_attr(struct fuse_lowlevel_ops *ops);	    /* ops_attr.c */
 void ops_fill_name(struct fuse_lowlevel_ops *ops);	    /* ops_name.c */
+void ops_fill_move(struct fuse_lowlevel_ops *ops);	    /* ops_move.c */
 void ops_fill_dir(struct fuse_lowlevel_ops *ops);	    /* ops_dir.c */
 void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared); /* ops_file.c */
 void ops_fill_seek(struct fuse_lowlevel_ops *ops);		/* ops_seek.c */
@@ -152,6 +153,9 @@ void file_put(struct fs *fs, struct inode *i);
 void file_removed(struct fs *fs, struct inode *i);
 /* The size if the file is open here (its requests may be in flight). */
 bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size);
+/* The same of its id and vfile_born_s(). */
+bool file_birth_if_open(struct fs *fs, struct inode *i,
+			uint8_t id[static FILE_ID_LEN], uint64_t *born_s);
 /* Never close this one while the kernel has it open: no name leads to it. */
 MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
 /* Log a damaged chunk, once, with the file's plaintext path. */
