@@ -1,7 +1,6 @@
 #include "file_cache.h"
 
 #include "granted.h"
-#include "log.h"
 #include "prefetch.h"
 
 #include <errno.h>
@@ -21,18 +20,11 @@ struct open_file {
 	struct open_handle *handles;   /* the cache's lock */
 };
 
-enum { DAMAGE_SLOTS = 1024 };
-
 struct file_cache {
 	struct fs *fs;
 	pthread_mutex_t lock;
 	size_t max, open_count; /* lock */
 	struct open_file *hand; /* lock: where the clock stands */
-	pthread_mutex_t damage_lock;
-	struct {
-		ino_t ino;
-		uint64_t chunk;
-	} logged[DAMAGE_SLOTS]; /* damage_lock: damage already reported */
 };
 
 int file_cache_new(struct fs *fs, size_t max, struct file_cache **out)
@@ -44,7 +36,6 @@ int file_cache_new(struct fs *fs, size_t max, struct file_cache **out)
 	c->fs = fs;
 	c->max = max;
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_mutex_init(&c->damage_lock, NULL);
 	*out = c;
 	return 0;
 }
@@ -176,7 +167,9 @@ static int open_vfile_once(struct fs *fs, struct inode *i, bool for_writing,
 	if (i->grant)
 		return granted_open(fs, i, out);
 	err = file_open_backing(fs, i, for_writing, &fd, &writable);
-	if (!err)
+	if (!err && inode_is_copy(fs->inodes, i))
+		err = vfile_open_unjudged(fs->vault, fd, writable, out);
+	else if (!err)
 		err = vfile_open(fs->vault, fd, writable, out);
 	if (err == -ENOKEY)
 		err = granted_why_locked(fs, fd);
@@ -543,39 +536,5 @@ void file_cache_free(struct file_cache *c)
 		open_file_free(of);
 	}
 	pthread_mutex_destroy(&c->lock);
-	pthread_mutex_destroy(&c->damage_lock);
 	free(c);
-}
-
-/* Is this the first word of this damage? */
-static bool damage_is_new(struct file_cache *c, ino_t ino, uint64_t chunk)
-{
-	size_t slot =
-		(size_t)((ino * 0x9e3779b97f4a7c15u) ^ chunk) % DAMAGE_SLOTS;
-	bool is_new;
-
-	pthread_mutex_lock(&c->damage_lock);
-	is_new = c->logged[slot].ino != ino || c->logged[slot].chunk != chunk;
-	c->logged[slot].ino = ino;
-	c->logged[slot].chunk = chunk;
-	pthread_mutex_unlock(&c->damage_lock);
-	return is_new;
-}
-
-void file_log_damage(struct fs *fs, struct inode *i, uint64_t chunk)
-{
-	CLEANUP_FREE char *path = NULL;
-
-	if (!damage_is_new(fs->files, i->ino, chunk))
-		return;
-	path = inode_plain_path(fs->inodes, i);
-	if (chunk == VFILE_NO_CHUNK)
-		log_error("%s: damaged: its header or its length is not what "
-			  "was written",
-			  path ? path : "(no path)");
-	else
-		log_error("%s: chunk %llu is damaged (4096 bytes from offset "
-			  "%llu)",
-			  path ? path : "(no path)", (unsigned long long)chunk,
-			  (unsigned long long)chunk * CHUNK_SIZE);
 }

@@ -22,7 +22,9 @@ double fs_timeout_s(const struct fs *fs, bool shared_here)
 
 void fs_reply_err(fuse_req_t req, int err)
 {
-	fuse_reply_err(req, err == -EBADMSG ? EIO : -err);
+	fuse_reply_err(req, err == -EBADMSG ? EIO
+			    : err == -ETIME ? ESTALE
+					    : -err);
 }
 
 /* Directories last: whoever opens a chain of them has just opened those. */

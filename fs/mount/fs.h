@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+struct damage_log;
 struct dir_cache;
 struct file_cache;
 struct gather;
@@ -22,6 +23,7 @@ struct fs {
 	const struct mount_options *opt;
 	struct inode_table *inodes;
 	struct file_cache *files;
+	struct damage_log *damage;
 	struct dir_cache *dirs;
 	double timeout_s; /* of entries and attributes in the kernel */
 	uid_t uid;	  /* the daemon's */
@@ -50,7 +52,7 @@ static inline struct fs *fs_of(fuse_req_t req)
 
 /*
  * The one place where errors change sign: err is a negative errno, and what
- * only we know (-EBADMSG: damage) becomes EIO.
+ * only we know becomes EIO (-EBADMSG: damage) or ESTALE (-ETIME: put back).
  */
 void fs_reply_err(fuse_req_t req, int err);
 
@@ -158,8 +160,14 @@ bool file_birth_if_open(struct fs *fs, struct inode *i,
 			uint8_t id[static FILE_ID_LEN], uint64_t *born_s);
 /* Never close this one while the kernel has it open: no name leads to it. */
 MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
-/* Log a damaged chunk, once, with the file's plaintext path. */
-void file_log_damage(struct fs *fs, struct inode *i, uint64_t chunk);
+/*
+ * What is wrong with files is said once each (file_damage.c): with -EBADMSG
+ * that this chunk is damaged, with -ETIME that the file was put back, with the
+ * file's plaintext path; nothing with other errors.
+ */
+MUST_CHECK int damage_log_new(struct damage_log **out);
+void damage_log_free(struct damage_log *log);
+void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk);
 /* Drop set-id bits and security.capability if the request asks for it. */
 MUST_CHECK int file_kill_privs(struct fs *fs, struct inode *i, struct vfile *f);
 

@@ -123,8 +123,7 @@ static int set_size(fuse_req_t req, struct inode *i, off_t size)
 			err = vfile_truncate(f, ws, (uint64_t)size, &bad_chunk);
 		file_put(fs, i);
 	}
-	if (err == -EBADMSG)
-		file_log_damage(fs, i, bad_chunk);
+	file_log_damage(fs, i, err, bad_chunk);
 	return err;
 }
 

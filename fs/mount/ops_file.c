@@ -43,12 +43,11 @@ static void fill_handle(struct fs *fs, struct fuse_file_info *fi,
 	fi->direct_io = granted || (fs->opt->shared && (fi->flags & O_APPEND));
 }
 
-/* Damage is logged where it is met, and is EIO outside. */
+/* Damage is logged where it is met. */
 static void reply_file_err(fuse_req_t req, struct inode *i, int err,
 			   uint64_t chunk)
 {
-	if (err == -EBADMSG)
-		file_log_damage(fs_of(req), i, chunk);
+	file_log_damage(fs_of(req), i, err, chunk);
 	fs_reply_err(req, err);
 }
 

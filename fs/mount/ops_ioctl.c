@@ -126,7 +126,11 @@ static int control_rekey(struct control *c, void *data)
 	file_release(c->handle->file);
 	if (!err)
 		log_rekeyed(c);
-	return err;
+	/* -EBADMSG goes to tools as it is */
+	if (err != -ETIME)
+		return err;
+	file_log_damage(c->fs, c->inode, err, VFILE_NO_CHUNK);
+	return -ESTALE;
 }
 
 static int control_sign(struct control *c, void *data)

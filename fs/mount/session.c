@@ -198,6 +198,8 @@ static int new_tables(struct fs *fs)
 	if (!err)
 		err = file_cache_new(fs, files, &fs->files);
 	if (!err)
+		err = damage_log_new(&fs->damage);
+	if (!err)
 		err = dir_cache_new(streams, &fs->dirs);
 	if (!err)
 		inode_table_set_spare(fs->inodes, spare_fd, fs);
@@ -374,6 +376,7 @@ static void fs_fini(struct fs *fs)
 	dir_cache_free(fs->dirs);
 	if (fs->files)
 		file_cache_free(fs->files);
+	damage_log_free(fs->damage);
 	if (fs->inodes)
 		inode_table_free(fs->inodes);
 	unmounter_free(fs->unmounter);

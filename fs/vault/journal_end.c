@@ -4,6 +4,7 @@
  */
 #include "journal_recover.h"
 
+#include "memory.h"
 #include "vtree.h"
 #include "xio.h"
 
@@ -111,8 +112,9 @@ static int log_end(struct recovery *rec, const struct journal_patient *p,
 	return err;
 }
 
-/* The chunk that is the last now, in ws->tail. */
-static int load_last(const struct journal_patient *p, uint64_t index)
+/* The chunk that is the last now, in ws->tail, and when it was sealed. */
+static int load_last(const struct journal_patient *p, uint64_t index,
+		     uint64_t *sealed_s)
 {
 	struct workspace *ws = p->ws;
 	struct fernet_open_job job;
@@ -139,27 +141,40 @@ static int load_last(const struct journal_patient *p, uint64_t index)
 			memset(ws->tail, 0, CHUNK_SIZE);
 			memcpy(ws->tail, ws->plain + CHUNK_TAG_LEN,
 			       job.plaintext_len - CHUNK_TAG_LEN);
+			*sealed_s = fernet_timestamp(ws->tokens);
 			return 0;
 		}
 	}
 	return -EBADMSG;
 }
 
+/* Was the chunk put back? Then it must not look new from now on. */
+static bool is_older(const struct journal_patient *p, uint64_t index,
+		     uint64_t sealed_s)
+{
+	struct memory_file *mf = memory_file_get(p->vault, p->file_id, false);
+	bool older = memory_file_judge(mf, index, 1, &sealed_s) == 0;
+
+	memory_file_put(p->vault, mf);
+	return older;
+}
+
 int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 		     uint64_t size, bool holes)
 {
 	struct workspace *ws = p->ws;
-	uint64_t last = chunk_last_index(size);
+	uint64_t last = chunk_last_index(size), sealed_s = UINT64_MAX;
 	size_t len;
 	int err = 0;
 
 	if (size > 0)
-		err = load_last(p, last);
+		err = load_last(p, last, &sealed_s);
 	if (err)
 		return err;
 	workspace_stage(ws, 0, chunk_tag(last, true, holes && last > 0),
 			ws->tail, chunk_last_len(size));
-	ws->seal_s = vault_now(p->vault);
+	ws->seal_s =
+		is_older(p, last, sealed_s) ? sealed_s : vault_now(p->vault);
 	err = workspace_seal(ws, p->key, 1, true, &len);
 	if (!err)
 		err = log_end(rec, p, size, len);

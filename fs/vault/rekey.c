@@ -267,7 +267,7 @@ static void adopt_key(struct rekey *k)
 static int rekey_locked(struct rekey *k, const char *path)
 {
 	uint8_t header[HEADER_LEN];
-	uint64_t begun = 0;
+	uint64_t begun = 0, now = vault_now(k->f->vault);
 	int err = describe(k, path);
 
 	if (!err)
@@ -281,6 +281,7 @@ static int rekey_locked(struct rekey *k, const char *path)
 	err = replace(k, &begun);
 	if (!err) {
 		adopt_key(k);
+		memory_file_stored(k->f->memory, 0, AGES_END, now);
 		drop_redo(k);
 		return 0;
 	}

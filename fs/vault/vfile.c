@@ -68,6 +68,7 @@ void vfile_close(struct vfile *f)
 	if (!f)
 		return;
 	vfile_journal_close_(f);
+	memory_file_put(f->vault, f->memory);
 	if (f->fd >= 0)
 		close(f->fd);
 	secret_pool_put(f->vault->file_keys, f->key);
@@ -137,7 +138,7 @@ uint64_t vfile_floor_(struct vfile *f)
 }
 
 /* Length and header; in a shared vault the lock is held. */
-static int read_start(struct vfile *f)
+static int read_start(struct vfile *f, bool judged)
 {
 	uint8_t start[HEADER_LEN], plain[CHUNK_SIZE];
 	struct workspace *ws;
@@ -162,6 +163,9 @@ static int read_start(struct vfile *f)
 		return err;
 	adopt_header(f, start, &h);
 	f->size = size;
+	/* others write a shared one all the time */
+	if (judged && !f->changing)
+		f->memory = memory_file_get(f->vault, f->id, false);
 	if (f->journal && !f->jf) {
 		f->found_s = st.st_ctim.tv_sec + COARSE_S;
 		f->found = size;
@@ -169,26 +173,27 @@ static int read_start(struct vfile *f)
 	if (size > 0)
 		return 0;
 	/* Nothing of an empty file is ever read, so a cut to this length has
-	 * to be noticed now. */
+	 * to be noticed now, and that it was empty long ago. */
 	ws = workspace_get();
 	return ws ? vfile_load_chunk_(f, ws, 0, plain) : -ENOMEM;
 }
 
 /* In a shared vault, without the lock: a length in the middle of another's
  * write. */
-static int read_start_locked(struct vfile *f)
+static int read_start_locked(struct vfile *f, bool judged)
 {
 	int err = f->changing ? vfile_lock_backing_(f->fd, F_RDLCK) : 0;
 
 	if (err)
 		return err;
-	err = read_start(f);
+	err = read_start(f, judged);
 	if (f->changing)
 		unlock_backing(f);
 	return err;
 }
 
-int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
+static int open_file(struct vault *vault, int fd, bool writable, bool judged,
+		     struct vfile **out)
 {
 	unsigned tries = 0;
 	struct vfile *f;
@@ -199,7 +204,7 @@ int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 	f->fd = fd;
 	f->writable = writable;
 	do {
-		err = read_start_locked(f);
+		err = read_start_locked(f, judged);
 		if (!err) {
 			*out = f;
 			return 0;
@@ -209,6 +214,17 @@ int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
 	f->fd = -1;
 	vfile_close(f);
 	return err;
+}
+
+int vfile_open(struct vault *vault, int fd, bool writable, struct vfile **out)
+{
+	return open_file(vault, fd, writable, true, out);
+}
+
+int vfile_open_unjudged(struct vault *vault, int fd, bool writable,
+			struct vfile **out)
+{
+	return open_file(vault, fd, writable, false, out);
 }
 
 /* Header and empty last chunk of a new file. */
@@ -323,6 +339,9 @@ int vfile_create_as(struct vault *vault, int dirfd,
 		journal_mind_clock_(f->journal);
 	f->made = true;
 	f->made_ms = vfile_age_clock_();
+	f->memory = memory_file_get(vault, f->id, true);
+	memory_file_stored(f->memory, 0, AGES_END,
+			   fernet_timestamp(empty + HEADER_LEN));
 	*out = f;
 	return 0;
 }

@@ -35,11 +35,18 @@ MUST_CHECK int vfile_create(struct vault *vault, int dirfd,
 /*
  * Take over an existing backing file's descriptor, open for reading, or for
  * both when writable. On failure fd is still the caller's. -EBADMSG: header
- * or length are damaged; -ENFILE: too many files open; -ENOKEY: its key token
- * is zero, the key is elsewhere (sealed.h).
+ * or length are damaged; -ETIME: an empty one, older than what was seen (see
+ * vfile_read()); -ENFILE: too many files open; -ENOKEY: its key token is zero,
+ * the key is elsewhere (sealed.h).
  */
 MUST_CHECK int vfile_open(struct vault *vault, int fd, bool writable,
 			  struct vfile **out);
+/*
+ * The same for what has the id of another file, or may lie anywhere: a copy
+ * that a synchronising service made, an orphan. It may be of any age.
+ */
+MUST_CHECK int vfile_open_unjudged(struct vault *vault, int fd, bool writable,
+				   struct vfile **out);
 
 /*
  * The same for a file of another vault whose key was granted: read-only,
@@ -112,7 +119,8 @@ void vfile_header_digest(const struct vfile *f, uint8_t digest[static 32]);
  * links stay, id and times too. Nobody else reads or writes it meanwhile. The
  * new bytes are first written whole to .frondfs/journal (as much room again
  * is needed), so that a crash at any instant leaves the old or, after the
- * next vault_rekey_finish(), the new file. On failure the old key stays.
+ * next vault_rekey_finish(), the new file. On failure the old key stays; errors
+ * as for vfile_read(): what has been put back does not become new so.
  * backing_path: where it lies, relative to the backing directory.
  */
 MUST_CHECK int vfile_rekey(struct vfile *f, struct workspace *ws,
@@ -124,7 +132,8 @@ MUST_CHECK int vault_rekey_finish(struct vault *vault);
  * Read up to len bytes (at most VFILE_IO_MAX) at offset. The plaintext stays
  * in ws; iov (WORKSPACE_CHUNKS entries) points at it, *iov_count says how many
  * are used. Returns the bytes, 0 at the end; or -EBADMSG with *bad_chunk the
- * first damaged chunk.
+ * first damaged chunk; or -ETIME with *bad_chunk the first that is older than
+ * what this machine has seen there (memory.h): somebody has put it back.
  */
 MUST_CHECK ssize_t vfile_read(struct vfile *f, struct workspace *ws,
 			      uint64_t offset, size_t len, struct iovec *iov,
@@ -139,8 +148,9 @@ void vfile_will_read(struct vfile *f, uint64_t offset, size_t len);
 
 /*
  * Write len bytes (at most workspace_write_max()) at offset, or with append at
- * what is the end when the write happens. All or an error; -EBADMSG when a
- * damaged chunk would have to be merged with (*bad_chunk says which).
+ * what is the end when the write happens. All or an error; -EBADMSG or -ETIME
+ * when a damaged or older chunk would have to be merged with (*bad_chunk says
+ * which).
  */
 struct vfile_write {
 	const uint8_t *data;

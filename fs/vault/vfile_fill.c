@@ -155,8 +155,11 @@ int vfile_overwrite_journaled_(struct vfile *f, struct workspace *ws,
 
 	if (!err && is_gap(f, &r))
 		err = fill(f, ws, &r, &filled);
-	if (err || filled)
-		return err;
-	err = reserve_holes(f, &r);
-	return err ? err : vfile_record_(f, ws, first, count, r.len);
+	if (!err && !filled)
+		err = reserve_holes(f, &r);
+	if (!err && !filled)
+		err = vfile_record_(f, ws, first, count, r.len);
+	if (!err)
+		memory_file_stored(f->memory, first, end, ws->sealed_s);
+	return err;
 }

@@ -20,6 +20,7 @@ struct growth {
 	uint64_t base;
 	size_t over;		  /* tokens in front that replace others */
 	size_t count, stored_len; /* tokens, and bytes of all */
+	uint64_t sealed_s;	  /* the earliest of them */
 	uint64_t size;
 	bool lead; /* the first is the former end, which data does not reach */
 	bool hole, fresh, whole, mark;
@@ -274,6 +275,7 @@ static void adopt_growth(struct vfile *f, const struct growth *g)
 	if (jf && !g->whole && is_time_moved(g, jf))
 		journal_touch_(jf, true);
 	vfile_set_holes_(f, g->holes);
+	memory_file_stored(f->memory, g->base, AGES_END, g->sealed_s);
 	if (g->mark)
 		vfile_leave_flux_(f);
 	else
@@ -294,7 +296,10 @@ static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
 	staging->mark = g->mark;
 	staging->holes = g->holes;
 	err = vfile_stage_extension_(f, ws, staging, bad_chunk);
-	return err ? err : vfile_seal_(f, ws, g->count, true, &g->stored_len);
+	if (!err)
+		err = vfile_seal_(f, ws, g->count, true, &g->stored_len);
+	g->sealed_s = ws->sealed_s;
+	return err;
 }
 
 int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
@@ -311,7 +316,7 @@ int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
 	if (!err)
 		err = vfile_load_holes_(f, ws, &g.had);
 	if (err) {
-		if (err == -EBADMSG)
+		if (vfile_is_bad_(err))
 			*bad_chunk = g.old_last;
 		return err;
 	}

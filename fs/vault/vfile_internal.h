@@ -2,17 +2,23 @@
 #ifndef FROND_VFILE_INTERNAL_H
 #define FROND_VFILE_INTERNAL_H
 
+#include "ages.h"
 #include "gaps.h"
 #include "journal_internal.h"
+#include "memory.h"
 #include "rangelock.h"
 #include "vfile.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 struct vfile {
 	struct vault *vault;
 	struct fernet_key *key; /* a slot of vault->file_keys */
+	/* How old its chunks may be; NULL: of any age. Told of what has been
+	 * stored while the range is held. */
+	struct memory_file *memory;
 	/* Held by those who seal ahead without a range, and while the key is
 	 * replaced. The number tells one key from the next. */
 	pthread_rwlock_t key_lock;
@@ -88,6 +94,12 @@ struct vfile {
 /* The end of every file: whoever may move it holds a range up to here. */
 #define RANGE_END UINT64_MAX
 
+/* Is a chunk itself at fault, and *bad_chunk to be set? */
+static inline bool vfile_is_bad_(int err)
+{
+	return err == -EBADMSG || err == -ETIME;
+}
+
 /*
  * Begin and end of every request. In a shared vault also the lock on the
  * backing file, and length and header are looked at anew.
@@ -119,7 +131,8 @@ MUST_CHECK int vfile_link_in_(int dirfd, const char *temp,
 
 /*
  * Open chunks first..first+count-1 of a file of this size into ws->chunk,
- * where holes are workspace_zeros. -EAGAIN as below; -EBADMSG with *bad_chunk.
+ * where holes are workspace_zeros. -EAGAIN as below; -EBADMSG or -ETIME (older
+ * than what was seen) with *bad_chunk.
  */
 MUST_CHECK int vfile_open_run_(struct vfile *f, struct workspace *ws,
 			       uint64_t first, size_t count, uint64_t size,
@@ -127,8 +140,9 @@ MUST_CHECK int vfile_open_run_(struct vfile *f, struct workspace *ws,
 
 /*
  * Read chunk index (of a file size long) into plain, the rest of its
- * CHUNK_SIZE bytes zeroed. -EBADMSG when damaged; -EAGAIN: it is a hole, and
- * whether the file may have any is not known yet.
+ * CHUNK_SIZE bytes zeroed. -EBADMSG when damaged; -ETIME: older than what was
+ * seen; -EAGAIN: it is a hole, and whether the file may have any is not known
+ * yet.
  */
 MUST_CHECK int vfile_load_chunk_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, uint8_t plain[CHUNK_SIZE]);
@@ -167,7 +181,8 @@ MUST_CHECK int vfile_store_last_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, const uint8_t *plain,
 				 size_t len, bool holes);
 
-/* workspace_seal() of a chunk of the file: no older than what it replaces. */
+/* workspace_seal() of a chunk of the file: no older than what it replaces.
+ * ws->sealed_s is what the memory is told once they are stored. */
 MUST_CHECK int vfile_seal_(struct vfile *f, struct workspace *ws, size_t count,
 			   bool ends_file, size_t *stored_len);
 

@@ -228,6 +228,7 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 		f->solid = size;
 	pthread_mutex_unlock(&f->fill_lock);
 	vfile_set_holes_(f, holes);
+	memory_file_stored(f->memory, last, AGES_END, ws->sealed_s);
 	return 0;
 }
 
@@ -310,6 +311,7 @@ static int seal_end(struct vfile *f, struct workspace *ws, size_t *stored_len,
 
 static int settle(struct vfile *f, struct workspace *ws, int flags)
 {
+	uint64_t last = chunk_last_index(f->size);
 	size_t stored_len;
 	bool holes;
 	int err;
@@ -317,11 +319,13 @@ static int settle(struct vfile *f, struct workspace *ws, int flags)
 	if (!f->flux)
 		return 0;
 	err = seal_end(f, ws, &stored_len, &holes);
-	return err ? err
-		   : vfile_put_record_(f, ws->tokens, chunk_last_index(f->size),
-				       1, stored_len, f->size,
-				       flags | RECORD_QUIET |
-					       vfile_holes_flags_(holes));
+	if (!err)
+		err = vfile_put_record_(
+			f, ws->tokens, last, 1, stored_len, f->size,
+			flags | RECORD_QUIET | vfile_holes_flags_(holes));
+	if (!err)
+		memory_file_stored(f->memory, last, AGES_END, ws->sealed_s);
+	return err;
 }
 
 int vfile_settle_locked_(struct vfile *f, struct workspace *ws)
@@ -359,8 +363,10 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 	if (!err)
 		(void)!futimens(f->fd, times);
 	journal_times_unlock(f->vault, st.st_ino);
-	if (!err)
+	if (!err) {
 		vfile_leave_flux_(f);
+		memory_file_stored(f->memory, last, AGES_END, ws->sealed_s);
+	}
 	return err;
 }
 

@@ -40,10 +40,7 @@ static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
 	if (!f->granted || !s->last || s->plain_len != CHUNK_SIZE ||
 	    chunk_tag_check(tag, s->index, false, &holes) != 0)
 		return false;
-	if (f->moved_ms == 0 || clock_now_ms() - f->moved_ms > MOVING_MS)
-		return false;
-	note_holes(f, false);
-	return true;
+	return f->moved_ms != 0 && clock_now_ms() - f->moved_ms <= MOVING_MS;
 }
 
 /* Is an opened token what this slot must hold? */
@@ -63,9 +60,15 @@ static int check_opened(struct vfile *f, const struct slot *s,
 			      &holes);
 	if (err)
 		return is_moving_end(f, s, be64_load(job->plaintext)) ? 0 : err;
-	if (marked)
-		note_holes(f, holes);
 	return 0;
+}
+
+/* It is that, and no older than what was seen: believe its mark. */
+static void note_mark(struct vfile *f, const struct slot *s,
+		      const struct fernet_open_job *job)
+{
+	if (s->last && !f->flux)
+		note_holes(f, be64_load(job->plaintext) & CHUNK_MARK_HOLES);
 }
 
 int vfile_read_stored_(struct vfile *f, uint8_t *buf, uint64_t first,
@@ -96,6 +99,7 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 	uint8_t stored[CHUNK_LAST_MAX], opened[WORKSPACE_PLAIN_STRIDE];
 	struct fernet_open_job job = {
 		.token = stored, .token_len = s.token_len, .plaintext = opened};
+	uint64_t stamp;
 	bool holes;
 	int err;
 
@@ -123,6 +127,10 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 	err = check_opened(f, &s, &job);
 	if (err)
 		return err;
+	stamp = fernet_timestamp(stored);
+	if (memory_file_judge(f->memory, index, 1, &stamp) == 0)
+		return -ETIME;
+	note_mark(f, &s, &job);
 	memcpy(plain, opened + CHUNK_TAG_LEN, s.plain_len);
 	memset(plain + s.plain_len, 0, CHUNK_SIZE - s.plain_len);
 	return 0;
@@ -184,11 +192,44 @@ static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
 	return (ssize_t)jobs;
 }
 
+/* How many chunks of the run, from the first, are no older than what was seen
+ */
+static size_t judge_run(struct vfile *f, struct workspace *ws, uint64_t first,
+			size_t count, size_t jobs)
+{
+	if (!f->memory)
+		return count;
+	for (size_t i = 0; i < count; i++)
+		ws->stamps[i] = UINT64_MAX;
+	for (size_t j = 0; j < jobs; j++)
+		ws->stamps[ws->open_slot[j]] =
+			fernet_timestamp(ws->open[j].token);
+	return memory_file_judge(f->memory, first, count, ws->stamps);
+}
+
+/* Open what stage_open() has staged. */
+static int open_jobs(struct vfile *f, struct workspace *ws, uint64_t first,
+		     size_t jobs, uint64_t size, uint64_t *bad_chunk)
+{
+	workspace_count_opened(jobs);
+	(void)!fernet_open(ws->fernet, f->key, ws->open, jobs);
+	for (size_t j = 0; j < jobs; j++) {
+		struct slot s = slot_of(first + ws->open_slot[j], size);
+
+		if (check_opened(f, &s, &ws->open[j]) != 0) {
+			*bad_chunk = s.index;
+			return -EBADMSG;
+		}
+	}
+	return *bad_chunk == VFILE_NO_CHUNK ? 0 : -EBADMSG;
+}
+
 int vfile_open_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 		    size_t count, uint64_t size, uint64_t *bad_chunk)
 {
 	struct slot end = slot_of(first + count - 1, size);
-	size_t stored_len = (count - 1) * CHUNK_TOKEN_LEN + end.stored_len;
+	size_t stored_len = (count - 1) * CHUNK_TOKEN_LEN + end.stored_len,
+	       good;
 	ssize_t jobs;
 	int err = vfile_read_stored_(f, ws->tokens, first, count, stored_len);
 
@@ -201,17 +242,17 @@ int vfile_open_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 	jobs = stage_open(f, ws, first, count, size, bad_chunk);
 	if (jobs < 0)
 		return (int)jobs;
-	workspace_count_opened((size_t)jobs);
-	(void)!fernet_open(ws->fernet, f->key, ws->open, (size_t)jobs);
-	for (size_t j = 0; j < (size_t)jobs; j++) {
-		struct slot s = slot_of(first + ws->open_slot[j], size);
-
-		if (check_opened(f, &s, &ws->open[j]) != 0) {
-			*bad_chunk = s.index;
-			return -EBADMSG;
-		}
+	err = open_jobs(f, ws, first, (size_t)jobs, size, bad_chunk);
+	if (err)
+		return err;
+	good = judge_run(f, ws, first, count, (size_t)jobs);
+	if (good < count) {
+		*bad_chunk = first + good;
+		return -ETIME;
 	}
-	return *bad_chunk == VFILE_NO_CHUNK ? 0 : -EBADMSG;
+	if (end.last)
+		note_mark(f, &end, &ws->open[jobs - 1]);
+	return 0;
 }
 
 /* Describe len bytes of the run in ws->chunk, beginning skip bytes in. */
@@ -242,7 +283,7 @@ int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
 	if (err)
 		return err;
 	err = vfile_load_holes_(f, ws, &holes);
-	if (err == -EBADMSG)
+	if (vfile_is_bad_(err))
 		*bad_chunk = chunk_last_index(f->size);
 	vfile_end_(f, &r);
 	return err;

@@ -76,6 +76,7 @@ int vfile_zero_slots_(struct vfile *f, struct workspace *ws, uint64_t first,
 static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 		 uint64_t last, uint64_t *bad_chunk)
 {
+	uint64_t now = vault_now(f->vault);
 	bool holes;
 	int err = vfile_load_holes_(f, ws, &holes);
 
@@ -89,9 +90,12 @@ static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 	pthread_mutex_lock(&f->marks_lock);
 	gaps_add(&f->gaps, first, last - 1);
 	pthread_mutex_unlock(&f->marks_lock);
-	if (f->journal)
-		return vfile_punch_journaled_(f, ws, first, last);
-	return vfile_zero_slots_(f, ws, first, last);
+	err = f->journal ? vfile_punch_journaled_(f, ws, first, last)
+			 : vfile_zero_slots_(f, ws, first, last);
+	/* what may lie there from now on is made later */
+	if (!err)
+		memory_file_stored(f->memory, first, last - 1, now);
+	return err;
 }
 
 /* Zeros from offset to end, both within the file. */

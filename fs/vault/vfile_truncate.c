@@ -25,7 +25,7 @@ int vfile_load_new_last_(struct vfile *f, struct workspace *ws, uint64_t size,
 		else
 			err = vfile_load_chunk_(f, ws, 0, ws->tail);
 	}
-	if (err == -EBADMSG)
+	if (vfile_is_bad_(err))
 		*bad_chunk = bad;
 	return err;
 }
@@ -103,6 +103,8 @@ static int shrink(struct vfile *f, struct workspace *ws, uint64_t size,
 	}
 	f->size = size;
 	vfile_set_holes_(f, holes);
+	/* whatever comes behind it is made later */
+	memory_file_stored(f->memory, last + 1, AGES_END, ws->sealed_s);
 	return 0;
 }
 

@@ -24,9 +24,14 @@ int vfile_store_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 	if (err)
 		return err;
 	if (f->journal)
-		return vfile_record_(f, ws, first, count, stored_len);
-	return xio_pwrite(f->fd, ws->tokens, stored_len,
-			  (off_t)chunk_offset(first));
+		err = vfile_record_(f, ws, first, count, stored_len);
+	else
+		err = xio_pwrite(f->fd, ws->tokens, stored_len,
+				 (off_t)chunk_offset(first));
+	if (!err)
+		memory_file_stored(f->memory, first, first + count - 1,
+				   ws->sealed_s);
+	return err;
 }
 
 int vfile_store_made_(struct vfile *f, struct workspace *ws, uint64_t first,
@@ -35,9 +40,12 @@ int vfile_store_made_(struct vfile *f, struct workspace *ws, uint64_t first,
 	size_t stored_len;
 	int err = vfile_seal_(f, ws, count, ends_file, &stored_len);
 
-	return err ? err
-		   : xio_pwrite(f->fd, ws->tokens, stored_len,
-				(off_t)chunk_offset(first));
+	if (!err)
+		err = xio_pwrite(f->fd, ws->tokens, stored_len,
+				 (off_t)chunk_offset(first));
+	if (!err)
+		memory_file_stored(f->memory, first, AGES_END, ws->sealed_s);
+	return err;
 }
 
 int vfile_store_last_(struct vfile *f, struct workspace *ws, uint64_t index,
@@ -191,7 +199,7 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 			uint8_t *merged = i == first ? ws->head : ws->tail;
 
 			err = vfile_load_chunk_(f, ws, i, merged);
-			if (err == -EBADMSG)
+			if (vfile_is_bad_(err))
 				*bad_chunk = i;
 			memcpy(merged + p.from, p.data, p.to - p.from);
 			plain = merged;
@@ -265,7 +273,7 @@ int vfile_stage_extension_(struct vfile *f, struct workspace *ws,
 				memset(ws->head, 0, CHUNK_SIZE);
 			} else {
 				err = vfile_load_chunk_(f, ws, i, ws->head);
-				if (err == -EBADMSG)
+				if (vfile_is_bad_(err))
 					*bad_chunk = i;
 				if (err)
 					return err;
@@ -303,7 +311,7 @@ int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	if (!err)
 		err = vfile_load_holes_(f, ws, &had);
 	if (err) {
-		if (err == -EBADMSG)
+		if (vfile_is_bad_(err))
 			*bad_chunk = old_last;
 		return err;
 	}
@@ -326,6 +334,7 @@ int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	}
 	f->size = offset + len;
 	vfile_set_holes_(f, holes);
+	memory_file_stored(f->memory, end + 1, AGES_END, ws->sealed_s);
 	return 0;
 }
 
@@ -410,7 +419,7 @@ static int write_knowing_holes(struct vfile *f, struct workspace *ws,
 	if (err != -EAGAIN || !f->changing)
 		return err;
 	err = vfile_load_holes_(f, ws, &holes);
-	if (err == -EBADMSG)
+	if (vfile_is_bad_(err))
 		*bad_chunk = chunk_last_index(f->size);
 	return err ? err
 		   : vfile_write_locked_(f, ws, w->data, w->len, offset,

@@ -31,6 +31,7 @@ static void workspace_free(void *p)
 	free(ws->tags);
 	free(ws->open);
 	free(ws->open_slot);
+	free(ws->stamps);
 	free(ws->chunk);
 	sodium_memzero(ws, sizeof *ws);
 	free(ws);
@@ -68,7 +69,8 @@ static bool make_opening(struct workspace *ws)
 {
 	ws->open = calloc(ws->chunks, sizeof *ws->open);
 	ws->open_slot = calloc(ws->chunks, sizeof *ws->open_slot);
-	return ws->open && ws->open_slot;
+	ws->stamps = calloc(ws->chunks, sizeof *ws->stamps);
+	return ws->open && ws->open_slot && ws->stamps;
 }
 
 static struct workspace *workspace_empty(size_t chunks)
@@ -97,6 +99,7 @@ void workspace_lend(struct workspace *own, struct workspace *keep)
 	keep->tokens = own->tokens;
 	keep->open = own->open;
 	keep->open_slot = own->open_slot;
+	keep->stamps = own->stamps;
 }
 
 void workspace_keep_free(struct workspace *keep)
@@ -107,6 +110,7 @@ void workspace_keep_free(struct workspace *keep)
 	keep->tokens = NULL;
 	keep->open = NULL;
 	keep->open_slot = NULL;
+	keep->stamps = NULL;
 	workspace_free(keep);
 }
 
@@ -210,6 +214,8 @@ static int seal_slots(struct workspace *ws, const struct fernet_key *key,
 
 	if (first >= end)
 		return 0;
+	if (now < ws->sealed_s)
+		ws->sealed_s = now;
 	err = fernet_seal(ws->fernet, key, now, ws->seal + first, end - first);
 	if (!err)
 		atomic_fetch_add_explicit(&sealed_chunks, end - first,
@@ -248,6 +254,7 @@ int workspace_seal(struct workspace *ws, const struct fernet_key *key,
 
 	if (to > count || from == to)
 		from = to = 0;
+	ws->sealed_s = from < to ? ws->ahead_s : UINT64_MAX;
 	workspace_forget_ahead(ws);
 	err = seal_slots(ws, key, 0, from);
 	if (!err)

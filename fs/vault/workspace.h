@@ -30,8 +30,10 @@ struct workspace {
 	unsigned ahead_key;
 	/* Of what is sealed next: since 1970; 0: now. And of those ahead. */
 	uint64_t seal_s, ahead_s;
+	uint64_t sealed_s; /* the earliest of what was sealed last */
 	struct fernet_open_job *open;
 	size_t *open_slot;     /* which slot each job fills */
+	uint64_t *stamps;      /* when each slot's chunk was sealed */
 	const uint8_t **chunk; /* each slot's plaintext */
 	uint8_t head[CHUNK_SIZE], tail[CHUNK_SIZE]; /* chunks being merged */
 };

@@ -1,4 +1,5 @@
 """What the cases about tampering have in common."""
+import time
 
 
 # The parts of a token: where they begin and end.
@@ -19,6 +20,13 @@ def flip(data, at):
 def flipped_parts(data):
     """part -> the token with one bit of that part another."""
     return {part: flip(data, token_part(0, len(data), part)[0]) for part in TOKEN}
+
+
+def next_second():
+    """What is sealed from now on is newer: tokens count seconds."""
+    now = int(time.time())
+    while int(time.time()) == now:
+        time.sleep(0.02)
 
 
 def compare(wrong):

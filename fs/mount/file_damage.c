@@ -1,0 +1,80 @@
+/* What is wrong with regular files, told in the log. */
+#include "fs.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+enum { SLOTS = 1024 };
+#define PUT_BACK (VFILE_NO_CHUNK - 1) /* in place of a chunk */
+
+struct damage_log {
+	pthread_mutex_t lock;
+	struct {
+		ino_t ino;
+		uint64_t chunk;
+	} logged[SLOTS]; /* lock: what has been said already */
+};
+
+int damage_log_new(struct damage_log **out)
+{
+	struct damage_log *log = calloc(1, sizeof *log);
+
+	if (!log)
+		return -ENOMEM;
+	pthread_mutex_init(&log->lock, NULL);
+	*out = log;
+	return 0;
+}
+
+void damage_log_free(struct damage_log *log)
+{
+	if (!log)
+		return;
+	pthread_mutex_destroy(&log->lock);
+	free(log);
+}
+
+/* Is this the first word of it? */
+static bool is_new(struct damage_log *log, ino_t ino, uint64_t chunk)
+{
+	size_t slot = (size_t)((ino * 0x9e3779b97f4a7c15u) ^ chunk) % SLOTS;
+	bool new;
+
+	pthread_mutex_lock(&log->lock);
+	new = log->logged[slot].ino != ino || log->logged[slot].chunk != chunk;
+	log->logged[slot].ino = ino;
+	log->logged[slot].chunk = chunk;
+	pthread_mutex_unlock(&log->lock);
+	return new;
+}
+
+void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk)
+{
+	CLEANUP_FREE char *found = NULL;
+	const char *path;
+
+	if (err == -ETIME)
+		chunk = PUT_BACK;
+	if ((err != -EBADMSG && err != -ETIME) ||
+	    !is_new(fs->damage, i->ino, chunk))
+		return;
+	found = inode_plain_path(fs->inodes, i);
+	path = found ? found : "(no path)";
+	if (err == -ETIME)
+		log_error("%s: older than what this machine has seen of it, at "
+			  "least in part: if a backup was restored on purpose, "
+			  "run \"frondfs accept-old\" on it, or mount with -o "
+			  "accept-old to accept all that is older",
+			  path);
+	else if (chunk == VFILE_NO_CHUNK)
+		log_error("%s: damaged: its header or its length is not what "
+			  "was written",
+			  path);
+	else
+		log_error("%s: chunk %llu is damaged (4096 bytes from offset "
+			  "%llu)",
+			  path, (unsigned long long)chunk,
+			  (unsigned long long)chunk * CHUNK_SIZE);
+}
