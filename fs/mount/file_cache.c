@@ -1,5 +1,6 @@
 #include "file_cache.h"
 
+#include "former.h"
 #include "granted.h"
 #include "prefetch.h"
 
@@ -125,8 +126,10 @@ static void dismiss(struct fs *fs, struct open_file *of)
 	struct inode *i = of->inode;
 
 	open_file_free(of);
-	if (i->parked)
+	if (i->parked) {
+		former_file_gone(fs, i);
 		inode_unpark(fs->inodes, i);
+	}
 	inode_unref(fs->inodes, i);
 }
 
@@ -221,6 +224,10 @@ static void install(struct file_cache *c, struct open_file *of,
 {
 	pthread_mutex_lock(&c->lock);
 	of->vf = vf;
+	if (!of->inode->grant) {
+		memcpy(of->inode->file_id, vfile_id(vf), FILE_ID_LEN);
+		of->inode->born_s = vfile_born_s(vf);
+	}
 	atomic_store(&of->recent, true);
 	ring_add(c, of);
 	atomic_store(&of->users, 1);
@@ -435,6 +442,8 @@ int file_open(struct fs *fs, struct inode *i, bool for_writing,
 	h->told = vfile_told(vf);
 	if (!i->grant)
 		err = inode_check_names(fs->inodes, i, vfile_born_s(vf), NULL);
+	if (err == -ETIME)
+		err = -ESTALE; /* the log has said why */
 	file_release(h->file);
 	if (err)
 		file_close(fs, h);
@@ -507,21 +516,14 @@ bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size)
 	return open;
 }
 
-bool file_birth_if_open(struct fs *fs, struct inode *i,
-			uint8_t id[static FILE_ID_LEN], uint64_t *born_s)
+bool file_birth_if_known(struct fs *fs, struct inode *i,
+			 uint8_t id[static FILE_ID_LEN], uint64_t *born_s)
 {
-	bool open = false;
-
-	if (i->grant)
-		return false;
 	pthread_mutex_lock(&fs->files->lock);
-	if (i->file && i->file->vf) {
-		memcpy(id, vfile_id(i->file->vf), FILE_ID_LEN);
-		*born_s = vfile_born_s(i->file->vf);
-		open = true;
-	}
+	memcpy(id, i->file_id, FILE_ID_LEN);
+	*born_s = i->born_s;
 	pthread_mutex_unlock(&fs->files->lock);
-	return open;
+	return *born_s != 0;
 }
 
 void file_cache_free(struct file_cache *c)

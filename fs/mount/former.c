@@ -86,7 +86,7 @@ void former_look(struct fs *fs, const struct fs_name *n, struct inode *i,
 	else if (S_ISLNK(type))
 		look_at_link(fs, n, f);
 	else if (S_ISREG(type) && i &&
-		 file_birth_if_open(fs, i, f->id, &f->born_s))
+		 file_birth_if_known(fs, i, f->id, &f->born_s))
 		f->has_id = true;
 	else if (S_ISREG(type))
 		(void)!read_header(fs, n, f);
@@ -132,6 +132,15 @@ void former_dir_gone(struct fs *fs, const struct fs_name *n,
 	former_left(fs, n, f);
 	if (f->has_dirid && is_remembered(fs, n))
 		memory_dir_gone(fs->vault, f->dirid);
+}
+
+void former_file_gone(struct fs *fs, struct inode *i)
+{
+	uint8_t id[FILE_ID_LEN];
+	uint64_t born_s;
+
+	if (fs->vault->memory && file_birth_if_known(fs, i, id, &born_s))
+		memory_file_gone(fs->vault, id);
 }
 
 int former_accept(struct fs *fs, const struct fs_name *n)

@@ -37,6 +37,9 @@ void former_left(struct fs *fs, const struct fs_name *n,
 void former_dir_gone(struct fs *fs, const struct fs_name *n,
 		     const struct former *f);
 
+/* Its last name has gone, and nobody has it open. */
+void former_file_gone(struct fs *fs, struct inode *i);
+
 /* Whatever lies under the name now is right. -EOPNOTSUPP: nothing is known. */
 MUST_CHECK int former_accept(struct fs *fs, const struct fs_name *n);
 

@@ -155,9 +155,9 @@ void file_put(struct fs *fs, struct inode *i);
 void file_removed(struct fs *fs, struct inode *i);
 /* The size if the file is open here (its requests may be in flight). */
 bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size);
-/* The same of its id and vfile_born_s(). */
-bool file_birth_if_open(struct fs *fs, struct inode *i,
-			uint8_t id[static FILE_ID_LEN], uint64_t *born_s);
+/* Its id and vfile_born_s(), if it was open lately. */
+bool file_birth_if_known(struct fs *fs, struct inode *i,
+			 uint8_t id[static FILE_ID_LEN], uint64_t *born_s);
 /* Never close this one while the kernel has it open: no name leads to it. */
 MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
 /*

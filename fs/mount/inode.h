@@ -72,7 +72,11 @@ struct inode {
 	struct inode *lru_prev, *lru_next; /* while fd has no users */
 
 	/* regular files: ops_file.c's cache of open files */
-	struct open_file *file;	  /* the file cache's lock */
+	struct open_file *file; /* the file cache's lock */
+	/* The file cache's lock: of one that was open lately, vfile_id() and
+	 * vfile_born_s(); else born_s is 0. */
+	uint8_t file_id[FILE_ID_LEN];
+	uint64_t born_s;
 	_Atomic unsigned opens;	  /* open handles of the kernel's */
 	_Atomic unsigned writers; /* those of them that may write */
 	_Atomic bool parked;	  /* its only link left is in orphans/ */

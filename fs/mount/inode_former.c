@@ -60,10 +60,12 @@ static void tell(struct inode_table *t, struct inode *i,
 	if (!is_new)
 		return;
 	path = inode_plain_path(t, i);
-	log_error("%s: this machine has seen it removed, moved away or "
-		  "replaced, and it was put back; if that was you, say so "
-		  "('frondfs accept-old FILE', for all: -o accept-old)",
-		  path ? path : "(no path)");
+	log_error(
+		"%s: put back, as this machine has seen it removed, moved "
+		"away or replaced: if a backup was restored on purpose, run "
+		"\"frondfs accept-old\" on it, or mount with -o accept-old to "
+		"accept all that is older",
+		path ? path : "(no path)");
 }
 
 void inode_accept_name(struct inode_table *t,

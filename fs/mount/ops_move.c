@@ -73,6 +73,8 @@ static void settle_removed(struct fs *fs, struct object *o)
 	if (!i || !S_ISREG(o->type) || !o->last)
 		return;
 	file_removed(fs, i);
+	if (i->opens == 0)
+		former_file_gone(fs, i);
 	if (i->parked && i->opens == 0)
 		inode_unpark(fs->inodes, i);
 	else if (!i->parked && i->opens > 0 && file_pin(fs, i))

@@ -16,7 +16,7 @@ from frond import FRONDFS, Mount, Skip, check, eq, fresh, get, put, raises, run,
 
 SEED = int(os.environ.get("FROND_SEED") or time.time_ns() // 1000000 % 10**9)
 RENAME_EXCHANGE = 2
-ADVICE = "accept-old FILE"
+ADVICE = 'run "frondfs accept-old" on it'
 
 
 def tick():
