@@ -107,41 +107,41 @@ static int make_room(struct ages *a, size_t count)
 	return 0;
 }
 
-static void remove_run(struct ages *a, size_t run)
+static uint64_t apart(const struct age *a, const struct age *b)
 {
-	a->count--;
-	memmove(&a->runs[run], &a->runs[run + 1],
-		(a->count - run) * sizeof *a->runs);
+	return a->sealed_s < b->sealed_s ? b->sealed_s - a->sealed_s
+					 : a->sealed_s - b->sealed_s;
 }
 
-static uint64_t apart(uint64_t a, uint64_t b)
-{
-	return a < b ? b - a : a - b;
-}
-
-/* Those two neighbours that differ least become as old as the older one. */
-static void merge_two(struct ages *a)
+static uint64_t least_apart(const struct ages *a)
 {
 	uint64_t least = UINT64_MAX;
-	size_t best = 0;
 
-	for (size_t i = 0; i + 1 < a->count; i++) {
-		uint64_t d =
-			apart(a->runs[i].sealed_s, a->runs[i + 1].sealed_s);
+	for (size_t i = 0; i + 1 < a->count; i++)
+		if (apart(&a->runs[i], &a->runs[i + 1]) < least)
+			least = apart(&a->runs[i], &a->runs[i + 1]);
+	return least;
+}
 
-		if (d < least) {
-			least = d;
-			best = i;
+/* Those neighbours that differ least become as old as the older one, in pairs.
+ */
+static void merge_pairs(struct ages *a)
+{
+	uint64_t least = least_apart(a);
+	size_t count = 0;
+
+	for (size_t i = 0; i < a->count; i++) {
+		struct age run = a->runs[i];
+
+		if (i + 1 < a->count && apart(&run, &a->runs[i + 1]) == least) {
+			i++;
+			if (a->runs[i].sealed_s < run.sealed_s)
+				run.sealed_s = a->runs[i].sealed_s;
 		}
+		if (run.sealed_s != sealed_before(a, count))
+			a->runs[count++] = run;
 	}
-	if (a->runs[best + 1].sealed_s < a->runs[best].sealed_s)
-		a->runs[best].sealed_s = a->runs[best + 1].sealed_s;
-	remove_run(a, best + 1);
-	if (best + 1 < a->count &&
-	    a->runs[best + 1].sealed_s == a->runs[best].sealed_s)
-		remove_run(a, best + 1);
-	if (a->runs[best].sealed_s == sealed_before(a, best))
-		remove_run(a, best);
+	a->count = count;
 }
 
 void ages_set(struct ages *a, uint64_t first, uint64_t last, uint64_t sealed_s)
@@ -160,5 +160,5 @@ void ages_set(struct ages *a, uint64_t first, uint64_t last, uint64_t sealed_s)
 	memcpy(&a->runs[s.from], s.put, s.count * sizeof *a->runs);
 	a->count = count;
 	while (a->count > AGES_MAX)
-		merge_two(a);
+		merge_pairs(a);
 }

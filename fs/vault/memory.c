@@ -55,12 +55,12 @@ static struct memory *memory_new(struct vault *vault, bool accept)
 /* Others will move things, and this machine will not hear of it. */
 static int forget_places(struct memory *m)
 {
-	int err = memory_db_open_(m);
+	int err = memory_db_exists_(m) ? memory_db_open_(m) : -ENOENT;
 
 	if (!err || err == -EBADMSG)
 		err = memory_db_doubt_(m, true);
 	memory_free_(m);
-	return err;
+	return err == -ENOENT ? 0 : err;
 }
 
 int memory_open(struct vault *vault, bool accept)
@@ -89,6 +89,11 @@ static int sync_backing(const struct vault *vault)
 	return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
 }
 
+static bool has_to_keep(const struct memory *m)
+{
+	return m->noted > 0 || m->doubted || m->damaged || m->forgets_places;
+}
+
 void memory_close(struct vault *vault)
 {
 	struct memory *m = vault->memory;
@@ -96,7 +101,7 @@ void memory_close(struct vault *vault)
 
 	if (!m)
 		return;
-	if (memory_has_news(vault)) {
+	if (has_to_keep(m)) {
 		memory_mark(vault);
 		err = sync_backing(vault);
 		if (!err)

@@ -25,11 +25,12 @@ struct memory;
 struct memory_file;
 
 /*
- * Once the vault's lock is held. accept: whatever is older is fine while this
- * process lasts, and is remembered from then on instead. -EBUSY: another
- * process has it still, and what it knows is not known here; memory_keep()
- * tries again. -EBADMSG: it was damaged, and begins anew. Other errors: nothing
- * can be kept here, and vault->memory stays NULL.
+ * Once the vault's lock is held. accept: what was remembered is forgotten, and
+ * whatever is older is fine as well while this process lasts; what lies there
+ * is remembered from then on instead. -EBUSY: another process has it still,
+ * and what it knows is not known here; memory_keep() tries again. -EBADMSG: it
+ * was damaged, and begins anew. Other errors: nothing can be kept here, and
+ * vault->memory stays NULL.
  *
  * For a shared vault nothing is opened: others will change names unseen, so
  * what was known of them is forgotten.
@@ -88,8 +89,14 @@ bool memory_file_knows(struct memory_file *mf, uint64_t index);
 void memory_file_accept(struct vault *vault,
 			const uint8_t id[static FILE_ID_LEN]);
 
-/* It has no name any more, and nobody has it open: nothing is to be known of
- * it. */
+/*
+ * Several files have this id, and what is true of one is not of the others:
+ * none of them is judged from now on, here or later, and nothing is known.
+ */
+void memory_file_ignore(struct vault *vault,
+			const uint8_t id[static FILE_ID_LEN]);
+
+/* It is gone for good: nothing has to be known of it any more. */
 void memory_file_gone(struct vault *vault,
 		      const uint8_t id[static FILE_ID_LEN]);
 

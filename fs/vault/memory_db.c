@@ -290,7 +290,9 @@ static int take_over(struct memory *m)
 	/* unless its clock was wrong */
 	if (t.latest_s <= (uint64_t)time(NULL) + DAY_S)
 		vault_pass(m->vault, t.latest_s);
-	err = t.doubted ? memory_db_forget_places_(m) : 0;
+	err = t.doubted || m->accept ? memory_db_forget_places_(m) : 0;
+	if (!err && m->accept)
+		err = run(m, "DELETE FROM files");
 	if (!err)
 		err = ask(m, "SELECT EXISTS (SELECT 1 FROM places)", &rows);
 	m->has_rows[MEMORY_PLACE] = rows != 0;
@@ -418,6 +420,16 @@ int memory_db_anew_(struct memory *m)
 	if (err)
 		memory_db_close_(m);
 	return err;
+}
+
+bool memory_db_exists_(const struct memory *m)
+{
+	char name[NAME_ROOM];
+	CLEANUP_FD int dir_fd = -1;
+
+	file_name(m, name);
+	return seen_state_open(&dir_fd) == 0 &&
+	       faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int memory_db_open_(struct memory *m)

@@ -23,9 +23,9 @@ static void free_file(struct memory_file *mf)
 	free(mf);
 }
 
-static int take_ages(const uint8_t *body, size_t len, void *out)
+static int take_file(const uint8_t *body, size_t len, void *out)
 {
-	return memory_ages_parse_(body, len, out);
+	return memory_file_parse_(body, len, out);
 }
 
 /* Needs mf->lock: nobody uses it before that is there. */
@@ -36,7 +36,7 @@ static void recall(struct memory *m, struct memory_file *mf)
 	memory_row_file_(m->keys, mf->entry.key, row);
 	pthread_mutex_lock(&m->db_lock);
 	/* what cannot be had is not known */
-	(void)!memory_db_find_(m, MEMORY_FILE, row, take_ages, &mf->ages);
+	(void)!memory_db_find_(m, MEMORY_FILE, row, take_file, mf);
 	pthread_mutex_unlock(&m->db_lock);
 }
 
@@ -120,7 +120,7 @@ void memory_file_stored(struct memory_file *mf, uint64_t first, uint64_t last,
 		return;
 	pthread_mutex_lock(&mf->lock);
 	known_s = ages_at(&mf->ages, first, &until);
-	if (known_s != sealed_s || until < last)
+	if (!mf->ignored && (known_s != sealed_s || until < last))
 		set(mf, first, last, sealed_s);
 	pthread_mutex_unlock(&mf->lock);
 }
@@ -180,12 +180,13 @@ size_t memory_file_judge(struct memory_file *mf, uint64_t first, size_t count,
 			 const uint64_t *sealed_s)
 {
 	bool newer = false;
-	size_t good;
+	size_t good = count;
 
 	if (!mf)
 		return count;
 	pthread_mutex_lock(&mf->lock);
-	good = compare(mf, first, count, sealed_s, &newer);
+	if (!mf->ignored)
+		good = compare(mf, first, count, sealed_s, &newer);
 	if (good < count && mf->memory->accept) {
 		set(mf, first, first + count - 1, 0);
 		good = count;
@@ -214,34 +215,47 @@ bool memory_file_knows(struct memory_file *mf, uint64_t index)
 	return known;
 }
 
-/* Not what its row says, either, from the next time on that is kept. */
-static void forget(struct vault *vault, const uint8_t *id)
+/*
+ * Nothing is known of it from now on; unless it is ignored already, then it
+ * stays so. At once, and where the row cannot be written now, when the next is
+ * kept.
+ */
+static void forget(struct vault *vault, const uint8_t *id, bool ignore)
 {
-	struct memory_file *mf = memory_file_get(vault, id, true);
+	struct memory *m = vault->memory;
+	struct memory_file *mf = memory_file_get(vault, id, false);
+	uint8_t row[MEMORY_KEY_LEN], body[MEMORY_IGNORED_LEN];
 
 	if (!mf)
 		return;
 	pthread_mutex_lock(&mf->lock);
 	mf->ages.count = 0;
-	memory_note_(mf->memory, &mf->entry);
+	mf->ignored |= ignore;
+	ignore = mf->ignored;
+	if (ignore)
+		memory_file_build_(mf, body);
+	memory_note_(m, &mf->entry);
 	pthread_mutex_unlock(&mf->lock);
 	memory_file_put(vault, mf);
+	memory_row_file_(m->keys, id, row);
+	pthread_mutex_lock(&m->db_lock);
+	if (!ignore)
+		(void)!memory_db_drop_(m, MEMORY_FILE, row);
+	else if (m->db && !m->damaged)
+		(void)!memory_db_put_(m, MEMORY_FILE, row, body, sizeof body);
+	pthread_mutex_unlock(&m->db_lock);
 }
 
 void memory_file_accept(struct vault *vault,
 			const uint8_t id[static FILE_ID_LEN])
 {
-	struct memory *m = vault->memory;
-	uint8_t row[MEMORY_KEY_LEN];
+	forget(vault, id, false);
+}
 
-	if (!m)
-		return;
-	forget(vault, id);
-	memory_row_file_(m->keys, id, row);
-	pthread_mutex_lock(&m->db_lock);
-	/* or else when the next is kept */
-	(void)!memory_db_drop_(m, MEMORY_FILE, row);
-	pthread_mutex_unlock(&m->db_lock);
+void memory_file_ignore(struct vault *vault,
+			const uint8_t id[static FILE_ID_LEN])
+{
+	forget(vault, id, true);
 }
 
 void memory_file_gone(struct vault *vault, const uint8_t id[static FILE_ID_LEN])
@@ -249,10 +263,17 @@ void memory_file_gone(struct vault *vault, const uint8_t id[static FILE_ID_LEN])
 	struct memory *m = vault->memory;
 	struct memory_file *mf;
 
-	if (!m)
+	if (!m || m->noted >= MEMORY_NOTED_MAX)
 		return;
-	mf = find_file(m, id);
-	if (mf || (m->has_rows[MEMORY_FILE] && m->noted < MEMORY_NOTED_MAX))
-		forget(vault, id);
+	mf = memory_file_get(vault, id, !m->has_rows[MEMORY_FILE]);
+	if (!mf)
+		return;
+	pthread_mutex_lock(&mf->lock);
+	if (memory_file_len_(mf) || mf->entry.noted) {
+		mf->ages.count = 0;
+		mf->ignored = false;
+		memory_note_(m, &mf->entry);
+	}
+	pthread_mutex_unlock(&mf->lock);
 	memory_file_put(vault, mf);
 }

@@ -63,6 +63,7 @@ struct memory_file {
 	struct memory *memory;
 	pthread_mutex_t lock;
 	struct ages ages; /* lock */
+	bool ignored;	  /* lock: by memory_file_ignore() */
 };
 
 struct memory_spot {
@@ -136,12 +137,13 @@ MUST_CHECK int memory_value_open_(const struct memory_keys *keys,
 				  const uint8_t row[static MEMORY_KEY_LEN],
 				  const uint8_t *value, size_t len,
 				  size_t *body_len);
-size_t memory_ages_len_(const struct ages *a);
-/* out has memory_ages_len_() bytes. */
-void memory_ages_build_(const struct ages *a, uint8_t *out);
-/* -EBADMSG, and then *a is empty. */
-MUST_CHECK int memory_ages_parse_(const uint8_t *body, size_t len,
-				  struct ages *a);
+enum { MEMORY_IGNORED_LEN = 2 };
+size_t memory_file_len_(const struct memory_file *mf);
+/* out has memory_file_len_() bytes; which is 0 if nothing is known. */
+void memory_file_build_(const struct memory_file *mf, uint8_t *out);
+/* -EBADMSG, and then nothing is known. */
+MUST_CHECK int memory_file_parse_(const uint8_t *body, size_t len,
+				  struct memory_file *mf);
 enum { MEMORY_LEFT_LEN = 8 + DIRID_LEN };
 size_t memory_left_build_(const struct memory_left *left,
 			  uint8_t out[static MEMORY_LEFT_LEN]);
@@ -163,12 +165,13 @@ void memory_table_each_(struct memory_table *t,
 			void *arg);
 
 /*
- * memory_db.c: rows. Called with db_lock held, but for the first two.
+ * memory_db.c: rows. Called with db_lock held, unless nobody else is there.
  * -EBUSY: another process has it. -EBADMSG of the first: it was damaged, or
  * of another version, and begins anew; it is open then.
  */
 MUST_CHECK int memory_db_open_(struct memory *m);
 void memory_db_close_(struct memory *m);
+bool memory_db_exists_(const struct memory *m);
 /* Empty, and without what was wrong with it. */
 MUST_CHECK int memory_db_anew_(struct memory *m);
 /*

@@ -7,13 +7,20 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ROOM_FIRST = 64, BYTES_FIRST = 4096 };
+enum { ROOM_FIRST = 64, BYTES_FIRST = 4096, BATCH = 4096 };
 
 void memory_note_(struct memory *m, struct memory_entry *e)
 {
 	e->version++;
 	if (!atomic_exchange(&e->noted, true))
 		m->noted++;
+}
+
+void memory_marks_fini_(struct memory *m)
+{
+	free(m->marks.list);
+	free(m->marks.bytes);
+	m->marks = (struct memory_marks){0};
 }
 
 /* Needs keep_lock. */
@@ -23,14 +30,7 @@ static void drop_marks(struct memory *m)
 	for (size_t i = 0; i < m->marks.count; i++)
 		memory_unref_(m, m->marks.list[i].entry);
 	pthread_mutex_unlock(&m->lock);
-	m->marks.count = m->marks.bytes_len = 0;
-}
-
-void memory_marks_fini_(struct memory *m)
-{
-	free(m->marks.list);
-	free(m->marks.bytes);
-	m->marks = (struct memory_marks){0};
+	memory_marks_fini_(m);
 }
 
 /* Room for len bytes; NULL: there is none. */
@@ -119,12 +119,12 @@ static int write_down(struct memory *m, struct memory_marked *marked)
 	} else {
 		mf = memory_file_of_(marked->entry);
 		memory_row_file_(m->keys, mf->entry.key, marked->row);
-		if (!mf->ages.count)
+		if (!memory_file_len_(mf))
 			return 0;
-		out = more_bytes(marks, memory_ages_len_(&mf->ages));
+		out = more_bytes(marks, memory_file_len_(mf));
 		if (out) {
-			memory_ages_build_(&mf->ages, out);
-			marked->len = memory_ages_len_(&mf->ages);
+			memory_file_build_(mf, out);
+			marked->len = memory_file_len_(mf);
 		}
 	}
 	marked->at = out ? (size_t)(out - marks->bytes) : 0;
@@ -162,7 +162,6 @@ void memory_mark(struct vault *vault)
 		return;
 	pthread_mutex_lock(&m->keep_lock);
 	drop_marks(m);
-	m->marks.incomplete = false;
 	m->marks.doubts = m->doubts;
 	pthread_mutex_lock(&m->lock);
 	memory_table_each_(&m->files, mark_one, m);
@@ -209,52 +208,95 @@ static int write_row(struct memory *m, const struct memory_marked *marked)
 			      marked->len);
 }
 
-/* Needs db_lock. */
-static int write_rows(struct memory *m)
+/* What is known then is not in doubt any more, but for what came since. */
+static int write_end(struct memory *m)
 {
 	bool doubt = m->marks.incomplete || m->doubts != m->marks.doubts;
+	int err = m->forgets_places ? memory_db_forget_places_(m) : 0;
+
+	if (!err)
+		err = memory_db_settle_(m);
+	return err ? err : memory_db_doubt_(m, doubt);
+}
+
+/* Needs db_lock. */
+static int write_batch(struct memory *m, size_t from, size_t to)
+{
 	int err = memory_db_begin_(m);
 
 	if (err)
 		return err;
-	for (size_t i = 0; i < m->marks.count && !err; i++)
+	for (size_t i = from; i < to && !err; i++)
 		err = write_row(m, &m->marks.list[i]);
-	if (!err && m->forgets_places)
-		err = memory_db_forget_places_(m);
-	if (!err)
-		err = memory_db_settle_(m);
-	if (!err)
-		err = memory_db_doubt_(m, doubt);
-	err = memory_db_end_(m, err);
+	if (!err && to == m->marks.count)
+		err = write_end(m);
+	return memory_db_end_(m, err);
+}
+
+/*
+ * A few thousand at a time, so that nobody who opens a file waits for long. One
+ * row without the next does no harm: each is true.
+ */
+static int write_marks(struct memory *m)
+{
+	size_t from = 0, to;
+	int err;
+
+	do {
+		to = m->marks.count - from > BATCH ? from + BATCH
+						   : m->marks.count;
+		pthread_mutex_lock(&m->db_lock);
+		err = write_batch(m, from, to);
+		pthread_mutex_unlock(&m->db_lock);
+		from = to;
+	} while (!err && to < m->marks.count);
 	if (!err)
 		m->forgets_places = false;
 	return err;
 }
 
-static void say_damaged(const struct memory *m)
+/* Another process had it, or it is damaged. */
+static int get_ready(struct memory *m)
 {
-	log_warning(
-		"%s: what this machine remembered of its files was damaged; "
-		"it begins anew",
-		m->vault->path);
+	int err = 0;
+	bool anew;
+
+	pthread_mutex_lock(&m->db_lock);
+	if (!m->db)
+		err = memory_db_open_(m);
+	anew = err == -EBADMSG || m->damaged;
+	if (m->damaged)
+		err = memory_db_anew_(m);
+	pthread_mutex_unlock(&m->db_lock);
+	if (!anew || (err && err != -EBADMSG))
+		return err;
+	log_warning("%s: what this machine remembered of its files was "
+		    "damaged; it begins anew",
+		    m->vault->path);
+	return 0;
 }
 
-/* Needs keep_lock and db_lock. */
-static int write_marks(struct memory *m)
+static bool has_to_write(struct memory *m)
 {
-	int err = m->db ? 0 : memory_db_open_(m);
+	bool has;
 
+	pthread_mutex_lock(&m->db_lock);
+	has = m->marks.count || !m->db || m->damaged || m->doubted;
+	pthread_mutex_unlock(&m->db_lock);
+	return has || m->forgets_places;
+}
+
+static int keep_marks(struct memory *m)
+{
+	int err = get_ready(m);
+
+	if (!err)
+		err = write_marks(m);
+	/* so it turned out only now */
 	if (err == -EBADMSG) {
-		say_damaged(m);
-		err = 0;
-	}
-	if (!err && !m->damaged)
-		err = write_rows(m);
-	if (m->db && m->damaged) {
-		say_damaged(m);
-		err = memory_db_anew_(m);
+		err = get_ready(m);
 		if (!err)
-			err = write_rows(m);
+			err = write_marks(m);
 	}
 	return err;
 }
@@ -289,10 +331,8 @@ int memory_keep(struct vault *vault)
 	if (m->marks.count)
 		qsort(m->marks.list, m->marks.count, sizeof *m->marks.list,
 		      by_row);
-	pthread_mutex_lock(&m->db_lock);
-	if (m->marks.count || !m->db || m->damaged || m->doubted)
-		err = write_marks(m);
-	pthread_mutex_unlock(&m->db_lock);
+	if (has_to_write(m))
+		err = keep_marks(m);
 	if (!err)
 		settle_marks(m);
 	drop_marks(m);

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { HEAD_LEN = 2, LEFT_TIME_LEN = 8 };
+enum { HEAD_LEN = 2, IGNORED = 0xffff, LEFT_TIME_LEN = 8 };
 
 void memory_keys_derive_(const struct vault *vault, struct memory_keys *keys)
 {
@@ -93,47 +93,61 @@ int memory_value_open_(const struct memory_keys *keys,
 	return 0;
 }
 
-size_t memory_ages_len_(const struct ages *a)
+size_t memory_file_len_(const struct memory_file *mf)
 {
-	return HEAD_LEN + a->count * MEMORY_AGE_LEN;
+	if (mf->ignored)
+		return HEAD_LEN;
+	return mf->ages.count ? HEAD_LEN + mf->ages.count * MEMORY_AGE_LEN : 0;
 }
 
-void memory_ages_build_(const struct ages *a, uint8_t *out)
+void memory_file_build_(const struct memory_file *mf, uint8_t *out)
 {
-	be16_store(out, (uint16_t)a->count);
+	size_t count = mf->ignored ? 0 : mf->ages.count;
+
+	be16_store(out, mf->ignored ? IGNORED : (uint16_t)count);
 	out += HEAD_LEN;
-	for (size_t i = 0; i < a->count; i++, out += MEMORY_AGE_LEN) {
-		be64_store(out, a->runs[i].first);
-		be64_store(out + 8, a->runs[i].sealed_s);
+	for (size_t i = 0; i < count; i++, out += MEMORY_AGE_LEN) {
+		be64_store(out, mf->ages.runs[i].first);
+		be64_store(out + 8, mf->ages.runs[i].sealed_s);
 	}
 }
 
-int memory_ages_parse_(const uint8_t *body, size_t len, struct ages *a)
+/* They are as ages_set() leaves them. */
+static bool are_in_order(const struct ages *a)
 {
-	size_t count = len < HEAD_LEN ? 0 : be16_load(body);
 	uint64_t before_s = 0;
 
-	*a = (struct ages){0};
+	for (size_t i = 0; i < a->count; i++) {
+		if (a->runs[i].sealed_s == before_s ||
+		    (i && a->runs[i].first <= a->runs[i - 1].first))
+			return false;
+		before_s = a->runs[i].sealed_s;
+	}
+	return true;
+}
+
+int memory_file_parse_(const uint8_t *body, size_t len, struct memory_file *mf)
+{
+	size_t count = len < HEAD_LEN ? 0 : be16_load(body);
+	struct ages *a = &mf->ages;
+
+	mf->ignored = len == HEAD_LEN && count == IGNORED;
+	if (mf->ignored)
+		return 0;
 	if (count == 0 || count > AGES_MAX ||
 	    len != HEAD_LEN + count * MEMORY_AGE_LEN)
 		return -EBADMSG;
 	a->runs = calloc(count, sizeof *a->runs);
 	if (!a->runs)
 		return -ENOMEM;
-	a->room = count;
+	a->count = a->room = count;
 	body += HEAD_LEN;
-	for (; a->count < count; a->count++, body += MEMORY_AGE_LEN) {
-		struct age run = {be64_load(body), be64_load(body + 8)};
-
-		if (run.sealed_s == before_s ||
-		    (a->count && run.first <= a->runs[a->count - 1].first)) {
-			ages_fini(a);
-			return -EBADMSG;
-		}
-		a->runs[a->count] = run;
-		before_s = run.sealed_s;
-	}
-	return 0;
+	for (size_t i = 0; i < count; i++, body += MEMORY_AGE_LEN)
+		a->runs[i] = (struct age){be64_load(body), be64_load(body + 8)};
+	if (are_in_order(a))
+		return 0;
+	ages_fini(a);
+	return -EBADMSG;
 }
 
 size_t memory_left_build_(const struct memory_left *left,
