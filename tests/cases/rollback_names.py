@@ -48,11 +48,11 @@ def put_back(kept, path):
     run("cp", "-a", kept, path)
 
 
-def is_old(m, fn, *args):
-    """It is refused, and the log says so once."""
+def is_old(m, fn, *args, said=1):
+    """It is refused, and the log says so once (each time it is new)."""
     for _ in range(2):
         raises(errno.ESTALE, fn, *args)
-    eq(m.log().count(ADVICE), 1, m.log())
+    eq(m.log().count(ADVICE), said, m.log())
 
 
 def is_quiet(m):
@@ -119,9 +119,52 @@ def nor_does_it_come_back_while_mounted():
         put_back(kept, at)
         eq(os.listdir(m.path), ["plans"])
         is_old(m, get, m / "plans")
+        accept(m / "plans")
+        eq(get(m / "plans"), b"secret")
+        tick()
+        os.unlink(m / "plans")
+        put_back(kept, at)
+        eq(os.listdir(m.path), ["plans"])
+        is_old(m, get, m / "plans", said=2)
         os.unlink(m / "plans")
         put(m / "plans", b"new")
         eq(get(m / "plans"), b"new")
+
+
+@check
+def a_directory_does_not_move_back_while_mounted():
+    with Mount() as m:
+        os.mkdir(m / "d")
+        put(m / "d/file", b"x")
+        at = backing(m, m / "d")
+        os.rename(m / "d", m / "e")
+        eq(os.listdir(m / "e"), ["file"])
+        os.rename(backing(m, m / "e"), at)
+        eq(os.listdir(m.path), ["d"])
+        is_old(m, os.listdir, m / "d")
+
+
+@check
+def a_file_with_an_older_chunk_is_accepted_too():
+    with Mount() as m:
+        put(m / "f", b"first")
+        at = backing(m, m / "f")
+        m.umount()
+        kept = get(at)
+        tick()
+        m.mount()
+        with open(m / "f", "r+b") as f:
+            f.write(b"later")
+        m.umount()
+        with open(at, "r+b") as f:
+            f.write(kept)
+        m.mount()
+        is_old(m, get, m / "f")
+        accept(m / "f")
+        eq(get(m / "f"), b"first")
+        m.remount()
+        eq(get(m / "f"), b"first")
+        is_quiet(m)
 
 
 @check
