@@ -507,7 +507,8 @@ class Storm:
         self.plain = fresh("plain")
         os.mkdir(self.plain)
         self.names = [f"{d}{n}" for d in ("", "d1/", "d2/", "d1/sub/") for n in
-                      ("a", "b", "c", "l" * 200)] + ["d1", "d2", "d1/sub", "d3"]
+                      ("a", "b", "c", "l" * 200)] + 3 * ["d1", "d2", "d1/sub", "d3"]
+        self.moves = [("d1", "d2")]
 
     def both(self, step):
         """The step in both places: it does the same, or fails alike."""
@@ -530,6 +531,15 @@ class Storm:
             os.fsync(fd)
             os.close(fd)
 
+        def move(at):
+            os.rename(at(a), at(b))
+            self.moves.append((a, b))
+
+        def move_back(at):
+            os.rename(at(former[1]), at(former[0]))
+
+        former = rng.choice(self.moves[-6:])
+
         def save(at):
             write(lambda _: at(b), os.O_TRUNC)
             os.rename(at(b), at(a))
@@ -544,8 +554,7 @@ class Storm:
             lambda at: os.unlink(at(a)),
             lambda at: os.unlink(at(a)),
             lambda at: os.rmdir(at(a)),
-            lambda at: os.rename(at(a), at(b)),
-            lambda at: os.rename(at(a), at(b)),
+            move, move, move_back, move_back,
             lambda at: exchange(at(a), at(b)),
         ]))
 
