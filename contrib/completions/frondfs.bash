@@ -46,7 +46,7 @@ _frondfs() {
 	esac
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			"init mount umount passwd info check attach help --help --version" \
+			"init mount umount passwd info check accept-old attach help --help --version" \
 			-- "$cur")
 		[[ $cur == */* ]] || return
 		command=mount
@@ -57,10 +57,11 @@ _frondfs() {
 	info) options="--json --help" ;;
 	check) options="--repair --jobs --json --passfile --extpass --help" ;;
 	umount) options="--help" ;;
+	accept-old) options="--help" ;;
 	attach) options="--list --remove --help" ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			"init mount umount passwd info check attach" -- "$cur")
+			"init mount umount passwd info check accept-old attach" -- "$cur")
 		return
 		;;
 	*) options="-f -o --foreground --passfile --extpass --help" ;;
@@ -76,7 +77,7 @@ _frondfs() {
 		mapfile -t COMPREPLY < <(compgen -W "$(_frondfs_mounts)" \
 			-- "$cur")
 		;;
-	info) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	info | accept-old) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	*) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	esac
 }

@@ -1,6 +1,6 @@
 # Completion of frondfs(1) for fish.
 
-set -l commands init mount umount passwd info check attach help
+set -l commands init mount umount passwd info check accept-old attach help
 set -l none "not __fish_seen_subcommand_from $commands"
 
 function __frondfs_mounts
@@ -23,15 +23,16 @@ complete -c frondfs -n $none -a umount -d 'Unmount a vault'
 complete -c frondfs -n $none -a passwd -d 'Change the passphrase of a vault'
 complete -c frondfs -n $none -a info -d 'Tell about a vault or a file in a mount'
 complete -c frondfs -n $none -a check -d 'Verify a vault, and repair it'
+complete -c frondfs -n $none -a accept-old -d 'Say that an older file is right'
 complete -c frondfs -n $none -a attach -d 'Say where the granted files of a contact lie'
 complete -c frondfs -n $none -a help -d 'Tell about a command'
 complete -c frondfs -n $none -l version -d 'Show the version'
 complete -c frondfs -l help -d 'Show help'
 
-complete -c frondfs -n '__fish_seen_subcommand_from help' -a 'init mount umount passwd info check attach'
+complete -c frondfs -n '__fish_seen_subcommand_from help' -a 'init mount umount passwd info check accept-old attach'
 complete -c frondfs -n '__fish_seen_subcommand_from init mount passwd check attach' -a '(__fish_complete_directories)'
 complete -c frondfs -n '__fish_seen_subcommand_from umount' -a '(__frondfs_mounts)'
-complete -c frondfs -n '__fish_seen_subcommand_from info' -F
+complete -c frondfs -n '__fish_seen_subcommand_from info accept-old' -F
 complete -c frondfs -n '__fish_seen_subcommand_from info' -l json -d 'As a JSON object'
 complete -c frondfs -n '__fish_seen_subcommand_from check' -l repair -d 'Put right what can be'
 complete -c frondfs -n '__fish_seen_subcommand_from check' -l jobs -x -d 'Threads'

@@ -8,6 +8,11 @@
 #include <string.h>
 #include <time.h>
 
+enum {
+	HEAD_LEN = 1 + 8, /* version and time */
+	HEAD_TEXT_LEN = HEAD_LEN / 3 * 4,
+};
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t ctx_key;
 static int ctx_key_error;
@@ -39,8 +44,8 @@ static struct fernet_ctx *own_ctx(void)
 	return ctx;
 }
 
-int fernet_seal_one(const struct fernet_key *key, const uint8_t *plaintext,
-		    size_t len, uint8_t *token)
+int fernet_seal_one_at(const struct fernet_key *key, uint64_t seconds,
+		       const uint8_t *plaintext, size_t len, uint8_t *token)
 {
 	const struct fernet_seal_job job = {
 		.body = plaintext,
@@ -51,7 +56,14 @@ int fernet_seal_one(const struct fernet_key *key, const uint8_t *plaintext,
 
 	if (!ctx)
 		return -ENOMEM;
-	return fernet_seal(ctx, key, (uint64_t)time(NULL), &job, 1);
+	return fernet_seal(ctx, key, seconds, &job, 1);
+}
+
+int fernet_seal_one(const struct fernet_key *key, const uint8_t *plaintext,
+		    size_t len, uint8_t *token)
+{
+	return fernet_seal_one_at(key, (uint64_t)time(NULL), plaintext, len,
+				  token);
 }
 
 int fernet_open_one(const struct fernet_key *key, const uint8_t *token,
@@ -72,8 +84,8 @@ int fernet_open_one(const struct fernet_key *key, const uint8_t *token,
 	return 0;
 }
 
-int fernet_seal_text(const struct fernet_key *key, const uint8_t *plaintext,
-		     size_t len, char *text)
+int fernet_seal_text_at(const struct fernet_key *key, uint64_t seconds,
+			const uint8_t *plaintext, size_t len, char *text)
 {
 	CLEANUP_FREE uint8_t *token = NULL;
 	int err;
@@ -83,11 +95,30 @@ int fernet_seal_text(const struct fernet_key *key, const uint8_t *plaintext,
 	token = malloc(FERNET_TOKEN_LEN(len));
 	if (!token)
 		return -ENOMEM;
-	err = fernet_seal_one(key, plaintext, len, token);
+	err = fernet_seal_one_at(key, seconds, plaintext, len, token);
 	if (err)
 		return err;
 	base64url_encode_padded(token, FERNET_TOKEN_LEN(len), text);
 	return 0;
+}
+
+int fernet_seal_text(const struct fernet_key *key, const uint8_t *plaintext,
+		     size_t len, char *text)
+{
+	return fernet_seal_text_at(key, (uint64_t)time(NULL), plaintext, len,
+				   text);
+}
+
+uint64_t fernet_text_timestamp(const char *text, size_t text_len)
+{
+	uint8_t head[HEAD_LEN];
+	size_t len = 0;
+
+	if (text_len < HEAD_TEXT_LEN ||
+	    base64url_decode(text, HEAD_TEXT_LEN, head, sizeof head, &len) ||
+	    len != sizeof head)
+		return 0;
+	return fernet_timestamp(head);
 }
 
 /* scratch has room for the padding, which the caller's buffer need not. */

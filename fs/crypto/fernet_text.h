@@ -12,6 +12,10 @@
 MUST_CHECK int fernet_seal_one(const struct fernet_key *key,
 			       const uint8_t *plaintext, size_t len,
 			       uint8_t *token);
+/* The same with a time of the caller's, in seconds since 1970. */
+MUST_CHECK int fernet_seal_one_at(const struct fernet_key *key,
+				  uint64_t seconds, const uint8_t *plaintext,
+				  size_t len, uint8_t *token);
 
 /*
  * plaintext has room for FERNET_OPEN_ROOM(token_len) bytes (token_len may be
@@ -28,6 +32,9 @@ MUST_CHECK int fernet_open_one(const struct fernet_key *key,
 MUST_CHECK int fernet_seal_text(const struct fernet_key *key,
 				const uint8_t *plaintext, size_t len,
 				char *text);
+MUST_CHECK int fernet_seal_text_at(const struct fernet_key *key,
+				   uint64_t seconds, const uint8_t *plaintext,
+				   size_t len, char *text);
 
 /*
  * plaintext has room for max bytes. -EBADMSG: not a text token under this
@@ -36,5 +43,8 @@ MUST_CHECK int fernet_seal_text(const struct fernet_key *key,
 MUST_CHECK int fernet_open_text(const struct fernet_key *key, const char *text,
 				size_t text_len, uint8_t *plaintext, size_t max,
 				size_t *len_out);
+
+/* The time on a text token, which has been opened; 0: it is none. */
+uint64_t fernet_text_timestamp(const char *text, size_t text_len);
 
 #endif

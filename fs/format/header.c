@@ -31,7 +31,8 @@ int header_build(const struct header *h, const struct fernet_key *file_keys,
 
 	memcpy(plain, h->file_id, FILE_ID_LEN);
 	memcpy(plain + FILE_ID_LEN, h->file_key, FERNET_KEY_LEN);
-	err = fernet_seal_one(file_keys, plain, sizeof plain, token);
+	err = fernet_seal_one_at(file_keys, h->sealed_s, plain, sizeof plain,
+				 token);
 	sodium_memzero(plain, sizeof plain);
 	if (err)
 		return err;
@@ -61,6 +62,11 @@ int header_probe(const uint8_t bytes[static HEADER_LEN],
 	return 0;
 }
 
+uint64_t header_sealed_s(const uint8_t bytes[static HEADER_LEN])
+{
+	return fernet_timestamp(bytes + TOKEN_OFFSET);
+}
+
 int header_parse(const uint8_t bytes[static HEADER_LEN],
 		 const struct fernet_key *file_keys, struct header *h)
 {
@@ -84,6 +90,7 @@ int header_parse(const uint8_t bytes[static HEADER_LEN],
 	memcpy(h->file_id, plain, FILE_ID_LEN);
 	memcpy(h->dirid, bytes + DIRID_OFFSET, DIRID_LEN);
 	memcpy(h->file_key, plain + FILE_ID_LEN, FERNET_KEY_LEN);
+	h->sealed_s = header_sealed_s(bytes);
 	sodium_memzero(plain, sizeof plain);
 	return 0;
 }

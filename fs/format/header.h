@@ -19,6 +19,7 @@ struct header {
 	uint8_t file_id[FILE_ID_LEN];
 	uint8_t dirid[DIRID_LEN]; /* of the directory it was made in: a hint */
 	uint8_t file_key[FERNET_KEY_LEN]; /* secret */
+	uint64_t sealed_s; /* since 1970: when its key token was */
 };
 
 /*
@@ -36,6 +37,9 @@ MUST_CHECK int header_build(const struct header *h,
 MUST_CHECK int header_parse(const uint8_t bytes[static HEADER_LEN],
 			    const struct fernet_key *file_keys,
 			    struct header *h);
+
+/* sealed_s of a header that has been parsed before. */
+uint64_t header_sealed_s(const uint8_t bytes[static HEADER_LEN]);
 
 /* The header of a file whose key is elsewhere: its key token is zero. */
 void header_build_locked(const uint8_t file_id[static FILE_ID_LEN],

@@ -131,4 +131,14 @@ struct control_counters {
 };
 #define CONTROL_COUNTERS _IOR('F', 13, struct control_counters)
 
+/*
+ * What lies under this name in the directory behind the descriptor is right,
+ * though this machine has seen something newer (memory.h). EOPNOTSUPP: this
+ * mount remembers nothing; ETIME: the directory is older itself.
+ */
+struct control_name {
+	char name[256];
+};
+#define CONTROL_ACCEPT_OLD _IOW('F', 15, struct control_name)
+
 #endif

@@ -1,10 +1,12 @@
 #include "file_cache.h"
 
+#include "former.h"
 #include "granted.h"
 #include "prefetch.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 struct open_file {
 	struct inode *inode;
@@ -124,8 +126,10 @@ static void dismiss(struct fs *fs, struct open_file *of)
 	struct inode *i = of->inode;
 
 	open_file_free(of);
-	if (i->parked)
+	if (i->parked) {
+		former_file_gone(fs, i);
 		inode_unpark(fs->inodes, i);
+	}
 	inode_unref(fs->inodes, i);
 }
 
@@ -219,8 +223,16 @@ static bool acquire_if_open(struct open_file *of)
 static void install(struct file_cache *c, struct open_file *of,
 		    struct vfile *vf)
 {
+	/* a copy has the id of what it was copied from */
+	bool known =
+		!of->inode->grant && !inode_is_copy(c->fs->inodes, of->inode);
+
 	pthread_mutex_lock(&c->lock);
 	of->vf = vf;
+	if (known) {
+		memcpy(of->inode->file_id, vfile_id(vf), FILE_ID_LEN);
+		of->inode->born_s = vfile_born_s(vf);
+	}
 	atomic_store(&of->recent, true);
 	ring_add(c, of);
 	atomic_store(&of->users, 1);
@@ -433,9 +445,16 @@ int file_open(struct fs *fs, struct inode *i, bool for_writing,
 		return err;
 	}
 	h->told = vfile_told(vf);
+	if (!i->grant)
+		err = inode_check_names(fs->inodes, i, vfile_born_s(vf), NULL);
+	if (err == -ETIME)
+		err = -ESTALE; /* the log has said why */
 	file_release(h->file);
-	*out = h;
-	return 0;
+	if (err)
+		file_close(fs, h);
+	else
+		*out = h;
+	return err;
 }
 
 int file_open_made(struct fs *fs, struct inode *i, struct vfile *vf,
@@ -500,6 +519,16 @@ bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size)
 	}
 	pthread_mutex_unlock(&fs->files->lock);
 	return open;
+}
+
+bool file_birth_if_known(struct fs *fs, struct inode *i,
+			 uint8_t id[static FILE_ID_LEN], uint64_t *born_s)
+{
+	pthread_mutex_lock(&fs->files->lock);
+	memcpy(id, i->file_id, FILE_ID_LEN);
+	*born_s = i->born_s;
+	pthread_mutex_unlock(&fs->files->lock);
+	return *born_s != 0;
 }
 
 void file_cache_free(struct file_cache *c)

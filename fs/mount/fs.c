@@ -141,13 +141,15 @@ static void set_file_size(struct fs *fs, struct inode *i, int dirfd,
 }
 
 int fs_read_link(struct fs *fs, int dirfd, const char *entry,
-		 char target[static VLINK_TARGET_MAX + 1], size_t *len)
+		 char target[static VLINK_TARGET_MAX + 1], size_t *len,
+		 uint64_t *born_s)
 {
 	unsigned tries = 0;
 	int err;
 
 	do {
-		err = vlink_read(fs->vault, dirfd, entry, target, len);
+		err = vlink_read_born(fs->vault, dirfd, entry, target, len,
+				      born_s);
 	} while (err && fs_spare_fd(fs, err, &tries));
 	return err;
 }
@@ -156,13 +158,15 @@ int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 		  const struct statx *stx, struct stat *st)
 {
 	char target[VLINK_TARGET_MAX + 1];
+	uint64_t born_s;
 	size_t len;
 
 	fill_stat(fs, i, stx, st);
 	if (S_ISREG(i->type))
 		set_file_size(fs, i, dirfd, entry, st);
 	else if (S_ISLNK(i->type) &&
-		 !fs_read_link(fs, dirfd, entry, target, &len))
+		 !fs_read_link(fs, dirfd, entry, target, &len,
+			       &born_s))
 		st->st_size = (off_t)len;
 	return 0;
 }

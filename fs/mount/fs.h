@@ -78,10 +78,10 @@ MUST_CHECK int fs_stat(struct fs *fs, struct inode *i, struct stat *st);
 MUST_CHECK int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd,
 			     const char *entry, const struct statx *stx,
 			     struct stat *st);
-/* vlink_read(), with few descriptors, too. */
+/* vlink_read_born(), with few descriptors, too. */
 MUST_CHECK int fs_read_link(struct fs *fs, int dirfd, const char *entry,
 			    char target[static VLINK_TARGET_MAX + 1],
-			    size_t *len);
+			    size_t *len, uint64_t *born_s);
 /*
  * Look entry of parent up, fill *e, and count the kernel's reference. The
  * caller replies with it, or takes it back with inode_forget.
@@ -133,6 +133,7 @@ void ops_init(void *userdata, struct fuse_conn_info *conn); /* session.c */
 void ops_fill_lookup(struct fuse_lowlevel_ops *ops);	    /* ops_lookup.c */
 void ops_fill_attr(struct fuse_lowlevel_ops *ops);	    /* ops_attr.c */
 void ops_fill_name(struct fuse_lowlevel_ops *ops);	    /* ops_name.c */
+void ops_fill_move(struct fuse_lowlevel_ops *ops);	    /* ops_move.c */
 void ops_fill_dir(struct fuse_lowlevel_ops *ops);	    /* ops_dir.c */
 void ops_fill_file(struct fuse_lowlevel_ops *ops, bool shared); /* ops_file.c */
 void ops_fill_seek(struct fuse_lowlevel_ops *ops);		/* ops_seek.c */
@@ -164,6 +165,9 @@ void file_put(struct fs *fs, struct inode *i);
 void file_removed(struct fs *fs, struct inode *i);
 /* The size if the file is open here (its requests may be in flight). */
 bool file_size_if_open(struct fs *fs, struct inode *i, uint64_t *size);
+/* Its id and vfile_born_s(), if it was open lately. */
+bool file_birth_if_known(struct fs *fs, struct inode *i,
+			 uint8_t id[static FILE_ID_LEN], uint64_t *born_s);
 /* Never close this one while the kernel has it open: no name leads to it. */
 MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
 /*

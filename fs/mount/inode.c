@@ -221,6 +221,7 @@ struct link *inode_add_link_(struct inode_table *t, struct inode *i,
 	if (l->next)
 		l->next->pprev = &l->next;
 	i->links = l;
+	i->named++;
 	if (!parent)
 		return l;
 	parent->refs++;

@@ -59,6 +59,10 @@ struct inode {
 
 	_Atomic(struct stat *) removed; /* set once: as it was when it went */
 
+	/* How often it has got a name; so many of them were looked at, and
+	 * one at least is its own (inode_check_names()). */
+	_Atomic unsigned named, placed;
+
 	/* directories */
 	_Atomic bool looked_into; /* for an entry, since that was last asked */
 	_Atomic bool has_dirid;
@@ -68,7 +72,11 @@ struct inode {
 	struct inode *lru_prev, *lru_next; /* while fd has no users */
 
 	/* regular files: ops_file.c's cache of open files */
-	struct open_file *file;	  /* the file cache's lock */
+	struct open_file *file; /* the file cache's lock */
+	/* The file cache's lock: of one that was open lately, vfile_id() and
+	 * vfile_born_s(); else born_s is 0. */
+	uint8_t file_id[FILE_ID_LEN];
+	uint64_t born_s;
 	_Atomic unsigned opens;	  /* open handles of the kernel's */
 	_Atomic unsigned writers; /* those of them that may write */
 	_Atomic bool parked;	  /* its only link left is in orphans/ */
@@ -174,9 +182,21 @@ MUST_CHECK int inode_dirfd_get(struct inode_table *t, struct inode *dir,
 void inode_dirfd_put(struct inode_table *t, struct inode *dir);
 /* Close a directory's descriptor that is not in use; false: all are. */
 bool inode_dirfd_evict(struct inode_table *t);
-/* The directory's id, read on first use. */
+/* The directory's id, read on first use. -ETIME: see inode_check_names(). */
 MUST_CHECK int inode_dirid(struct inode_table *t, struct inode *dir,
 			   uint8_t dirid[static DIRID_LEN]);
+
+/*
+ * -ETIME: what is known by no other name than those was removed, moved away or
+ * replaced before, and put back (memory.h); the log has said so. born_s and
+ * dirid as memory_place_is_old() takes them.
+ */
+MUST_CHECK int inode_check_names(struct inode_table *t, struct inode *i,
+				 uint64_t born_s, const uint8_t *dirid);
+/* Whatever lies there is right, and worth another word when that changes. */
+void inode_accept_name(struct inode_table *t,
+		       const uint8_t dirid[static DIRID_LEN],
+		       const char *entry);
 
 /*
  * Where an inode lies now: a descriptor of the directory (put back with

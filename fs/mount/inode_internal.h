@@ -14,6 +14,8 @@ struct link {
 	char entry[];
 };
 
+enum { INODE_TOLD_SLOTS = 256 };
+
 struct inode_table {
 	struct vault *vault;
 	struct inode *root;
@@ -33,6 +35,8 @@ struct inode_table {
 	unsigned moving; /* between inode_move_begin and inode_move_end */
 	uint64_t moves;	 /* begins and ends so far */
 	pthread_cond_t moved;
+
+	uint64_t told[INODE_TOLD_SLOTS]; /* names that the log has told of */
 };
 
 void inode_lock_(struct inode_table *t);

@@ -146,8 +146,8 @@ int inode_open_path(struct inode_table *t, struct inode *i, int *fd)
 	return err;
 }
 
-int inode_dirid(struct inode_table *t, struct inode *dir,
-		uint8_t dirid[static DIRID_LEN])
+static int find_dirid(struct inode_table *t, struct inode *dir,
+		      uint8_t dirid[static DIRID_LEN])
 {
 	uint8_t id[DIRID_LEN];
 	unsigned tries = 0;
@@ -180,4 +180,12 @@ int inode_dirid(struct inode_table *t, struct inode *dir,
 	inode_unlock_(t);
 	memcpy(dirid, id, DIRID_LEN);
 	return 0;
+}
+
+int inode_dirid(struct inode_table *t, struct inode *dir,
+		uint8_t dirid[static DIRID_LEN])
+{
+	int err = find_dirid(t, dir, dirid);
+
+	return err ? err : inode_check_names(t, dir, 0, dirid);
 }

@@ -1,6 +1,7 @@
 /* What a sharing tool asks of the mount (control.h). */
 #include "control.h"
 #include "file_cache.h"
+#include "former.h"
 #include "journal.h"
 #include "log.h"
 #include "sharing.h"
@@ -279,6 +280,28 @@ static int control_counters(struct control *c, void *data)
 	return 0;
 }
 
+static int control_accept_old(struct control *c, void *data)
+{
+	const struct control_name *wanted = data;
+	size_t len = strnlen(wanted->name, sizeof wanted->name);
+	struct fs_name n;
+	int err;
+
+	if (!S_ISDIR(c->inode->type))
+		return -ENOTDIR;
+	if (len == 0 || len == sizeof wanted->name ||
+	    strchr(wanted->name, '/') || strcmp(wanted->name, ".") == 0 ||
+	    strcmp(wanted->name, "..") == 0)
+		return -EINVAL;
+	err = fs_name_init(c->fs, inode_id(c->fs->inodes, c->inode),
+			   wanted->name, &n);
+	if (err)
+		return err;
+	err = former_accept(c->fs, &n);
+	fs_name_fini(c->fs, &n);
+	return err;
+}
+
 static const struct call {
 	unsigned cmd, needs;
 	int (*answer)(struct control *c, void *data);
@@ -297,6 +320,7 @@ static const struct call {
 	{CONTROL_LOG_READ, OF_INBOX, control_log_read},
 	{CONTROL_LOG_VERIFY, OF_INBOX, control_log_verify},
 	{CONTROL_COUNTERS, 0, control_counters},
+	{CONTROL_ACCEPT_OLD, 0, control_accept_old},
 };
 
 /*

@@ -55,6 +55,7 @@ static void ops_forget_multi(fuse_req_t req, size_t count,
 
 struct readlink_request {
 	struct fs *fs;
+	uint64_t born_s;
 	char target[VLINK_TARGET_MAX + 1];
 };
 
@@ -62,7 +63,8 @@ static int readlink_at_place(const struct inode_place *p, void *arg)
 {
 	struct readlink_request *r = arg;
 	size_t len;
-	int err = fs_read_link(r->fs, p->dirfd, p->entry, r->target, &len);
+	int err = fs_read_link(r->fs, p->dirfd, p->entry, r->target, &len,
+			       &r->born_s);
 
 	return err == -ENOENT ? -ESTALE : err;
 }
@@ -70,10 +72,12 @@ static int readlink_at_place(const struct inode_place *p, void *arg)
 static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fs *fs = fs_of(req);
+	struct inode *i = inode_of(fs->inodes, ino);
 	struct readlink_request r = {.fs = fs};
-	int err = inode_at_place(fs->inodes, inode_of(fs->inodes, ino),
-				 readlink_at_place, &r);
+	int err = inode_at_place(fs->inodes, i, readlink_at_place, &r);
 
+	if (!err)
+		err = inode_check_names(fs->inodes, i, r.born_s, NULL);
 	if (err)
 		fs_reply_err(req, err);
 	else

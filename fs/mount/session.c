@@ -146,6 +146,7 @@ static void fill_ops(const struct mount_options *opt,
 	ops_fill_lookup(ops);
 	ops_fill_attr(ops);
 	ops_fill_name(ops);
+	ops_fill_move(ops);
 	ops_fill_dir(ops);
 	ops_fill_file(ops, opt->shared);
 	ops_fill_seek(ops);

@@ -9,6 +9,7 @@
  * then only the spool is cleaned (inbox_finish_).
  */
 #include "inbox_internal.h"
+#include "memory.h"
 #include "sealed.h"
 
 #include <errno.h>
@@ -182,6 +183,8 @@ static bool is_declined(struct inbox *in, const struct parcel *p,
 static int put_in_place(struct inbox *in, struct parcel *p, uint32_t entry,
 			const struct spot *s, const struct backing_name *name)
 {
+	const struct memory_place there = {.parent = s->dir.id,
+					   .entry = s->name.entry};
 	struct place *place = &p->places[entry];
 	struct statx stx;
 
@@ -192,6 +195,8 @@ static int put_in_place(struct inbox *in, struct parcel *p, uint32_t entry,
 		return errno == ENOENT ? -EAGAIN : -errno;
 	if (stx.stx_ino != s->stx.stx_ino)
 		return -EAGAIN;
+	/* it was made a while ago: something may have gone from there since */
+	(void)memory_place_taken(in->vault, &there, 0);
 	if (renameat(in->dir_fd, name->entry, s->dir.fd, s->name.entry) < 0)
 		return -errno;
 	inbox_write_begin_(in);

@@ -115,9 +115,15 @@ struct memory_place {
 };
 void memory_place_left(struct vault *vault, const struct memory_place *place,
 		       const uint8_t *dirid);
-/* Something was put there on purpose, born then (0: that is not known). */
-void memory_place_taken(struct vault *vault, const struct memory_place *place,
+/*
+ * Something is about to be put there on purpose, born then (0: that is not
+ * known). Was anything known of the place?
+ */
+bool memory_place_taken(struct vault *vault, const struct memory_place *place,
 			uint64_t born_s);
+/* It has been, and nothing that was born before may lie there. */
+void memory_place_replaced(struct vault *vault,
+			   const struct memory_place *place, uint64_t born_s);
 /* The directory with this id is gone, and what was known of its entries. */
 void memory_dir_gone(struct vault *vault,
 		     const uint8_t dirid[static DIRID_LEN]);

@@ -1,6 +1,7 @@
 /* Marking what will be durable, and keeping it when it is. */
 #include "memory_internal.h"
 
+#include "bytes.h"
 #include "log.h"
 
 #include <errno.h>
@@ -183,12 +184,14 @@ static int by_row(const void *a, const void *b)
  */
 static bool was_taken(struct memory *m, const struct memory_marked *marked)
 {
+	uint64_t marked_s;
 	bool taken;
 
 	if (marked->entry->kind != MEMORY_PLACE)
 		return false;
+	marked_s = be64_load(m->marks.bytes + marked->at);
 	pthread_mutex_lock(&m->lock);
-	taken = !memory_spot_of_(marked->entry)->left.left_s;
+	taken = memory_spot_of_(marked->entry)->left.left_s < marked_s;
 	pthread_mutex_unlock(&m->lock);
 	return taken;
 }

@@ -127,7 +127,7 @@ static void forget(struct memory *m, const uint8_t *row, const uint8_t *parent)
 	doubt(m, row);
 }
 
-void memory_place_taken(struct vault *vault, const struct memory_place *place,
+bool memory_place_taken(struct vault *vault, const struct memory_place *place,
 			uint64_t born_s)
 {
 	struct memory *m = vault->memory;
@@ -136,12 +136,26 @@ void memory_place_taken(struct vault *vault, const struct memory_place *place,
 
 	/* nothing was left later than now */
 	if (!m || born_s >= vault_now(vault))
-		return;
+		return false;
 	memory_row_place_(m->keys, place, row);
 	if (!recollect(m, row, &left) && !recall(m, row, &left) && m->is_open)
-		return;
+		return false;
 	if (!m->is_open || left.has_dirid || born_s < left.left_s)
 		forget(m, row, place->parent);
+	return true;
+}
+
+void memory_place_replaced(struct vault *vault,
+			   const struct memory_place *place, uint64_t born_s)
+{
+	const struct memory_left left = {.left_s = born_s};
+	struct memory *m = vault->memory;
+	uint8_t row[MEMORY_KEY_LEN];
+
+	if (!m || m->noted >= MEMORY_NOTED_MAX)
+		return;
+	memory_row_place_(m->keys, place, row);
+	(void)!note_left(m, row, place->parent, &left);
 }
 
 bool memory_place_is_old(struct vault *vault, const struct memory_place *place,

@@ -139,6 +139,7 @@ static int describe(struct rekey *k, const char *path)
 	if (err)
 		return err;
 	randombytes_buf(h.file_key, sizeof h.file_key);
+	h.sealed_s = vault_now(f->vault);
 	err = header_build(&h, &f->vault->keys->file_keys, r->new_header);
 	sodium_memzero(&h, sizeof h);
 	memcpy(r->file_id, f->id, sizeof r->file_id);

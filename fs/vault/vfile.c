@@ -244,6 +244,7 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 	memcpy(h.file_id, file_id, sizeof h.file_id);
 	random_bytes(h.file_key, sizeof h.file_key);
 	memcpy(h.dirid, dirid, sizeof h.dirid);
+	h.sealed_s = vault_now(f->vault);
 	err = header_build(&h, &f->vault->keys->file_keys, out);
 	adopt_header(f, out, &h);
 	if (err)
@@ -374,6 +375,11 @@ int vfile_fd(const struct vfile *f)
 const uint8_t *vfile_id(const struct vfile *f)
 {
 	return f->id;
+}
+
+uint64_t vfile_born_s(const struct vfile *f)
+{
+	return header_sealed_s(f->header);
 }
 
 uint64_t vfile_size(const struct vfile *f)

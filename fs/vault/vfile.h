@@ -99,6 +99,8 @@ void vfile_make_writable(struct vfile *f, int fd);
 /* The backing file, for fstat, fsync and attributes; stays vfile's own. */
 int vfile_fd(const struct vfile *f);
 const uint8_t *vfile_id(const struct vfile *f);
+/* When its key was sealed, in seconds since 1970: the file is no older. */
+uint64_t vfile_born_s(const struct vfile *f);
 /* Plaintext length; in a shared vault, as of the last request. */
 uint64_t vfile_size(const struct vfile *f);
 /*

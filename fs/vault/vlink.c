@@ -61,7 +61,7 @@ static int make_beside(int dirfd, const char *entry, const char *token)
 	return err;
 }
 
-int vlink_make(const struct vault *vault, int dirfd, const char *entry,
+int vlink_make(struct vault *vault, int dirfd, const char *entry,
 	       const char *target)
 {
 	CLEANUP_FREE char *token = NULL;
@@ -75,8 +75,8 @@ int vlink_make(const struct vault *vault, int dirfd, const char *entry,
 	token = malloc(FERNET_TEXT_LEN(len) + 1);
 	if (!token)
 		return -ENOMEM;
-	err = fernet_seal_text(&vault->keys->symlinks, (const uint8_t *)target,
-			       len, token);
+	err = fernet_seal_text_at(&vault->keys->symlinks, vault_now(vault),
+				  (const uint8_t *)target, len, token);
 	if (err)
 		return err;
 	if (FERNET_TEXT_LEN(len) <= SYMLINK_MAX) {
@@ -110,8 +110,9 @@ static int follow_pointer(int dirfd, char text[static TOKEN_TEXT_MAX],
 	}
 }
 
-int vlink_read(const struct vault *vault, int dirfd, const char *entry,
-	       char target[static VLINK_TARGET_MAX + 1], size_t *len_out)
+int vlink_read_born(const struct vault *vault, int dirfd, const char *entry,
+		    char target[static VLINK_TARGET_MAX + 1], size_t *len_out,
+		    uint64_t *born_s)
 {
 	char text[TOKEN_TEXT_MAX + 1], plain[VLINK_TARGET_MAX + 1];
 	size_t text_len = 0, len = 0;
@@ -132,7 +133,16 @@ int vlink_read(const struct vault *vault, int dirfd, const char *entry,
 	memcpy(target, plain, len);
 	target[len] = '\0';
 	*len_out = len;
+	*born_s = fernet_text_timestamp(text, text_len);
 	return 0;
+}
+
+int vlink_read(const struct vault *vault, int dirfd, const char *entry,
+	       char target[static VLINK_TARGET_MAX + 1], size_t *len_out)
+{
+	uint64_t born_s;
+
+	return vlink_read_born(vault, dirfd, entry, target, len_out, &born_s);
 }
 
 int vlink_companion(int dirfd, const char *entry,

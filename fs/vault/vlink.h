@@ -11,8 +11,8 @@
 enum { VLINK_TARGET_MAX = 4095 };
 
 /* target: 1 to 4095 bytes. The long name's companion is the caller's duty. */
-MUST_CHECK int vlink_make(const struct vault *vault, int dirfd,
-			  const char *entry, const char *target);
+MUST_CHECK int vlink_make(struct vault *vault, int dirfd, const char *entry,
+			  const char *target);
 
 /*
  * Read a link's target into target with a closing NUL. -EIO: the token is
@@ -22,6 +22,11 @@ MUST_CHECK int vlink_read(const struct vault *vault, int dirfd,
 			  const char *entry,
 			  char target[static VLINK_TARGET_MAX + 1],
 			  size_t *len_out);
+/* The same, and when the target was sealed, in seconds since 1970. */
+MUST_CHECK int vlink_read_born(const struct vault *vault, int dirfd,
+			       const char *entry,
+			       char target[static VLINK_TARGET_MAX + 1],
+			       size_t *len_out, uint64_t *born_s);
 
 /*
  * Companions of links whose target lies beside them. If entry is such a link:

@@ -19,7 +19,7 @@ from frond import FRONDFS, check, eq, fresh, get, passfile, put
 @check
 def help_and_version_need_nothing():
     assert re.fullmatch(r"frondfs \d+\.\d+\.\d+\n", cli("--version"))
-    for command in "init", "mount", "umount", "passwd", "info":
+    for command in "init", "mount", "umount", "passwd", "info", "accept-old":
         text = cli(command, "--help", says=f"Usage: frondfs {command}")
         eq(cli("help", command), text)
         eq(cli("--help", command), text)
@@ -62,6 +62,8 @@ def mistakes_in_arguments_get_status_2_and_a_hint():
     cli("passwd", status=USAGE)
     cli("passwd", "--passfile", "x", "--extpass", "y", "a", status=USAGE, says="exclude")
     cli("info", status=USAGE)
+    cli("accept-old", status=USAGE, says="wants a file")
+    cli("accept-old", "--all", "x", status=USAGE, says="--all")
 
 
 @check

@@ -618,6 +618,21 @@ static void test_fernet_text__is_stamped_with_the_present(void **state)
 	assert_in_range(fernet_timestamp(token), before, (uint64_t)time(NULL));
 }
 
+static void test_fernet_text__tells_its_time(void **state)
+{
+	char text[FERNET_TEXT_LEN(1) + 1];
+
+	(void)state;
+	assert_int_equal(fernet_seal_text_at(&key, UINT64_C(0x123456789abcdef0),
+					     (const uint8_t *)"x", 1, text),
+			 0);
+	assert_true(fernet_text_timestamp(text, strlen(text)) ==
+		    UINT64_C(0x123456789abcdef0));
+	assert_int_equal(fernet_text_timestamp(text, 11), 0);
+	text[11] = '?';
+	assert_int_equal(fernet_text_timestamp(text, strlen(text)), 0);
+}
+
 static void *work_alone(void *arg)
 {
 	size_t *wrong = arg;
@@ -703,6 +718,7 @@ static int run_backend(void)
 		cmocka_unit_test(test_fernet__stays_within_its_buffers),
 		cmocka_unit_test(test_fernet_text__comes_back_and_is_judged),
 		cmocka_unit_test(test_fernet_text__is_stamped_with_the_present),
+		cmocka_unit_test(test_fernet_text__tells_its_time),
 		cmocka_unit_test(test_fernet_text__serves_threads_at_once),
 		cmocka_unit_test(test_fernet_init__knows_its_backends),
 	};

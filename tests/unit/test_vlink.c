@@ -69,6 +69,23 @@ static void round_trip(const struct fixture *fx, size_t len, bool beside)
 	assert_int_equal(fx_count(root), before);
 }
 
+static void test_targets__are_as_old_as_the_vault_says(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault) + 1000, born_s = 0;
+	char back[VLINK_TARGET_MAX + 1];
+	int root = fx->vault->root_fd;
+	size_t len = 0;
+
+	/* the clock goes back */
+	vault_pass(fx->vault, now);
+	assert_int_equal(vlink_make(fx->vault, root, "AAAA", "target"), 0);
+	assert_int_equal(
+		vlink_read_born(fx->vault, root, "AAAA", back, &len, &born_s),
+		0);
+	assert_int_equal(born_s, now);
+}
+
 static void test_targets__come_back(void **state)
 {
 	const struct fixture *fx = *state;
@@ -476,6 +493,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, fx_setup, fx_teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_targets__come_back),
+		CASE(test_targets__are_as_old_as_the_vault_says),
 		CASE(test_targets__out_of_bounds),
 		CASE(test_targets__are_hidden_and_authentic),
 		CASE(test_companions__damaged),

@@ -30,11 +30,13 @@ int cmd_umount(int argc, char **argv);
 int cmd_passwd(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_attach(int argc, char **argv);
+int cmd_accept(int argc, char **argv);
 /* Its exit statuses are those of fsck(8). */
 int cmd_check(int argc, char **argv);
 
 /* What --help says. */
 extern const char cmd_init_help[], cmd_mount_help[], cmd_umount_help[],
-	cmd_passwd_help[], cmd_info_help[], cmd_attach_help[], cmd_check_help[];
+	cmd_passwd_help[], cmd_info_help[], cmd_attach_help[], cmd_check_help[],
+	cmd_accept_help[];
 
 #endif

@@ -23,6 +23,7 @@ static const struct command {
 	{"info", cmd_info_help, cmd_info},
 	{"attach", cmd_attach_help, cmd_attach},
 	{"check", cmd_check_help, cmd_check},
+	{"accept-old", cmd_accept_help, cmd_accept},
 };
 
 static const char help_text[] =
@@ -39,6 +40,7 @@ static const char help_text[] =
 	"  passwd BACKING            change its passphrase\n"
 	"  info PATH                 tell about a vault or a file in a mount\n"
 	"  check BACKING             verify a vault, and repair it\n"
+	"  accept-old FILE...        say that an older file is right\n"
 	"  attach MOUNT NAME DIR     say where a contact's granted files lie\n"
 	"  help COMMAND              tell about a command\n"
 	"\n"
