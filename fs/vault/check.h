@@ -2,7 +2,8 @@
  * Verification of a whole vault: every name, header, token, directory id,
  * link, extended attribute, and what lies in .frondfs. Reads the backing
  * directory itself, with all processors; repairs what can be repaired without
- * losing a byte that can still be read. Prints nothing.
+ * losing a byte that can still be read. Prints nothing. Where the vault has a
+ * memory (memory.h), what is older than what that knows is found, too.
  */
 #ifndef FROND_CHECK_H
 #define FROND_CHECK_H
@@ -20,6 +21,7 @@ enum check_fault {
 	CHECK_ZEROED,  /* zeros, in a file without holes */
 	CHECK_PADDING, /* something stands behind the last token */
 	CHECK_CUT,     /* sound, but what followed is gone */
+	CHECK_OLDER,   /* sound, but this machine has seen a newer one */
 	CHECK_LENGTH,  /* no file has this length: cut, or something added */
 	/* one entry */
 	CHECK_HEADER,
@@ -28,6 +30,7 @@ enum check_fault {
 	CHECK_DIRID,	  /* .dirid is missing or damaged */
 	CHECK_LINK,	  /* the target's token, or its companion */
 	CHECK_XATTR,	  /* detail: as it is called in the backing directory */
+	CHECK_PUT_BACK,	  /* this machine has seen it go from there */
 	CHECK_UNREADABLE, /* error says why */
 	/* in .frondfs */
 	CHECK_LOG, /* number: the record */

@@ -99,6 +99,8 @@ static bool is_still(struct check *c, const struct trouble *t)
 		return check_xattr_is_bad(c, t);
 	case CHECK_NO_ENTRY:
 		return has_no_entry(t);
+	case CHECK_PUT_BACK:
+		return false; /* who has mounted it since will say so */
 	default:
 		return t->dir ? is_there(t, &st) : check_meta_is_bad(c, t);
 	}
@@ -115,7 +117,7 @@ static void look_at_header(struct check *c, struct trouble *t, bool *gone)
 		return;
 	/* Another file, or a whole one now: all of it is new. */
 	*gone = true;
-	check_file(c, t->dir, t->entry, t->plain);
+	check_file(c, t->dir, t->entry, t->plain, false);
 }
 
 /* What is wrong with the chunks now takes the trouble's place. */
@@ -143,7 +145,7 @@ static void look_at_chunks(struct check *c, struct trouble *t, bool *gone)
 		check_trouble(c, &again);
 	}
 	if (err == -EBADMSG)
-		check_file(c, t->dir, t->entry, t->plain);
+		check_file(c, t->dir, t->entry, t->plain, false);
 }
 
 /* One more look. True: it is settled, and t is gone. */

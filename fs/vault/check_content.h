@@ -11,10 +11,12 @@ struct content {
 	struct stat st;
 	struct fernet_key *key; /* of the vault's pool, or own */
 	bool own_key;
+	struct memory_file *seen; /* NULL: not compared */
 	uint8_t id[FILE_ID_LEN], dirid[DIRID_LEN];
 	bool odd_length; /* no file has this length */
 	bool sparse;
 	uint64_t size, last; /* plaintext bytes; the last chunk's index */
+	uint64_t born_s;     /* since 1970: when the key token was sealed */
 	/* set before the threads share it */
 	bool holes;   /* it may have holes */
 	uint64_t end; /* chunks to be read by whoever has time */
@@ -35,5 +37,13 @@ MUST_CHECK int content_open(struct check *c, struct content *f, int dirfd,
 			    const char *entry, uint8_t *start, size_t room,
 			    size_t *got);
 void content_fini(struct check *c, struct content *f);
+/* Say that chunks are bad; one more of a row makes the row longer. */
+void content_fault(struct check *c, struct content *f,
+		   const struct chunk_fault *new);
+
+/* check_seen.c: chunks first to first+count-1 were sealed then; UINT64_MAX: a
+ * hole, or bad. */
+void content_compare(struct check *c, struct content *f, uint64_t first,
+		     size_t count, const uint64_t *sealed_s);
 
 #endif

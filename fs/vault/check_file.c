@@ -1,6 +1,7 @@
-/* The content of files: header, and every token. */
+/* The content of files: every token. */
 #include "check_content.h"
 
+#include "memory.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -11,115 +12,6 @@ enum {
 	RUN = WORKSPACE_IO_MAX / CHUNK_SIZE, /* chunks at a time */
 	SHARE_FROM = 2 * RUN, /* more than that, and others help */
 };
-
-void content_fini(struct check *c, struct content *f)
-{
-	cleanup_fd_(&f->fd);
-	if (f->own_key)
-		secret_free(f->key);
-	else
-		secret_pool_put(c->vault->file_keys, f->key);
-	free(f->faults);
-	pthread_mutex_destroy(&f->lock);
-}
-
-static int take_key(struct check *c, struct content *f)
-{
-	f->key = secret_pool_get(c->vault->file_keys);
-	if (f->key)
-		return 0;
-	f->key = secret_alloc(sizeof *f->key);
-	f->own_key = f->key;
-	return f->key ? 0 : -ENOMEM;
-}
-
-/* 0, -EBADMSG, or -ENOKEY. */
-static int read_header(struct check *c, struct content *f, uint8_t *bytes)
-{
-	struct header h;
-	int err;
-
-	if (c->redo)
-		check_redo_header(c->redo, bytes, bytes);
-	err = header_parse(bytes, &c->vault->keys->file_keys, &h);
-	if (err)
-		return err;
-	memcpy(f->id, h.file_id, sizeof f->id);
-	memcpy(f->dirid, h.dirid, sizeof f->dirid);
-	err = take_key(c, f);
-	if (!err)
-		fernet_key_init(f->key, h.file_key);
-	sodium_memzero(&h, sizeof h);
-	return err;
-}
-
-/*
- * What the length of the backing file says. With one that no file has, all
- * whole chunks in front of the cut are as if another followed.
- */
-static void measure(struct content *f)
-{
-	uint64_t len = (uint64_t)f->st.st_size, full;
-
-	f->odd_length = chunk_plain_len(len, &f->size) != 0;
-	if (f->odd_length) {
-		full = len < CHUNK_AREA_OFFSET
-			       ? 0
-			       : (len - CHUNK_AREA_OFFSET) / CHUNK_TOKEN_LEN;
-		f->size = full * CHUNK_SIZE + 1;
-	}
-	f->last = chunk_last_index(f->size);
-	f->sparse = (uint64_t)f->st.st_blocks * 512 < len;
-}
-
-int content_open(struct check *c, struct content *f, int dirfd,
-		 const char *entry, uint8_t *start, size_t room, size_t *got)
-{
-	ssize_t n;
-
-	*f = (struct content){.fd = -1};
-	pthread_mutex_init(&f->lock, NULL);
-	f->fd = openat(dirfd, entry,
-		       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (f->fd < 0 || fstat(f->fd, &f->st) < 0)
-		return -errno;
-	do {
-		n = pread(f->fd, start, room, 0);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	*got = (size_t)n;
-	if (n < HEADER_LEN)
-		return -EBADMSG;
-	measure(f);
-	return read_header(c, f, start);
-}
-
-/* Say that chunks are bad; one more of a row makes the row longer. */
-static void add_fault(struct check *c, struct content *f,
-		      const struct chunk_fault *new)
-{
-	struct chunk_fault *last, *grown;
-
-	pthread_mutex_lock(&f->lock);
-	last = f->fault_count ? &f->faults[f->fault_count - 1] : NULL;
-	if (last && last->fault == new->fault && last->last + 1 == new->first) {
-		last->last = new->last;
-		last->digest ^= new->digest;
-	} else {
-		grown = f->faults;
-		if ((f->fault_count & (f->fault_count - 1)) == 0)
-			grown = reallocarray(f->faults, 2 * f->fault_count + 1,
-					     sizeof *grown);
-		if (grown) {
-			f->faults = grown;
-			grown[f->fault_count++] = *new;
-		} else {
-			check_fail(c, -ENOMEM);
-		}
-	}
-	pthread_mutex_unlock(&f->lock);
-}
 
 /* What a chunk looked like, and where the file ended. */
 static uint64_t digest_of(const struct content *f, const struct slot *s,
@@ -187,9 +79,9 @@ static void look_closer(struct check *c, struct content *f,
 	if (stored && s->last && s->stored_len >= CHUNK_TOKEN_LEN &&
 	    open_alone(f, &full, stored, &ignored) == CHECK_FAULTS)
 		fault = CHECK_CUT;
-	add_fault(c, f,
-		  &(struct chunk_fault){fault, s->index, s->index,
-					digest_of(f, s, stored)});
+	content_fault(c, f,
+		      &(struct chunk_fault){fault, s->index, s->index,
+					    digest_of(f, s, stored)});
 }
 
 static bool is_zeroed(const struct slot *s, const uint8_t *stored)
@@ -215,8 +107,10 @@ static void verify_run(struct check *c, struct content *f, struct workspace *ws,
 		       const uint8_t *stored, uint64_t first, size_t count)
 {
 	size_t jobs = 0, zeroed = 0, zeroed_at[WORKSPACE_CHUNKS];
+	uint64_t sealed_s[WORKSPACE_CHUNKS];
 	enum check_fault fault;
 
+	memset(sealed_s, 0xff, sizeof sealed_s);
 	for (size_t i = 0; i < count; i++) {
 		const uint8_t *p = stored + i * CHUNK_TOKEN_LEN;
 		struct slot s = slot_of(first + i, f->size);
@@ -243,11 +137,14 @@ static void verify_run(struct check *c, struct content *f, struct workspace *ws,
 			fault = CHECK_PADDING;
 		if (fault != CHECK_FAULTS)
 			look_closer(c, f, &s, p, fault, &holes);
+		else
+			sealed_s[ws->open_slot[j]] = fernet_timestamp(p);
 		if (s.last)
 			f->holes = holes;
 	}
 	if (!f->holes)
 		judge_zeroed(c, f, first, zeroed_at, zeroed);
+	content_compare(c, f, first, count, sealed_s);
 }
 
 static void read_failed(struct check *c, struct content *f, uint64_t index,
@@ -257,7 +154,7 @@ static void read_failed(struct check *c, struct content *f, uint64_t index,
 		err == -ENODATA ? CHECK_LENGTH : CHECK_UNREADABLE;
 
 	f->error = err;
-	add_fault(c, f, &(struct chunk_fault){fault, index, index, 0});
+	content_fault(c, f, &(struct chunk_fault){fault, index, index, 0});
 }
 
 static void read_and_verify(struct check *c, struct content *f, uint64_t first,
@@ -308,9 +205,9 @@ static size_t next_run(struct check *c, struct content *f, uint64_t *first)
 	f->next += count;
 	pthread_mutex_unlock(&f->lock);
 	if (*first > from && !f->holes)
-		add_fault(c, f,
-			  &(struct chunk_fault){CHECK_ZEROED, from, *first - 1,
-						f->size});
+		content_fault(c, f,
+			      &(struct chunk_fault){CHECK_ZEROED, from,
+						    *first - 1, f->size});
 	return count;
 }
 
@@ -470,9 +367,10 @@ static bool verify(struct check *c, struct content *f, struct check_dir *dir,
 
 	f->end = f->last + whole;
 	if (f->odd_length)
-		add_fault(c, f,
-			  &(struct chunk_fault){CHECK_LENGTH, f->last, f->last,
-						(uint64_t)f->st.st_size});
+		content_fault(c, f,
+			      &(struct chunk_fault){CHECK_LENGTH, f->last,
+						    f->last,
+						    (uint64_t)f->st.st_size});
 	else if (!whole)
 		verify_last(c, f, ws);
 	f->next = whole || in_hand > f->end ? f->end : in_hand;
@@ -509,7 +407,7 @@ static void open_failed(struct check *c, struct check_dir *dir,
 }
 
 void check_file(struct check *c, struct check_dir *dir, const char *entry,
-		const char *plain)
+		const char *plain, bool own)
 {
 	struct workspace *ws = workspace_get();
 	struct content f;
@@ -528,6 +426,12 @@ void check_file(struct check *c, struct check_dir *dir, const char *entry,
 		open_failed(c, dir, entry, plain, err);
 		content_fini(c, &f);
 		return;
+	}
+	/* what is in the middle of a change of its key is as it was, or newer
+	 */
+	if (own && !check_redo_has(c->redo, f.id)) {
+		f.seen = memory_file_get(c->vault, f.id, false);
+		check_seen(c, dir, entry, plain, f.born_s, NULL);
 	}
 	check_hint(c, dir, f.dirid);
 	check_xattrs(c, dir, entry, plain, f.fd, f.id);
@@ -549,10 +453,10 @@ int check_chunks_again(struct check *c, const struct trouble *t,
 
 	if (!err) {
 		if (f.odd_length)
-			add_fault(c, &f,
-				  &(struct chunk_fault){
-					  CHECK_LENGTH, f.last, f.last,
-					  (uint64_t)f.st.st_size});
+			content_fault(c, &f,
+				      &(struct chunk_fault){
+					      CHECK_LENGTH, f.last, f.last,
+					      (uint64_t)f.st.st_size});
 		else if (t->last < f.last)
 			read_and_verify(c, &f, f.last, 1);
 		/* what is wrong with that one is another trouble */

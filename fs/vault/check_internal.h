@@ -15,6 +15,7 @@ struct check_dir {
 	atomic_uint refs;
 	int fd;
 	bool known; /* its id is */
+	bool own;   /* it lies under a name of ours: no copy */
 	uint8_t id[DIRID_LEN];
 	char *plain;  /* NULL: not known; "" the root */
 	char entry[]; /* in its parent; "" the root */
@@ -130,8 +131,9 @@ MUST_CHECK int check_plain_name(struct check *c, struct check_dir *dir,
 				bool *copy);
 
 /* check_file.c */
+/* own: no copy, and so compared with what was seen. */
 void check_file(struct check *c, struct check_dir *dir, const char *entry,
-		const char *plain);
+		const char *plain, bool own);
 /* Look at chunks again. What is wrong now; -ENOENT: the file is gone. */
 MUST_CHECK int check_chunks_again(struct check *c, const struct trouble *t,
 				  struct chunk_fault **faults, size_t *count);
@@ -163,6 +165,11 @@ bool check_redo_has(const struct redo *redo,
 MUST_CHECK int check_redo_chunk(const struct redo *redo,
 				const uint8_t id[static FILE_ID_LEN],
 				const struct slot *s, uint8_t *stored);
+
+/* check_seen.c: is what lies there something that was seen to go? born_s: of a
+ * file or link; dirid: of a directory */
+void check_seen(struct check *c, struct check_dir *dir, const char *entry,
+		const char *plain, uint64_t born_s, const uint8_t *dirid);
 
 /* check_journal.c: what a mount that ended unexpectedly has left */
 MUST_CHECK int check_journal_begin(struct check *c);

@@ -1,5 +1,6 @@
 /* Where what has lost its place goes: lost+found, in the root. */
 #include "check_internal.h"
+#include "memory.h"
 #include "vlink.h"
 #include "vtree.h"
 #include "xio.h"
@@ -38,6 +39,7 @@ static int move(struct check *c, struct check_dir *dir, const char *entry,
 				.from = &from,
 				.to = &to,
 				.flags = RENAME_NOREPLACE};
+	struct memory_place place;
 	struct stat st;
 	int err =
 		name_encode(c->vault->names, to_id, plain, strlen(plain), &to);
@@ -51,6 +53,9 @@ static int move(struct check *c, struct check_dir *dir, const char *entry,
 		return -errno;
 	r.moved_is_link = S_ISLNK(st.st_mode);
 	err = vdir_rename(&r);
+	place = (struct memory_place){.parent = to_id, .entry = to.entry};
+	if (!err)
+		memory_place_taken(c->vault, &place, 0);
 	if (!err)
 		err = sync_dir(to_fd);
 	return err ? err : sync_dir(dir->fd);

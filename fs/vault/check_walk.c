@@ -126,6 +126,8 @@ static void read_id(struct check *c, struct check_dir *dir)
 	int err = vdir_find_id(dir->fd, dir->id, &aside);
 
 	dir->known = !err;
+	if (dir->known && dir->own)
+		check_seen(c, dir->parent, dir->entry, dir->plain, 0, dir->id);
 	if (!err && aside && c->opt->repair)
 		put_id_back(c, dir);
 	if (err == -EIO)
@@ -162,7 +164,7 @@ static void run_dir(struct check *c, void *arg)
 }
 
 static void enter_dir(struct check *c, struct check_dir *parent,
-		      const char *entry, const char *plain)
+		      const char *entry, const char *plain, bool own)
 {
 	CLEANUP_FD int fd =
 		openat(parent->fd, entry,
@@ -181,6 +183,7 @@ static void enter_dir(struct check *c, struct check_dir *parent,
 		return;
 	}
 	fd = -1;
+	dir->own = own;
 	if (check_push(c, run_dir, dir)) {
 		check_fail(c, -ENOMEM);
 		check_dir_unref(dir);
@@ -205,13 +208,17 @@ void check_start_at_root(struct check *c)
 }
 
 static void check_link(struct check *c, struct check_dir *dir,
-		       const char *entry, const char *plain)
+		       const char *entry, const char *plain, bool own)
 {
 	char target[VLINK_TARGET_MAX + 1];
+	uint64_t born_s;
 	size_t len;
-	int err = vlink_read(c->vault, dir->fd, entry, target, &len);
+	int err = vlink_read_born(c->vault, dir->fd, entry, target, &len,
+				  &born_s);
 
 	c->links++;
+	if (!err && own)
+		check_seen(c, dir, entry, plain, born_s, NULL);
 	if (err == -EIO)
 		check_entry_trouble(c, CHECK_LINK, dir, entry, plain, 0);
 	else if (err && err != -ENOENT)
@@ -221,14 +228,15 @@ static void check_link(struct check *c, struct check_dir *dir,
 
 /* What is neither a file nor a directory. */
 static void check_other(struct check *c, struct check_dir *dir,
-			const char *entry, const char *plain, bool is_link)
+			const char *entry, const char *plain, bool is_link,
+			bool own)
 {
 	static const uint8_t nobody[FILE_ID_LEN];
 	CLEANUP_FD int fd =
 		openat(dir->fd, entry, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
 	if (is_link)
-		check_link(c, dir, entry, plain);
+		check_link(c, dir, entry, plain, own);
 	else
 		c->others++;
 	if (fd >= 0)
@@ -237,7 +245,7 @@ static void check_other(struct check *c, struct check_dir *dir,
 
 static void check_object(struct check *c, struct check_dir *dir,
 			 const char *entry, const char *plain,
-			 unsigned char type)
+			 unsigned char type, bool own)
 {
 	struct stat st;
 
@@ -251,11 +259,11 @@ static void check_object(struct check *c, struct check_dir *dir,
 		type = (unsigned char)IFTODT(st.st_mode);
 	}
 	if (type == DT_REG)
-		check_file(c, dir, entry, plain);
+		check_file(c, dir, entry, plain, own);
 	else if (type == DT_DIR)
-		enter_dir(c, dir, entry, plain);
+		enter_dir(c, dir, entry, plain, own);
 	else
-		check_other(c, dir, entry, plain, type == DT_LNK);
+		check_other(c, dir, entry, plain, type == DT_LNK, own);
 }
 
 /* A file or directory of ours that has no plain name. */
@@ -319,7 +327,7 @@ static void check_stranger(struct check *c, struct check_dir *dir,
 			entry, NULL, 0);
 		return;
 	}
-	check_object(c, dir, entry, NULL, type);
+	check_object(c, dir, entry, NULL, type, false);
 }
 
 void check_entry(struct check *c, struct check_dir *dir, const char *entry,
@@ -336,7 +344,7 @@ void check_entry(struct check *c, struct check_dir *dir, const char *entry,
 	}
 	if (!dir->known) {
 		if (kind != NAME_KIND_FOREIGN)
-			check_object(c, dir, entry, NULL, type);
+			check_object(c, dir, entry, NULL, type, false);
 		return;
 	}
 	err = check_plain_name(c, dir, entry, plain, &copy);
@@ -352,5 +360,5 @@ void check_entry(struct check *c, struct check_dir *dir, const char *entry,
 	}
 	if (copy)
 		check_entry_trouble(c, CHECK_COPY, dir, entry, plain, 0);
-	check_object(c, dir, entry, plain, type);
+	check_object(c, dir, entry, plain, type, !copy);
 }

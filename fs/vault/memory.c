@@ -80,6 +80,22 @@ int memory_open(struct vault *vault, bool accept)
 	return err;
 }
 
+int memory_look(struct vault *vault)
+{
+	struct memory *m = memory_new(vault, false);
+	int err;
+
+	if (!m)
+		return -ENOMEM;
+	m->looks = true;
+	err = memory_db_look_(m);
+	if (err)
+		memory_free_(m);
+	else
+		vault->memory = m;
+	return err;
+}
+
 /* Everything that happened is durable in the backing directory then. */
 static int sync_backing(const struct vault *vault)
 {
@@ -117,7 +133,8 @@ void memory_close(struct vault *vault)
 
 bool memory_has_news(const struct vault *vault)
 {
-	return vault->memory && vault->memory->noted > 0;
+	return vault->memory && !vault->memory->looks &&
+	       vault->memory->noted > 0;
 }
 
 bool memory_is_full(const struct vault *vault)

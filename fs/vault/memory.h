@@ -39,6 +39,12 @@ struct memory_file;
  * made durable.
  */
 MUST_CHECK int memory_open(struct vault *vault, bool accept);
+/*
+ * For whoever only compares, with or without the vault's lock: nothing is kept,
+ * and a process that opens it meanwhile gets it. -ENOENT: there is none;
+ * -EBUSY: another process has it; -EBADMSG: it is damaged, and stays so.
+ */
+MUST_CHECK int memory_look(struct vault *vault);
 void memory_close(struct vault *vault);
 
 /*

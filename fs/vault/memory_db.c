@@ -352,7 +352,8 @@ static int create_file(int dir_fd, const char *name)
 	return S_ISREG(st.st_mode) ? 0 : -EACCES;
 }
 
-static int open_file(struct memory *m)
+/* make: where it is not there; else -ENOENT. */
+static int open_file(struct memory *m, bool make)
 {
 	char path[PATH_MAX], name[NAME_ROOM];
 	CLEANUP_FD int dir_fd = -1;
@@ -362,7 +363,10 @@ static int open_file(struct memory *m)
 	if (err)
 		return err;
 	file_name(m, name);
-	err = create_file(dir_fd, name);
+	if (make)
+		err = create_file(dir_fd, name);
+	else if (faccessat(dir_fd, name, F_OK, 0) < 0)
+		err = -errno;
 	if (err)
 		return err;
 	if (!seen_state_path(path))
@@ -372,13 +376,57 @@ static int open_file(struct memory *m)
 		return -ENAMETOOLONG;
 	path[len] = '/';
 	memcpy(path + len + 1, name, sizeof name);
-	err = to_errno(sqlite3_open_v2(
+	m->damaged = m->doubted = false;
+	return to_errno(sqlite3_open_v2(
 		path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
 		NULL));
-	m->damaged = m->doubted = false;
+}
+
+static int open_alone(struct memory *m)
+{
+	int err = open_file(m, true);
+
 	if (!err)
 		err = prepare(m);
 	m->is_open = err == 0;
+	return err;
+}
+
+/* As it is, and with no lock from one question to the next. */
+static int look(struct memory *m)
+{
+	struct times t = {.doubted = true};
+	uint8_t row[MEMORY_KEY_LEN];
+	int64_t version = 0;
+	int err = ask(m, "PRAGMA user_version", &version);
+
+	/* it is made, and nothing has been kept */
+	if (!err && version == 0)
+		return -ENOENT;
+	if (!err && version != VERSION)
+		return -EBADMSG;
+	for (int kind = 0; kind < MEMORY_TABLES && !err; kind++)
+		err = to_errno(sqlite3_prepare_v2(
+			m->db, statements[kind][MEMORY_FIND], -1,
+			&m->statements[kind][MEMORY_FIND], NULL));
+	if (err)
+		return err;
+	memory_row_time_(m->keys, row);
+	err = memory_db_find_(m, MEMORY_TIME, row, take_times, &t);
+	m->has_rows[MEMORY_FILE] = true;
+	m->has_rows[MEMORY_PLACE] = !t.doubted;
+	return err;
+}
+
+int memory_db_look_(struct memory *m)
+{
+	int err = open_file(m, false);
+
+	if (!err)
+		err = look(m);
+	m->is_open = err == 0;
+	if (err)
+		memory_db_close_(m);
 	return err;
 }
 
@@ -416,7 +464,7 @@ int memory_db_anew_(struct memory *m)
 	memory_db_close_(m);
 	err = remove_files(m);
 	if (!err)
-		err = open_file(m);
+		err = open_alone(m);
 	if (err)
 		memory_db_close_(m);
 	return err;
@@ -434,7 +482,7 @@ bool memory_db_exists_(const struct memory *m)
 
 int memory_db_open_(struct memory *m)
 {
-	int err = open_file(m);
+	int err = open_alone(m);
 
 	if (is_damage(err)) {
 		err = memory_db_anew_(m);

@@ -192,7 +192,7 @@ size_t memory_file_judge(struct memory_file *mf, uint64_t first, size_t count,
 		good = count;
 		newer = true;
 	}
-	if (good == count && newer)
+	if (good == count && newer && !mf->memory->looks)
 		learn_all(mf, first, count, sealed_s);
 	pthread_mutex_unlock(&mf->lock);
 	return good;

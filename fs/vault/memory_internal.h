@@ -96,6 +96,7 @@ struct memory {
 	struct vault *vault;
 	struct memory_keys *keys; /* locked memory */
 	bool accept;
+	bool looks; /* and keeps nothing */
 
 	pthread_mutex_t lock; /* of the tables; nothing is taken under it */
 	struct memory_table files, places;
@@ -170,6 +171,8 @@ void memory_table_each_(struct memory_table *t,
  * of another version, and begins anew; it is open then.
  */
 MUST_CHECK int memory_db_open_(struct memory *m);
+/* For whoever only asks, and takes it from nobody. -ENOENT: there is none. */
+MUST_CHECK int memory_db_look_(struct memory *m);
 void memory_db_close_(struct memory *m);
 bool memory_db_exists_(const struct memory *m);
 /* Empty, and without what was wrong with it. */

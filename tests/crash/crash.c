@@ -8,6 +8,8 @@
  *   --states N         so many states of each workload (400)
  *   --minutes N        again and again with new seeds, for so long
  *   --faults           instead of crashing, let every call fail once
+ *   --older            instead, put something back as it was before, which has
+ *                      to be noticed
  *   --unprotected      without a journal: what that keeps has to be missed,
  *                      and missed again by the script that is left of it
  *   --served           with the vault served by fs/mount, and the workload a
@@ -21,6 +23,7 @@
 
 #include "faults.h"
 #include "fernet.h"
+#include "older.h"
 #include "random.h"
 #include "stage_served.h"
 #include "unmounter.h"
@@ -40,7 +43,7 @@ struct options {
 	uint64_t seed;
 	size_t states;
 	double minutes;
-	bool faults, list, unprotected, served;
+	bool faults, list, older, unprotected, served;
 	const char *replay, *plan, *keep;
 	enum trial_more more;
 };
@@ -281,6 +284,19 @@ static bool is_wanted(const struct story_plot *plot, char **names, int count)
 	return count == 0;
 }
 
+static void older_one(const struct stage *stage, const struct story_plot *plot,
+		      uint64_t seed, const struct options *opt,
+		      struct count *count)
+{
+	double began = now_s();
+
+	count->states = opt->states;
+	count->violations = older_run(stage, plot, seed, &count->states);
+	/* what can find nothing says nothing */
+	count->violations += count->states == 0;
+	count->seconds = now_s() - began;
+}
+
 static int run(const struct options *opt, char **names, int name_count)
 {
 	double end = now_s() + opt->minutes * 60;
@@ -301,6 +317,8 @@ static int run(const struct options *opt, char **names, int name_count)
 				c.violations = (opt->served ? faults_served
 							    : faults_run)(
 					&stage, p, seed, &c.states);
+			else if (opt->older)
+				older_one(&stage, p, seed, opt, &c);
 			else
 				crash_one(&stage, p, seed, opt, &c);
 			differs |= c.differs;
@@ -324,6 +342,7 @@ static bool parse(int argc, char **argv, struct options *opt)
 		{"states", required_argument, NULL, 'n'},
 		{"minutes", required_argument, NULL, 'm'},
 		{"faults", no_argument, NULL, 'f'},
+		{"older", no_argument, NULL, 'd'},
 		{"unprotected", no_argument, NULL, 'u'},
 		{"served", no_argument, NULL, 'v'},
 		{"replay", required_argument, NULL, 'r'},
@@ -349,6 +368,9 @@ static bool parse(int argc, char **argv, struct options *opt)
 			break;
 		case 'f':
 			opt->faults = true;
+			break;
+		case 'd':
+			opt->older = true;
 			break;
 		case 'u':
 			opt->unprotected = story_unprotected = true;

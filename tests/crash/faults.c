@@ -144,6 +144,7 @@ static bool fault_once(const struct stage *stage, const struct story_plot *plot,
 	}
 	recording_fini(&r);
 	image_remove_tree(path);
+	seen_forget(path);
 	return good;
 }
 
@@ -192,6 +193,7 @@ size_t faults_served(const struct stage *stage, const struct story_plot *plot,
 		}
 		recording_fini(&r);
 		image_remove_tree(path);
+		seen_forget(path);
 	}
 	return violations;
 }

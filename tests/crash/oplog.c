@@ -205,6 +205,9 @@ void op_print(FILE *out, size_t index, const struct op *op)
 	case OP_END:
 		fprintf(out, "- step %u has ended", op->obj);
 		break;
+	case OP_KEEP:
+		fprintf(out, "- what was seen is kept");
+		break;
 	case OP_KINDS:
 		break;
 	}

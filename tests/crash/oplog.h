@@ -23,6 +23,7 @@ enum op_kind {
 			is not durable may never be */
 	OP_BEGIN,    /* the workload's next step begins */
 	OP_END,	     /* and has ended */
+	OP_KEEP,     /* what the machine remembers is this, from here on */
 	OP_KINDS,
 };
 

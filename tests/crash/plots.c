@@ -392,7 +392,9 @@ const struct story_plot story_plots[] = {
 	{"rewriting", plot_rewriting, true, false},
 	{"scattered", plot_scattered, true, false},
 	{"filling", plot_filling, true, false},
+	{"remembered", plot_remembered, true, false},
 	{"visits", plot_visits, true, true},
+	{"left", plot_left, true, true},
 	{0},
 };
 

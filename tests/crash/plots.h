@@ -23,6 +23,10 @@ void plot_filling(struct story *s);
 void plot_rewriting(struct story *s);
 void plot_scattered(struct story *s);
 
+/* plots_seen.c: what the machine remembers meanwhile. */
+void plot_remembered(struct story *s);
+void plot_left(struct story *s);
+
 /* plots_served.c: what fs/mount alone does. */
 void plot_visits(struct story *s);
 

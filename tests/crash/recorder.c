@@ -573,6 +573,7 @@ void recorder_begin(const char *path, struct oplog *log)
 	rec.steps = 0;
 	rec.log = log;
 	pthread_mutex_unlock(&rec.lock);
+	rec_note_seen(path);
 }
 
 void recorder_go_on(const char *path, struct oplog *log)

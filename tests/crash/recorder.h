@@ -84,6 +84,16 @@ void shown_inos_forget(void);
 void shown_inos_of(const struct image *im, const struct image *long_ago,
 		   bool lazy);
 
+/*
+ * What the machine remembers of the vault at path (memory.h) lies beside it,
+ * once that is to be used: whenever it is kept, that is written down. One vault
+ * is used at a time.
+ */
+void seen_use(const char *path);
+void seen_forget(const char *path);
+/* As it was before call end, for the vault at path. */
+void seen_store(const struct oplog *log, size_t end, const char *path);
+
 /* What log speaks of is what was stored at path with shown_ino(): on from
  * there. */
 void recorder_go_on(const char *path, struct oplog *log);

@@ -39,6 +39,8 @@ struct op *rec_note_new(int fd, const char *path);
 void rec_note_map(long obj, void *at, size_t len, size_t offset);
 void rec_note_unmap(void *at);
 char *rec_text(const char *text);
+/* By itself: what the machine remembers of the vault at path. */
+void rec_note_seen(const char *path);
 /* From now on that is what is meant. */
 void rec_know(const struct stat64 *st, unsigned obj);
 

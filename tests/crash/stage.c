@@ -1,5 +1,6 @@
 #include "stage.h"
 
+#include "memory.h"
 #include "stage_served.h"
 
 #include <errno.h>
@@ -77,6 +78,7 @@ void stage_fini(struct stage *st)
 void stage_open(const struct stage *st, const char *path, struct vault *v)
 {
 	*v = *st->unlocked;
+	seen_use(path);
 	v->path = strdup(path);
 	v->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	v->meta_fd = openat(v->root_fd, NAME_VAULT_DIR,
@@ -88,6 +90,7 @@ void stage_open(const struct stage *st, const char *path, struct vault *v)
 
 void stage_close(struct vault *v)
 {
+	memory_close(v);
 	free(v->path);
 	close(v->root_fd);
 	close(v->meta_fd);
@@ -193,6 +196,7 @@ static void play(const struct stage *st, const char *path, struct vault *v,
 		 struct story *s, const struct story_plot *plot, uint64_t seed)
 {
 	image_remove_tree(path);
+	seen_forget(path);
 	image_store(st->empty, path, NULL, NULL);
 	stage_open(st, path, v);
 	/* what is there before story_begin() was made long ago */
@@ -221,6 +225,7 @@ void stage_record(const struct stage *st, const struct story_plot *plot,
 	present_log = NULL;
 	stage_close(&v);
 	image_remove_tree(path);
+	seen_forget(path);
 }
 
 void stage_fail(const struct stage *st, const struct story_plot *plot,

@@ -1,5 +1,6 @@
 #include "stage_served.h"
 
+#include "memory.h"
 #include "mount.h"
 #include "story.h"
 #include "vault_lock.h"
@@ -119,6 +120,7 @@ int served_begin(struct vault *vault, const char *point)
 
 	if (err)
 		return err;
+	(void)!memory_open(vault, false);
 	served.vault = vault;
 	served.point = point;
 	served.ready = served.ended = false;
@@ -149,5 +151,6 @@ int served_end(void)
 	if (tries <= 0)
 		return -EBUSY;
 	join();
+	memory_close(served.vault);
 	return served.err;
 }

@@ -1,6 +1,7 @@
 #include "story_internal.h"
 
 #include "journal.h"
+#include "memory.h"
 #include "random.h"
 
 #include <errno.h>
@@ -251,6 +252,9 @@ int story_mount(struct vault *vault)
 {
 	int err = vault_lock(vault, false, false);
 
+	/* without one, nothing is remembered */
+	if (!err)
+		(void)!memory_open(vault, false);
 	if (!err)
 		err = vault_orphans_open(vault);
 	if (!err)
@@ -264,7 +268,10 @@ int story_mount(struct vault *vault)
 
 int story_unmount(struct vault *vault)
 {
-	return journal_stop(vault);
+	int err = journal_stop(vault);
+
+	memory_close(vault);
+	return err;
 }
 
 static int pause_ms(void *arg)

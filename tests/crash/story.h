@@ -158,6 +158,10 @@ void story_record(struct story *s, uint8_t detail);
 void story_change_passphrase(struct story *s);
 /* Time for what happens in the background. */
 void story_pause(struct story *s, unsigned ms);
+/* All that was done is made durable now, and what was seen is kept. */
+void story_checkpoint(struct story *s);
+/* The clock is set back, for what is sealed from now on. */
+void story_clock_back(struct story *s, long seconds);
 
 /*
  * No steps. Another thread empties the journal, and stops at its n-th point

@@ -99,11 +99,15 @@ static bool play(struct trial *t, const char *path, const char *when,
 	return unmount(t, &v) && good;
 }
 
-static void store(struct trial *t, struct image *im, const char *path)
+/* What a crash leaves of what log says, with what the machine remembers. */
+static void store(struct trial *t, const struct oplog *log,
+		  const struct plan *p, const char *path)
 {
 	bool lazy = t->plan.kind != PLAN_KILL && t->plan.seed % 2;
+	struct image *im = state_build(log, p, t->explain);
 
 	image_remove_tree(path);
+	seen_store(log, p->end, path);
 	shown_inos_of(im, t->recording->log.base, lazy);
 	image_store(im, path, keeps_numbers(t) ? shown_ino : NULL, NULL);
 	image_free(im);
@@ -140,12 +144,13 @@ static bool play_again(struct trial *t, const struct oplog *log)
 		if (t->explain)
 			fprintf(t->explain, "mounting it, crashed:\n");
 		shown_boots(first + (p.kind != PLAN_KILL));
-		store(t, state_build(log, &p, t->explain), path);
+		store(t, log, &p, path);
 		good = play(t, path, "after a crash while mounting", NULL);
 		if (!good)
 			t->again = p;
 	}
 	image_remove_tree(path);
+	seen_forget(path);
 	return good;
 }
 
@@ -176,7 +181,7 @@ static bool play_often(struct trial *t, const char *path)
 		if (random_below(&rng, 4) == 0)
 			p.end = random_below(&rng, p.end + 1);
 		if (good)
-			store(t, state_build(&log, &p, t->explain), path);
+			store(t, &log, &p, path);
 		oplog_fini(&log);
 	}
 	return good && play(t, path, "killed again and again", NULL);
@@ -322,7 +327,7 @@ bool trial_run(struct trial *t)
 
 	stage_path(t->stage, "state", path);
 	shown_boots(t->plan.kind != PLAN_KILL);
-	store(t, state_build(&t->recording->log, &t->plan, t->explain), path);
+	store(t, &t->recording->log, &t->plan, path);
 	if (t->keep) {
 		image_store(state_build(&t->recording->log, &t->plan, NULL),
 			    t->keep, NULL, NULL);
@@ -332,5 +337,6 @@ bool trial_run(struct trial *t)
 	shown_boots(0);
 	shown_inos_forget();
 	image_remove_tree(path);
+	seen_forget(path);
 	return good;
 }

@@ -407,7 +407,8 @@ static bool look_entry(struct verdict *v, struct visit *at,
 	       : e->d_type == DT_LNK ? check_link(v, at->fd, e->d_name, path)
 				     : check_file(v, at->node, at->fd,
 						  e->d_name, s->text, path);
-	if (node < 0)
+	if (node < 0 || !verdict_is_ours(v, v->story->nodes[at->node].id,
+					 at->fd, e->d_name, path))
 		return false;
 	s->node = (unsigned)node;
 	at->count++;

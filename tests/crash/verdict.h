@@ -42,6 +42,11 @@ bool verdict_is_nothing(const struct verdict *v, int dirfd, const char *entry);
 MUST_CHECK int verdict_open(struct verdict *v, int dirfd, const char *entry,
 			    bool writable, struct vfile **f);
 
+/* verdict_seen.c: does the machine say that somebody has put it back, which
+ * nobody has? */
+bool verdict_is_ours(struct verdict *v, const uint8_t *parent, int dirfd,
+		     const char *entry, const char *path);
+
 /* Look at everything. digest: of what there is. */
 bool verdict_look(struct verdict *v, uint8_t digest[static 32]);
 

@@ -15,6 +15,8 @@ static const struct words {
 	[CHECK_ZEROED] = {"zeroed", "zeros stand there"},
 	[CHECK_PADDING] = {"padding", "something stands behind the token"},
 	[CHECK_CUT] = {"cut", "it is whole, but the file was cut behind it"},
+	[CHECK_OLDER] = {"older", "older than what this machine has seen "
+				  "there: it was put back"},
 	[CHECK_LENGTH] = {"length", "no file has this length: it was cut, or "
 				    "something was added"},
 	[CHECK_HEADER] = {"header", "its header is damaged, so that nothing of "
@@ -26,6 +28,8 @@ static const struct words {
 				  "damaged, so that no name in it can be read"},
 	[CHECK_LINK] = {"link", "where the link leads is damaged"},
 	[CHECK_XATTR] = {"xattr", "an extended attribute is damaged"},
+	[CHECK_PUT_BACK] = {"put-back", "was put back: this machine has seen "
+					"it go from there"},
 	[CHECK_UNREADABLE] = {"unreadable", "cannot be read"},
 	[CHECK_LOG] = {"log", "the log was changed, cut, or is not complete"},
 	[CHECK_IDENTITY] = {"identity", "the sharing identity is damaged"},

@@ -3,6 +3,7 @@
 #include "cmd.h"
 #include "journal.h"
 #include "json.h"
+#include "memory.h"
 #include "passphrase.h"
 #include "progress.h"
 #include "report.h"
@@ -59,10 +60,18 @@ struct check_request {
 	const char *path;
 };
 
+/* What of it this machine has seen before (memory.h)? */
+enum seen {
+	SEEN_UNKNOWN,
+	SEEN_COMPARED,
+	SEEN_MOUNTED, /* the mount has that, and compares by itself */
+};
+
 /* A check under way, for its callbacks. */
 struct telling {
 	struct progress bar;
 	bool json, any;
+	bool older; /* something was put back */
 };
 
 static atomic_bool interrupted;
@@ -89,6 +98,7 @@ static void on_found(void *arg, const struct check_finding *f)
 	struct telling *t = arg;
 
 	progress_end(&t->bar);
+	t->older |= f->fault == CHECK_OLDER || f->fault == CHECK_PUT_BACK;
 	if (t->json) {
 		(void)fputs(t->any ? ",\n  " : "\n  ", stdout);
 		check_words_put_json(stdout, f);
@@ -153,8 +163,10 @@ static void print_summary(const struct check_result *r, int err)
 }
 
 static void print_json_end(const struct vault *vault,
-			   const struct check_result *r, int status)
+			   const struct check_result *r, enum seen seen,
+			   int status)
 {
+	static const char *const words[] = {"unknown", "compared", "mounted"};
 	char id[2 * VAULT_ID_LEN + 1];
 
 	hex_encode(vault->id, VAULT_ID_LEN, id);
@@ -168,11 +180,50 @@ static void print_json_end(const struct vault *vault,
 	       r->bytes);
 	printf(" \"damaged\": %" PRIu64 ", \"repaired\": %" PRIu64
 	       ", \"failed\": %" PRIu64 ", \"notes\": %" PRIu64
-	       ", \"status\": %d}\n",
-	       r->damaged, r->repaired, r->failed, r->notes, status);
+	       ", \"seen\": \"%s\", \"status\": %d}\n",
+	       r->damaged, r->repaired, r->failed, r->notes, words[seen],
+	       status);
 }
 
-static int check(struct vault *vault, const struct check_request *req)
+/*
+ * Whoever only looks does not stand in the way of a mount that begins
+ * meanwhile, and remembers nothing of what it reads.
+ */
+static enum seen remember(struct vault *vault, bool repair)
+{
+	bool live = !repair && vault_wait_unlocked(vault->path, 0) == -EBUSY;
+	int err = repair ? memory_open(vault, false) : memory_look(vault);
+
+	if (live && !err)
+		memory_close(vault);
+	if (err == -EBUSY || (live && !err))
+		return SEEN_MOUNTED;
+	if (err && err != -ENOENT)
+		report("nothing of '%s' is compared with what this machine "
+		       "has seen: %s",
+		       vault->path,
+		       err == -EBADMSG ? "what it remembered is damaged"
+				       : strerror(-err));
+	return err ? SEEN_UNKNOWN : SEEN_COMPARED;
+}
+
+static void print_advice(const struct vault *vault,
+			 const struct telling *telling, enum seen seen)
+{
+	if (telling->older)
+		report("what is older, or was put back, is left as it is: put "
+		       "the newer in its place, or, if you have restored it "
+		       "yourself, say so: 'frondfs accept-old FILE...' in the "
+		       "mount, or mount with '-o accept-old'");
+	if (seen == SEEN_MOUNTED && !telling->json)
+		printf("%s is mounted: the mount notices by itself what is "
+		       "older than this machine has seen; it is not looked for "
+		       "here\n",
+		       vault->path);
+}
+
+static int check(struct vault *vault, const struct check_request *req,
+		 enum seen seen)
 {
 	struct telling telling = {.json = req->json};
 	struct check_result result = {0};
@@ -195,8 +246,9 @@ static int check(struct vault *vault, const struct check_request *req)
 	status = status_of(&result, err);
 	if (err && err != -EINTR)
 		report("the check cannot go on: %s", strerror(-err));
+	print_advice(vault, &telling, seen);
 	if (req->json)
-		print_json_end(vault, &result, status);
+		print_json_end(vault, &result, seen, status);
 	else
 		print_summary(&result, err);
 	return status;
@@ -263,7 +315,7 @@ static int open_and_check(const struct check_request *req, const char *backing)
 		       backing);
 		return STATUS_FAILED;
 	}
-	return check(vault, req);
+	return check(vault, req, remember(vault, req->repair));
 }
 
 static int run(const struct check_request *req)
