@@ -165,8 +165,7 @@ int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 	if (S_ISREG(i->type))
 		set_file_size(fs, i, dirfd, entry, st);
 	else if (S_ISLNK(i->type) &&
-		 !fs_read_link(fs, dirfd, entry, target, &len,
-			       &born_s))
+		 !fs_read_link(fs, dirfd, entry, target, &len, &born_s))
 		st->st_size = (off_t)len;
 	return 0;
 }
