@@ -2,6 +2,8 @@
 
 enum { DAY_S = 86400 };
 
+static const uint8_t id_c[FILE_ID_LEN] = "file id c, sixt";
+
 static void test_file__older_is_not_fine(void **state)
 {
 	const struct fixture *fx = *state;
@@ -286,7 +288,9 @@ static void test_accept__all(void **state)
 	struct memory_file *mf;
 
 	stored(fx, id_a, 0, AGES_END, 1000);
+	stored(fx, id_c, 0, AGES_END, 1000);
 	memory_place_left(fx->vault, &place, NULL);
+	memory_place_left(fx->vault, &other_place, NULL);
 	reopen(fx, true);
 	assert_true(is_fine(fx, id_a, 0, 7));
 	/* as long as it lasts */
@@ -303,6 +307,9 @@ static void test_accept__all(void **state)
 	assert_false(is_fine(fx, id_a, 0, 6));
 	assert_true(is_fine(fx, id_a, 0, 7));
 	assert_false(is_fine(fx, id_b, 0, 6));
+	/* of what nobody looked at, too */
+	assert_true(is_fine(fx, id_c, 0, 6));
+	assert_false(memory_place_is_old(fx->vault, &other_place, 7, NULL));
 }
 
 static void test_ignore__is_for_ever(void **state)

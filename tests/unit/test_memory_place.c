@@ -59,7 +59,15 @@ static void test_place__taken_and_a_crash_is_not_old(void **state)
 	memory_place_taken(fx->vault, &place, now - 1);
 	crash(fx);
 	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
-	/* or between mark and keep */
+	/* or between mark and keep, */
+	memory_place_left(fx->vault, &place, NULL);
+	keep(fx);
+	memory_mark(fx->vault);
+	memory_place_taken(fx->vault, &place, now - 1);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	/* when it had not been kept yet as well */
 	memory_place_left(fx->vault, &place, NULL);
 	memory_mark(fx->vault);
 	memory_place_taken(fx->vault, &place, now - 1);
