@@ -255,8 +255,9 @@ static int check_session(const struct mount_request *req, struct vault *vault)
 }
 
 /* What was seen of its files. That there is nothing is no reason not to mount.
- */
-static void open_memory(const struct mount_request *req, struct vault *vault)
+ * told: that nothing can be remembered. */
+static void open_memory(const struct mount_request *req, struct vault *vault,
+			bool told)
 {
 	int err =
 		req->opt.remember ? memory_open(vault, req->opt.accept_old) : 0;
@@ -265,8 +266,8 @@ static void open_memory(const struct mount_request *req, struct vault *vault)
 		report("what this machine remembered of the files in '%s' was "
 		       "damaged; it begins anew",
 		       req->backing);
-	else if (err && err != -EBUSY && err != -EACCES && err != -EPERM &&
-		 err != -ENOENT)
+	else if (err && !told && err != -EBUSY && err != -EACCES &&
+		 err != -EPERM && err != -ENOENT)
 		log_notice("cannot remember which files were seen: %s",
 			   strerror(-err));
 }
@@ -276,6 +277,7 @@ static int check_seen(const struct mount_request *req, struct vault *vault)
 {
 	int err = req->opt.remember ? seen_vault_ini(vault, req->opt.accept_old)
 				    : 0;
+	int status;
 
 	if (err == -ESTALE) {
 		report("'%s/.frondfs/vault.ini' is older than the one that "
@@ -293,7 +295,10 @@ static int check_seen(const struct mount_request *req, struct vault *vault)
 		/* not of accounts that have no home */
 		log_notice("cannot remember which vault.ini was seen: %s",
 			   strerror(-err));
-	return check_session(req, vault);
+	status = check_session(req, vault);
+	if (!status)
+		open_memory(req, vault, err && err != -EBADMSG);
+	return status;
 }
 
 static int unlock(const struct mount_request *req, struct vault **out)
@@ -352,7 +357,6 @@ static int serve(const struct mount_request *req, int ready_fd)
 	status = unlock(req, &vault);
 	if (status)
 		return status;
-	open_memory(req, vault);
 	err = mount_serve(vault, point, &req->opt, on_ready, &ready, &fault);
 	if (err && ready.done)
 		log_error("the mount on %s ended: %s", point, strerror(-err));

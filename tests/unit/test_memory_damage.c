@@ -1,0 +1,276 @@
+#include "memory_fixture.h"
+
+static int open_db(const struct fixture *fx, int flags)
+{
+	char path[300];
+	int fd;
+
+	db_path(fx, path, sizeof path);
+	fd = open(path, flags);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void test_file_mode__is_nobody_elses(void **state)
+{
+	const struct fixture *fx = *state;
+	char path[300], journal[320];
+	struct stat st;
+
+	memory_close(fx->vault);
+	db_path(fx, path, sizeof path);
+	snprintf(journal, sizeof journal, "%s-journal", path);
+	assert_int_equal(unlink(path), 0);
+	umask(0);
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	umask(022);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(stat(journal, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void fill(const struct fixture *fx)
+{
+	uint8_t id[FILE_ID_LEN];
+
+	for (unsigned n = 0; n < 300; n++) {
+		id_of(n, id);
+		stored(fx, id, 0, AGES_END, 1000 + n);
+	}
+	memory_place_left(fx->vault, &place, NULL);
+	memory_close(fx->vault);
+}
+
+/* How many are known, and each for what it was. */
+static unsigned look(const struct fixture *fx)
+{
+	uint8_t id[FILE_ID_LEN];
+	unsigned count = 0;
+
+	for (unsigned n = 0; n < 300; n++) {
+		uint64_t sealed_s;
+
+		id_of(n, id);
+		sealed_s = known(fx, id, 0);
+		assert_true(sealed_s == 0 || sealed_s == 1000 + n);
+		count += sealed_s > 0;
+	}
+	return count;
+}
+
+/* Whatever it is like: it opens, and what is kept then is there. */
+static unsigned open_damaged(const struct fixture *fx)
+{
+	unsigned count;
+	int err = memory_open(fx->vault, false);
+
+	assert_true(err == 0 || err == -EBADMSG);
+	count = look(fx);
+	(void)memory_place_is_old(fx->vault, &place, 7, NULL);
+	stored(fx, id_a, 0, AGES_END, 5);
+	keep(fx);
+	crash(fx);
+	assert_int_equal(known(fx, id_a, 0), 5);
+	return count;
+}
+
+enum { FILE_MAX = 1 << 17 };
+
+static size_t load_db(const struct fixture *fx, uint8_t *bytes)
+{
+	int fd = open_db(fx, O_RDONLY);
+	ssize_t len = read(fd, bytes, FILE_MAX);
+
+	assert_true(len > 8192 && len < FILE_MAX);
+	close(fd);
+	return (size_t)len;
+}
+
+static void store_db(const struct fixture *fx, const uint8_t *bytes, size_t len)
+{
+	int fd = open_db(fx, O_WRONLY | O_TRUNC);
+
+	assert_int_equal(write(fd, bytes, len), len);
+	close(fd);
+}
+
+static void test_damage__flipped_anywhere(void **state)
+{
+	const struct fixture *fx = *state;
+	uint8_t *whole = malloc(FILE_MAX), *bytes = malloc(FILE_MAX);
+	unsigned least = 300;
+	size_t len;
+
+	fill(fx);
+	len = load_db(fx, whole);
+	for (size_t at = 0; at < len; at += at < 512 ? 7 : 331) {
+		unsigned count;
+
+		memcpy(bytes, whole, len);
+		for (size_t i = at; i < at + 4 && i < len; i++)
+			bytes[i] ^= 0xa5;
+		store_db(fx, bytes, len);
+		count = open_damaged(fx);
+		least = count < least ? count : least;
+		memory_close(fx->vault);
+	}
+	/* and it was noticed */
+	assert_int_equal(least, 0);
+	store_db(fx, whole, len);
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	assert_int_equal(look(fx), 300);
+	free(whole);
+	free(bytes);
+}
+
+static void test_damage__cut_anywhere(void **state)
+{
+	const struct fixture *fx = *state;
+	uint8_t *whole = malloc(FILE_MAX);
+	size_t len;
+
+	fill(fx);
+	len = load_db(fx, whole);
+	for (size_t cut = 0; cut < len; cut += cut < 200 ? 9 : 1021) {
+		store_db(fx, whole, cut);
+		assert_true(open_damaged(fx) < 300);
+		memory_close(fx->vault);
+	}
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	free(whole);
+}
+
+static void test_damage__of_another_kind_or_version(void **state)
+{
+	static const char *const changes[] = {
+		"PRAGMA user_version = 2",
+		"PRAGMA user_version = 0",
+		"DROP TABLE files",
+		"DROP TABLE places",
+		"ALTER TABLE files RENAME COLUMN value TO others",
+	};
+	const struct fixture *fx = *state;
+	char path[300];
+	sqlite3 *db;
+
+	db_path(fx, path, sizeof path);
+	memory_close(fx->vault);
+	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+		assert_int_equal(sqlite3_exec(db, changes[i], NULL, NULL, NULL),
+				 SQLITE_OK);
+		sqlite3_close(db);
+		assert_int_equal(memory_open(fx->vault, false), -EBADMSG);
+		stored(fx, id_a, 0, AGES_END, 5);
+		keep(fx);
+		crash(fx);
+		assert_int_equal(known(fx, id_a, 0), 5);
+		memory_close(fx->vault);
+	}
+	assert_int_equal(memory_open(fx->vault, false), 0);
+}
+
+/* While it is open. */
+static void test_damage__is_found_when_something_is_kept(void **state)
+{
+	const struct fixture *fx = *state;
+	uint8_t id[FILE_ID_LEN];
+	int fd;
+
+	for (unsigned n = 0; n < 2000; n++) {
+		id_of(n, id);
+		stored(fx, id, 0, AGES_END, 1000);
+	}
+	reopen(fx, false);
+	fd = open_db(fx, O_WRONLY);
+	for (off_t at = 4096; at < 20 * 4096; at += 4096)
+		assert_int_equal(pwrite(fd, "garbage", 7, at), 7);
+	for (unsigned n = 0; n < 2000; n++) {
+		id_of(n, id);
+		stored(fx, id, 0, AGES_END, 2000);
+	}
+	keep(fx);
+	assert_false(memory_has_news(fx->vault));
+	crash(fx);
+	for (unsigned n = 0; n < 2000; n++) {
+		id_of(n, id);
+		assert_int_equal(known(fx, id, 0), 2000);
+	}
+	close(fd);
+}
+
+static void test_damage__a_row_that_was_changed_is_none(void **state)
+{
+	const struct fixture *fx = *state;
+
+	stored(fx, id_a, 0, AGES_END, 1000);
+	keep(fx);
+	assert_int_equal(sqlite3_exec(fx->vault->memory->db,
+				      "UPDATE files SET value = "
+				      "CAST(substr(value, 1, 17) || x'07' || "
+				      "substr(value, 19) AS BLOB)",
+				      NULL, NULL, NULL),
+			 0);
+	assert_true(is_fine(fx, id_a, 0, 7));
+	assert_int_equal(known(fx, id_a, 0), 7);
+}
+
+/* Nor is it of use under another's key. */
+static void test_damage__a_row_of_another_file_is_none(void **state)
+{
+	const struct fixture *fx = *state;
+	uint8_t row_a[MEMORY_KEY_LEN], row_b[MEMORY_KEY_LEN];
+	sqlite3_stmt *s;
+
+	stored(fx, id_a, 0, AGES_END, 1000);
+	keep(fx);
+	memory_row_file_(fx->vault->memory->keys, id_a, row_a);
+	memory_row_file_(fx->vault->memory->keys, id_b, row_b);
+	assert_int_equal(
+		sqlite3_prepare_v2(fx->vault->memory->db,
+				   "UPDATE files SET key = ?1 WHERE key = ?2",
+				   -1, &s, NULL),
+		SQLITE_OK);
+	sqlite3_bind_blob(s, 1, row_b, MEMORY_KEY_LEN, SQLITE_STATIC);
+	sqlite3_bind_blob(s, 2, row_a, MEMORY_KEY_LEN, SQLITE_STATIC);
+	assert_int_equal(sqlite3_step(s), SQLITE_DONE);
+	assert_int_equal(sqlite3_changes(fx->vault->memory->db), 1);
+	sqlite3_finalize(s);
+	assert_true(is_fine(fx, id_b, 0, 7));
+}
+
+static void test_no_place__is_no_reason_not_to_go_on(void **state)
+{
+	const struct fixture *fx = *state;
+	char path[300];
+	int err;
+
+	memory_close(fx->vault);
+	db_path(fx, path, sizeof path);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	err = memory_open(fx->vault, false);
+	assert_true(err < 0 && err != -EBUSY && err != -EBADMSG);
+	assert_null(fx->vault->memory);
+	assert_int_equal(rmdir(path), 0);
+	setenv("XDG_STATE_HOME", "/dev/null/nowhere", 1);
+	assert_true(memory_open(fx->vault, false) < 0);
+	assert_null(fx->vault->memory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_file_mode__is_nobody_elses),
+		TEST(test_damage__flipped_anywhere),
+		TEST(test_damage__cut_anywhere),
+		TEST(test_damage__of_another_kind_or_version),
+		TEST(test_damage__is_found_when_something_is_kept),
+		TEST(test_damage__a_row_that_was_changed_is_none),
+		TEST(test_damage__a_row_of_another_file_is_none),
+		TEST(test_no_place__is_no_reason_not_to_go_on),
+	};
+
+	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}

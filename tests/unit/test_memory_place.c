@@ -1,0 +1,259 @@
+#include "memory_fixture.h"
+
+static void test_place__what_left_it_is_old(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_left(fx->vault, &place, NULL);
+	for (int i = 0; i < 2; i++) {
+		assert_true(
+			memory_place_is_old(fx->vault, &place, now - 1, NULL));
+		assert_false(
+			memory_place_is_old(fx->vault, &place, now + 9, NULL));
+		assert_false(memory_place_is_old(fx->vault, &place, 0, dir_b));
+		assert_false(memory_place_is_old(fx->vault, &other_place,
+						 now - 1, NULL));
+		keep(fx);
+		crash(fx);
+	}
+}
+
+static void test_place__a_directory_is_known_by_its_id(void **state)
+{
+	const struct fixture *fx = *state;
+
+	memory_place_left(fx->vault, &place, dir_b);
+	for (int i = 0; i < 2; i++) {
+		assert_true(memory_place_is_old(fx->vault, &place, 0, dir_b));
+		assert_false(memory_place_is_old(fx->vault, &place, 0, dir_a));
+		keep(fx);
+		crash(fx);
+	}
+}
+
+static void test_place__what_is_put_there_on_purpose_is_not(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_left(fx->vault, &place, dir_b);
+	memory_place_taken(fx->vault, &place, now - 1);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	memory_place_left(fx->vault, &place, dir_b);
+	memory_place_taken(fx->vault, &place, 0);
+	assert_false(memory_place_is_old(fx->vault, &place, 0, dir_b));
+	keep(fx);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, 0, dir_b));
+}
+
+/* What was kept speaks against it, and what came since is lost. */
+static void test_place__taken_and_a_crash_is_not_old(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_left(fx->vault, &place, NULL);
+	keep(fx);
+	memory_place_taken(fx->vault, &place, now - 1);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	/* or between mark and keep, */
+	memory_place_left(fx->vault, &place, NULL);
+	keep(fx);
+	memory_mark(fx->vault);
+	memory_place_taken(fx->vault, &place, now - 1);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	/* when it had not been kept yet as well */
+	memory_place_left(fx->vault, &place, NULL);
+	memory_mark(fx->vault);
+	memory_place_taken(fx->vault, &place, now - 1);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+}
+
+/* That was a doubt, and is none any more when all has been kept. */
+static void test_place__others_are_known_as_before(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_left(fx->vault, &place, NULL);
+	memory_place_left(fx->vault, &other_place, NULL);
+	keep(fx);
+	memory_place_taken(fx->vault, &place, now - 1);
+	memory_mark(fx->vault);
+	memory_place_taken(fx->vault, &other_place, now - 1);
+	memory_place_left(fx->vault, &other_place, NULL);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	reopen(fx, false);
+	assert_true(
+		memory_place_is_old(fx->vault, &other_place, now - 1, NULL));
+	keep(fx);
+	crash(fx);
+	assert_true(
+		memory_place_is_old(fx->vault, &other_place, now - 1, NULL));
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+}
+
+static void test_place__accepted(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_left(fx->vault, &place, NULL);
+	memory_place_left(fx->vault, &other_place, NULL);
+	keep(fx);
+	memory_place_accept(fx->vault, &place);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	reopen(fx, false);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	assert_true(
+		memory_place_is_old(fx->vault, &other_place, now - 1, NULL));
+}
+
+static void test_place__of_a_directory_that_is_gone_is_not_kept(void **state)
+{
+	const struct fixture *fx = *state;
+	const struct memory_place elsewhere = {dir_b, "entry"};
+
+	memory_place_left(fx->vault, &place, NULL);
+	memory_place_left(fx->vault, &elsewhere, NULL);
+	memory_dir_gone(fx->vault, dir_a);
+	keep(fx);
+	assert_int_equal(count_rows(fx, "places"), 1);
+	assert_false(memory_has_news(fx->vault));
+	assert_int_equal(fx->vault->memory->places.count, 0);
+}
+
+/* Another process, that has it until it is told to end. */
+struct other {
+	pid_t pid;
+	int says, hears;
+};
+
+static void other_start(const struct fixture *fx, struct other *o)
+{
+	int says[2], hears[2];
+	char byte = 0;
+
+	assert_int_equal(pipe(says), 0);
+	assert_int_equal(pipe(hears), 0);
+	o->pid = fork();
+	if (o->pid == 0) {
+		int err = memory_open(fx->vault, false);
+
+		stored(fx, id_a, 0, AGES_END, 1000);
+		memory_place_left(fx->vault, &place, NULL);
+		err |= write(says[1], &byte, 1) != 1;
+		err |= read(hears[0], &byte, 1) != 1;
+		memory_close(fx->vault);
+		_exit(err ? 1 : 0);
+	}
+	o->says = says[0];
+	o->hears = hears[1];
+	assert_int_equal(read(o->says, &byte, 1), 1);
+	close(says[1]);
+	close(hears[0]);
+}
+
+static void other_end(struct other *o)
+{
+	int status;
+
+	assert_int_equal(write(o->hears, "", 1), 1);
+	assert_int_equal(waitpid(o->pid, &status, 0), o->pid);
+	assert_int_equal(status, 0);
+	close(o->says);
+	close(o->hears);
+}
+
+static void test_processes__the_second_one_comes_to_know_later(void **state)
+{
+	const struct fixture *fx = *state;
+	struct other other;
+
+	memory_close(fx->vault);
+	other_start(fx, &other);
+	assert_int_equal(memory_open(fx->vault, false), -EBUSY);
+	assert_non_null(fx->vault->memory);
+	stored(fx, id_b, 0, AGES_END, 2000);
+	memory_mark(fx->vault);
+	assert_int_equal(memory_keep(fx->vault), -EBUSY);
+	assert_true(is_fine(fx, id_a, 0, 7));
+	assert_false(is_fine(fx, id_b, 0, 7));
+	/* of this the other one's rows know nothing */
+	memory_file_accept(fx->vault, id_a);
+	memory_place_taken(fx->vault, &place, 7);
+	other_end(&other);
+	assert_true(is_fine(fx, id_a, 0, 7));
+	keep(fx);
+	assert_false(memory_has_news(fx->vault));
+	assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+	crash(fx);
+	assert_false(is_fine(fx, id_b, 0, 7));
+	assert_true(is_fine(fx, id_a, 0, 7));
+	assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+}
+
+static void test_processes__and_then_what_the_first_one_knew(void **state)
+{
+	const struct fixture *fx = *state;
+	struct other other;
+
+	memory_close(fx->vault);
+	other_start(fx, &other);
+	assert_int_equal(memory_open(fx->vault, false), -EBUSY);
+	other_end(&other);
+	keep(fx);
+	assert_false(is_fine(fx, id_a, 0, 7));
+	assert_true(memory_place_is_old(fx->vault, &place, 7, NULL));
+}
+
+static void test_shared__places_are_forgotten(void **state)
+{
+	const struct fixture *fx = *state;
+	char path[300];
+
+	memory_place_left(fx->vault, &place, NULL);
+	stored(fx, id_a, 0, AGES_END, 1000);
+	memory_close(fx->vault);
+	fx->vault->shared = true;
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	assert_null(fx->vault->memory);
+	fx->vault->shared = false;
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+	assert_false(is_fine(fx, id_a, 0, 7));
+	memory_close(fx->vault);
+	/* where there is nothing, nothing is made */
+	db_path(fx, path, sizeof path);
+	assert_int_equal(unlink(path), 0);
+	fx->vault->shared = true;
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	fx->vault->shared = false;
+	assert_int_equal(memory_open(fx->vault, false), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_place__what_left_it_is_old),
+		TEST(test_place__a_directory_is_known_by_its_id),
+		TEST(test_place__what_is_put_there_on_purpose_is_not),
+		TEST(test_place__taken_and_a_crash_is_not_old),
+		TEST(test_place__others_are_known_as_before),
+		TEST(test_place__accepted),
+		TEST(test_place__of_a_directory_that_is_gone_is_not_kept),
+		TEST(test_processes__the_second_one_comes_to_know_later),
+		TEST(test_processes__and_then_what_the_first_one_knew),
+		TEST(test_shared__places_are_forgotten),
+	};
+
+	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}
