@@ -222,9 +222,13 @@ static bool acquire_if_open(struct open_file *of)
 static void install(struct file_cache *c, struct open_file *of,
 		    struct vfile *vf)
 {
+	/* a copy has the id of what it was copied from */
+	bool known =
+		!of->inode->grant && !inode_is_copy(c->fs->inodes, of->inode);
+
 	pthread_mutex_lock(&c->lock);
 	of->vf = vf;
-	if (!of->inode->grant) {
+	if (known) {
 		memcpy(of->inode->file_id, vfile_id(vf), FILE_ID_LEN);
 		of->inode->born_s = vfile_born_s(vf);
 	}

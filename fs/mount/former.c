@@ -99,9 +99,9 @@ bool former_expect(struct fs *fs, const struct fs_name *n,
 
 	if (!is_remembered(fs, n))
 		return false;
-	/* who resolves a conflict says which one is right */
+	/* from now on two files may have its id */
 	if (f->has_id && is_copy(fs, from))
-		memory_file_accept(fs->vault, f->id);
+		memory_file_ignore(fs->vault, f->id);
 	return memory_place_taken(fs->vault, &place, f->born_s);
 }
 

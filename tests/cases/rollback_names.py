@@ -48,11 +48,11 @@ def put_back(kept, path):
     run("cp", "-a", kept, path)
 
 
-def is_old(m, fn, *args):
-    """It is refused, and the log says so once."""
+def is_old(m, fn, *args, said=1):
+    """It is refused, and the log says so once (each time it is new)."""
     for _ in range(2):
         raises(errno.ESTALE, fn, *args)
-    eq(m.log().count(ADVICE), 1, m.log())
+    eq(m.log().count(ADVICE), said, m.log())
 
 
 def is_quiet(m):
@@ -119,9 +119,52 @@ def nor_does_it_come_back_while_mounted():
         put_back(kept, at)
         eq(os.listdir(m.path), ["plans"])
         is_old(m, get, m / "plans")
+        accept(m / "plans")
+        eq(get(m / "plans"), b"secret")
+        tick()
+        os.unlink(m / "plans")
+        put_back(kept, at)
+        eq(os.listdir(m.path), ["plans"])
+        is_old(m, get, m / "plans", said=2)
         os.unlink(m / "plans")
         put(m / "plans", b"new")
         eq(get(m / "plans"), b"new")
+
+
+@check
+def a_directory_does_not_move_back_while_mounted():
+    with Mount() as m:
+        os.mkdir(m / "d")
+        put(m / "d/file", b"x")
+        at = backing(m, m / "d")
+        os.rename(m / "d", m / "e")
+        eq(os.listdir(m / "e"), ["file"])
+        os.rename(backing(m, m / "e"), at)
+        eq(os.listdir(m.path), ["d"])
+        is_old(m, os.listdir, m / "d")
+
+
+@check
+def a_file_with_an_older_chunk_is_accepted_too():
+    with Mount() as m:
+        put(m / "f", b"first")
+        at = backing(m, m / "f")
+        m.umount()
+        kept = get(at)
+        tick()
+        m.mount()
+        with open(m / "f", "r+b") as f:
+            f.write(b"later")
+        m.umount()
+        with open(at, "r+b") as f:
+            f.write(kept)
+        m.mount()
+        is_old(m, get, m / "f")
+        accept(m / "f")
+        eq(get(m / "f"), b"first")
+        m.remount()
+        eq(get(m / "f"), b"first")
+        is_quiet(m)
 
 
 @check
@@ -187,7 +230,7 @@ def a_removed_directory_stays_away():
         put_back_later(m, lambda: shutil.rmtree(m / "d"), m / "d")
         eq(os.listdir(m.path), ["d"])
         assert os.path.isdir(m / "d")
-        is_old(m, os.listdir, m / "d")
+        is_old(m, os.open, m / "d", os.O_RDONLY | os.O_DIRECTORY)
         raises(errno.ESTALE, os.stat, m / "d/sub")
         raises(errno.ESTALE, put, m / "d/new")
         accept(m / "d")
@@ -335,6 +378,8 @@ def other_names_of_a_file_stay_as_they_are():
         eq(get(m / "q"), b"x")
         m.remount()
         eq(get(m / "q"), b"x")
+        os.stat(m / "p")
+        eq(get(m / "q"), b"x")
         is_quiet(m)
         os.unlink(m / "p")
         os.link(m / "q", m / "p")
@@ -367,6 +412,9 @@ def copies_of_synchronising_services_come_and_go():
             eq(get(m / "d/x (conflicted copy)"), b"first")
             eq(get(m / "d (conflicted copy)/x"), b"second")
             os.unlink(m / "d/x (conflicted copy)")
+            os.unlink(m / "d (conflicted copy)/x")
+            m.remount()
+            eq(get(m / "d/x"), b"second")
             shutil.rmtree(m / "d (conflicted copy)")
             tick()
             is_quiet(m)
@@ -374,10 +422,24 @@ def copies_of_synchronising_services_come_and_go():
         put_back(kept, mine)
         m.mount()
         eq(get(m / "d/x"), b"second")
+        os.rename(m / "d/x (conflicted copy)", m / "d/first")
+        for _ in range(2):
+            eq(get(m / "d/first") + get(m / "d/x"), b"firstsecond")
+            m.remount()
+        is_quiet(m)
+        m.umount()
+        put_back(kept, mine)
+        m.mount()
         os.rename(m / "d/x (conflicted copy)", m / "d/x")
         eq(get(m / "d/x"), b"first")
         m.remount()
         eq(get(m / "d/x"), b"first")
+        m.umount()
+        put_back(d, tree)
+        m.mount()
+        tick()
+        os.unlink(m / "d/x")
+        eq(get(m / "d (conflicted copy)/x"), b"first")
         is_quiet(m)
 
 
@@ -456,7 +518,8 @@ class Storm:
         self.plain = fresh("plain")
         os.mkdir(self.plain)
         self.names = [f"{d}{n}" for d in ("", "d1/", "d2/", "d1/sub/") for n in
-                      ("a", "b", "c", "l" * 200)] + ["d1", "d2", "d1/sub", "d3"]
+                      ("a", "b", "c", "l" * 200)] + 3 * ["d1", "d2", "d1/sub", "d3"]
+        self.moves = [("d1", "d2")]
 
     def both(self, step):
         """The step in both places: it does the same, or fails alike."""
@@ -479,6 +542,15 @@ class Storm:
             os.fsync(fd)
             os.close(fd)
 
+        def move(at):
+            os.rename(at(a), at(b))
+            self.moves.append((a, b))
+
+        def move_back(at):
+            os.rename(at(former[1]), at(former[0]))
+
+        former = rng.choice(self.moves[-6:])
+
         def save(at):
             write(lambda _: at(b), os.O_TRUNC)
             os.rename(at(b), at(a))
@@ -493,8 +565,7 @@ class Storm:
             lambda at: os.unlink(at(a)),
             lambda at: os.unlink(at(a)),
             lambda at: os.rmdir(at(a)),
-            lambda at: os.rename(at(a), at(b)),
-            lambda at: os.rename(at(a), at(b)),
+            move, move, move_back, move_back,
             lambda at: exchange(at(a), at(b)),
         ]))
 

@@ -240,9 +240,72 @@ static void test_shared__places_are_forgotten(void **state)
 	assert_int_equal(memory_open(fx->vault, false), 0);
 }
 
+static void test_replaced__what_was_there_is_old(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	/* nothing was known of it, and the new one is of this second */
+	assert_false(memory_place_taken(fx->vault, &place, now + 9));
+	memory_place_replaced(fx->vault, &place, now);
+	assert_true(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	assert_false(memory_place_is_old(fx->vault, &place, now, NULL));
+	keep(fx);
+	crash(fx);
+	assert_true(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	assert_false(memory_place_is_old(fx->vault, &place, now, NULL));
+}
+
+static void test_taken__tells_if_anything_was_known(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	assert_false(memory_place_taken(fx->vault, &place, now - 5));
+	memory_place_left(fx->vault, &place, dir_b);
+	assert_true(memory_place_taken(fx->vault, &place, now - 5));
+	assert_false(memory_place_is_old(fx->vault, &place, 0, dir_b));
+	keep(fx);
+	assert_false(memory_place_taken(fx->vault, &place, now - 5));
+}
+
+/* What was marked speaks against what came meanwhile: it is not kept. */
+static void test_keep__of_a_place_that_was_taken_meanwhile(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_left(fx->vault, &place, NULL);
+	memory_mark(fx->vault);
+	assert_true(memory_place_taken(fx->vault, &place, now - 5));
+	memory_place_replaced(fx->vault, &place, now - 5);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 5, NULL));
+}
+
+static void test_taken__lasts_though_the_process_dies(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_left(fx->vault, &place, dir_b);
+	keep(fx);
+	assert_true(memory_place_taken(fx->vault, &place, now - 5));
+	memory_place_replaced(fx->vault, &place, now - 5);
+	assert_true(memory_place_is_old(fx->vault, &place, now - 6, NULL));
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now - 5, NULL));
+	assert_false(memory_place_is_old(fx->vault, &place, 0, dir_b));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_replaced__what_was_there_is_old),
+		TEST(test_taken__tells_if_anything_was_known),
+		TEST(test_keep__of_a_place_that_was_taken_meanwhile),
+		TEST(test_taken__lasts_though_the_process_dies),
 		TEST(test_place__what_left_it_is_old),
 		TEST(test_place__a_directory_is_known_by_its_id),
 		TEST(test_place__what_is_put_there_on_purpose_is_not),

@@ -468,6 +468,22 @@ static void test_vfile__becomes_writable(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
+/* Also when the clock has been set back. */
+static void test_vfile__is_as_old_as_the_vault_says(void **state)
+{
+	struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault) + 1000;
+	struct vfile *f;
+
+	vault_pass(fx->vault, now);
+	f = vf_create(fx, "f");
+	assert_int_equal(vfile_born_s(f), now);
+	vfile_close(f);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vfile_born_s(f), now);
+	vfile_close(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -480,6 +496,7 @@ int main(void)
 		TEST(test_vfile__taken_names_stay),
 		TEST(test_vfile__modification_time),
 		TEST(test_vfile__becomes_writable),
+		TEST(test_vfile__is_as_old_as_the_vault_says),
 	};
 	int ret = vf_init();
 
