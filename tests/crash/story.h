@@ -113,6 +113,8 @@ void story_fini(struct story *s);
 extern bool story_unprotected;
 MUST_CHECK int story_mount(struct vault *vault);
 MUST_CHECK int story_unmount(struct vault *vault);
+/* It makes everything durable when it begins: until it has. */
+void story_settle(struct vault *vault);
 
 /*
  * What was told so far is there, and durable, and no file is open: from here

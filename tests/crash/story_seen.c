@@ -7,12 +7,12 @@
 
 enum { WAIT_MS = 2000, SLICE_MS = 5 };
 
-/* A mount makes everything durable when it begins: one at a time. */
-static void await_first(struct journal *j)
+void story_settle(struct vault *vault)
 {
 	const struct timespec slice = {.tv_nsec = SLICE_MS * 1000000L};
+	struct journal *j = vault->journal;
 
-	for (int ms = 0; ms < WAIT_MS; ms += SLICE_MS) {
+	for (int ms = 0; j && ms < WAIT_MS; ms += SLICE_MS) {
 		bool busy;
 
 		pthread_mutex_lock(&j->wake_lock);
@@ -31,7 +31,7 @@ static int act_checkpoint(void *arg)
 
 	if (!j)
 		return 0;
-	await_first(j);
+	story_settle(s->vault);
 	return journal_checkpoint_(j);
 }
 

@@ -30,6 +30,8 @@ static bool mount(struct trial *t, const char *path, struct vault *v,
 	if (log)
 		recorder_begin(path, log);
 	err = story_mount(v);
+	if (!err && log)
+		story_settle(v);
 	if (log)
 		recorder_end(path);
 	return !err || wrong(t, "mounting", strerror(-err));
