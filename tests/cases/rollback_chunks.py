@@ -410,6 +410,23 @@ def a_new_key_does_not_make_it_new():
 
 
 @check(plain=False)
+def a_torn_end_does_not_make_it_new():
+    m, files = changed({"f": lambda p: put(p, THEN)}, options="writeback=off")
+    path, old, _, _ = files["f"]
+    m.mount()
+    fd = os.open(m / "f", os.O_WRONLY | os.O_APPEND)
+    os.write(fd, blob((1 << 22) - SIZE, 8))
+    m.kill9()
+    frond.close_dead(fd)
+    # the crash seems to have left no more than this
+    at, n = slot(path, 5)
+    put_back_chunk(path, old, 4)
+    os.truncate(path, at)
+    with m.mount():
+        expect(m, "f", THEN[:5 * CHUNK], {4})
+
+
+@check(plain=False)
 def a_file_is_the_same_under_all_its_names():
     m = frond.Mount()
     put(m / "a", FIRST)
