@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import control
 import frond
 import tokens
-from frond import blob, check, eq, fresh, get, put, raises, scale, until
+from frond import blob, check, eq, fresh, get, put, raises, scale
 from tamper import next_second
 
 CHUNK = 4096
@@ -247,8 +247,9 @@ def under_a_running_mount():
         fd = os.open(m / "made", os.O_RDWR)
         os.pwrite(fd, split(FIRST)[6], 6 * CHUNK)
         os.fsync(fd)
+        control.file_key(fd)    # now it is in its place
         at, n = slot(path, 6)
-        until(lambda: get(path)[at:at + n] != before[at:at + n], 20, "its place")
+        assert get(path)[at:at + n] != before[at:at + n]
         put_back_chunk(path, before, 6)
         raises(errno.ESTALE, read_anew, fd, 6)
         os.close(fd)
