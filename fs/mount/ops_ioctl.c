@@ -126,11 +126,9 @@ static int control_rekey(struct control *c, void *data)
 	file_release(c->handle->file);
 	if (!err)
 		log_rekeyed(c);
-	/* -EBADMSG goes to tools as it is */
-	if (err != -ETIME)
-		return err;
-	file_log_damage(c->fs, c->inode, err, VFILE_NO_CHUNK);
-	return -ESTALE;
+	if (err == -ETIME)
+		file_log_damage(c->fs, c->inode, err, VFILE_NO_CHUNK);
+	return err;
 }
 
 static int control_sign(struct control *c, void *data)
@@ -366,7 +364,7 @@ static void answer(struct control *c, const struct call *call, const void *in,
 		err = call->answer(c, data);
 	/* as it is: tools tell what is damaged from what cannot be read */
 	if (err)
-		fuse_reply_err(c->req, -err);
+		fuse_reply_err(c->req, err == -ETIME ? ESTALE : -err);
 	else if (_IOC_DIR(call->cmd) & _IOC_READ)
 		fuse_reply_ioctl(c->req, 0, data, size);
 	else

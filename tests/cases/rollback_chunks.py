@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import control
 import frond
 import tokens
-from frond import blob, check, eq, fresh, get, put, raises, scale, until
+from frond import blob, check, eq, fresh, get, put, raises, scale
 from tamper import next_second
 
 CHUNK = 4096
@@ -247,8 +247,9 @@ def under_a_running_mount():
         fd = os.open(m / "made", os.O_RDWR)
         os.pwrite(fd, split(FIRST)[6], 6 * CHUNK)
         os.fsync(fd)
+        control.file_key(fd)    # now it is in its place
         at, n = slot(path, 6)
-        until(lambda: get(path)[at:at + n] != before[at:at + n], 20, "its place")
+        assert get(path)[at:at + n] != before[at:at + n]
         put_back_chunk(path, before, 6)
         raises(errno.ESTALE, read_anew, fd, 6)
         os.close(fd)
@@ -407,6 +408,23 @@ def a_new_key_does_not_make_it_new():
         expect(m, "f", THEN, {2})
         m.remount()
         expect(m, "f", THEN, {2})
+
+
+@check(plain=False)
+def a_torn_end_does_not_make_it_new():
+    m, files = changed({"f": lambda p: put(p, THEN)}, options="writeback=off")
+    path, old, _, _ = files["f"]
+    m.mount()
+    fd = os.open(m / "f", os.O_WRONLY | os.O_APPEND)
+    os.write(fd, blob((1 << 22) - SIZE, 8))
+    m.kill9()
+    frond.close_dead(fd)
+    # the crash seems to have left no more than this
+    at, n = slot(path, 5)
+    put_back_chunk(path, old, 4)
+    os.truncate(path, at)
+    with m.mount():
+        expect(m, "f", THEN[:5 * CHUNK], {4})
 
 
 @check(plain=False)

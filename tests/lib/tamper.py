@@ -23,10 +23,13 @@ def flipped_parts(data):
 
 
 def next_second():
-    """What is sealed from now on is newer: tokens count seconds."""
-    now = int(time.time())
-    while int(time.time()) == now:
-        time.sleep(0.02)
+    """
+    What is sealed from now on is newer: tokens count seconds, of a clock that
+    is some milliseconds behind this one (time(2)).
+    """
+    then = int(time.time()) + 1.05
+    while (left := then - time.time()) > 0:
+        time.sleep(left)
 
 
 def compare(wrong):

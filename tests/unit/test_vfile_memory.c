@@ -279,6 +279,7 @@ static void a_new_key_does_not_make_it_new(void **state)
 {
 	struct subject s;
 
+	/* nothing is read after the new key, and so learnt */
 	subject_init(&s, state, "rekeyed");
 	put_back_chunks(s.f, &s.older, 3, 3);
 	assert_int_equal(vfile_rekey(s.f, vf_ws(), ""), -ETIME);
@@ -290,7 +291,6 @@ static void a_new_key_does_not_make_it_new(void **state)
 	s.older = save(s.fx, s.f);
 	next_second(s.fx);
 	assert_int_equal(vfile_rekey(s.f, vf_ws(), ""), 0);
-	vf_expect(s.f, s.now, LEN);
 	vfile_close(s.f);
 	put_back(s.fx, "rekeyed", &s.older);
 	s.f = vf_open(s.fx, s.fx->vault, "rekeyed");
@@ -368,13 +368,16 @@ static void what_was_sealed_ahead_is_not_older(void **state)
 		.data = bytes + CHUNK_SIZE, .len = MORE, .offset = CHUNK_SIZE};
 	struct fixture *fx = *state;
 	struct vfile *f = vf_create(fx, "ahead");
+	struct workspace *ws;
 	uint64_t bad;
 
 	fill(bytes, sizeof bytes, 9);
 	assert_int_equal(vf_put(f, bytes, CHUNK_SIZE, 0), 0);
-	vfile_seal_ahead(f, vf_ws(), &w);
+	ws = vf_ws();
+	vfile_seal_ahead(f, ws, &w);
+	assert_true(ws->ahead_count > 0);
 	next_second(fx);
-	assert_int_equal(vfile_write(f, vf_ws(), &w, &bad), 0);
+	assert_int_equal(vfile_write(f, ws, &w, &bad), 0);
 	vf_expect(f, bytes, sizeof bytes);
 	settle(fx, f);
 	vfile_close(f);
