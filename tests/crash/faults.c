@@ -4,6 +4,7 @@
 #include "trial.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,10 +149,45 @@ static bool fault_once(const struct stage *stage, const struct story_plot *plot,
 	return good;
 }
 
+/*
+ * Where what the machine remembers cannot be written, or read: nobody who uses
+ * the vault hears of it, and no more is known than is so.
+ */
+static bool seen_fault(const struct stage *stage, const struct story_plot *plot,
+		       uint64_t seed, long n, bool *fired)
+{
+	struct stage_fault f = {.n = LONG_MAX}; /* none in the vault */
+	char path[96], what[VERDICT_ROOM];
+	struct recording r;
+	bool good;
+
+	stage_path(stage, "fault", path);
+	seen_disk_fails(n);
+	stage_fail(stage, plot, seed, path, &f, &r);
+	*fired = seen_disk_failed();
+	good = look(stage, path, &r.story, what);
+	if (good && (r.story.failures || f.mount_error || f.unmount_error)) {
+		snprintf(what, sizeof what, "a step failed");
+		good = false;
+	}
+	f.n = n;
+	if (good && *fired)
+		good = crash_after(stage, &r, &f, what);
+	if (!good)
+		printf("VIOLATION %s, seed %llu, call %ld of the state "
+		       "directory fails: %s\n",
+		       plot->name, (unsigned long long)seed, n, what);
+	recording_fini(&r);
+	image_remove_tree(path);
+	seen_forget(path);
+	return good;
+}
+
 size_t faults_run(const struct stage *stage, const struct story_plot *plot,
 		  uint64_t seed, size_t *count)
 {
 	size_t violations = 0;
+	bool fired = true;
 
 	for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
 		struct stage_fault f = {.kind = (enum fault_kind)kind, .n = -1};
@@ -166,6 +202,9 @@ size_t faults_run(const struct stage *stage, const struct story_plot *plot,
 				break;
 		}
 	}
+	seen_disk_begin();
+	for (long n = 0; fired; n += STRIDE, ++*count)
+		violations += !seen_fault(stage, plot, seed, n, &fired);
 	return violations;
 }
 

@@ -93,6 +93,11 @@ void seen_use(const char *path);
 void seen_forget(const char *path);
 /* As it was before call end, for the vault at path. */
 void seen_store(const struct oplog *log, size_t end, const char *path);
+/* The disk that it lies on can fail, from here on: */
+void seen_disk_begin(void);
+/* at the n-th call (from 0). Has it? Then no more. */
+void seen_disk_fails(long n);
+bool seen_disk_failed(void);
 
 /* What log speaks of is what was stored at path with shown_ino(): on from
  * there. */

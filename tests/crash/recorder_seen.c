@@ -137,8 +137,7 @@ int __wrap_memory_db_doubt_(struct memory *m, bool doubt)
 {
 	int err = __real_memory_db_doubt_(m, doubt);
 
-	if (!err)
-		rec_note_seen(m->vault->path);
+	rec_note_seen(m->vault->path);
 	return err;
 }
 
@@ -146,7 +145,8 @@ int __wrap_memory_keep(struct vault *vault)
 {
 	int err = __real_memory_keep(vault);
 
-	if (!err && vault->memory)
+	/* and what one that failed has left */
+	if (vault->memory)
 		rec_note_seen(vault->path);
 	return err;
 }

@@ -16,7 +16,7 @@ void story_settle(struct vault *vault)
 		bool busy;
 
 		pthread_mutex_lock(&j->wake_lock);
-		busy = j->ticking || j->durable_s == 0;
+		busy = j->ticking || j->durable_s == INT64_MIN;
 		pthread_mutex_unlock(&j->wake_lock);
 		if (!busy)
 			return;

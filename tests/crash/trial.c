@@ -11,6 +11,7 @@ enum {
 	/* how many of the states that a second crash leaves are looked at */
 	AGAIN_MAX = 4,
 	OFTEN = 12,
+	CLOCK_BACK_S = 5000,
 	FAULT_CALLS = 60, /* in a mount that has something to recover */
 };
 
@@ -64,6 +65,14 @@ static bool look(struct trial *t, struct vault *v, const char *when,
 	return verdict_look(&verdict, digest) || wrong(t, when, verdict.what);
 }
 
+static bool is_none_older(struct trial *t, struct vault *v)
+{
+	struct verdict verdict = {.vault = v};
+
+	return verdict_is_none_older(&verdict) ||
+	       wrong(t, "in the end", verdict.what);
+}
+
 static bool use(struct trial *t, struct vault *v)
 {
 	struct verdict verdict = {.story = &t->recording->story,
@@ -75,29 +84,47 @@ static bool use(struct trial *t, struct vault *v)
 	return verdict_use(&verdict) || wrong(t, "using it", verdict.what);
 }
 
+static uint64_t seed_of(const struct trial *t)
+{
+	return t->plan.seed + t->plan.end;
+}
+
+/* Does a clock go wrong, for what is sealed? */
+static void set_clock(const struct trial *t, bool back)
+{
+	shown_past(back && t->more == TRIAL_PLAIN && seed_of(t) % 3 == 0
+			   ? CLOCK_BACK_S
+			   : 0);
+}
+
 /*
  * Mount, look, unmount; the same once more, which must find the same; then
- * use it, and mount a third time.
+ * use it, and mount a third time, when the clock is right in any case.
  */
 static bool play(struct trial *t, const char *path, const char *when,
 		 struct oplog *log)
 {
 	uint8_t first[32], second[32];
 	struct vault v;
-	bool good = mount(t, path, &v, log) && look(t, &v, when, first);
+	bool good;
 
+	set_clock(t, true);
+	good = mount(t, path, &v, log) && look(t, &v, when, first);
 	good = unmount(t, &v) && good;
-	if (!good)
+	if (!good) {
+		set_clock(t, false);
 		return false;
+	}
 	good = mount(t, path, &v, NULL) &&
 	       look(t, &v, "mounted a second time", second);
 	if (good && memcmp(first, second, sizeof first) != 0)
 		good = wrong(t, when, "the second mount shows something else");
 	good = good && use(t, &v);
 	good = unmount(t, &v) && good;
+	set_clock(t, false);
 	if (!good)
 		return false;
-	good = mount(t, path, &v, NULL);
+	good = mount(t, path, &v, NULL) && is_none_older(t, &v);
 	return unmount(t, &v) && good;
 }
 
@@ -123,11 +150,6 @@ static struct plan random_plan(const struct oplog *log, uint64_t *rng)
 	if (p.kind == PLAN_POWER)
 		p.seed = random_next(rng) >> 20;
 	return p;
-}
-
-static uint64_t seed_of(const struct trial *t)
-{
-	return t->plan.seed + t->plan.end;
 }
 
 /* The mount itself is crashed, and made again. */

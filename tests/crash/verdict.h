@@ -47,6 +47,9 @@ MUST_CHECK int verdict_open(struct verdict *v, int dirfd, const char *entry,
 bool verdict_is_ours(struct verdict *v, const uint8_t *parent, int dirfd,
 		     const char *entry, const char *path);
 
+/* Nothing in it may be called older; whatever it holds by now. */
+bool verdict_is_none_older(struct verdict *v);
+
 /* Look at everything. digest: of what there is. */
 bool verdict_look(struct verdict *v, uint8_t digest[static 32]);
 
