@@ -69,7 +69,7 @@ static bool append_fill(struct vfile *f, struct journal_file *jf,
 				    .first = r->first,
 				    .count = r->end - r->first + 1,
 				    .marked = true,
-				    .holes = true};
+				    .holes = f->holes};
 	const struct journal_put put = {
 		.head = &head, .quiet = true, .hurry = true};
 	uint64_t offset = r->first * CHUNK_SIZE;
