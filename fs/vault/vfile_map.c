@@ -260,6 +260,7 @@ void vfile_note_loose_(struct vfile *f, uint64_t first)
 static int tighten(struct vfile *f, struct workspace *ws, uint64_t index)
 {
 	uint64_t claim, right;
+	size_t len;
 	int err;
 
 	if (index >= chunk_last_index(f->size))
@@ -272,7 +273,11 @@ static int tighten(struct vfile *f, struct workspace *ws, uint64_t index)
 	if (err || right >= claim)
 		return err;
 	workspace_stage_full(ws, 0, index, ws->tail, right);
-	return vfile_store_run_(f, ws, index, 1, false);
+	err = vfile_seal_(f, ws, 1, false, &len);
+	/* its times are as they were */
+	return err ? err
+		   : vfile_put_record_(f, ws->tokens, index, 1, len, f->size,
+				       RECORD_KEEP | RECORD_QUIET);
 }
 
 /* A file whose holes may be anywhere does not need its claims. */
