@@ -121,8 +121,9 @@ static int fill_locked(struct vfile *f, struct workspace *ws,
 	err = xio_pwrite(f->fd, ws->tokens, r->len,
 			 (off_t)chunk_offset(r->first));
 	vfile_note_written_(f);
+	/* all of them were holes, and are claimed as such */
 	if (err) {
-		vfile_mend_holes_(f, ws, r->first, r->end);
+		(void)!vfile_zero_slots_(f, ws, r->first, r->end + 1);
 		f->gaps_stale = true;
 	}
 	return err;

@@ -10,6 +10,7 @@ enum { CHUNKS = 48, STEPS = 300, LIMIT = CHUNKS * CHUNK_SIZE };
 
 static uint8_t model[LIMIT];
 static size_t model_len;
+static uint8_t old[CHUNK_SIZE];
 
 /* One chunk as it lies there: zeros, or a token and what it claims. */
 struct place {
@@ -246,6 +247,67 @@ static void test_map__zeroed_chunks_are_noticed(void **state)
 	assert_int_equal(journal_start(fx->vault), 0);
 }
 
+/* Sealed anew under another key, each claim stays. */
+static void test_map__another_key_keeps_it(void **state)
+{
+	struct fixture *fx = *state;
+	uint64_t rng = vf_seed();
+	struct vfile *f = random_file(fx, &rng);
+	struct backing_name name = fx_name(fx, fx->root_id, "f");
+	int fd = backing_fd(fx);
+
+	assert_int_equal(vf_truncate(f, LIMIT), 0);
+	memset(model + model_len, 0, LIMIT - model_len);
+	model_len = LIMIT;
+	assert_int_equal(vf_allocate(f,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     30 * CHUNK_SIZE, 3 * CHUNK_SIZE),
+			 0);
+	memset(model + 30 * CHUNK_SIZE, 0, 3 * CHUNK_SIZE);
+	assert_int_equal(vfile_sync(f, true), 0);
+	f = reopen(fx, f);
+	assert_int_equal(vfile_rekey(f, vf_ws(), name.entry), 0);
+	check_map(fx, fd, true);
+	f = reopen(fx, f);
+	vf_expect(f, model, model_len);
+	vfile_close(f);
+	close(fd);
+}
+
+/* In a vault of version 1, holes are as they were. */
+static void test_map__none_in_an_old_vault(void **state)
+{
+	struct fixture *fx = *state;
+	struct vfile *f;
+	int fd;
+
+	fx->vault->version = 1;
+	f = vf_create(fx, "f");
+	fd = backing_fd(fx);
+	assert_int_equal(vf_truncate(f, LIMIT), 0);
+	assert_int_equal(vf_put(f, "x", 1, 20 * CHUNK_SIZE), 0);
+	assert_int_equal(vf_allocate(f,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     0, 3 * CHUNK_SIZE),
+			 0);
+	vfile_close(f);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	assert_int_equal(vf_mark_on_disk(fx, fd), CHUNK_HOLES_ANYWHERE);
+	close(fd);
+	/* what is mapped is not opened as such a vault's */
+	fx->vault->version = 2;
+	assert_int_equal(journal_start(fx->vault), 0);
+	f = vf_create(fx, "g");
+	assert_int_equal(vf_truncate(f, LIMIT), 0);
+	vfile_close(f);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	fx->vault->version = 1;
+	assert_int_equal(journal_start(fx->vault), 0);
+	f = vf_open(fx, fx->vault, "g");
+	assert_int_equal(read_chunk(f, 0, old), -EBADMSG);
+	vfile_close(f);
+}
+
 static int setup(void **state)
 {
 	if (fx_setup(state))
@@ -261,6 +323,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_map__every_hole_is_claimed),
 		TEST(test_map__zeroed_chunks_are_noticed),
+		TEST(test_map__another_key_keeps_it),
+		TEST(test_map__none_in_an_old_vault),
 	};
 	int err = vf_init();
 
