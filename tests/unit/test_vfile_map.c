@@ -274,6 +274,29 @@ static void test_map__another_key_keeps_it(void **state)
 	close(fd);
 }
 
+/* A former end that is in place, without its mark, claims the hole, too. */
+static void test_map__behind_an_end_in_flux(void **state)
+{
+	struct fixture *fx = *state;
+	struct vfile *f = vf_create(fx, "f");
+	int fd = backing_fd(fx);
+
+	model_len = 40 * CHUNK_SIZE;
+	memset(model, 1, model_len);
+	assert_int_equal(vf_put(f, model, model_len, 0), 0);
+	assert_true(vfile_in_flux(f));
+	assert_int_equal(vf_put(f, "x", 1, 44 * CHUNK_SIZE), 0);
+	memset(model + model_len, 0, sizeof model - model_len);
+	model[44 * CHUNK_SIZE] = 'x';
+	model_len = 44 * CHUNK_SIZE + 1;
+	f = reopen(fx, f);
+	vf_expect(f, model, model_len);
+	assert_int_equal(vfile_drain(f), 0);
+	check_map(fx, fd, true);
+	vfile_close(f);
+	close(fd);
+}
+
 /* In a vault of version 1, holes are as they were. */
 static void test_map__none_in_an_old_vault(void **state)
 {
@@ -324,6 +347,7 @@ int main(void)
 		TEST(test_map__every_hole_is_claimed),
 		TEST(test_map__zeroed_chunks_are_noticed),
 		TEST(test_map__another_key_keeps_it),
+		TEST(test_map__behind_an_end_in_flux),
 		TEST(test_map__none_in_an_old_vault),
 	};
 	int err = vf_init();
