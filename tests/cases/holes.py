@@ -223,6 +223,8 @@ def a_shared_mount_and_one_of_its_own_take_turns():
         for options in ("shared", "", "shared", "shared"):
             m.remount(options)
             eq(bad_chunks(f.path, f.want), [])
+            f.punch(11 * CHUNK, CHUNK)
+            eq(bad_chunks(f.path, f.want), [])
             for _ in range(6):
                 f.random(rng)
             eq(bad_chunks(f.path, f.want), [])
