@@ -44,7 +44,8 @@ except ImportError as e:
 
 HEADER, CHUNK, LAST_EXTRA = 176, 4096, 81
 SLOT = 4169                         # what a chunk that is not the last takes
-LAST, HOLES = 1 << 63, 1 << 62      # marks in a chunk's tag
+LAST, HOLES, MAPPED = 1 << 63, 1 << 62, 1 << 61     # marks in a chunk's tag
+CLAIM = 7                           # behind a full chunk: how many holes may follow
 BATCH = 64                          # chunks read at a time
 MIB = 1 << 20
 XATTR = "user.frondfs."
@@ -54,7 +55,7 @@ ADDED = re.compile(rb"~| \(.+\)| [0-9]{1,3}| - (?i:copy).*|\.sync-conflict-.*|\.
                    rb"|_conflict-.*|-[A-Z0-9][A-Z0-9-]{1,14}", re.S)
 ACLS = "system.posix_acl_access", "system.posix_acl_default"
 SETTINGS = {
-    "vault": {"version": "1", "id": "[0-9a-f]{32}",
+    "vault": {"version": "[12]", "id": "[0-9a-f]{32}",
               "created": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"},
     "slot": {"type": "passphrase", "kdf": "argon2id", "ops": "[1-9][0-9]?",
              "mem": "[1-9][0-9]{6,9}", "salt": "[A-Za-z0-9_-]{22}",
@@ -115,11 +116,11 @@ def show(path):
 # ---- vault.ini and keys
 
 def read_ini(data):
-    """vault.ini's id, slots, sealed bytes and seal."""
+    """vault.ini's version, id, slots, sealed bytes and seal."""
     newer = re.search(rb"^version *[=:] *([0-9]+)", data.partition(b"\n[slot ")[0], re.M)
-    if newer and int(newer[1]) > 1:
+    if newer and int(newer[1]) > 2:
         raise Refusal(f"this vault is of format version {int(newer[1])}; this program "
-                      "knows version 1 only")
+                      "knows versions 1 and 2 only")
     whole = re.fullmatch(rb"(\[vault\]\n.*\n)\[seal\]\nmac = ([A-Za-z0-9_-]{43})\n", data, re.S)
     if not whole or len(data) > 16384:
         raise Damage("its beginning or its end is not as it must be")
@@ -142,7 +143,7 @@ def read_ini(data):
     if any(s["ops"] > 64 or not 8 * MIB <= s["mem"] <= 4096 * MIB or s["mem"] % 1024
            for s in slots) or sum(s["ops"] * s["mem"] for s in slots) > 64 * 4096 * MIB:
         raise Damage("it asks for other work than any vault does")
-    return vault["id"], slots, whole[1], unb64(whole[2])
+    return int(vault["version"]), vault["id"], slots, whole[1], unb64(whole[2])
 
 
 def unlock(vault_id, slots, passphrase):
@@ -193,7 +194,7 @@ class Content:
             plain = open_token(vault.file_keys, header[40:161])
         except Damage:
             raise Damage("the key token in its header does not verify") from None
-        self.id = header[8:24]
+        self.id, self.version = header[8:24], vault.version
         if len(plain) != 48 or plain[:16] != self.id:
             raise Damage("its header holds the key of another file")
         self.key = fernet(plain[16:])
@@ -203,7 +204,7 @@ class Content:
         """(first chunk, how many, data, fault); data is None for holes and damage."""
         if self.length is None:
             full = max(0, self.size - HEADER) // SLOT
-            yield from self.full_chunks(full, False)
+            yield from self.full_chunks(full, 0)
             yield full, 1, None, "no file has this length: it was cut, or something was added"
             return
         last = max(0, self.length - 1) // CHUNK
@@ -211,47 +212,61 @@ class Content:
         tag, data, fault = 0, None, None
         stored = self.read(last, rest + LAST_EXTRA)
         try:        # first, because it says whether the file may have holes
-            tag, data = self.open_chunk(last, stored, rest, LAST)
+            tag, data, _ = self.open_chunk(last, stored, rest, LAST)
         except Damage as e:
             fault = str(e)
             with contextlib.suppress(Damage):
                 data = self.open_chunk(last, stored[:SLOT], CHUNK, 0)[1]
                 fault = "it is whole, but the file was cut behind it"
-        yield from self.full_chunks(last, tag & HOLES)
+        yield from self.full_chunks(last, tag)
         yield last, 1, data, fault
 
-    def full_chunks(self, count, holes):
-        index, no_data = 0, None if holes else "it was zeroed"
+    def full_chunks(self, count, tag):
+        """Those in front of the last chunk, which has this tag."""
+        index, anywhere = 0, tag & (HOLES | MAPPED) == HOLES
+        reach = 0       # the nearest token claims holes up to here
         while index < count:
             empty = min(count, (self.next_data(index) - HEADER) // SLOT) - index
             if empty > 0:
-                yield index, empty, None, no_data
+                holes = empty if anywhere else max(0, min(empty, reach - index))
+                if holes:
+                    yield index, holes, None, None
+                if holes < empty:
+                    yield index + holes, empty - holes, None, "it was zeroed"
                 index += empty
                 continue
             block = self.read(index, min(BATCH, count - index) * SLOT)
             for at in range(0, len(block), SLOT):
-                stored, data, fault = block[at:at + SLOT], None, no_data
+                stored, data = block[at:at + SLOT], None
+                fault = None if anywhere or index < reach else "it was zeroed"
                 if any(stored):
+                    claim = 0
                     try:
-                        data, fault = self.open_chunk(index, stored, CHUNK, 0)[1], None
+                        _, data, claim = self.open_chunk(index, stored, CHUNK, 0)
+                        fault = None
                     except Damage as e:
                         fault = str(e)
+                    reach = index + 1 + claim if tag & MAPPED else 0
                 yield index, 1, data, fault
                 index += 1
 
     def open_chunk(self, index, stored, length, last):
-        """Tag and data of a chunk, if it is what must stand here."""
+        """Tag, data and claim of a chunk, if it is what must stand here."""
         end = 57 + ((8 + length) // 16 + 1) * 16
         plain = open_token(self.key, stored[:end])
         tag, data = int.from_bytes(plain[:8], "big"), plain[8:]
         if any(stored[end:]):
             raise Damage("something stands behind its token")
-        if (tag & ~HOLES if last else tag) != index | last:
+        marks = [0, HOLES, HOLES | MAPPED] if last else [0]
+        if tag not in [index | last | m for m in marks]:
             raise Damage(f"chunk {tag & (1 << 56) - 1} stands there, "
                          + ("the last one" if tag & LAST else "which is not the last one"))
-        if len(plain) != 8 + length:
+        claim = 0
+        if not last and self.version > 1 and len(data) == CHUNK + CLAIM:
+            data, claim = data[:CHUNK], int.from_bytes(data[CHUNK:], "big")
+        if len(data) != length or len(plain) > 8 + length and not claim:
             raise Damage("it is of another length than the file says")
-        return tag, data
+        return tag, data, claim
 
     def read(self, index, length):
         """length bytes from where this chunk begins."""
@@ -309,7 +324,7 @@ class Vault:
             raise Refusal(f"'{path}' is not a vault that can be read: "
                           f"{getattr(e, 'strerror', e)}") from None
         try:
-            vault_id, slots, sealed, mac = read_ini(text)
+            self.version, vault_id, slots, sealed, mac = read_ini(text)
             master = unlock(vault_id, slots, get_passphrase())
             seal = hashlib.blake2b(sealed, digest_size=32, key=subkey(master, 5)).digest()
             if not hmac.compare_digest(seal, mac):

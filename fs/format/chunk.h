@@ -18,11 +18,23 @@ enum {
 	CHUNK_LAST_EXTRA = 81, /* a last chunk of n bytes takes n + 81 */
 	CHUNK_LAST_MAX = CHUNK_SIZE + CHUNK_LAST_EXTRA,
 	CHUNK_AREA_OFFSET = 176, /* HEADER_LEN */
+	/* what fits into a full chunk's padding: how many of those behind it
+	 * may be holes */
+	CHUNK_CLAIM_LEN = 7,
 };
 
 #define CHUNK_MARK_LAST (UINT64_C(1) << 63)
 #define CHUNK_MARK_HOLES (UINT64_C(1) << 62)
+#define CHUNK_MARK_MAPPED (UINT64_C(1) << 61)
 #define CHUNK_INDEX_MASK ((UINT64_C(1) << 56) - 1)
+
+/* What the marks of a last chunk say of holes. */
+enum chunk_holes {
+	CHUNK_HOLES_NONE,
+	CHUNK_HOLES_ANYWHERE,
+	/* where the nearest token in front of one claims it, and only there */
+	CHUNK_HOLES_MAPPED,
+};
 
 /* The longest plaintext whose backing length still fits off_t. */
 #define CHUNK_MAX_PLAIN_LEN                                                    \
@@ -69,20 +81,34 @@ MUST_CHECK int chunk_plain_len(uint64_t backing_len, uint64_t *plain_len);
 MUST_CHECK int chunk_shown_len(uint64_t backing_len, uint64_t *shown_len);
 
 /*
- * The tag of chunk index, as stored. last_holes matters only for the last.
+ * The tag of chunk index, as stored. holes matters only for the last.
  */
-static inline uint64_t chunk_tag(uint64_t index, bool last, bool holes)
+static inline uint64_t chunk_tag(uint64_t index, bool last,
+				 enum chunk_holes holes)
 {
-	return index | (last ? CHUNK_MARK_LAST : 0) |
-	       (last && holes ? CHUNK_MARK_HOLES : 0);
+	if (!last)
+		return index;
+	return index | CHUNK_MARK_LAST | (holes ? CHUNK_MARK_HOLES : 0) |
+	       (holes == CHUNK_HOLES_MAPPED ? CHUNK_MARK_MAPPED : 0);
 }
 
 /*
  * Is tag what chunk index must carry? For a last chunk *holes tells its
- * holes mark. -EBADMSG: another index, a mark that does not belong, or bits
+ * holes marks. -EBADMSG: another index, a mark that does not belong, or bits
  * that mean nothing.
  */
 MUST_CHECK int chunk_tag_check(uint64_t tag, uint64_t index, bool last,
-			       bool *holes);
+			       enum chunk_holes *holes);
+
+/*
+ * Is an opened token of opened_len bytes as long as one with this many bytes
+ * of a chunk must be? can_claim: it may have a claim behind them.
+ */
+bool chunk_fits(const uint8_t *opened, size_t opened_len, size_t plain_len,
+		bool can_claim);
+/* How many of the chunks directly behind it may be holes: of one that fits. */
+uint64_t chunk_claim(const uint8_t *opened, size_t opened_len);
+/* Put one behind a chunk. */
+void chunk_claim_store(uint8_t out[static CHUNK_CLAIM_LEN], uint64_t claim);
 
 #endif

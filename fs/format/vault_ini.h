@@ -10,7 +10,8 @@
 #include "kdf.h"
 
 enum {
-	VAULT_VERSION = 1,
+	VAULT_VERSION = 2,	/* of those made now */
+	VAULT_VERSION_MAPS = 2, /* from this on, full chunks claim holes */
 	VAULT_ID_LEN = 16,
 	VAULT_SLOTS_MAX = 16,
 	VAULT_SLOT_NAME_MAX = 32, /* A-Z a-z 0-9 - _ */

@@ -89,6 +89,7 @@ int content_open(struct check *c, struct content *f, int dirfd,
 	if (n < HEADER_LEN)
 		return -EBADMSG;
 	measure(f);
+	f->can_claim = c->vault->version >= VAULT_VERSION_MAPS;
 	return read_header(c, f, start);
 }
 

@@ -14,12 +14,12 @@ struct content {
 	struct memory_file *seen; /* NULL: not compared */
 	uint8_t id[FILE_ID_LEN], dirid[DIRID_LEN];
 	bool odd_length; /* no file has this length */
-	bool sparse;
+	bool sparse, can_claim;
 	uint64_t size, last; /* plaintext bytes; the last chunk's index */
 	uint64_t born_s;     /* since 1970: when the key token was sealed */
 	/* set before the threads share it */
-	bool holes;   /* it may have holes */
-	uint64_t end; /* chunks to be read by whoever has time */
+	enum chunk_holes holes; /* it may have some */
+	uint64_t end;		/* chunks to be read by whoever has time */
 
 	pthread_mutex_t lock; /* all below */
 	uint64_t next;
@@ -36,6 +36,10 @@ struct content {
 MUST_CHECK int content_open(struct check *c, struct content *f, int dirfd,
 			    const char *entry, uint8_t *start, size_t room,
 			    size_t *got);
+/* Of the zeros that chunk first begins: these end in front of the first that
+ * may be no hole, if not before. */
+uint64_t check_claimed(struct check *c, const struct content *f,
+		       uint64_t first);
 void content_fini(struct check *c, struct content *f);
 /* Say that chunks are bad; one more of a row makes the row longer. */
 void content_fault(struct check *c, struct content *f,

@@ -30,11 +30,13 @@ static uint64_t digest_of(const struct content *f, const struct slot *s,
 
 /* CHECK_FAULTS: nothing is wrong. Else what it is that has no good tag. */
 static enum check_fault judge(const struct slot *s,
-			      const struct fernet_open_job *job, bool *holes)
+			      const struct fernet_open_job *job,
+			      enum chunk_holes *holes, bool can_claim)
 {
 	uint64_t tag;
 
-	if (job->status || job->plaintext_len != CHUNK_TAG_LEN + s->plain_len)
+	if (job->status || !chunk_fits(job->plaintext, job->plaintext_len,
+				       s->plain_len, can_claim && !s->last))
 		return CHECK_TOKEN;
 	tag = be64_load(job->plaintext);
 	if (chunk_tag_check(tag, s->index, s->last, holes) == 0)
@@ -45,7 +47,7 @@ static enum check_fault judge(const struct slot *s,
 /* One token by itself. */
 static enum check_fault open_alone(const struct content *f,
 				   const struct slot *s, const uint8_t *stored,
-				   bool *holes)
+				   enum chunk_holes *holes)
 {
 	uint8_t plain[WORKSPACE_PLAIN_STRIDE];
 	struct fernet_open_job job = {
@@ -56,7 +58,7 @@ static enum check_fault open_alone(const struct content *f,
 	if (!ws)
 		return CHECK_TOKEN;
 	(void)!fernet_open(ws->fernet, f->key, &job, 1);
-	fault = judge(s, &job, holes);
+	fault = judge(s, &job, holes, f->can_claim);
 	sodium_memzero(plain, sizeof plain);
 	return fault;
 }
@@ -64,13 +66,13 @@ static enum check_fault open_alone(const struct content *f,
 /* More about a bad chunk (NULL: zeros). Is it, after all, good? */
 static void look_closer(struct check *c, struct content *f,
 			const struct slot *s, const uint8_t *stored,
-			enum check_fault fault, bool *holes)
+			enum check_fault fault, enum chunk_holes *holes)
 {
 	struct slot full = {.index = s->index,
 			    .plain_len = CHUNK_SIZE,
 			    .token_len = CHUNK_TOKEN_LEN};
 	uint8_t other[CHUNK_LAST_MAX];
-	bool ignored;
+	enum chunk_holes ignored;
 
 	if (c->redo && check_redo_chunk(c->redo, f->id, s, other) == 0 &&
 	    slot_padding_is_zero(s, other) &&
@@ -90,15 +92,20 @@ static bool is_zeroed(const struct slot *s, const uint8_t *stored)
 	       bytes_all_zero(stored, s->stored_len);
 }
 
-/* Zeros are holes where the file may have some. */
+/* Zeros are holes where the file may have some there. */
 static void judge_zeroed(struct check *c, struct content *f, uint64_t first,
 			 const size_t *at, size_t count)
 {
+	uint64_t claimed = first;
+
 	for (size_t i = 0; i < count; i++) {
 		struct slot s = slot_of(first + at[i], f->size);
-		bool holes;
+		enum chunk_holes holes;
 
-		look_closer(c, f, &s, NULL, CHECK_ZEROED, &holes);
+		if (i == 0 || at[i] != at[i - 1] + 1)
+			claimed = check_claimed(c, f, s.index);
+		if (s.index >= claimed)
+			look_closer(c, f, &s, NULL, CHECK_ZEROED, &holes);
 	}
 }
 
@@ -130,9 +137,9 @@ static void verify_run(struct check *c, struct content *f, struct workspace *ws,
 	for (size_t j = 0; j < jobs; j++) {
 		const uint8_t *p = stored + ws->open_slot[j] * CHUNK_TOKEN_LEN;
 		struct slot s = slot_of(first + ws->open_slot[j], f->size);
-		bool holes = false;
+		enum chunk_holes holes = CHUNK_HOLES_NONE;
 
-		fault = judge(&s, &ws->open[j], &holes);
+		fault = judge(&s, &ws->open[j], &holes, f->can_claim);
 		if (fault == CHECK_FAULTS && !slot_padding_is_zero(&s, p))
 			fault = CHECK_PADDING;
 		if (fault != CHECK_FAULTS)
@@ -142,8 +149,7 @@ static void verify_run(struct check *c, struct content *f, struct workspace *ws,
 		if (s.last)
 			f->holes = holes;
 	}
-	if (!f->holes)
-		judge_zeroed(c, f, first, zeroed_at, zeroed);
+	judge_zeroed(c, f, first, zeroed_at, zeroed);
 	content_compare(c, f, first, count, sealed_s);
 }
 
@@ -204,7 +210,9 @@ static size_t next_run(struct check *c, struct content *f, uint64_t *first)
 	count = f->end - f->next < RUN ? (size_t)(f->end - f->next) : RUN;
 	f->next += count;
 	pthread_mutex_unlock(&f->lock);
-	if (*first > from && !f->holes)
+	if (*first > from)
+		from = check_claimed(c, f, from);
+	if (*first > from)
 		content_fault(c, f,
 			      &(struct chunk_fault){CHECK_ZEROED, from,
 						    *first - 1, f->size});

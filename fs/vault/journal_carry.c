@@ -122,14 +122,15 @@ static int carry_entries(struct journal_file *jf, unsigned segment)
 
 static int carry_hole(struct journal_file *jf, uint64_t first, uint64_t end)
 {
-	struct journal_head head = {.kind = JOURNAL_KIND_HOLES,
-				    .ino = jf->ino,
-				    .size = JOURNAL_SIZE_KEPT,
-				    .before = vault_now(jf->journal->vault),
-				    .first = first,
-				    .count = end - first,
-				    .marked = true,
-				    .holes = true};
+	struct journal_head head = {
+		.kind = JOURNAL_KIND_HOLES,
+		.ino = jf->ino,
+		.size = JOURNAL_SIZE_KEPT,
+		.before = vault_now(jf->journal->vault),
+		.first = first,
+		.count = end - first,
+		.marked = true,
+		.holes = jf->holes_known ? jf->holes : CHUNK_HOLES_ANYWHERE};
 	const struct journal_put put = {
 		.head = &head, .quiet = true, .hurry = true};
 

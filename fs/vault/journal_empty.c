@@ -39,7 +39,7 @@ static int make_empty(struct recovery *rec, struct journal_patient *p,
 	randombytes_buf(h.file_key, sizeof h.file_key);
 	memcpy(h.dirid, dirid, sizeof h.dirid);
 	h.sealed_s = vault_now(rec->vault);
-	be64_store(tag, chunk_tag(0, true, false));
+	be64_store(tag, chunk_tag(0, true, CHUNK_HOLES_NONE));
 	fernet_key_init(p->key, h.file_key);
 	err = header_build(&h, &rec->vault->keys->file_keys, start);
 	memcpy(p->file_id, h.file_id, sizeof p->file_id);

@@ -139,8 +139,9 @@ static int load_last(const struct journal_patient *p, uint64_t index,
 					       .plaintext = ws->plain};
 		if (fernet_open(ws->fernet, p->key, &job, 1) == 0) {
 			memset(ws->tail, 0, CHUNK_SIZE);
+			len = job.plaintext_len - CHUNK_TAG_LEN;
 			memcpy(ws->tail, ws->plain + CHUNK_TAG_LEN,
-			       job.plaintext_len - CHUNK_TAG_LEN);
+			       len < CHUNK_SIZE ? len : CHUNK_SIZE);
 			*sealed_s = fernet_timestamp(ws->tokens);
 			return 0;
 		}
@@ -172,7 +173,7 @@ static uint64_t seal_time(const struct journal_patient *p, uint64_t index,
 }
 
 int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
-		     uint64_t size, bool holes)
+		     uint64_t size, enum chunk_holes holes)
 {
 	struct workspace *ws = p->ws;
 	uint64_t last = chunk_last_index(size), sealed_s = UINT64_MAX;
@@ -183,8 +184,10 @@ int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 		err = load_last(p, last, &sealed_s);
 	if (err)
 		return err;
-	workspace_stage(ws, 0, chunk_tag(last, true, holes && last > 0),
-			ws->tail, chunk_last_len(size));
+	workspace_stage(
+		ws, 0,
+		chunk_tag(last, true, last > 0 ? holes : CHUNK_HOLES_NONE),
+		ws->tail, chunk_last_len(size));
 	ws->seal_s = seal_time(p, last, sealed_s);
 	err = workspace_seal(ws, p->key, 1, true, &len);
 	if (!err)

@@ -182,7 +182,7 @@ static int slot_is_newer(const struct journal_patient *p, uint64_t index,
 	err = xio_pread(p->fd, p->ws->tokens, len, (off_t)offset);
 	/* whole or the last one, of any length */
 	for (; !err && len >= FERNET_TOKEN_LEN(CHUNK_TAG_LEN); len--) {
-		bool holes;
+		enum chunk_holes holes;
 		uint64_t tag;
 
 		if ((len - FERNET_OVERHEAD) % 16)

@@ -77,7 +77,7 @@ struct journal_head {
 	uint64_t first, count;
 	uint32_t len; /* of the tokens */
 	bool marked;  /* whether the file may have holes is known: */
-	bool holes;
+	enum chunk_holes holes;
 };
 
 /* Pure: bytes and structs (journal_record.c). */
@@ -148,7 +148,8 @@ struct journal_file {
 	uint64_t fill_number; /* applying: one that holds a durable record */
 	atomic_bool filled;   /* holes were, in place */
 	atomic_bool flux;     /* its end is in place, and unmarked */
-	atomic_bool holes_known, holes; /* it may have some */
+	atomic_bool holes_known;
+	_Atomic enum chunk_holes holes; /* it may have some */
 	pthread_mutex_t sync_lock;	/* held by who makes it durable */
 	/* Changes in place are counted when they have been made, never
 	 * before: so many there were, so many of them are durable (changed
@@ -529,7 +530,8 @@ struct journal_patient {
 	bool records; /* the journal has some of it */
 	bool wholly;  /* data may be missing anywhere */
 	bool later;   /* it was written to when the session was over */
-	bool holes;   /* the journal says that it had some */
+	enum chunk_holes holes; /* the journal says that it had some */
+	bool unmapped; /* what a crash has left of these is not claimed */
 	uint64_t floor, before;
 };
 enum journal_state {
@@ -543,13 +545,16 @@ uint64_t journal_next_data_(int fd, uint64_t index, uint64_t end);
 /* Look at its end, or all of it; *holes: whether it may have some then. */
 MUST_CHECK int journal_examine_(struct journal_patient *p,
 				enum journal_state *state, uint64_t *size,
-				bool *holes);
+				enum chunk_holes *holes);
 /*
  * Chunks first..end-1 were holes, and were being filled: those that hold the
  * beginning of a token are holes again.
  */
 MUST_CHECK int journal_unfill_(const struct journal_patient *p, uint64_t first,
 			       uint64_t end);
+/* And if what is left of them is not claimed, the file is unmapped. */
+MUST_CHECK int journal_judge_fill_(struct journal_patient *p, uint64_t first,
+				   uint64_t end);
 
 /* journal_session.c */
 struct journal_session {

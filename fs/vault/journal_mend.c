@@ -28,7 +28,8 @@ enum kind {
 struct look {
 	enum kind kind;
 	size_t plain_len; /* of KIND_LAST */
-	bool holes;
+	enum chunk_holes holes;
+	uint64_t claim; /* of KIND_FULL */
 	/* ...and what follows it is zeros; growing overwrites those at once */
 	bool whole;
 };
@@ -77,10 +78,12 @@ static void look_closely(const struct journal_patient *p, uint64_t index,
 		out->kind = KIND_LAST;
 }
 
-/* Which of these slots are whole chunks but for the last one of a file? */
+/* Which of these slots are whole chunks but for the last one of a file? One
+ * more than they claim, or 0. */
 static void look_at_run(const struct journal_patient *p, uint64_t first,
-			size_t count, bool *full)
+			size_t count, uint64_t *full)
 {
+	bool can_claim = p->vault->version >= VAULT_VERSION_MAPS;
 	struct workspace *ws = p->ws;
 
 	for (size_t i = 0; i < count; i++)
@@ -92,12 +95,16 @@ static void look_at_run(const struct journal_patient *p, uint64_t first,
 	(void)!fernet_open(ws->fernet, p->key, ws->open, count);
 	for (size_t i = 0; i < count; i++) {
 		const struct fernet_open_job *job = &ws->open[i];
-		bool holes;
+		enum chunk_holes holes;
+		bool whole = job->status == 0 &&
+			     chunk_fits(job->plaintext, job->plaintext_len,
+					CHUNK_SIZE, can_claim) &&
+			     chunk_tag_check(be64_load(job->plaintext),
+					     first + i, false, &holes) == 0;
 
-		full[i] = job->status == 0 &&
-			  job->plaintext_len == CHUNK_TAG_LEN + CHUNK_SIZE &&
-			  chunk_tag_check(be64_load(job->plaintext), first + i,
-					  false, &holes) == 0;
+		full[i] = whole ? 1 + chunk_claim(job->plaintext,
+						  job->plaintext_len)
+				: 0;
 	}
 }
 
@@ -110,6 +117,8 @@ struct course {
 	bool zero; /* there were zeros; the first are at... */
 	uint64_t zeros;
 	bool zero_inside; /* in front of a full chunk */
+	uint64_t reach;	  /* from this chunk on nobody claims zeros... */
+	bool unclaimed;	  /* ...and there were such, in front of a token */
 	bool ended;	  /* the end is known, or what ends it is */
 	struct look end;
 	uint64_t end_index;
@@ -117,6 +126,10 @@ struct course {
 
 static void take(struct course *c, uint64_t index, const struct look *l)
 {
+	if (l->kind == KIND_FULL || l->kind == KIND_LAST) {
+		c->unclaimed = c->unclaimed || index > c->reach;
+		c->reach = index + 1 + l->claim;
+	}
 	switch (l->kind) {
 	case KIND_FULL:
 		c->any = true;
@@ -139,7 +152,7 @@ static int go_on(const struct journal_patient *p, struct course *c)
 {
 	uint64_t at = c->next * CHUNK_TOKEN_LEN, left = c->body - at;
 	size_t len = BATCH * CHUNK_TOKEN_LEN + CHUNK_LAST_MAX - CHUNK_TOKEN_LEN;
-	bool full[BATCH];
+	uint64_t full[BATCH];
 	size_t whole, count;
 	int err;
 
@@ -157,7 +170,9 @@ static int go_on(const struct journal_patient *p, struct course *c)
 	for (size_t i = 0; i < count && !c->ended; i++) {
 		struct look l = {.kind = KIND_FULL};
 
-		if (i >= whole || !full[i])
+		if (i < whole && full[i])
+			l.claim = full[i] - 1;
+		else
 			look_closely(p, c->next + i,
 				     p->ws->tokens + i * CHUNK_TOKEN_LEN,
 				     len - i * CHUNK_TOKEN_LEN, &l);
@@ -200,7 +215,7 @@ static int unfill_run(const struct journal_patient *p, uint64_t first,
 		      size_t count)
 {
 	const uint8_t *tokens = p->ws->tokens;
-	bool full[BATCH];
+	uint64_t full[BATCH];
 	int err = xio_pread(p->fd, p->ws->tokens, count * CHUNK_TOKEN_LEN,
 			    (off_t)chunk_offset(first));
 
@@ -240,13 +255,44 @@ static int run_course(const struct journal_patient *p, uint64_t body,
 {
 	int err = 0;
 
-	*c = (struct course){.body = body, .next = start};
+	/* what is in front of it may claim all of them */
+	*c = (struct course){.body = body, .next = start, .reach = UINT64_MAX};
 	while (!err && !c->ended && c->next * CHUNK_TOKEN_LEN < body) {
 		skip_zeros(p, c);
 		if (c->next * CHUNK_TOKEN_LEN < body)
 			err = go_on(p, c);
 	}
 	return err;
+}
+
+int journal_judge_fill_(struct journal_patient *p, uint64_t first, uint64_t end)
+{
+	struct stat st;
+	struct course c;
+	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
+	uint64_t there = 0;
+
+	if (err || p->holes != CHUNK_HOLES_MAPPED)
+		return err;
+	if (st.st_size > CHUNK_AREA_OFFSET)
+		there = ((uint64_t)st.st_size - CHUNK_AREA_OFFSET) /
+			CHUNK_TOKEN_LEN;
+	if (end > there)
+		end = there;
+	if (first >= end)
+		return 0;
+	err = run_course(p, end * CHUNK_TOKEN_LEN, first, &c);
+	if (c.unclaimed || c.ended || end > c.reach)
+		p->unmapped = true;
+	return err;
+}
+
+static enum chunk_holes marks_for(const struct journal_patient *p,
+				  const struct course *c,
+				  enum chunk_holes holes)
+{
+	return holes && (p->unmapped || c->unclaimed) ? CHUNK_HOLES_ANYWHERE
+						      : holes;
 }
 
 static uint64_t end_of(uint64_t index, size_t plain_len)
@@ -284,7 +330,7 @@ static int trim(const struct journal_patient *p, uint64_t *size)
 /* The file is to end behind the last chunk that is whole. */
 static int cut_short(const struct journal_patient *p, const struct course *c,
 		     uint64_t start, enum journal_state *state, uint64_t *size,
-		     bool *holes)
+		     enum chunk_holes *holes)
 {
 	/* where no record speaks of holes, zeros are chunks that got lost, or
 	 * were taken away: only a program's holes are marked as some */
@@ -311,14 +357,14 @@ static int cut_short(const struct journal_patient *p, const struct course *c,
 	*state = JOURNAL_TORN;
 	*size = end * CHUNK_SIZE;
 	/* those in front of start have not been looked at */
-	*holes = p->holes;
+	*holes = marks_for(p, c, p->holes);
 	return end > 0 ? trim(p, size) : 0;
 }
 
 /* A marked chunk ends it: is that as it should be? */
 static int end_there(const struct journal_patient *p, const struct course *c,
 		     uint64_t start, enum journal_state *state, uint64_t *size,
-		     bool *holes)
+		     enum chunk_holes *holes)
 {
 	uint64_t end = end_of(c->end_index, c->end.plain_len);
 
@@ -329,42 +375,46 @@ static int end_there(const struct journal_patient *p, const struct course *c,
 		front.zero_inside = true;
 		return cut_short(p, &front, start, state, size, holes);
 	}
+	*size = end;
+	*holes = marks_for(p, c, c->end.holes);
 	if (chunk_backing_len(end) == CHUNK_AREA_OFFSET + c->body &&
 	    c->end.whole) {
-		*state = JOURNAL_SOUND;
+		/* zeros that a crash has left are holes as they are */
+		*state = *holes != c->end.holes && (p->made || p->records)
+				 ? JOURNAL_TORN
+				 : JOURNAL_SOUND;
 		return 0;
 	}
 	/* no crash takes what was durable */
 	*state = end >= p->floor ? JOURNAL_TORN : JOURNAL_STRANGE;
-	*size = end;
-	*holes = c->end.holes;
 	return 0;
 }
 
 /* Alone the end, of a file of so many bytes. */
 static int end_is_sound(const struct journal_patient *p, uint64_t backing_len,
-			bool *sound)
+			uint64_t *size, enum chunk_holes *holes, bool *sound)
 {
-	uint64_t size, last;
+	uint64_t last;
 	struct look l = {.whole = false};
 	size_t len;
 	int err;
 
 	*sound = false;
-	if (chunk_plain_len(backing_len, &size) != 0)
+	if (chunk_plain_len(backing_len, size) != 0)
 		return 0;
-	last = chunk_last_index(size);
-	len = chunk_last_len(size) + CHUNK_LAST_EXTRA;
+	last = chunk_last_index(*size);
+	len = chunk_last_len(*size) + CHUNK_LAST_EXTRA;
 	err = xio_pread(p->fd, p->ws->tokens, len, (off_t)chunk_offset(last));
 	if (err)
 		return err;
 	*sound = is_last(p, last, p->ws->tokens, len, &l) && l.whole &&
-		 l.plain_len == chunk_last_len(size);
+		 l.plain_len == chunk_last_len(*size);
+	*holes = l.holes;
 	return 0;
 }
 
 int journal_examine_(struct journal_patient *p, enum journal_state *state,
-		     uint64_t *size, bool *holes)
+		     uint64_t *size, enum chunk_holes *holes)
 {
 	uint64_t start = p->floor ? chunk_last_index(p->floor) : 0, body, slots;
 	uint64_t begin = start;
@@ -376,9 +426,14 @@ int journal_examine_(struct journal_patient *p, enum journal_state *state,
 	if (fstat(p->fd, &st) < 0)
 		return -errno;
 	if (!p->wholly) {
-		err = end_is_sound(p, (uint64_t)st.st_size, &sound);
+		err = end_is_sound(p, (uint64_t)st.st_size, size, holes,
+				   &sound);
 		if (err || sound) {
 			*state = JOURNAL_SOUND;
+			if (sound && p->unmapped && *holes) {
+				*state = JOURNAL_TORN;
+				*holes = CHUNK_HOLES_ANYWHERE;
+			}
 			return err;
 		}
 	}

@@ -15,7 +15,24 @@ enum {
 	END_LEN = 32, /* of each token, covered by the record's MAC */
 	FLAG_MARKED = 1,
 	FLAG_HOLES = 2,
+	FLAG_MAPPED = 4,
 };
+
+static const uint8_t marks_of[] = {
+	[CHUNK_HOLES_NONE] = FLAG_MARKED,
+	[CHUNK_HOLES_ANYWHERE] = FLAG_MARKED | FLAG_HOLES,
+	[CHUNK_HOLES_MAPPED] = FLAG_MARKED | FLAG_HOLES | FLAG_MAPPED,
+};
+
+static bool read_marks(uint8_t marks, bool *marked, enum chunk_holes *holes)
+{
+	*marked = marks != 0;
+	*holes = CHUNK_HOLES_NONE;
+	while (marks && *holes <= CHUNK_HOLES_MAPPED &&
+	       marks != marks_of[*holes])
+		++*holes;
+	return *holes <= CHUNK_HOLES_MAPPED;
+}
 
 static void mac_begin(const struct journal_ids *ids, const char *what,
 		      crypto_generichash_state *st)
@@ -98,8 +115,7 @@ void journal_record_build(const struct journal_ids *ids,
 	memcpy(out, record_magic, sizeof record_magic);
 	be64_store(out + 4, 0);
 	out[4] = (uint8_t)h->kind;
-	out[5] = (uint8_t)((h->marked ? FLAG_MARKED : 0) |
-			   (h->marked && h->holes ? FLAG_HOLES : 0));
+	out[5] = h->marked ? marks_of[h->holes] : 0;
 	be64_store(out + 8, h->ino);
 	memcpy(out + 16, h->file_id, FILE_ID_LEN);
 	be64_store(out + 32, h->size);
@@ -155,13 +171,11 @@ int journal_record_parse(const struct journal_ids *ids, uint64_t offset,
 
 	if (len < JOURNAL_RECORD_HEAD_LEN ||
 	    memcmp(bytes, record_magic, sizeof record_magic) != 0 ||
-	    bytes[5] > (FLAG_MARKED | FLAG_HOLES) || bytes[5] == FLAG_HOLES ||
+	    !read_marks(bytes[5], &h.marked, &h.holes) ||
 	    !bytes_all_zero(bytes + 6, 2) || be64_load(bytes + 80) != 0 ||
 	    be64_load(bytes + 72) > JOURNAL_TOKENS_MAX)
 		return -EBADMSG;
 	h.kind = bytes[4];
-	h.marked = bytes[5] & FLAG_MARKED;
-	h.holes = bytes[5] & FLAG_HOLES;
 	h.ino = be64_load(bytes + 8);
 	memcpy(h.file_id, bytes + 16, FILE_ID_LEN);
 	h.size = be64_load(bytes + 32);

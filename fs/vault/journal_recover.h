@@ -126,7 +126,7 @@ MUST_CHECK int journal_is_newer_(const struct journal_patient *p,
  * move. */
 MUST_CHECK int journal_put_end_(struct recovery *rec,
 				const struct journal_patient *p, uint64_t size,
-				bool holes);
+				enum chunk_holes holes);
 
 /*
  * Has the file been written to since the session was put by? Then what it lacks

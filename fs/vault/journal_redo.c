@@ -20,6 +20,7 @@ static bool tokens_are_good(const struct journal_patient *p,
 	/* where the size is kept, none of them is the last */
 	uint64_t size =
 		h->size == JOURNAL_SIZE_KEPT ? CHUNK_MAX_PLAIN_LEN : h->size;
+	bool can_claim = p->vault->version >= VAULT_VERSION_MAPS;
 	struct workspace *ws = p->ws;
 	size_t count = (size_t)h->count;
 
@@ -37,9 +38,10 @@ static bool tokens_are_good(const struct journal_patient *p,
 	for (size_t i = 0; i < count; i++) {
 		struct slot s = slot_of(h->first + i, size);
 		const struct fernet_open_job *job = &ws->open[i];
-		bool holes;
+		enum chunk_holes holes;
 
-		if (job->plaintext_len != CHUNK_TAG_LEN + s.plain_len ||
+		if (!chunk_fits(job->plaintext, job->plaintext_len, s.plain_len,
+				can_claim && !s.last) ||
 		    chunk_tag_check(be64_load(job->plaintext), s.index, s.last,
 				    &holes) != 0 ||
 		    (s.last && !slot_padding_is_zero(
@@ -241,11 +243,12 @@ static void note_all(struct journal_patient *p, const struct file_log *fl,
 }
 
 /* Once all that is newer is in place: holes that were being filled. */
-static int unfill(const struct journal_patient *p, const struct logged *l)
+static int unfill(struct journal_patient *p, const struct logged *l)
 {
 	const struct journal_head *h = &l->found.head;
 	uint64_t first = (p->floor + CHUNK_SIZE - 1) / CHUNK_SIZE;
 	uint64_t end = h->first + h->count;
+	int err;
 
 	if (h->kind != JOURNAL_KIND_FILL)
 		return 0;
@@ -253,10 +256,11 @@ static int unfill(const struct journal_patient *p, const struct logged *l)
 		first = h->first;
 	if (end > l->limit)
 		end = l->limit;
-	return journal_unfill_(p, first, end);
+	err = journal_unfill_(p, first, end);
+	return err ? err : journal_judge_fill_(p, first, end);
 }
 
-static int redo_all(struct recovery *rec, const struct journal_patient *p,
+static int redo_all(struct recovery *rec, struct journal_patient *p,
 		    const struct file_log *fl, bool ends, uint64_t size)
 {
 	int err = 0;
@@ -358,7 +362,7 @@ static int mend(struct recovery *rec, struct journal_patient *p, bool *waits)
 {
 	enum journal_state state = JOURNAL_SOUND;
 	uint64_t size = 0;
-	bool holes = false;
+	enum chunk_holes holes = CHUNK_HOLES_NONE;
 	int err = journal_examine_(p, &state, &size, &holes);
 
 	if (err || state == JOURNAL_SOUND)
@@ -391,7 +395,8 @@ static int treat_records(struct recovery *rec, struct journal_patient *p,
 		err = redo(rec, p, fl, &size, &ends, &left);
 	if (err)
 		return err;
-	*mended = left || rec->out->look_only || (ends && !p->wholly);
+	*mended = left || rec->out->look_only ||
+		  (ends && !p->wholly && !p->unmapped);
 	fl->done = !left;
 	if (!left)
 		journal_tell_(rec, p, JOURNAL_REDONE, size);

@@ -31,6 +31,7 @@ struct target {
 static int store_resealed(const struct vfile *from, struct workspace *ws,
 			  const struct target *to, uint64_t first, size_t count)
 {
+	const struct fernet_open_job *opened = ws->open;
 	size_t begin = 0;
 
 	while (begin < count) {
@@ -43,9 +44,12 @@ static int store_resealed(const struct vfile *from, struct workspace *ws,
 			struct slot s = slot_of(first + end, from->size);
 
 			last = s.last;
+			/* and its claim */
 			workspace_stage(ws, end - begin,
 					chunk_tag(s.index, last, from->holes),
-					ws->chunk[end], s.plain_len);
+					ws->chunk[end],
+					opened++->plaintext_len -
+						CHUNK_TAG_LEN);
 		}
 		if (end > begin) {
 			ws->seal_s = vault_now(from->vault);
@@ -69,8 +73,8 @@ static int reseal(struct vfile *from, struct workspace *ws,
 		  crypto_generichash_state *seen)
 {
 	uint64_t bad = VFILE_NO_CHUNK;
+	enum chunk_holes holes;
 	size_t count;
-	bool holes;
 	int err = vfile_load_holes_(from, ws, &holes);
 
 	for (uint64_t i = 0; i < end && !err; i += count) {
@@ -81,7 +85,8 @@ static int reseal(struct vfile *from, struct workspace *ws,
 		if (i >= end)
 			break;
 		count = rekey_batch(i, end);
-		err = vfile_open_run_(from, ws, i, count, from->size, &bad);
+		err = vfile_open_whole_run_(from, ws, i, count, from->size,
+					    &bad);
 		if (!err && seen)
 			rekey_digest_run(seen, ws, i, count, from->size);
 		if (!err)

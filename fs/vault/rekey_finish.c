@@ -207,7 +207,7 @@ static int mend_chunk(struct vfile *f, struct vfile *redo, struct workspace *ws,
 	struct slot s = slot_of(index, f->size);
 	struct slot t = slot_of(index, redo->size);
 	uint64_t bad = VFILE_NO_CHUNK;
-	int err = vfile_open_run_(f, ws, index, 1, f->size, &bad);
+	int err = vfile_open_whole_run_(f, ws, index, 1, f->size, &bad);
 
 	if (err != -EBADMSG && err != -EAGAIN)
 		return err;
@@ -215,11 +215,13 @@ static int mend_chunk(struct vfile *f, struct vfile *redo, struct workspace *ws,
 	    s.plain_len != t.plain_len)
 		return -EBADMSG;
 	bad = VFILE_NO_CHUNK;
-	err = vfile_open_run_(redo, ws, index, 1, redo->size, &bad);
+	err = vfile_open_whole_run_(redo, ws, index, 1, redo->size, &bad);
 	if (err)
 		return err;
 	if (ws->chunk[0] == workspace_zeros)
 		return -EBADMSG;
+	/* holes behind it are claimed again */
+	gaps_fini(&f->zeroed);
 	return rekey_write_run(f->fd, ws, index, 1, f->size);
 }
 
@@ -230,7 +232,8 @@ static int mend_chunk(struct vfile *f, struct vfile *redo, struct workspace *ws,
 static int mend(struct vfile *f, struct vfile *redo, struct workspace *ws)
 {
 	uint64_t end = chunk_last_index(f->size) + 1;
-	bool holes, lost = false;
+	enum chunk_holes holes;
+	bool lost = false;
 	size_t count;
 	int err = vfile_load_holes_(redo, ws, &holes);
 
@@ -245,7 +248,7 @@ static int mend(struct vfile *f, struct vfile *redo, struct workspace *ws)
 		if (holes)
 			i = rekey_skip_hole(f->fd, i, end - 1);
 		count = rekey_batch(i, end);
-		err = vfile_open_run_(f, ws, i, count, f->size, &bad);
+		err = vfile_open_whole_run_(f, ws, i, count, f->size, &bad);
 		if (err != -EBADMSG)
 			continue;
 		err = 0;
@@ -264,8 +267,8 @@ static int mend(struct vfile *f, struct vfile *redo, struct workspace *ws)
 static bool is_whole(struct vfile *redo, struct workspace *ws)
 {
 	uint64_t end = chunk_last_index(redo->size) + 1;
+	enum chunk_holes holes;
 	size_t count;
-	bool holes;
 	int err = vfile_load_holes_(redo, ws, &holes);
 
 	for (uint64_t i = 0; i < end && !err; i += count) {
@@ -274,7 +277,8 @@ static bool is_whole(struct vfile *redo, struct workspace *ws)
 		if (holes)
 			i = rekey_skip_hole(redo->fd, i, end - 1);
 		count = rekey_batch(i, end);
-		err = vfile_open_run_(redo, ws, i, count, redo->size, &bad);
+		err = vfile_open_whole_run_(redo, ws, i, count, redo->size,
+					    &bad);
 	}
 	return !err;
 }

@@ -64,7 +64,8 @@ static void stage_batch(struct passage *p, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct slot s = slot_of(p->next + i, p->size);
 
-		workspace_stage(p->ws, i, chunk_tag(s.index, s.last, false),
+		workspace_stage(p->ws, i,
+				chunk_tag(s.index, s.last, CHUNK_HOLES_NONE),
 				p->ws->chunk[i], s.plain_len);
 	}
 }
@@ -151,7 +152,7 @@ static int open_batch(struct passage *p, size_t count)
 
 		if (ws->open[i].plaintext_len != CHUNK_TAG_LEN + s.plain_len ||
 		    be64_load(ws->open[i].plaintext) !=
-			    chunk_tag(s.index, s.last, false))
+			    chunk_tag(s.index, s.last, CHUNK_HOLES_NONE))
 			return -EBADMSG;
 	}
 	return 0;

@@ -151,6 +151,7 @@ static int open_vault(struct vault *vault, const char *path,
 		     fault);
 	if (err)
 		return err;
+	vault->version = t->ini.version;
 	memcpy(vault->id, t->ini.id, sizeof vault->id);
 	memcpy(vault->seal, t->ini.mac, sizeof vault->seal);
 	vault->sealed_s = latest_slot(&t->ini);

@@ -35,6 +35,7 @@ struct vault {
 	int meta_fd;	/* O_PATH, its .frondfs */
 	int orphans_fd; /* O_PATH, or -1 before vault_orphans_open() */
 	int lock_fd;	/* -1 before vault_lock() */
+	unsigned version; /* of its format (vault_ini.h) */
 	bool shared;	/* other mounts may write it too */
 	bool exclusive; /* the lock is held alone */
 	bool remembers; /* this machine notes what it has seen (seen.h) */
@@ -59,6 +60,7 @@ struct vault_create_options {
 	const char *passphrase; /* not NUL-terminated */
 	size_t passphrase_len;
 	uint64_t ops, mem_bytes;
+	unsigned version; /* of the format; 0: the newest */
 };
 
 /*

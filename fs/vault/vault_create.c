@@ -71,7 +71,7 @@ static int compose_ini(const struct vault_create_options *opt,
 	if (strftime(ini->created, sizeof ini->created, "%Y-%m-%dT%H:%M:%SZ",
 		     &utc) == 0)
 		return -EOVERFLOW;
-	ini->version = VAULT_VERSION;
+	ini->version = opt->version ? opt->version : VAULT_VERSION;
 	randombytes_buf(ini->id, sizeof ini->id);
 	randombytes_buf(s->master, sizeof s->master);
 	ini->slot_count = 1;

@@ -73,6 +73,8 @@ void vfile_close(struct vfile *f)
 		close(f->fd);
 	secret_pool_put(f->vault->file_keys, f->key);
 	gaps_fini(&f->gaps);
+	gaps_fini(&f->zeroed);
+	gaps_fini(&f->loose);
 	pthread_mutex_destroy(&f->marks_lock);
 	pthread_mutex_destroy(&f->sync_lock);
 	pthread_mutex_destroy(&f->fill_lock);
@@ -250,7 +252,7 @@ static int build_empty(struct vfile *f, struct workspace *ws,
 	if (err)
 		return err;
 	memset(out + HEADER_LEN, 0, EMPTY_LEN - HEADER_LEN);
-	be64_store(tag, chunk_tag(0, true, false));
+	be64_store(tag, chunk_tag(0, true, CHUNK_HOLES_NONE));
 	return fernet_seal(ws->fernet, f->key, vault_now(f->vault), &job, 1);
 }
 

@@ -69,7 +69,7 @@ static bool append_fill(struct vfile *f, struct journal_file *jf,
 				    .first = r->first,
 				    .count = r->end - r->first + 1,
 				    .marked = true,
-				    .holes = true};
+				    .holes = f->holes};
 	const struct journal_put put = {
 		.head = &head, .quiet = true, .hurry = true};
 	uint64_t offset = r->first * CHUNK_SIZE;
@@ -121,8 +121,9 @@ static int fill_locked(struct vfile *f, struct workspace *ws,
 	err = xio_pwrite(f->fd, ws->tokens, r->len,
 			 (off_t)chunk_offset(r->first));
 	vfile_note_written_(f);
+	/* all of them were holes, and are claimed as such */
 	if (err) {
-		vfile_mend_holes_(f, ws, r->first, r->end);
+		(void)!vfile_zero_slots_(f, ws, r->first, r->end + 1);
 		f->gaps_stale = true;
 	}
 	return err;

@@ -24,7 +24,7 @@ struct growth {
 	uint64_t size;
 	bool lead; /* the first is the former end, which data does not reach */
 	bool hole, fresh, whole, mark;
-	bool had, holes;	       /* before, and then */
+	enum chunk_holes had, holes;   /* before, and then */
 	const struct journal_file *jf; /* as it was... */
 	uint64_t drained;	       /* ...and how far */
 };
@@ -183,7 +183,8 @@ static void undo_growth(struct vfile *f, struct workspace *ws,
 	size_t len;
 
 	if (g->fresh) {
-		workspace_stage(ws, 0, chunk_tag(0, true, false), ws->tail, 0);
+		workspace_stage(ws, 0, chunk_tag(0, true, CHUNK_HOLES_NONE),
+				ws->tail, 0);
 		if (vfile_seal_(f, ws, 1, true, &len) == 0)
 			(void)!write_at(f, ws->tokens, len, 0);
 	}
@@ -250,6 +251,7 @@ static void forget_growth(struct vfile *f)
 	}
 	pthread_mutex_lock(&f->marks_lock);
 	gaps_fill(&f->gaps, chunk_last_index(f->size), UINT64_MAX);
+	f->gaps.unknown = f->holes != CHUNK_HOLES_NONE;
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
@@ -286,11 +288,13 @@ static void adopt_growth(struct vfile *f, const struct growth *g)
 static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
 			struct vfile_staging *staging, uint64_t *bad_chunk)
 {
+	bool mapped = g->holes == CHUNK_HOLES_MAPPED;
 	int err;
 
 	if (g->lead) {
-		workspace_stage(ws, 0, chunk_tag(g->old_last, false, false),
-				ws->tail, CHUNK_SIZE);
+		workspace_stage_full(ws, 0, g->old_last, ws->tail,
+				     g->hole && mapped ? g->first - g->base - 1
+						       : 0);
 		staging->slot = 1;
 	}
 	staging->mark = g->mark;
@@ -302,6 +306,32 @@ static int stage_growth(struct vfile *f, struct workspace *ws, struct growth *g,
 	return err;
 }
 
+/* All from its first chunk on holds data then. */
+static enum chunk_holes marks_then(struct vfile *f, const struct growth *g)
+{
+	enum chunk_holes holes = CHUNK_HOLES_NONE;
+
+	pthread_mutex_lock(&f->marks_lock);
+	if (g->hole || f->gaps.unknown ||
+	    (f->gaps.count > 0 && f->gaps.list[0].first < g->first))
+		holes = vfile_marks_(f);
+	pthread_mutex_unlock(&f->marks_lock);
+	return holes;
+}
+
+/* A former end that is to claim a hole does so through the journal. */
+static int prepare(struct vfile *f, struct workspace *ws,
+		   const struct growth *g, enum chunk_holes *had)
+{
+	int err = vfile_load_holes_(f, ws, had);
+
+	if (!err)
+		err = vfile_know_(f, ws, g->first, g->first);
+	if (!err && g->hole && vfile_marks_(f) == CHUNK_HOLES_MAPPED)
+		err = vfile_settle_locked_(f, ws);
+	return err;
+}
+
 int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
 			    const uint8_t *data, size_t len, uint64_t offset,
 			    uint64_t *bad_chunk)
@@ -309,23 +339,26 @@ int vfile_extend_journaled_(struct vfile *f, struct workspace *ws,
 	struct vfile_staging staging = {
 		.data = data, .len = len, .offset = offset};
 	struct growth g = plan(f, offset, len);
-	int err = 0;
+	enum chunk_holes had;
+	int err = prepare(f, ws, &g, &had);
 
-	if (!f->flux || g.first <= g.old_last)
+	/* the end may have got its mark */
+	g = plan(f, offset, len);
+	g.had = had;
+	if (!err && (!f->flux || g.first <= g.old_last))
 		err = vfile_load_chunk_(f, ws, g.old_last, ws->tail);
-	if (!err)
-		err = vfile_load_holes_(f, ws, &g.had);
 	if (err) {
 		if (vfile_is_bad_(err))
 			*bad_chunk = g.old_last;
 		return err;
 	}
-	g.holes = vfile_update_gaps_(f, g.first, g.end,
-				     g.hole ? g.old_last + 1 : 1,
-				     g.hole ? g.first - 1 : 0);
+	g.holes = marks_then(f, &g);
 	err = stage_growth(f, ws, &g, &staging, bad_chunk);
-	if (!err)
-		err = store_growth(f, ws, &g);
+	if (err)
+		return err;
+	(void)vfile_update_gaps_(f, g.first, g.end, g.hole ? g.old_last + 1 : 1,
+				 g.hole ? g.first - 1 : 0);
+	err = store_growth(f, ws, &g);
 	if (err)
 		forget_growth(f);
 	else

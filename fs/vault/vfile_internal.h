@@ -44,10 +44,12 @@ struct vfile {
 	/* Changed by holders of an exclusive range, before they write. */
 	_Atomic uint64_t generation;
 	struct rangelock ranges;
-	pthread_mutex_t marks_lock; /* guards the three below */
+	pthread_mutex_t marks_lock; /* guards the five below */
 	bool holes_known;	    /* the last chunk has been looked at */
-	bool holes;		    /* its holes mark */
-	struct gaps gaps;
+	enum chunk_holes holes;	    /* its marks */
+	/* Of a mapped file: those that are listed are claimed, or damage. */
+	struct gaps gaps, zeroed;
+	struct gaps loose; /* chunks that claim more than there is */
 	/* What is listed there may hold something in place after all, or do
 	 * so after a crash. Changed by holders of a range to RANGE_END or of
 	 * the gap. */
@@ -138,22 +140,65 @@ MUST_CHECK int vfile_open_run_(struct vfile *f, struct workspace *ws,
 			       uint64_t first, size_t count, uint64_t size,
 			       uint64_t *bad_chunk);
 
+/* The same by one who holds the whole file, and so never -EAGAIN. */
+MUST_CHECK int vfile_open_whole_run_(struct vfile *f, struct workspace *ws,
+				     uint64_t first, size_t count,
+				     uint64_t size, uint64_t *bad_chunk);
+
 /*
  * Read chunk index (of a file size long) into plain, the rest of its
  * CHUNK_SIZE bytes zeroed. -EBADMSG when damaged; -ETIME: older than what was
- * seen; -EAGAIN: it is a hole, and whether the file may have any is not known
- * yet.
+ * seen; -EAGAIN: it is zeros, and whether it may be a hole is not known yet.
  */
 MUST_CHECK int vfile_load_chunk_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, uint8_t plain[CHUNK_SIZE]);
+/* The same, and how many chunks behind it are claimed as holes. */
+MUST_CHECK int vfile_load_claim_(struct vfile *f, struct workspace *ws,
+				 uint64_t index, uint8_t plain[CHUNK_SIZE],
+				 uint64_t *claim);
 
-/* The holes mark of the last chunk. Needs a range that includes it. */
+/* The marks of the last chunk. Needs a range that includes it. */
 MUST_CHECK int vfile_load_holes_(struct vfile *f, struct workspace *ws,
-				 bool *holes);
+				 enum chunk_holes *holes);
 
-/* After -EAGAIN, for callers that hold no range: learn the holes mark. */
+/* After -EAGAIN, for callers that hold no range: learn what was missing. */
 MUST_CHECK int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
 				  uint64_t *bad_chunk);
+/* The same after any error of a request that may be tried again: 0 then. */
+MUST_CHECK int vfile_retry_(struct vfile *f, struct workspace *ws, bool *tried,
+			    int err, uint64_t *bad_chunk);
+
+/* vfile_map.c: which zeros are holes, and who claims them. */
+
+/* Is this chunk, of zeros, a hole? -EBADMSG: no; -EAGAIN: not known yet. */
+MUST_CHECK int vfile_judge_zeros_(struct vfile *f, struct workspace *ws,
+				  uint64_t index);
+/* Learn what that -EAGAIN was about. Needs a range of the whole file. */
+MUST_CHECK int vfile_learn_locked_(struct vfile *f, struct workspace *ws);
+/* Of a mapped file: what is a hole of these two is known then, or -EAGAIN. */
+MUST_CHECK int vfile_know_(struct vfile *f, struct workspace *ws,
+			   uint64_t first, uint64_t behind);
+/* Known holes directly behind this chunk of a mapped file. */
+uint64_t vfile_claim_(struct vfile *f, uint64_t index);
+/* What marks a file gets that has a hole. */
+enum chunk_holes vfile_marks_(const struct vfile *f);
+/* Who writes it without a journal does not keep claims: from now on there may
+ * be holes anywhere. Needs a range that includes the last chunk. */
+MUST_CHECK int vfile_unmap_(struct vfile *f, struct workspace *ws,
+			    uint64_t *bad_chunk);
+/* The chunk in front of chunks first..last-1, which become holes, claims them.
+ * Where none can, the first becomes one of zeros that does, and *first moves.
+ * Needs a range of the whole file. */
+MUST_CHECK int vfile_claim_holes_(struct vfile *f, struct workspace *ws,
+				  uint64_t *first, uint64_t last,
+				  uint64_t *bad_chunk);
+/* Chunks first and following are being filled: who claims them claims too much.
+ * Needs marks_lock. */
+void vfile_note_loose_(struct vfile *f, uint64_t first);
+/* What claims too much is sealed anew. If that fails, it stays so. */
+void vfile_tighten_(struct vfile *f);
+/* The same by who has just written, when there are many. */
+void vfile_tighten_many_(struct vfile *f);
 
 /*
  * Room for chunks first..last, before the journal says that they are written:
@@ -179,7 +224,7 @@ MUST_CHECK int vfile_read_stored_(struct vfile *f, uint8_t *buf, uint64_t first,
  */
 MUST_CHECK int vfile_store_last_(struct vfile *f, struct workspace *ws,
 				 uint64_t index, const uint8_t *plain,
-				 size_t len, bool holes);
+				 size_t len, enum chunk_holes holes);
 
 /* workspace_seal() of a chunk of the file: no older than what it replaces.
  * ws->sealed_s is what the memory is told once they are stored. */
@@ -216,7 +261,7 @@ void vfile_mend_holes_(struct vfile *f, struct workspace *ws, uint64_t first,
 bool vfile_was_hole_(struct vfile *f, uint64_t index, const uint8_t *sealed,
 		     size_t sealed_len);
 
-void vfile_set_holes_(struct vfile *f, bool holes);
+void vfile_set_holes_(struct vfile *f, enum chunk_holes holes);
 /* What is on disk is not what was planned: look at it when it matters. */
 void vfile_forget_holes_(struct vfile *f);
 
@@ -240,7 +285,8 @@ struct vfile_staging {
 	const uint8_t *data;
 	size_t len;
 	uint64_t offset;
-	bool holes, mark;
+	enum chunk_holes holes;
+	bool mark;
 };
 MUST_CHECK int vfile_stage_extension_(struct vfile *f, struct workspace *ws,
 				      const struct vfile_staging *s,
@@ -248,15 +294,16 @@ MUST_CHECK int vfile_stage_extension_(struct vfile *f, struct workspace *ws,
 
 /*
  * Chunks first..last are being filled, and made..made_last (none if made is
- * larger) become holes: will the file have holes then?
+ * larger) become holes: what marks does that make?
  */
-bool vfile_update_gaps_(struct vfile *f, uint64_t first, uint64_t last,
-			uint64_t made, uint64_t made_last);
-/* Will there be holes once chunk last is the last one? */
-bool vfile_cut_gaps_(struct vfile *f, uint64_t last);
+enum chunk_holes vfile_update_gaps_(struct vfile *f, uint64_t first,
+				    uint64_t last, uint64_t made,
+				    uint64_t made_last);
+/* What marks will it have once chunk last is the last one? */
+enum chunk_holes vfile_cut_gaps_(struct vfile *f, uint64_t last);
 /* What shrinking needs to know: the chunk that becomes the last, and marks. */
 MUST_CHECK int vfile_load_new_last_(struct vfile *f, struct workspace *ws,
-				    uint64_t size, bool *had,
+				    uint64_t size, enum chunk_holes *had,
 				    uint64_t *bad_chunk);
 
 /*
@@ -269,9 +316,9 @@ MUST_CHECK int vfile_write_locked_(struct vfile *f, struct workspace *ws,
 /* The same for vfile_truncate; the range reaches RANGE_END. */
 MUST_CHECK int vfile_resize_locked_(struct vfile *f, struct workspace *ws,
 				    uint64_t size, uint64_t *bad_chunk);
-/* Set or clear the holes mark on disk. The range reaches RANGE_END. */
+/* Set or clear the holes marks on disk. The range reaches RANGE_END. */
 MUST_CHECK int vfile_mark_holes_(struct vfile *f, struct workspace *ws,
-				 bool holes, uint64_t *bad_chunk);
+				 enum chunk_holes holes, uint64_t *bad_chunk);
 /*
  * After a request, without its lock: if the last gap has just been filled,
  * say so in the last chunk. In a shared vault nobody knows.
@@ -308,14 +355,16 @@ enum {
 	RECORD_HURRY = 2,
 	RECORD_KEEP = 4,
 	RECORD_MARKED = 8,
-	RECORD_HOLES = 16
+	RECORD_HOLES = 16,
+	RECORD_MAPPED = 32
 };
 MUST_CHECK int vfile_put_record_(struct vfile *f, const uint8_t *tokens,
 				 uint64_t first, size_t count, size_t len,
 				 uint64_t size, int flags);
-static inline int vfile_holes_flags_(bool holes)
+static inline int vfile_holes_flags_(enum chunk_holes holes)
 {
-	return RECORD_MARKED | (holes ? RECORD_HOLES : 0);
+	return RECORD_MARKED | (holes ? RECORD_HOLES : 0) |
+	       (holes == CHUNK_HOLES_MAPPED ? RECORD_MAPPED : 0);
 }
 /* count tokens of ws->tokens become chunks first and following. */
 MUST_CHECK int vfile_record_(struct vfile *f, const struct workspace *ws,

@@ -141,6 +141,13 @@ void vfile_leave_flux_(struct vfile *f)
 		(void)set_flux(f, false);
 }
 
+static enum chunk_holes holes_of(int flags)
+{
+	if (flags & RECORD_MAPPED)
+		return CHUNK_HOLES_MAPPED;
+	return flags & RECORD_HOLES ? CHUNK_HOLES_ANYWHERE : CHUNK_HOLES_NONE;
+}
+
 int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 		      size_t count, size_t len, uint64_t size, int flags)
 {
@@ -154,7 +161,7 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 				    .count = count,
 				    .len = (uint32_t)len,
 				    .marked = flags & RECORD_MARKED,
-				    .holes = flags & RECORD_HOLES};
+				    .holes = holes_of(flags)};
 	const struct journal_put put = {.head = &head,
 					.tokens = tokens,
 					.tail = tail,
@@ -173,18 +180,20 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 	return err;
 }
 
-/* Of what was gathered, in records of what fits into one. */
+/* Of what was gathered, in records of what fits into one. From the end, since
+ * the last chunk claims the holes behind, and those in front are claimed still.
+ */
 int vfile_record_(struct vfile *f, const struct workspace *ws, uint64_t first,
 		  size_t count, size_t stored_len)
 {
-	size_t n, len;
+	size_t end = count, n, len;
 	int err = 0;
 
-	for (size_t at = 0; at < count && !err; at += n) {
-		n = count - at < WORKSPACE_CHUNKS ? count - at
-						  : WORKSPACE_CHUNKS;
+	for (size_t at; end > 0 && !err; end = at) {
+		n = end < WORKSPACE_CHUNKS ? end : WORKSPACE_CHUNKS;
+		at = end - n;
 		len = n * CHUNK_TOKEN_LEN;
-		if (at + n == count)
+		if (end == count)
 			len = stored_len - at * CHUNK_TOKEN_LEN;
 		err = vfile_put_record_(f, ws->tokens + at * CHUNK_TOKEN_LEN,
 					first + at, n, len, f->size,
@@ -198,7 +207,7 @@ int vfile_shrink_journaled_(struct vfile *f, struct workspace *ws,
 {
 	uint64_t last = chunk_last_index(size);
 	size_t stored_len;
-	bool had = false, holes;
+	enum chunk_holes had = CHUNK_HOLES_NONE, holes;
 	int err = vfile_settle_locked_(f, ws);
 
 	if (!err)
@@ -264,7 +273,7 @@ int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 				    .first = first,
 				    .count = last - first,
 				    .marked = true,
-				    .holes = true};
+				    .holes = f->holes};
 	const struct journal_put put = {.head = &head, .hurry = true};
 	struct journal_file *jf;
 	int err = vfile_get_jf_(f, true, &jf);
@@ -295,7 +304,7 @@ int vfile_touch_journaled_(struct vfile *f)
 
 /* The last chunk once more, with its mark, into ws->tokens. */
 static int seal_end(struct vfile *f, struct workspace *ws, size_t *stored_len,
-		    bool *holes)
+		    enum chunk_holes *holes)
 {
 	uint64_t last = chunk_last_index(f->size);
 	int err = vfile_load_chunk_(f, ws, last, ws->tail);
@@ -312,8 +321,8 @@ static int seal_end(struct vfile *f, struct workspace *ws, size_t *stored_len,
 static int settle(struct vfile *f, struct workspace *ws, int flags)
 {
 	uint64_t last = chunk_last_index(f->size);
+	enum chunk_holes holes;
 	size_t stored_len;
-	bool holes;
 	int err;
 
 	if (!f->flux)
@@ -344,8 +353,8 @@ static int settle_in_place(struct vfile *f, struct workspace *ws)
 	uint64_t last = chunk_last_index(f->size);
 	struct journal_mtime kept;
 	size_t stored_len;
+	enum chunk_holes holes;
 	struct stat st;
-	bool holes;
 	int err = seal_end(f, ws, &stored_len, &holes);
 
 	if (err)
@@ -395,6 +404,8 @@ void vfile_journal_close_(struct vfile *f)
 {
 	if (!f->journal)
 		return;
+	if (!journal_is_removed_(f->jf))
+		vfile_tighten_(f);
 	vfile_settle(f);
 	if (f->flux && journal_is_removed_(f->jf))
 		vfile_leave_flux_(f);

@@ -10,7 +10,7 @@
 
 enum { PIECE = 256 << 10 }; /* twice what Linux reads ahead at once */
 
-static void note_holes(struct vfile *f, bool holes)
+static void note_holes(struct vfile *f, enum chunk_holes holes)
 {
 	struct journal_file *jf;
 
@@ -20,6 +20,7 @@ static void note_holes(struct vfile *f, bool holes)
 		f->holes_known = true;
 		f->holes = holes;
 		gaps_fini(&f->gaps);
+		gaps_fini(&f->zeroed);
 		f->gaps.unknown = holes;
 		if (jf) {
 			jf->holes = holes;
@@ -35,7 +36,7 @@ enum { MOVING_MS = 2000 };
 
 static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
 {
-	bool holes;
+	enum chunk_holes holes;
 
 	if (!f->granted || !s->last || s->plain_len != CHUNK_SIZE ||
 	    chunk_tag_check(tag, s->index, false, &holes) != 0)
@@ -43,16 +44,24 @@ static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
 	return f->moved_ms != 0 && clock_now_ms() - f->moved_ms <= MOVING_MS;
 }
 
+/* Of a granted file nobody knows what its vault is like. */
+static bool has_claims(const struct vfile *f)
+{
+	return f->granted || f->vault->version >= VAULT_VERSION_MAPS;
+}
+
 /* Is an opened token what this slot must hold? */
 static int check_opened(struct vfile *f, const struct slot *s,
 			const struct fernet_open_job *job)
 {
-	bool holes = false, marked;
+	enum chunk_holes holes;
+	bool marked, can_claim = !s->last && has_claims(f);
 	int err;
 
 	if (job->status)
 		return job->status;
-	if (job->plaintext_len != CHUNK_TAG_LEN + s->plain_len)
+	if (!chunk_fits(job->plaintext, job->plaintext_len, s->plain_len,
+			can_claim))
 		return -EBADMSG;
 	/* In flux, the last one has no mark, and holes are known. */
 	marked = s->last && !f->flux;
@@ -67,8 +76,14 @@ static int check_opened(struct vfile *f, const struct slot *s,
 static void note_mark(struct vfile *f, const struct slot *s,
 		      const struct fernet_open_job *job)
 {
-	if (s->last && !f->flux)
-		note_holes(f, be64_load(job->plaintext) & CHUNK_MARK_HOLES);
+	enum chunk_holes holes = CHUNK_HOLES_NONE;
+
+	if (!s->last || f->flux)
+		return;
+	/* an end that moves has none yet, nor has it holes that one knows of */
+	if (chunk_tag_check(be64_load(job->plaintext), s->index, true, &holes))
+		holes = CHUNK_HOLES_NONE;
+	note_holes(f, holes);
 }
 
 int vfile_read_stored_(struct vfile *f, uint8_t *buf, uint64_t first,
@@ -81,7 +96,7 @@ int vfile_read_stored_(struct vfile *f, uint8_t *buf, uint64_t first,
 	return xio_pread(f->fd, buf, len, (off_t)chunk_offset(first));
 }
 
-static bool holes_if_known(struct vfile *f, bool *holes)
+static bool holes_if_known(struct vfile *f, enum chunk_holes *holes)
 {
 	bool known;
 
@@ -95,14 +110,23 @@ static bool holes_if_known(struct vfile *f, bool *holes)
 int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 		      uint8_t plain[CHUNK_SIZE])
 {
+	uint64_t claim;
+
+	return vfile_load_claim_(f, ws, index, plain, &claim);
+}
+
+int vfile_load_claim_(struct vfile *f, struct workspace *ws, uint64_t index,
+		      uint8_t plain[CHUNK_SIZE], uint64_t *claim)
+{
 	struct slot s = slot_of(index, f->size);
 	uint8_t stored[CHUNK_LAST_MAX], opened[WORKSPACE_PLAIN_STRIDE];
 	struct fernet_open_job job = {
 		.token = stored, .token_len = s.token_len, .plaintext = opened};
+	enum chunk_holes holes;
 	uint64_t stamp;
-	bool holes;
 	int err;
 
+	*claim = 0;
 	/* Of an empty file there is no more to learn: it was just made. */
 	if (!f->changing && f->size == 0 && holes_if_known(f, &holes)) {
 		memset(plain, 0, CHUNK_SIZE);
@@ -112,13 +136,8 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 	if (err)
 		return err == -ENODATA ? -EBADMSG : err;
 	if (!s.last && bytes_all_zero(stored, s.stored_len)) {
-		/* The last chunk may lie outside the caller's range. */
-		if (!holes_if_known(f, &holes))
-			return -EAGAIN;
-		if (!holes)
-			return -EBADMSG;
 		memset(plain, 0, CHUNK_SIZE);
-		return 0;
+		return vfile_judge_zeros_(f, ws, index);
 	}
 	workspace_count_opened(1);
 	if (!slot_padding_is_zero(&s, stored) ||
@@ -131,12 +150,14 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 	if (memory_file_judge(f->memory, index, 1, &stamp) == 0)
 		return -ETIME;
 	note_mark(f, &s, &job);
+	*claim = chunk_claim(opened, job.plaintext_len);
 	memcpy(plain, opened + CHUNK_TAG_LEN, s.plain_len);
 	memset(plain + s.plain_len, 0, CHUNK_SIZE - s.plain_len);
 	return 0;
 }
 
-int vfile_load_holes_(struct vfile *f, struct workspace *ws, bool *holes)
+int vfile_load_holes_(struct vfile *f, struct workspace *ws,
+		      enum chunk_holes *holes)
 {
 	uint8_t plain[CHUNK_SIZE];
 	int err;
@@ -152,8 +173,8 @@ int vfile_load_holes_(struct vfile *f, struct workspace *ws, bool *holes)
 
 /*
  * Point a job at every slot that holds a token, the zero page at every hole.
- * Returns the number of jobs; -EAGAIN: there is a hole, and whether the file
- * may have holes is not known yet. Stops at a slot that no token can help,
+ * Returns the number of jobs; -EAGAIN: there are zeros, and whether they may be
+ * a hole is not known yet. Stops at a slot that no token can help,
  * with *bad_chunk set: those in front of it may be worse.
  */
 static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
@@ -165,13 +186,16 @@ static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
 		struct slot s = slot_of(first + i, size);
 		uint8_t *stored = ws->tokens + i * CHUNK_TOKEN_LEN;
 		uint8_t *plain = ws->plain + i * WORKSPACE_PLAIN_STRIDE;
-		bool holes;
+		int err;
 
 		if (!s.last && stored[0] == 0 &&
 		    bytes_all_zero(stored, s.stored_len)) {
-			if (!holes_if_known(f, &holes))
-				return -EAGAIN;
-			if (!holes) {
+			err = vfile_judge_zeros_(f, ws, s.index);
+			if (err == -EAGAIN) {
+				ws->zeros_last = first + count - 1;
+				return err;
+			}
+			if (err) {
 				*bad_chunk = s.index;
 				break;
 			}
@@ -255,6 +279,19 @@ int vfile_open_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 	return 0;
 }
 
+int vfile_open_whole_run_(struct vfile *f, struct workspace *ws, uint64_t first,
+			  size_t count, uint64_t size, uint64_t *bad_chunk)
+{
+	int err = vfile_open_run_(f, ws, first, count, size, bad_chunk);
+
+	if (err == -EAGAIN)
+		err = vfile_learn_locked_(f, ws);
+	else
+		return err;
+	return err ? err
+		   : vfile_open_run_(f, ws, first, count, size, bad_chunk);
+}
+
 /* Describe len bytes of the run in ws->chunk, beginning skip bytes in. */
 static int describe(struct workspace *ws, size_t skip, size_t len,
 		    struct iovec *iov)
@@ -277,12 +314,11 @@ int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
 		       uint64_t *bad_chunk)
 {
 	struct range r;
-	bool holes;
 	int err = vfile_begin_(f, &r, 0, RANGE_END, false);
 
 	if (err)
 		return err;
-	err = vfile_load_holes_(f, ws, &holes);
+	err = vfile_learn_locked_(f, ws);
 	if (vfile_is_bad_(err))
 		*bad_chunk = chunk_last_index(f->size);
 	vfile_end_(f, &r);
@@ -297,7 +333,6 @@ static ssize_t read_once(struct vfile *f, struct workspace *ws, uint64_t offset,
 	struct range r;
 	uint64_t size;
 	size_t count;
-	bool holes;
 	int err = vfile_begin_(f, &r, first, (offset + len - 1) / CHUNK_SIZE,
 			       false);
 
@@ -311,14 +346,11 @@ static ssize_t read_once(struct vfile *f, struct workspace *ws, uint64_t offset,
 	if (len > size - offset)
 		len = (size_t)(size - offset);
 	count = (size_t)((offset + len - 1) / CHUNK_SIZE - first + 1);
-	err = vfile_open_run_(f, ws, first, count, size, bad_chunk);
-	if (err == -EAGAIN && f->changing) {
-		/* Known only for as long as the lock is held. */
-		err = vfile_load_holes_(f, ws, &holes);
-		if (!err)
-			err = vfile_open_run_(f, ws, first, count, size,
-					      bad_chunk);
-	}
+	/* Where others write it, holes are known only while it is locked. */
+	err = f->changing
+		      ? vfile_open_whole_run_(f, ws, first, count, size,
+					      bad_chunk)
+		      : vfile_open_run_(f, ws, first, count, size, bad_chunk);
 	vfile_end_(f, &r);
 	if (err)
 		return err;

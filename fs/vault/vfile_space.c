@@ -72,29 +72,49 @@ int vfile_zero_slots_(struct vfile *f, struct workspace *ws, uint64_t first,
 	return 0;
 }
 
+static void note_punched(struct vfile *f, uint64_t first, uint64_t last)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	gaps_add(&f->gaps, first, last - 1);
+	gaps_fill(&f->zeroed, first, last - 1);
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
+/* Who knows what has become of them? */
+static void forget_punched(struct vfile *f, uint64_t first, uint64_t last)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	gaps_fill(&f->gaps, first, last - 1);
+	f->gaps.unknown = true;
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
 /* Turn whole chunks first..last-1, none of them the file's last, into holes */
 static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 		 uint64_t last, uint64_t *bad_chunk)
 {
 	uint64_t now = vault_now(f->vault);
-	bool holes;
+	enum chunk_holes holes, marks;
 	int err = vfile_load_holes_(f, ws, &holes);
 
 	if (err)
 		return err;
 	/* First the permission to have holes, then the holes. */
-	if (!holes)
-		err = vfile_mark_holes_(f, ws, true, bad_chunk);
-	if (err)
+	marks = vfile_marks_(f);
+	if (holes == CHUNK_HOLES_NONE)
+		err = vfile_mark_holes_(f, ws, marks, bad_chunk);
+	if (!err && marks == CHUNK_HOLES_MAPPED)
+		err = vfile_claim_holes_(f, ws, &first, last, bad_chunk);
+	if (err || first == last)
 		return err;
-	pthread_mutex_lock(&f->marks_lock);
-	gaps_add(&f->gaps, first, last - 1);
-	pthread_mutex_unlock(&f->marks_lock);
+	note_punched(f, first, last);
 	err = f->journal ? vfile_punch_journaled_(f, ws, first, last)
 			 : vfile_zero_slots_(f, ws, first, last);
 	/* what may lie there from now on is made later */
 	if (!err)
 		memory_file_stored(f->memory, first, last - 1, now);
+	else
+		forget_punched(f, first, last);
 	return err;
 }
 
@@ -104,7 +124,7 @@ static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 {
 	uint64_t first = (offset + CHUNK_SIZE - 1) / CHUNK_SIZE;
 	uint64_t last = end / CHUNK_SIZE;
-	bool holes;
+	enum chunk_holes holes;
 	int err = vfile_load_holes_(f, ws, &holes);
 
 	if (err) {
@@ -181,13 +201,26 @@ int vfile_allocate(struct vfile *f, struct workspace *ws, int mode,
 		err = vfile_begin_(f, &r, 0, RANGE_END, true);
 		if (err)
 			return err;
-		err = allocate_locked(f, ws, mode, offset, len, bad_chunk);
+		err = vfile_unmap_(f, ws, bad_chunk);
+		if (!err)
+			err = allocate_locked(f, ws, mode, offset, len,
+					      bad_chunk);
 		vfile_end_(f, &r);
-	} while (err && !vfile_make_room_(f, &tried, err));
+	} while (err && !vfile_retry_(f, ws, &tried, err, bad_chunk));
 	/* Parts of a hole are zeroed by writing the rest of its chunk, too. */
 	if (!err)
 		vfile_clear_holes_(f, ws);
 	return err;
+}
+
+/* Zeros that nobody claims are lost data, which a copy must not leave out. */
+static bool is_hole(struct vfile *f, struct workspace *ws, uint64_t index)
+{
+	int err = vfile_judge_zeros_(f, ws, index);
+
+	if (err == -EAGAIN)
+		err = vfile_learn_locked_(f, ws);
+	return !err && vfile_judge_zeros_(f, ws, index) == 0;
 }
 
 /*
@@ -200,11 +233,12 @@ static int find_chunk(struct vfile *f, struct workspace *ws, uint64_t index,
 {
 	uint64_t last = chunk_last_index(f->size);
 	struct journal_file *jf = f->jf;
+	bool mapped = f->holes == CHUNK_HOLES_MAPPED;
 
 	while (index < last) {
 		uint64_t count = VFILE_IO_MAX / CHUNK_SIZE;
 		/* what is data now may still be a hole in place */
-		off_t data = want_data && !(jf && jf->count > 0)
+		off_t data = want_data && !mapped && !(jf && jf->count > 0)
 				     ? lseek(f->fd, (off_t)chunk_offset(index),
 					     SEEK_DATA)
 				     : -1;
@@ -213,6 +247,8 @@ static int find_chunk(struct vfile *f, struct workspace *ws, uint64_t index,
 		if (data > (off_t)chunk_offset(index))
 			index = ((uint64_t)data - CHUNK_AREA_OFFSET) /
 				CHUNK_TOKEN_LEN;
+		if (mapped && want_data)
+			index += vfile_claim_(f, index - 1);
 		if (count > last - index)
 			count = last - index;
 		if (count == 0)
@@ -222,7 +258,8 @@ static int find_chunk(struct vfile *f, struct workspace *ws, uint64_t index,
 		if (err)
 			return err == -ENODATA ? -EBADMSG : err;
 		for (uint64_t i = 0; i < count; i++, index++) {
-			bool is_data = ws->tokens[i * CHUNK_TOKEN_LEN] != 0;
+			bool is_data = ws->tokens[i * CHUNK_TOKEN_LEN] != 0 ||
+				       !is_hole(f, ws, index);
 
 			if (is_data == want_data) {
 				*found = index;
@@ -238,7 +275,7 @@ static int seek_locked(struct vfile *f, struct workspace *ws, uint64_t offset,
 		       int whence, uint64_t *result)
 {
 	uint64_t index, found = 0;
-	bool holes;
+	enum chunk_holes holes;
 	int err;
 
 	if (offset >= f->size)

@@ -144,6 +144,9 @@ int vfile_sync_journaled_(struct vfile *f, bool data_only,
 	vfile_stop_filling_(f, size);
 	if (!data_only || f->written != f->synced)
 		err = sync_in_place(f, data_only);
+	/* what filled the holes in place is durable now */
+	if (!err)
+		vfile_tighten_(f);
 	jf = f->jf;
 	if (!err && jf)
 		err = journal_commit_(f->journal, jf->position, &met);
@@ -170,6 +173,13 @@ int vfile_drain(struct vfile *f)
 	err = f->flux ? settle_for_sync(f) : 0;
 	jf = f->jf;
 	return !err && jf ? journal_drain_(jf) : err;
+}
+
+int vfile_retry_(struct vfile *f, struct workspace *ws, bool *tried, int err,
+		 uint64_t *bad_chunk)
+{
+	return err == -EAGAIN ? vfile_learn_holes_(f, ws, bad_chunk)
+			      : vfile_make_room_(f, tried, err);
 }
 
 int vfile_make_room_(struct vfile *f, bool *tried, int err)

@@ -5,7 +5,7 @@
 #include <errno.h>
 
 int vfile_load_new_last_(struct vfile *f, struct workspace *ws, uint64_t size,
-			 bool *had, uint64_t *bad_chunk)
+			 enum chunk_holes *had, uint64_t *bad_chunk)
 {
 	uint64_t bad = chunk_last_index(f->size);
 	int err = 0;
@@ -18,7 +18,7 @@ int vfile_load_new_last_(struct vfile *f, struct workspace *ws, uint64_t size,
 		err = vfile_load_chunk_(f, ws, bad, ws->tail);
 	}
 	/* Chunk 0 is zeroed: may it be? */
-	if (err == -EAGAIN) {
+	if (err == -EAGAIN && size <= CHUNK_SIZE) {
 		err = vfile_load_holes_(f, ws, had);
 		if (err)
 			bad = chunk_last_index(f->size);
@@ -30,19 +30,22 @@ int vfile_load_new_last_(struct vfile *f, struct workspace *ws, uint64_t size,
 	return err;
 }
 
-bool vfile_cut_gaps_(struct vfile *f, uint64_t last)
+enum chunk_holes vfile_cut_gaps_(struct vfile *f, uint64_t last)
 {
-	bool any;
+	enum chunk_holes holes = CHUNK_HOLES_NONE;
 
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes_known = true;
+	vfile_note_loose_(f, last);
+	gaps_fill(&f->zeroed, last, UINT64_MAX);
 	if (last == 0)
 		gaps_fini(&f->gaps);
 	else
 		gaps_fill(&f->gaps, last, UINT64_MAX);
-	any = !gaps_none(&f->gaps);
+	if (!gaps_none(&f->gaps))
+		holes = vfile_marks_(f);
 	pthread_mutex_unlock(&f->marks_lock);
-	return any;
+	return holes;
 }
 
 /* A long last chunk's zeros reach this far into the next chunk's place. */
@@ -53,7 +56,8 @@ enum { SPILL_LEN = CHUNK_LAST_MAX - CHUNK_TOKEN_LEN };
  * leave it, and what its zeros spilt over, as it was.
  */
 static void undo_shrink(struct vfile *f, struct workspace *ws, uint64_t size,
-			bool had, const uint8_t next[static SPILL_LEN])
+			enum chunk_holes had,
+			const uint8_t next[static SPILL_LEN])
 {
 	uint64_t last = chunk_last_index(size);
 	size_t len = chunk_last_len(size);
@@ -67,8 +71,7 @@ static void undo_shrink(struct vfile *f, struct workspace *ws, uint64_t size,
 			    FERNET_TOKEN_LEN(CHUNK_TAG_LEN + len))) {
 		(void)!vfile_zero_slots_(f, ws, last, last + 1);
 	} else {
-		workspace_stage(ws, 0, chunk_tag(last, false, false), ws->tail,
-				CHUNK_SIZE);
+		workspace_stage_full(ws, 0, last, ws->tail, 0);
 		(void)!vfile_store_run_(f, ws, last, 1, false);
 	}
 	(void)!xio_pwrite(f->fd, next, SPILL_LEN,
@@ -81,7 +84,7 @@ static int shrink(struct vfile *f, struct workspace *ws, uint64_t size,
 {
 	uint64_t last = chunk_last_index(size);
 	uint8_t next[SPILL_LEN] = {0};
-	bool had = false, holes;
+	enum chunk_holes had = CHUNK_HOLES_NONE, holes;
 	int err = vfile_load_new_last_(f, ws, size, &had, bad_chunk);
 
 	if (!err && last < chunk_last_index(f->size))
@@ -161,8 +164,10 @@ int vfile_truncate(struct vfile *f, struct workspace *ws, uint64_t size,
 		err = begin_truncate(f, &r, size);
 		if (err)
 			return err;
-		err = vfile_resize_locked_(f, ws, size, bad_chunk);
+		err = vfile_unmap_(f, ws, bad_chunk);
+		if (!err)
+			err = vfile_resize_locked_(f, ws, size, bad_chunk);
 		vfile_end_(f, &r);
-	} while (err && !vfile_make_room_(f, &tried, err));
+	} while (err && !vfile_retry_(f, ws, &tried, err, bad_chunk));
 	return err;
 }

@@ -49,7 +49,7 @@ int vfile_store_made_(struct vfile *f, struct workspace *ws, uint64_t first,
 }
 
 int vfile_store_last_(struct vfile *f, struct workspace *ws, uint64_t index,
-		      const uint8_t *plain, size_t len, bool holes)
+		      const uint8_t *plain, size_t len, enum chunk_holes holes)
 {
 	workspace_stage(ws, 0, chunk_tag(index, true, holes), plain, len);
 	return vfile_store_run_(f, ws, index, 1, true);
@@ -61,7 +61,7 @@ int vfile_cut_backing_(struct vfile *f, uint64_t size)
 								    : 0;
 }
 
-void vfile_set_holes_(struct vfile *f, bool holes)
+void vfile_set_holes_(struct vfile *f, enum chunk_holes holes)
 {
 	struct journal_file *jf;
 
@@ -80,6 +80,7 @@ void vfile_forget_holes_(struct vfile *f)
 	pthread_mutex_lock(&f->marks_lock);
 	f->holes_known = false;
 	gaps_fini(&f->gaps);
+	gaps_fini(&f->zeroed);
 	pthread_mutex_unlock(&f->marks_lock);
 }
 
@@ -114,8 +115,8 @@ void vfile_mend_holes_(struct vfile *f, struct workspace *ws, uint64_t first,
 		}
 }
 
-int vfile_mark_holes_(struct vfile *f, struct workspace *ws, bool holes,
-		      uint64_t *bad_chunk)
+int vfile_mark_holes_(struct vfile *f, struct workspace *ws,
+		      enum chunk_holes holes, uint64_t *bad_chunk)
 {
 	uint64_t last = chunk_last_index(f->size);
 	int err;
@@ -137,18 +138,22 @@ int vfile_mark_holes_(struct vfile *f, struct workspace *ws, bool holes,
 	return err;
 }
 
-bool vfile_update_gaps_(struct vfile *f, uint64_t first, uint64_t last,
-			uint64_t made, uint64_t made_last)
+enum chunk_holes vfile_update_gaps_(struct vfile *f, uint64_t first,
+				    uint64_t last, uint64_t made,
+				    uint64_t made_last)
 {
-	bool any;
+	enum chunk_holes holes = CHUNK_HOLES_NONE;
 
 	pthread_mutex_lock(&f->marks_lock);
+	vfile_note_loose_(f, first);
 	if (made <= made_last)
 		gaps_add(&f->gaps, made, made_last);
 	gaps_fill(&f->gaps, first, last);
-	any = !gaps_none(&f->gaps);
+	gaps_fill(&f->zeroed, first, last);
+	if (!gaps_none(&f->gaps))
+		holes = vfile_marks_(f);
 	pthread_mutex_unlock(&f->marks_lock);
-	return any;
+	return holes;
 }
 
 /* Where a piece of the request's data meets one chunk. */
@@ -179,16 +184,17 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	uint64_t first = offset / CHUNK_SIZE;
 	uint64_t end = (offset + len - 1) / CHUNK_SIZE;
 	uint64_t last = chunk_last_index(f->size);
-	bool holes = false;
-	int err = 0;
+	enum chunk_holes holes = CHUNK_HOLES_NONE;
+	int err = vfile_know_(f, ws, first, end + 1);
 
 	/* others may have written there while it waited for its turn */
 	if (ws->ahead_s < f->vault->latest_s)
 		workspace_forget_ahead(ws);
-	if (end == last)
+	if (!err && end == last) {
 		err = vfile_load_holes_(f, ws, &holes);
-	if (err)
-		*bad_chunk = last;
+		if (err)
+			*bad_chunk = last;
+	}
 	for (uint64_t i = first; i <= end && !err; i++) {
 		struct part p = part_of(i, offset, data, len);
 		size_t plain_len =
@@ -204,8 +210,13 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 			memcpy(merged + p.from, p.data, p.to - p.from);
 			plain = merged;
 		}
-		workspace_stage(ws, i - first, chunk_tag(i, i == last, holes),
-				plain, plain_len);
+		if (i == last)
+			workspace_stage(ws, i - first,
+					chunk_tag(i, true, holes), plain,
+					plain_len);
+		else
+			workspace_stage_full(ws, i - first, i, plain,
+					     i == end ? vfile_claim_(f, i) : 0);
 	}
 	if (err)
 		return err;
@@ -223,7 +234,8 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 }
 
 /* A failed extension must leave the file as long and as whole as it was. */
-static void undo_extend(struct vfile *f, struct workspace *ws, bool holes)
+static void undo_extend(struct vfile *f, struct workspace *ws,
+			enum chunk_holes holes)
 {
 	uint64_t last = chunk_last_index(f->size);
 
@@ -248,8 +260,7 @@ static int store_extension(struct vfile *f, struct workspace *ws,
 	}
 	if (!hole)
 		return 0;
-	workspace_stage(ws, 0, chunk_tag(old_last, false, false), ws->tail,
-			CHUNK_SIZE);
+	workspace_stage_full(ws, 0, old_last, ws->tail, 0);
 	return vfile_store_run_(f, ws, old_last, 1, false);
 }
 
@@ -301,7 +312,7 @@ int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 					.len = len,
 					.offset = offset,
 					.mark = true};
-	bool had, holes;
+	enum chunk_holes had, holes;
 	int err;
 
 	if (f->journal)
@@ -318,8 +329,7 @@ int vfile_extend_(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	holes = vfile_update_gaps_(f, first, end, hole ? old_last + 1 : 1,
 				   hole ? first - 1 : 0);
 	if (lead)
-		workspace_stage(ws, 0, chunk_tag(old_last, false, false),
-				ws->tail, CHUNK_SIZE);
+		workspace_stage_full(ws, 0, old_last, ws->tail, 0);
 	staging.holes = holes;
 	err = vfile_stage_extension_(f, ws, &staging, bad_chunk);
 	if (!err) {
@@ -403,7 +413,7 @@ void vfile_clear_holes_(struct vfile *f, struct workspace *ws)
 	pthread_mutex_unlock(&f->marks_lock);
 	/* Should it fail, the mark stays, and nothing is wrong. */
 	if (clear)
-		(void)!vfile_mark_holes_(f, ws, false, &bad);
+		(void)!vfile_mark_holes_(f, ws, CHUNK_HOLES_NONE, &bad);
 	vfile_end_(f, &r);
 }
 
@@ -412,13 +422,14 @@ static int write_knowing_holes(struct vfile *f, struct workspace *ws,
 			       const struct vfile_write *w, uint64_t offset,
 			       uint64_t *bad_chunk)
 {
-	bool holes;
-	int err =
-		vfile_write_locked_(f, ws, w->data, w->len, offset, bad_chunk);
+	int err = f->changing ? vfile_unmap_(f, ws, bad_chunk) : 0;
 
+	if (!err)
+		err = vfile_write_locked_(f, ws, w->data, w->len, offset,
+					  bad_chunk);
 	if (err != -EAGAIN || !f->changing)
 		return err;
-	err = vfile_load_holes_(f, ws, &holes);
+	err = vfile_learn_locked_(f, ws);
 	if (vfile_is_bad_(err))
 		*bad_chunk = chunk_last_index(f->size);
 	return err ? err
@@ -428,18 +439,33 @@ static int write_knowing_holes(struct vfile *f, struct workspace *ws,
 
 /* Who overwrites wants to know whether that may be holes. A damaged end keeps
  * nobody from writing elsewhere. */
-static void learn_holes(struct vfile *f, struct workspace *ws)
+static int learn_holes(struct vfile *f, struct workspace *ws)
 {
 	uint64_t bad;
+	struct range r;
 	bool known;
+	int err;
 
-	if (!f->journal)
-		return;
 	pthread_mutex_lock(&f->marks_lock);
-	known = f->holes_known;
+	known = f->holes_known &&
+		(f->journal || f->holes != CHUNK_HOLES_MAPPED);
 	pthread_mutex_unlock(&f->marks_lock);
-	if (!known)
-		(void)!vfile_learn_holes_(f, ws, &bad);
+	if (known || f->changing)
+		return 0;
+	ws->zeros_first = ws->zeros_last = 0;
+	if (f->journal) {
+		err = vfile_learn_holes_(f, ws, &bad);
+		return f->vault->version < VAULT_VERSION_MAPS ||
+				       vfile_is_bad_(err)
+			       ? 0
+			       : err;
+	}
+	err = vfile_begin_(f, &r, 0, RANGE_END, true);
+	if (!err) {
+		err = vfile_unmap_(f, ws, &bad);
+		vfile_end_(f, &r);
+	}
+	return err;
 }
 
 int vfile_write(struct vfile *f, struct workspace *ws,
@@ -458,8 +484,8 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		return -EINVAL;
 	if (!w->append && w->offset > CHUNK_MAX_PLAIN_LEN - w->len)
 		return -EFBIG;
-	learn_holes(f, ws);
-	for (;;) {
+	err = learn_holes(f, ws);
+	while (!err) {
 		err = begin_write(f, &r, w, &offset);
 		if (err)
 			return err;
@@ -469,16 +495,16 @@ int vfile_write(struct vfile *f, struct workspace *ws,
 		vfile_end_(f, &r);
 		if (!err)
 			break;
-		if (err == -EAGAIN)
-			err = vfile_learn_holes_(f, ws, bad_chunk);
-		else if (err == -ENOSPC || err == -EDQUOT)
-			err = vfile_make_room_(f, &made_room, err);
-		else
-			err = vfile_again_(f, &tries, err);
+		err = err == -EBADMSG
+			      ? vfile_again_(f, &tries, err)
+			      : vfile_retry_(f, ws, &made_room, err, bad_chunk);
 		if (err)
 			return err;
 		*bad_chunk = VFILE_NO_CHUNK;
 	}
+	if (err)
+		return err;
+	vfile_tighten_many_(f);
 	vfile_clear_holes_(f, ws);
 	return 0;
 }
@@ -507,9 +533,8 @@ void vfile_seal_ahead(struct vfile *f, struct workspace *ws,
 	    count < AHEAD_MIN || w->len > workspace_write_max(ws))
 		return;
 	for (size_t i = 0; i < count; i++)
-		workspace_stage(ws, slot + i,
-				chunk_tag(first + i, false, false),
-				w->data + i * CHUNK_SIZE, CHUNK_SIZE);
+		workspace_stage_full(ws, slot + i, first + i,
+				     w->data + i * CHUNK_SIZE, 0);
 	pthread_rwlock_rdlock(&f->key_lock);
 	ws->ahead_key = f->key_number;
 	ws->seal_s = vault_now(f->vault);

@@ -206,6 +206,20 @@ void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 	};
 }
 
+void workspace_stage_full(struct workspace *ws, size_t i, uint64_t index,
+			  const uint8_t *plain, uint64_t claim)
+{
+	uint64_t tag = chunk_tag(index, false, CHUNK_HOLES_NONE);
+
+	if (claim == 0) {
+		workspace_stage(ws, i, tag, plain, CHUNK_SIZE);
+		return;
+	}
+	memcpy(ws->claiming, plain, CHUNK_SIZE);
+	chunk_claim_store(ws->claiming + CHUNK_SIZE, claim);
+	workspace_stage(ws, i, tag, ws->claiming, sizeof ws->claiming);
+}
+
 static int seal_slots(struct workspace *ws, const struct fernet_key *key,
 		      size_t first, size_t end)
 {

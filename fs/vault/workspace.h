@@ -36,6 +36,9 @@ struct workspace {
 	uint64_t *stamps;      /* when each slot's chunk was sealed */
 	const uint8_t **chunk; /* each slot's plaintext */
 	uint8_t head[CHUNK_SIZE], tail[CHUNK_SIZE]; /* chunks being merged */
+	uint8_t claiming[CHUNK_SIZE + CHUNK_CLAIM_LEN]; /* and its claim */
+	/* After -EAGAIN: among these are zeros that may be holes. */
+	uint64_t zeros_first, zeros_last;
 };
 
 /* The calling thread's; NULL when memory is short. */
@@ -71,6 +74,13 @@ static inline size_t workspace_write_max(const struct workspace *ws)
  */
 void workspace_stage(struct workspace *ws, size_t i, uint64_t tag,
 		     const uint8_t *plain, size_t len);
+
+/*
+ * The same of a full chunk that claims so many of those behind it as holes;
+ * unless that is 0, only one of a run may.
+ */
+void workspace_stage_full(struct workspace *ws, size_t i, uint64_t index,
+			  const uint8_t *plain, uint64_t claim);
 
 /*
  * Seal the first count staged tokens, back to back, into ws->tokens. When the

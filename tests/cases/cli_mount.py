@@ -108,7 +108,7 @@ def what_is_wrong_with_a_vault_is_said_before_a_passphrase_is_asked():
     cli("mount", vault, point, status=DAMAGED, says="damaged at line")
     cli("passwd", vault, status=DAMAGED)
     cli("info", vault, status=DAMAGED)
-    put(ini, good.replace(b"version = 1", b"version = 2"))
+    put(ini, good.replace(b"version = 2", b"version = 3"))
     cli("mount", vault, point, status=NEWER, says="newer version")
     cli("info", vault, status=NEWER)
     # only the key tells that this one was changed

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Vaults that earlier programs made still open, and can be used.
 
-tests/vaults has one from before there was a journal. FROND_MAKE=FILE makes one
-like it with the program in BUILD.
+tests/vaults has one from before there was a journal, and the first of format version
+2. FROND_MAKE=FILE makes one like them with the program in BUILD.
 """
 import os
 import stat

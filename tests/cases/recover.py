@@ -464,7 +464,7 @@ def a_vault_that_cannot_be_opened_is_refused_in_one_sentence():
         return lambda p: put(ini(p), get(ini(p)).replace(old, new, 1))
 
     refused(lambda p: None, "passphrase", passphrase="wrong")
-    refused(sub(b"version = 1", b"version = 2"), "version 2")
+    refused(sub(b"version = 2", b"version = 3"), "version 3")
     refused(sub(b"ops = 1\n", b"ops = 99\n"), "damaged")
     refused(sub(b"ops = 1\n", b"ops = 1\nops = 1\n"), "damaged")
     refused(sub(b"ops = 1\n", b"ops = 1 \n"), "damaged")

@@ -248,8 +248,12 @@ HOLES = {
         lambda d, o: d[:4345] + o[4345:8514] + d[8514:], "1"),
     # its mark says that there are holes: without it there are none
     "the last chunk zeroed": (lambda d, o: d[:12683] + bytes(len(d) - 12683), "1 3"),
-    # Not detected: in a file that has holes every zeroed chunk is one.
-    "another chunk zeroed": (lambda d, o: d[:8514] + bytes(4169) + d[12683:], "hole"),
+    "another chunk zeroed": (lambda d, o: d[:8514] + bytes(4169) + d[12683:], "2"),
+    # which the hole needs
+    "the chunk in front of the hole zeroed": (
+        lambda d, o: d[:176] + bytes(4169) + d[4345:], "0 1"),
+    "the hole moved": (
+        lambda d, o: d[:4345] + d[8514:12683] + bytes(4169) + d[12683:], "1 2"),
 }
 
 
@@ -257,7 +261,7 @@ HOLES = {
 def holes():
     now, others = bytearray(blob(SIZE, 3)), blob(SIZE, 2)
     now[4096:8192] = bytes(4096)
-    contents = {bytes(now): "", bytes(now[:8192]) + bytes(4096) + now[12288:]: "hole"}
+    contents = {bytes(now): ""}
     with frond.Mount() as m:
         put(m / "other", others)
         for i in range(len(HOLES)):

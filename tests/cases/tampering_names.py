@@ -338,7 +338,8 @@ INI |= {
     "more memory": setting(b"mem", lambda v: b"16777216"),
     "no passes": setting(b"ops", lambda v: b"0"),
     "immense memory": setting(b"mem", lambda v: b"1099511627776"),
-    "a newer version": setting(b"version", lambda v: b"2"),
+    "a newer version": setting(b"version", lambda v: b"3"),
+    "an older version": setting(b"version", lambda v: b"1"),
     "version 0": setting(b"version", lambda v: b"0"),
     "the slot renamed": lambda t, o: t.replace(b"[slot default]", b"[slot other]"),
     "a slot more": lambda t, o: t.replace(

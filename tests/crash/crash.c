@@ -14,6 +14,7 @@
  *                      and missed again by the script that is left of it
  *   --served           with the vault served by fs/mount, and the workload a
  *                      program that uses it; exits with 77 where that cannot be
+ *   --format N         of a vault of this version (the newest)
  *   --replay FILE PLAN one state of a recording that was left: FILE is a
  *                      script that does this
  *   --keep DIR         and leave its directory there; "correct horse" opens it
@@ -345,6 +346,7 @@ static bool parse(int argc, char **argv, struct options *opt)
 		{"older", no_argument, NULL, 'd'},
 		{"unprotected", no_argument, NULL, 'u'},
 		{"served", no_argument, NULL, 'v'},
+		{"format", required_argument, NULL, 'a'},
 		{"replay", required_argument, NULL, 'r'},
 		{"keep", required_argument, NULL, 'k'},
 		{"more", required_argument, NULL, 'o'},
@@ -377,6 +379,9 @@ static bool parse(int argc, char **argv, struct options *opt)
 			break;
 		case 'v':
 			opt->served = true;
+			break;
+		case 'a':
+			stage_version = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 'r':
 			opt->replay = optarg;

@@ -46,6 +46,8 @@ void stage_path(const struct stage *st, const char *name, char path[96])
 	snprintf(path, 96, "%s/%s", st->top, name);
 }
 
+unsigned stage_version;
+
 void stage_init(struct stage *st)
 {
 	const struct vault_create_options opt = {
@@ -53,6 +55,7 @@ void stage_init(struct stage *st)
 		.passphrase_len = strlen(STAGE_PASS),
 		.ops = 1,
 		.mem_bytes = KDF_MIN_MEM_MIB << 20,
+		.version = stage_version,
 	};
 	char path[96];
 	int err;

@@ -24,6 +24,8 @@ struct recording {
 	struct oplog log;
 };
 
+/* Of the vaults' format; 0: the newest. */
+extern unsigned stage_version;
 void stage_init(struct stage *st);
 void stage_fini(struct stage *st);
 /* The path of something below top. */

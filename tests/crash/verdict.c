@@ -138,9 +138,9 @@ static long node_by_id(const struct verdict *v, enum node_kind kind,
  * Chunk by chunk: is what is there, of a file of so many bytes, from one
  * version that may be? A part of a chunk is its end, as it was then.
  */
-static bool chunk_fits(const struct verdict *v, const struct versions *c,
-		       const struct allowed *a, size_t at, const uint8_t *bytes,
-		       size_t total)
+static bool chunk_is_allowed(const struct verdict *v, const struct versions *c,
+			     const struct allowed *a, size_t at,
+			     const uint8_t *bytes, size_t total)
 {
 	size_t len = total - at < CHUNK_SIZE ? total - at : CHUNK_SIZE;
 	bool lacked = false, anew = false;
@@ -179,7 +179,7 @@ static bool check_bytes(struct verdict *v, const struct node *n,
 		return verdict_wrong(v, "%s: %zu bytes, should be %zu to %zu",
 				     path, len, least, most);
 	for (size_t at = 0; at < len; at += CHUNK_SIZE)
-		if (!chunk_fits(v, c, &a, at, bytes + at, len))
+		if (!chunk_is_allowed(v, c, &a, at, bytes + at, len))
 			return verdict_wrong(
 				v, "%s: chunk %zu is neither old nor new", path,
 				at / CHUNK_SIZE);

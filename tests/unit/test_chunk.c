@@ -156,38 +156,74 @@ static void test_chunk_tag_check__accepts_what_chunk_tag_makes(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof indices / sizeof indices[0]; i++) {
 		uint64_t index = indices[i];
-		bool holes = true;
+		enum chunk_holes holes = CHUNK_HOLES_ANYWHERE, got;
 
-		assert_int_equal(chunk_tag_check(chunk_tag(index, false, true),
-						 index, false, &holes),
+		assert_int_equal(chunk_tag(index, false, holes), index);
+		assert_int_equal(chunk_tag_check(index, index, false, &holes),
 				 0);
-		assert_true(holes); /* untouched */
-		assert_int_equal(chunk_tag_check(chunk_tag(index, true, false),
-						 index, true, &holes),
-				 0);
-		assert_false(holes);
-		assert_int_equal(chunk_tag_check(chunk_tag(index, true, true),
-						 index, true, &holes),
-				 0);
-		assert_true(holes);
+		assert_int_equal(holes, CHUNK_HOLES_ANYWHERE); /* untouched */
+		for (holes = CHUNK_HOLES_NONE; holes <= CHUNK_HOLES_MAPPED;
+		     holes++) {
+			uint64_t tag = chunk_tag(index, true, holes);
+
+			assert_int_equal(
+				chunk_tag_check(tag, index, true, &got), 0);
+			assert_int_equal(got, holes);
+		}
 	}
+	assert_true(chunk_tag(5, true, CHUNK_HOLES_MAPPED) ==
+		    UINT64_C(0xe000000000000005));
 }
 
-/* Of a good tag, any one bit changed is refused, but for the holes mark. */
+/* Of a good tag, any one bit changed is refused, but for the holes marks: a map
+ * goes with holes only. */
 static void test_chunk_tag_check__refuses_every_other_bit(void **state)
 {
-	bool holes;
+	enum chunk_holes holes;
 
 	(void)state;
 	for (int bit = 0; bit < 64; bit++) {
 		uint64_t flip = UINT64_C(1) << bit;
-		int last = chunk_tag_check(chunk_tag(9, true, false) ^ flip, 9,
-					   true, &holes);
+		uint64_t none = chunk_tag(9, true, CHUNK_HOLES_NONE);
+		uint64_t mapped = chunk_tag(9, true, CHUNK_HOLES_MAPPED);
 
 		assert_int_equal(chunk_tag_check(9 ^ flip, 9, false, &holes),
 				 -EBADMSG);
-		assert_int_equal(last, bit == 62 ? 0 : -EBADMSG);
+		assert_int_equal(chunk_tag_check(none ^ flip, 9, true, &holes),
+				 bit == 62 ? 0 : -EBADMSG);
+		assert_int_equal(
+			chunk_tag_check(mapped ^ flip, 9, true, &holes),
+			bit == 61 ? 0 : -EBADMSG);
 	}
+}
+
+/* 56 bits, behind a full chunk; and none that claims nothing. */
+static void test_chunk_claim__as_the_format_says(void **state)
+{
+	const uint64_t claims[] = {1, 255, 256, UINT64_C(0x0102030405060708),
+				   CHUNK_INDEX_MASK};
+	const size_t len = CHUNK_TAG_LEN + CHUNK_SIZE + CHUNK_CLAIM_LEN;
+	uint8_t opened[CHUNK_TAG_LEN + CHUNK_SIZE + CHUNK_CLAIM_LEN + 1] = {0};
+	uint8_t *at = opened + CHUNK_TAG_LEN + CHUNK_SIZE;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof claims / sizeof claims[0]; i++) {
+		uint64_t claim = claims[i] & CHUNK_INDEX_MASK;
+
+		chunk_claim_store(at, claims[i]);
+		assert_true(chunk_claim(opened, len) == claim);
+		assert_int_equal(at[6], claim & 0xff);
+		assert_true(chunk_fits(opened, len, CHUNK_SIZE, true));
+		assert_false(chunk_fits(opened, len, CHUNK_SIZE, false));
+		assert_false(chunk_fits(opened, len, CHUNK_SIZE - 1, true));
+		assert_false(chunk_fits(opened, len - 1, CHUNK_SIZE, true));
+		assert_false(chunk_fits(opened, len + 1, CHUNK_SIZE, true));
+	}
+	chunk_claim_store(at, 0);
+	assert_false(chunk_fits(opened, len, CHUNK_SIZE, true));
+	assert_true(
+		chunk_fits(opened, len - CHUNK_CLAIM_LEN, CHUNK_SIZE, false));
+	assert_true(chunk_claim(opened, len - CHUNK_CLAIM_LEN) == 0);
 }
 
 int main(void)
@@ -202,6 +238,7 @@ int main(void)
 		cmocka_unit_test(
 			test_chunk_tag_check__accepts_what_chunk_tag_makes),
 		cmocka_unit_test(test_chunk_tag_check__refuses_every_other_bit),
+		cmocka_unit_test(test_chunk_claim__as_the_format_says),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

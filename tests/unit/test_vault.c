@@ -273,12 +273,12 @@ static void test_open__refuses_newer_versions(void **state)
 {
 	struct fixture *fx = *state;
 	struct vault_ini_text t = read_text(fx);
-	char *version = memmem(t.text, t.len, "version = 1", 11);
+	char *version = memmem(t.text, t.len, "version = 2", 11);
 	struct vault_fault fault;
 	struct vault_ini ini;
 
 	assert_non_null(version);
-	version[10] = '2';
+	version[10] = '3';
 	fx_write(fx->vault->meta_fd, "vault.ini", t.text, t.len);
 	assert_int_equal(try_open(fx, FX_PASS), -EPROTONOSUPPORT);
 	assert_int_equal(vault_probe(fx->path, &ini, &fault), -EPROTONOSUPPORT);

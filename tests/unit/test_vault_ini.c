@@ -99,7 +99,7 @@ static void test_vault_ini_parse__reads_what_was_written(void **state)
 
 	(void)state;
 	assert_int_equal(vault_ini_parse(text, text_len, &out, &line), 0);
-	assert_int_equal(out.version, 1);
+	assert_int_equal(out.version, VAULT_VERSION);
 	assert_memory_equal(out.id, ini.id, sizeof ini.id);
 	assert_string_equal(out.created, ini.created);
 	assert_int_equal(out.slot_count, 2);
@@ -205,7 +205,7 @@ static void test_vault_ini_parse__refuses_repetition(void **state)
 {
 	(void)state;
 	assert_damaged("ops = 3\n", "ops = 3\nops = 3\n", line_of("ops") + 1);
-	assert_damaged("version = 1\n", "version = 1\nversion = 1\n", 3);
+	assert_damaged("version = 2\n", "version = 2\nversion = 1\n", 3);
 	assert_damaged("[slot default]", "[vault]", line_of("[slot"));
 	assert_damaged("[slot Bob_s-key2]", "[slot default]",
 		       line_of("[slot Bob"));
@@ -219,7 +219,7 @@ static void test_vault_ini_parse__refuses_the_unknown(void **state)
 	(void)state;
 	assert_damaged("ops = 3\n", "ops = 3\ncolour = red\n",
 		       line_of("ops") + 1);
-	assert_damaged("version = 1\n", "version = 1\nops = 3\n", 3);
+	assert_damaged("version = 2\n", "version = 2\nops = 3\n", 3);
 	assert_damaged("mac = ", "mak = ", line_of("mac"));
 	assert_damaged("[slot default]", "[Slot default]", slot);
 	assert_damaged("[slot default]", "[slot]", slot);
@@ -238,7 +238,7 @@ static void test_vault_ini_parse__refuses_the_unknown(void **state)
 static void test_vault_ini_parse__refuses_missing_keys(void **state)
 {
 	(void)state;
-	assert_damaged("version = 1\n", "", 0);
+	assert_damaged("version = 2\n", "", 0);
 	assert_damaged("created = 2026-11-21T12:00:00Z\n", "", 0);
 	assert_damaged("ops = 3\n", "", 0);
 	assert_damaged("type = passphrase\n", "", 0);
@@ -267,8 +267,8 @@ static void test_vault_ini_parse__refuses_other_values(void **state)
 	assert_damaged("token = ", "token = AAAA", token);
 	assert_damaged("token = ", "token = !", token);
 	assert_damaged("id = ", "id = 0", line_of("id"));
-	assert_damaged("version = 1", "version = 0", 2);
-	assert_damaged("version = 1", "version = one", 2);
+	assert_damaged("version = 2", "version = 0", 2);
+	assert_damaged("version = 2", "version = one", 2);
 	assert_damaged("2026-11-21T12:00:00Z", "2026-11-21 12:00:00", 4);
 	assert_damaged("2026-11-21T12:00:00Z", "2026-11-21T12:00:0xZ", 4);
 }
@@ -292,15 +292,15 @@ static void test_vault_ini_parse__accepts_the_bounds(void **state)
 static void test_vault_ini_parse__recognises_a_newer_version(void **state)
 {
 	static const char *const newer[] = {
-		"version = 2",
+		"version = 3",
 		"version = 4000000000",
-		"version = 2\ncipher = aegis",
+		"version = 3\ncipher = aegis",
 		"cipher = aegis ; why not\nversion: 3",
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof newer / sizeof newer[0]; i++) {
-		const char *changed = edited("version = 1", newer[i]);
+		const char *changed = edited("version = 2", newer[i]);
 
 		assert_int_equal(parse(changed, strlen(changed), NULL),
 				 -EPROTONOSUPPORT);

@@ -160,8 +160,8 @@ static inline void vf_expect(struct vfile *f, const uint8_t *bytes, size_t len)
 	free(buf);
 }
 
-/* The holes mark as it lies on disk, found without vfile's help. */
-static inline bool vf_mark_on_disk(struct fixture *fx, int fd)
+/* The holes marks as they lie on disk, found without vfile's help. */
+static inline enum chunk_holes vf_mark_on_disk(struct fixture *fx, int fd)
 {
 	uint8_t head[HEADER_LEN], stored[CHUNK_LAST_MAX];
 	_Alignas(64) uint8_t plain[FERNET_OPEN_ROOM(CHUNK_TOKEN_LEN)];
@@ -170,7 +170,7 @@ static inline bool vf_mark_on_disk(struct fixture *fx, int fd)
 	struct fernet_open_job job = {.token = stored, .plaintext = plain};
 	struct stat st;
 	uint64_t size = 0, last;
-	bool holes = false;
+	enum chunk_holes holes = CHUNK_HOLES_NONE;
 
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(chunk_plain_len((uint64_t)st.st_size, &size), 0);
