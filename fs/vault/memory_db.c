@@ -407,7 +407,7 @@ static int open_alone(struct memory *m)
 /* As it is, and with no lock from one question to the next. */
 static int look(struct memory *m)
 {
-	struct times t = {.doubted = true};
+	struct times t = {.doubt = PLACES};
 	uint8_t row[MEMORY_KEY_LEN];
 	int64_t version = 0;
 	int err = ask(m, "PRAGMA user_version", &version);
@@ -425,8 +425,8 @@ static int look(struct memory *m)
 		return err;
 	memory_row_time_(m->keys, row);
 	err = memory_db_find_(m, MEMORY_TIME, row, take_times, &t);
-	m->has_rows[MEMORY_FILE] = true;
-	m->has_rows[MEMORY_PLACE] = !t.doubted;
+	m->has_rows[MEMORY_FILE] = t.doubt != ALL;
+	m->has_rows[MEMORY_PLACE] = t.doubt == NONE;
 	return err;
 }
 
