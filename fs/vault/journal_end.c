@@ -160,18 +160,6 @@ static bool is_older(const struct journal_patient *p, uint64_t index,
 	return older;
 }
 
-/* Nor must one that is sound look old, where the clock was set back. */
-static uint64_t seal_time(const struct journal_patient *p, uint64_t index,
-			  uint64_t sealed_s)
-{
-	uint64_t now_s = vault_now(p->vault);
-
-	if (sealed_s == UINT64_MAX)
-		return now_s;
-	return is_older(p, index, sealed_s) || sealed_s > now_s ? sealed_s
-								: now_s;
-}
-
 int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 		     uint64_t size, enum chunk_holes holes)
 {
@@ -188,7 +176,8 @@ int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 		ws, 0,
 		chunk_tag(last, true, last > 0 ? holes : CHUNK_HOLES_NONE),
 		ws->tail, chunk_last_len(size));
-	ws->seal_s = seal_time(p, last, sealed_s);
+	ws->seal_s =
+		is_older(p, last, sealed_s) ? sealed_s : vault_now(p->vault);
 	err = workspace_seal(ws, p->key, 1, true, &len);
 	if (!err)
 		err = log_end(rec, p, size, len);

@@ -107,7 +107,8 @@ static int sync_backing(const struct vault *vault)
 
 static bool has_to_keep(const struct memory *m)
 {
-	return m->noted > 0 || m->doubted || m->damaged || m->forgets_places;
+	return m->noted > 0 || m->doubted || m->damaged || m->forgets_places ||
+	       m->is_behind;
 }
 
 void memory_close(struct vault *vault)
@@ -122,6 +123,8 @@ void memory_close(struct vault *vault)
 		err = sync_backing(vault);
 		if (!err)
 			err = memory_keep(vault);
+		if (!err && m->is_behind)
+			err = memory_db_rest_(m);
 	}
 	if (err && err != -EBUSY)
 		log_warning("%s: what this machine has seen of its files since "

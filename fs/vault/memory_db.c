@@ -13,7 +13,6 @@
 
 enum {
 	VERSION = 1,
-	DAY_S = 86400,
 	TIME_LEN =
 		8 + 1, /* the newest time sealed, and if places are in doubt */
 };
@@ -223,9 +222,11 @@ int memory_db_end_(struct memory *m, int err)
 	return err;
 }
 
+enum doubt { NONE, PLACES, ALL };
+
 struct times {
 	uint64_t latest_s;
-	bool doubted;
+	enum doubt doubt;
 };
 
 static int take_times(const uint8_t *body, size_t len, void *out)
@@ -235,17 +236,19 @@ static int take_times(const uint8_t *body, size_t len, void *out)
 	if (len != TIME_LEN)
 		return -EBADMSG;
 	t->latest_s = be64_load(body);
-	t->doubted = body[8] != 0;
+	t->doubt = body[8] <= PLACES ? body[8] : ALL;
 	return 0;
 }
 
+/* Behind the rows' times, what is stored is older than what they say. */
 static int write_times(struct memory *m, bool doubt)
 {
+	uint64_t latest_s = m->vault->latest_s;
 	uint8_t row[MEMORY_KEY_LEN], body[TIME_LEN];
 
 	memory_row_time_(m->keys, row);
-	be64_store(body, m->vault->latest_s);
-	body[8] = doubt;
+	be64_store(body, latest_s < m->newest_s ? m->newest_s : latest_s);
+	body[8] = m->is_behind ? ALL : doubt ? PLACES : NONE;
 	return memory_db_put_(m, MEMORY_TIME, row, body, sizeof body);
 }
 
@@ -256,6 +259,12 @@ int memory_db_doubt_(struct memory *m, bool doubt)
 	if (!err)
 		m->doubted = doubt;
 	return err;
+}
+
+int memory_db_rest_(struct memory *m)
+{
+	m->is_behind = false;
+	return memory_db_doubt_(m, false);
 }
 
 int memory_db_forget_places_(struct memory *m)
@@ -278,7 +287,7 @@ int memory_db_settle_(struct memory *m)
 /* Whoever was the last to have it may have died in between. */
 static int take_over(struct memory *m)
 {
-	struct times t = {.doubted = true};
+	struct times t = {.doubt = PLACES};
 	uint8_t row[MEMORY_KEY_LEN];
 	int64_t rows = 0;
 	int err;
@@ -287,11 +296,14 @@ static int take_over(struct memory *m)
 	err = memory_db_find_(m, MEMORY_TIME, row, take_times, &t);
 	if (err && err != -ENOENT && err != -EBADMSG)
 		return err;
-	/* unless its clock was wrong */
-	if (t.latest_s <= (uint64_t)time(NULL) + DAY_S)
+	if (t.doubt == ALL || m->accept)
+		t.latest_s = 0;
+	m->newest_s = t.latest_s;
+	m->is_behind = t.latest_s > (uint64_t)time(NULL) + MEMORY_AHEAD_MAX_S;
+	if (!m->is_behind)
 		vault_pass(m->vault, t.latest_s);
-	err = t.doubted || m->accept ? memory_db_forget_places_(m) : 0;
-	if (!err && m->accept)
+	err = t.doubt || m->accept ? memory_db_forget_places_(m) : 0;
+	if (!err && (t.doubt == ALL || m->accept))
 		err = run(m, "DELETE FROM files");
 	if (!err)
 		err = ask(m, "SELECT EXISTS (SELECT 1 FROM places)", &rows);
@@ -395,7 +407,7 @@ static int open_alone(struct memory *m)
 /* As it is, and with no lock from one question to the next. */
 static int look(struct memory *m)
 {
-	struct times t = {.doubted = true};
+	struct times t = {.doubt = PLACES};
 	uint8_t row[MEMORY_KEY_LEN];
 	int64_t version = 0;
 	int err = ask(m, "PRAGMA user_version", &version);
@@ -413,8 +425,8 @@ static int look(struct memory *m)
 		return err;
 	memory_row_time_(m->keys, row);
 	err = memory_db_find_(m, MEMORY_TIME, row, take_times, &t);
-	m->has_rows[MEMORY_FILE] = true;
-	m->has_rows[MEMORY_PLACE] = !t.doubted;
+	m->has_rows[MEMORY_FILE] = t.doubt != ALL;
+	m->has_rows[MEMORY_PLACE] = t.doubt == NONE;
 	return err;
 }
 

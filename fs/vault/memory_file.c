@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 static struct memory_file *new_file(struct memory *m, const uint8_t *id)
 {
@@ -142,6 +143,10 @@ static void learn(struct memory_file *mf, uint64_t first, uint64_t last,
 		return;
 	if (!mf->entry.noted && mf->memory->noted >= MEMORY_NOTED_MAX)
 		return;
+	/* what is sealed from now on is no older than that */
+	if (sealed_s > (uint64_t)time(NULL) + MEMORY_AHEAD_MAX_S)
+		return;
+	vault_pass(mf->memory->vault, sealed_s);
 	set(mf, first, last, sealed_s);
 }
 

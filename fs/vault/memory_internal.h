@@ -30,6 +30,9 @@ enum {
 enum memory_kind { MEMORY_FILE, MEMORY_PLACE, MEMORY_TIME };
 enum { MEMORY_TABLES = MEMORY_PLACE + 1 };
 
+/* A time so far ahead of the clock is of one that was wrong. */
+enum { MEMORY_AHEAD_MAX_S = 86400 };
+
 struct memory_keys {
 	uint8_t rows[32]; /* of the rows' keys */
 	uint8_t macs[32]; /* of their values' MACs */
@@ -116,6 +119,10 @@ struct memory {
 	_Atomic uint64_t doubts; /* how often there was a reason for it */
 	/* memory was short when one was to be forgotten: all of them are */
 	atomic_bool forgets_places;
+	/* The newest time that was known when it was opened; and whether the
+	 * clock is so far behind that it is not believed. */
+	uint64_t newest_s;
+	bool is_behind;
 	int64_t pages_max;
 };
 
@@ -201,6 +208,8 @@ MUST_CHECK int memory_db_settle_(struct memory *m);
  * dies before that is kept, places are forgotten.
  */
 MUST_CHECK int memory_db_doubt_(struct memory *m, bool doubt);
+/* All that the process knows is kept, and it ends. */
+MUST_CHECK int memory_db_rest_(struct memory *m);
 MUST_CHECK int memory_db_forget_places_(struct memory *m);
 
 /* memory_keep.c */

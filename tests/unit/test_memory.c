@@ -373,6 +373,48 @@ static void test_time__does_not_go_back(void **state)
 	assert_true(vault_now(fx->vault) < now + DAY_S);
 }
 
+/* What is read tells, too. */
+static void test_time__is_no_earlier_than_what_was_seen(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	assert_true(is_fine(fx, id_a, 0, now + 1000));
+	assert_int_equal(known(fx, id_a, 0), now + 1000);
+	assert_true(vault_now(fx->vault) >= now + 1000);
+	/* but for a clock that was wrong, of which nothing is remembered */
+	assert_true(is_fine(fx, id_a, 0, now + 2 * DAY_S));
+	assert_int_equal(known(fx, id_a, 0), now + 1000);
+	assert_true(vault_now(fx->vault) < now + DAY_S);
+}
+
+/* What is stored then is older than what is kept. */
+static void test_time__far_behind_a_crash_is_no_alarm(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	vault_pass(fx->vault, now + 2 * DAY_S);
+	stored(fx, id_a, 0, AGES_END, now + 2 * DAY_S);
+	stored(fx, id_b, 0, AGES_END, now + 2 * DAY_S);
+	keep(fx);
+	for (int i = 0; i < 2; i++) {
+		fx->vault->latest_s = 0;
+		reopen(fx, false);
+		stored(fx, id_a, 0, AGES_END, now);
+		assert_false(is_fine(fx, id_b, 0, now));
+	}
+	keep(fx);
+	stored(fx, id_b, 0, AGES_END, now);
+	crash(fx);
+	assert_true(is_fine(fx, id_b, 0, now));
+	/* and from now on all is as ever */
+	stored(fx, id_a, 0, AGES_END, now);
+	keep(fx);
+	crash(fx);
+	assert_int_equal(known(fx, id_a, 0), now);
+}
+
 /* Its key is part of all keys. */
 static void test_vaults__each_has_its_own(void **state)
 {
@@ -425,6 +467,8 @@ int main(void)
 		TEST(test_ignore__is_for_ever),
 		TEST(test_gone__leaves_no_row),
 		TEST(test_time__does_not_go_back),
+		TEST(test_time__is_no_earlier_than_what_was_seen),
+		TEST(test_time__far_behind_a_crash_is_no_alarm),
 		TEST(test_vaults__each_has_its_own),
 	};
 
