@@ -105,6 +105,7 @@ static void test_fill__fails_within(void **state)
 	go_ahead();
 	torn_at = 2 * CHUNK_TOKEN_LEN + 77;
 	assert_int_equal(vf_put(file, bytes + GAP, FILL, GAP), -EIO);
+	filled_up_to(GAP);
 	vf_expect(file, bytes, END);
 	/* it is no longer known what lies there */
 	fill(1);
