@@ -151,6 +151,23 @@ static void test_fill__not_what_was_punched(void **state)
 	vfile_close(file);
 }
 
+/* Nor by who opens the file later, in the same session. */
+static void test_fill__not_what_was_found(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t zero;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	go_ahead();
+	assert_int_equal(punch(), 0);
+	vfile_close(file);
+	file = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_get(file, &zero, 1, GAP, NULL), 1);
+	assert_false(went_in_place());
+	vfile_close(file);
+}
+
 static atomic_bool other_done;
 
 static void *fill_main(void *arg)
@@ -289,6 +306,7 @@ int main(void)
 		TEST(test_fill__fails_within),
 		TEST(test_fill__not_before_what_is_durable),
 		TEST(test_fill__not_what_was_punched),
+		TEST(test_fill__not_what_was_found),
 		TEST(test_fill__one_at_a_time),
 		TEST(test_fill__made_durable_meanwhile),
 		TEST(test_fill__known_before),
