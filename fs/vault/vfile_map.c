@@ -121,6 +121,8 @@ static bool can_seek(const struct vfile *f)
 static void note(struct vfile *f, uint64_t first, uint64_t holes_end,
 		 uint64_t end)
 {
+	/* a record may be left that makes them: they are not filled in place */
+	f->gaps_stale = true;
 	pthread_mutex_lock(&f->marks_lock);
 	if (first < holes_end)
 		gaps_add(&f->gaps, first, holes_end - 1);

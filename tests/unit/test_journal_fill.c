@@ -107,6 +107,7 @@ static void test_fill__fails_within(void **state)
 	torn_from = (off_t)chunk_offset(GAP / CHUNK_SIZE);
 	torn_at = 2 * CHUNK_TOKEN_LEN + 77;
 	assert_int_equal(vf_put(file, bytes + GAP, FILL, GAP), -EIO);
+	filled_up_to(GAP);
 	vf_expect(file, bytes, END);
 	/* it is no longer known what lies there */
 	fill(1);
@@ -148,6 +149,23 @@ static void test_fill__not_what_was_punched(void **state)
 	begin_alone(fx);
 	go_ahead();
 	assert_int_equal(punch(), 0);
+	assert_false(went_in_place());
+	vfile_close(file);
+}
+
+/* Nor by who opens the file later, in the same session. */
+static void test_fill__not_what_was_found(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t zero;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	go_ahead();
+	assert_int_equal(punch(), 0);
+	vfile_close(file);
+	file = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_get(file, &zero, 1, GAP, NULL), 1);
 	assert_false(went_in_place());
 	vfile_close(file);
 }
@@ -290,6 +308,7 @@ int main(void)
 		TEST(test_fill__fails_within),
 		TEST(test_fill__not_before_what_is_durable),
 		TEST(test_fill__not_what_was_punched),
+		TEST(test_fill__not_what_was_found),
 		TEST(test_fill__one_at_a_time),
 		TEST(test_fill__made_durable_meanwhile),
 		TEST(test_fill__known_before),
