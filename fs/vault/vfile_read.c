@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
 enum { PIECE = 256 << 10 }; /* twice what Linux reads ahead at once */
 
@@ -41,6 +42,19 @@ static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
 	    chunk_tag_check(tag, s->index, false, &holes) != 0)
 		return false;
 	return f->moved_ms != 0 && clock_now_ms() - f->moved_ms <= MOVING_MS;
+}
+
+enum { CLOCKS_DIFFER_MAX_S = 86400 };
+
+/*
+ * It was sealed by a machine whose clock is ahead of this one's: what replaces
+ * it must not look older. One that is ahead of all reason is not followed.
+ */
+static void keep_up(struct vfile *f, uint64_t sealed_s)
+{
+	if (sealed_s > f->vault->latest_s &&
+	    sealed_s <= (uint64_t)time(NULL) + CLOCKS_DIFFER_MAX_S)
+		vault_pass(f->vault, sealed_s);
 }
 
 /* Is an opened token what this slot must hold? */
@@ -130,6 +144,8 @@ int vfile_load_chunk_(struct vfile *f, struct workspace *ws, uint64_t index,
 	stamp = fernet_timestamp(stored);
 	if (memory_file_judge(f->memory, index, 1, &stamp) == 0)
 		return -ETIME;
+	if (f->memory)
+		keep_up(f, stamp);
 	note_mark(f, &s, &job);
 	memcpy(plain, opened + CHUNK_TAG_LEN, s.plain_len);
 	memset(plain + s.plain_len, 0, CHUNK_SIZE - s.plain_len);
@@ -201,9 +217,12 @@ static size_t judge_run(struct vfile *f, struct workspace *ws, uint64_t first,
 		return count;
 	for (size_t i = 0; i < count; i++)
 		ws->stamps[i] = UINT64_MAX;
-	for (size_t j = 0; j < jobs; j++)
-		ws->stamps[ws->open_slot[j]] =
-			fernet_timestamp(ws->open[j].token);
+	for (size_t j = 0; j < jobs; j++) {
+		uint64_t stamp = fernet_timestamp(ws->open[j].token);
+
+		ws->stamps[ws->open_slot[j]] = stamp;
+		keep_up(f, stamp);
+	}
 	return memory_file_judge(f->memory, first, count, ws->stamps);
 }
 

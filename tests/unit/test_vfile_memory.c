@@ -386,6 +386,36 @@ static void what_was_sealed_ahead_is_not_older(void **state)
 	vfile_close(f);
 }
 
+/* Another machine's clock is ahead, and its files come here. */
+static void what_replaces_the_future_is_not_older(void **state)
+{
+	static uint8_t bytes[3 * CHUNK_SIZE];
+	struct fixture *fx = *state;
+	uint64_t now = (uint64_t)time(NULL), ahead = now + 3600;
+	struct vfile *f = vf_create(fx, "future");
+	uint8_t buf[CHUNK_SIZE];
+
+	vault_pass(fx->vault, ahead);
+	assert_int_equal(vf_put(f, bytes, sizeof bytes, 0), 0);
+	settle(fx, f);
+	vfile_close(f);
+	fx->vault->latest_s = now;
+	f = vf_open(fx, fx->vault, "future");
+	assert_int_equal(vf_get(f, buf, sizeof buf, 0, NULL), CHUNK_SIZE);
+	assert_true(vault_now(fx->vault) >= ahead);
+	fx->vault->latest_s = now;
+	/* one chunk alone, to merge with it */
+	assert_int_equal(vf_put(f, "part", 4, CHUNK_SIZE + 3), 0);
+	assert_true(vault_now(fx->vault) >= ahead);
+	/* but not to the end of time */
+	vault_pass(fx->vault, now + 3 * 86400);
+	assert_int_equal(vf_put(f, bytes, sizeof bytes, 0), 0);
+	fx->vault->latest_s = now;
+	assert_int_equal(vf_get(f, buf, sizeof buf, 0, NULL), CHUNK_SIZE);
+	assert_true(vault_now(fx->vault) < now + 86400);
+	vfile_close(f);
+}
+
 /* What may not be there is not missed. */
 static void what_failed_is_not_told(void **state)
 {
@@ -430,6 +460,7 @@ int main(void)
 		TEST(an_older_end_is_not_believed),
 		TEST(what_was_punched_does_not_come_back),
 		TEST(what_was_sealed_ahead_is_not_older),
+		TEST(what_replaces_the_future_is_not_older),
 	};
 	/* with a journal, none of this fails at once */
 	const struct CMUnitTest in_place[] = {
