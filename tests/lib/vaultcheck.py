@@ -62,7 +62,10 @@ _made = None
 
 
 def vault():
-    """A fresh copy of a vault with one of everything, and where each thing lies."""
+    """
+    A fresh copy of a vault with one of everything, and where each thing lies. On a
+    machine of its own, which has not seen what became of the others.
+    """
     global _made
     if _made is None:
         m = frond.Mount()
@@ -79,6 +82,7 @@ def vault():
         _made = m.vault, where
     copy = fresh("copy")
     run("cp", "-a", _made[0], copy)
+    os.environ["XDG_STATE_HOME"] = fresh("state")
     return copy, {rel: os.path.join(copy, back) for rel, back in _made[1].items()}
 
 
