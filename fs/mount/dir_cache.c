@@ -99,13 +99,14 @@ static int stream_new(struct fs *fs, struct inode *dir, bool again,
 		      struct dir_stream **out)
 {
 	CLEANUP_FREE struct dir_stream *s = malloc(sizeof *s);
+	unsigned tries = 0;
 	int err;
 
 	if (!s)
 		return -ENOMEM;
 	do {
 		err = open_once(fs, dir, again, &s->fd);
-	} while (err && fs_spare_fd(fs, err));
+	} while (err && fs_spare_fd(fs, err, &tries));
 	if (err)
 		return err;
 	s->next = 0;

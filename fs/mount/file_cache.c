@@ -187,12 +187,13 @@ static int open_vfile_once(struct fs *fs, struct inode *i, bool for_writing,
 static int open_vfile(struct fs *fs, struct inode *i, bool for_writing,
 		      struct vfile **out)
 {
+	unsigned tries = 0;
 	int err;
 
 	make_room(fs->files);
 	do {
 		err = open_vfile_once(fs, i, for_writing, out);
-	} while (err && fs_spare_fd(fs, err));
+	} while (err && fs_spare_fd(fs, err, &tries));
 	return err;
 }
 

@@ -4,14 +4,18 @@
 
 #include "chunk.h"
 #include "journal.h"
-#include "vlink.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
-enum { STAT_BLOCK_SIZE = 4096 };
+enum {
+	STAT_BLOCK_SIZE = 4096,
+	/* descriptors that others take as fast as they are spared end this */
+	SPARE_TRIES_MAX = 200,
+};
 
 double fs_timeout_s(const struct fs *fs, bool shared_here)
 {
@@ -26,18 +30,28 @@ void fs_reply_err(fuse_req_t req, int err)
 }
 
 /* Directories last: whoever opens a chain of them has just opened those. */
-bool fs_spare_fd(struct fs *fs, int err)
+static bool close_unused(struct fs *fs)
 {
 	size_t kept = journal_count_fds(fs->vault);
 	bool closed;
 
-	if (err != -EMFILE && err != -ENFILE)
-		return false;
 	closed = file_cache_evict(fs->files);
 	if (closed && journal_count_fds(fs->vault) > kept)
 		(void)journal_spare_fds(fs->vault);
 	return closed || dir_cache_evict(fs->dirs, true) ||
 	       inode_dirfd_evict(fs->inodes) || journal_spare_fds(fs->vault);
+}
+
+bool fs_spare_fd(struct fs *fs, int err, unsigned *tries)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+
+	if ((err != -EMFILE && err != -ENFILE) || (*tries)++ >= SPARE_TRIES_MAX)
+		return false;
+	/* all are in use: by requests, which end */
+	if (!close_unused(fs))
+		nanosleep(&moment, NULL);
+	return true;
 }
 
 static struct timespec time_of(const struct statx_timestamp *t)
@@ -72,6 +86,30 @@ static void fill_stat(struct fs *fs, const struct inode *i,
 	};
 }
 
+static int look(int dirfd, const char *entry, struct statx *stx)
+{
+	return statx(dirfd, entry, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH,
+		     FS_STATX_MASK, stx) < 0
+		       ? -errno
+		       : 0;
+}
+
+int fs_statx(const struct fs *fs, int dirfd, const char *entry,
+	     struct statx *stx)
+{
+	uint64_t since = journal_times_kept(fs->vault);
+	int err = look(dirfd, entry, stx);
+	ino_t ino = err ? 0 : stx->stx_ino;
+
+	if (err || !S_ISREG(stx->stx_mode) ||
+	    !journal_times_moved(fs->vault, ino, since))
+		return err;
+	journal_times_lock(fs->vault, ino);
+	err = look(dirfd, entry, stx);
+	journal_times_unlock(fs->vault, ino);
+	return err;
+}
+
 /* What the journal held may have got there since st was filled. */
 static void look_again(struct fs *fs, const struct inode *i, int dirfd,
 		       const char *entry, struct stat *st)
@@ -100,6 +138,18 @@ static void set_file_size(struct fs *fs, struct inode *i, int dirfd,
 		st->st_size = (off_t)size;
 }
 
+int fs_read_link(struct fs *fs, int dirfd, const char *entry,
+		 char target[static VLINK_TARGET_MAX + 1], size_t *len)
+{
+	unsigned tries = 0;
+	int err;
+
+	do {
+		err = vlink_read(fs->vault, dirfd, entry, target, len);
+	} while (err && fs_spare_fd(fs, err, &tries));
+	return err;
+}
+
 int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 		  const struct statx *stx, struct stat *st)
 {
@@ -110,7 +160,7 @@ int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd, const char *entry,
 	if (S_ISREG(i->type))
 		set_file_size(fs, i, dirfd, entry, st);
 	else if (S_ISLNK(i->type) &&
-		 !vlink_read(fs->vault, dirfd, entry, target, &len))
+		 !fs_read_link(fs, dirfd, entry, target, &len))
 		st->st_size = (off_t)len;
 	return 0;
 }
@@ -126,9 +176,10 @@ static int stat_at_place(const struct inode_place *p, void *arg)
 	const struct stat_request *r = arg;
 	struct statx stx;
 
-	if (statx(p->dirfd, p->entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK,
-		  &stx) < 0)
-		return errno == ENOENT ? -ESTALE : -errno;
+	int err = fs_statx(r->fs, p->dirfd, p->entry, &stx);
+
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
 	if (!inode_is(r->inode, &stx))
 		return -ESTALE;
 	return fs_stat_entry(r->fs, r->inode, p->dirfd, p->entry, &stx, r->st);
@@ -137,10 +188,9 @@ static int stat_at_place(const struct inode_place *p, void *arg)
 static int stat_fd(struct fs *fs, struct inode *i, int fd, struct stat *st)
 {
 	struct statx stx;
+	int err = fs_statx(fs, fd, "", &stx);
 
-	if (statx(fd, "", AT_EMPTY_PATH, FS_STATX_MASK, &stx) < 0)
-		return -errno;
-	return fs_stat_entry(fs, i, -1, NULL, &stx, st);
+	return err ? err : fs_stat_entry(fs, i, -1, NULL, &stx, st);
 }
 
 static int stat_dir(struct fs *fs, struct inode *dir, struct stat *st)
@@ -223,10 +273,10 @@ int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 	struct granted_look look;
 	struct statx stx;
 	struct inode *i;
-	int err;
+	int err = fs_statx(fs, dirfd, entry, &stx);
 
-	if (statx(dirfd, entry, AT_SYMLINK_NOFOLLOW, FS_STATX_MASK, &stx) < 0)
-		return -errno;
+	if (err)
+		return err;
 	granted_look(fs, &stx, &look);
 	i = look.granted ? inode_enter_granted(fs->inodes, parent, entry,
 					       &look.grant)
@@ -251,6 +301,7 @@ int fs_enter(struct fs *fs, struct inode *parent, int dirfd, const char *entry,
 int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
 		 struct fs_name *n)
 {
+	unsigned tries = 0;
 	int err;
 
 	n->dir = inode_of(fs->inodes, parent);
@@ -262,7 +313,7 @@ int fs_name_init(struct fs *fs, fuse_ino_t parent, const char *name,
 	do {
 		err = vdir_backing_name(fs->vault, n->dirfd, n->dirid, name,
 					&n->backing);
-	} while (err && fs_spare_fd(fs, err));
+	} while (err && fs_spare_fd(fs, err, &tries));
 	if (err)
 		inode_dirfd_put(fs->inodes, n->dir);
 	return err;

@@ -5,6 +5,7 @@
 #include "counters.h"
 #include "inode.h"
 #include "mount.h"
+#include "vlink.h"
 
 #include <sys/stat.h>
 
@@ -55,21 +56,30 @@ static inline struct fs *fs_of(fuse_req_t req)
 void fs_reply_err(fuse_req_t req, int err);
 
 /*
- * Out of descriptors (err: -EMFILE, -ENFILE) one is closed that nobody uses.
- * True: so it was, and it is worth trying again.
+ * Out of descriptors (err: -EMFILE, -ENFILE) one is closed that nobody uses, or
+ * others get a moment to let go of theirs. True: it is worth trying again.
+ * *tries: of the caller's, at first 0.
  */
-bool fs_spare_fd(struct fs *fs, int err);
+bool fs_spare_fd(struct fs *fs, int err, unsigned *tries);
 
 /* How long the kernel may remember a file; what others share changes. */
 double fs_timeout_s(const struct fs *fs, bool shared_here);
 
 /* Backing to plaintext: sizes of regular files and links, link counts. */
 enum { FS_STATX_MASK = STATX_BASIC_STATS | STATX_BTIME };
+/* Of an entry, or, if that is "", of dirfd itself; not through a symbolic link.
+ * What the journal brings to its place does not show in the times. */
+MUST_CHECK int fs_statx(const struct fs *fs, int dirfd, const char *entry,
+			struct statx *stx);
 MUST_CHECK int fs_stat(struct fs *fs, struct inode *i, struct stat *st);
 /* The same for an entry of which statx is already at hand. */
 MUST_CHECK int fs_stat_entry(struct fs *fs, struct inode *i, int dirfd,
 			     const char *entry, const struct statx *stx,
 			     struct stat *st);
+/* vlink_read(), with few descriptors, too. */
+MUST_CHECK int fs_read_link(struct fs *fs, int dirfd, const char *entry,
+			    char target[static VLINK_TARGET_MAX + 1],
+			    size_t *len);
 /*
  * Look entry of parent up, fill *e, and count the kernel's reference. The
  * caller replies with it, or takes it back with inode_forget.

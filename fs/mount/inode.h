@@ -93,7 +93,8 @@ void inode_table_free(struct inode_table *t);
  * To be set before the first request; without, such failures are final.
  */
 void inode_table_set_spare(struct inode_table *t,
-			   bool (*spare)(void *arg, int err), void *arg);
+			   bool (*spare)(void *arg, int err, unsigned *tries),
+			   void *arg);
 
 /* The root for FUSE_ROOT_ID, else the id's inode. */
 struct inode *inode_of(struct inode_table *t, fuse_ino_t id);

@@ -5,9 +5,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-/* Descriptors that others take as fast as they are spared end this. */
-enum { SPARE_TRIES_MAX = 64 };
-
 void inode_lru_remove_(struct inode_table *t, struct inode *dir)
 {
 	if (dir->lru_prev)
@@ -91,7 +88,8 @@ bool inode_dirfd_evict(struct inode_table *t)
 }
 
 void inode_table_set_spare(struct inode_table *t,
-			   bool (*spare)(void *arg, int err), void *arg)
+			   bool (*spare)(void *arg, int err, unsigned *tries),
+			   void *arg)
 {
 	t->spare = spare;
 	t->spare_arg = arg;
@@ -99,8 +97,7 @@ void inode_table_set_spare(struct inode_table *t,
 
 bool inode_spare_fd_(struct inode_table *t, int err, unsigned *tries)
 {
-	return err && t->spare && (*tries)++ < SPARE_TRIES_MAX &&
-	       t->spare(t->spare_arg, err);
+	return err && t->spare && t->spare(t->spare_arg, err, tries);
 }
 
 /* The directories to open one after the other, the topmost last. */

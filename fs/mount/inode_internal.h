@@ -27,7 +27,7 @@ struct inode_table {
 
 	struct inode *lru_first, *lru_last; /* unused longest: first */
 	size_t fds_open, fds_max;
-	bool (*spare)(void *arg, int err); /* set once */
+	bool (*spare)(void *arg, int err, unsigned *tries); /* set once */
 	void *spare_arg;
 
 	unsigned moving; /* between inode_move_begin and inode_move_end */

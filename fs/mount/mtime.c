@@ -1,5 +1,7 @@
 #include "mtime.h"
 
+#include "journal.h"
+
 #include <sys/stat.h>
 
 enum { NS = 1000000000 };
@@ -31,15 +33,19 @@ void mtime_told(struct inode *i, const struct timespec *mtime)
 	atomic_store(&i->known_mtime_ns, pack(mtime));
 }
 
-void mtime_before_write(struct inode *i, int fd)
+void mtime_before_write(struct vault *vault, struct inode *i, int fd)
 {
 	int64_t none = 0;
 	struct stat st;
 
 	/* until the first write it is what the kernel was told */
-	if (atomic_load(&i->known_mtime_ns) == 0 && fstat(fd, &st) == 0)
+	if (atomic_load(&i->known_mtime_ns) != 0)
+		return;
+	journal_times_lock(vault, i->ino);
+	if (fstat(fd, &st) == 0)
 		atomic_compare_exchange_strong(&i->known_mtime_ns, &none,
 					       pack(&st.st_mtim));
+	journal_times_unlock(vault, i->ino);
 }
 
 void mtime_after_write(struct inode *i)

@@ -17,7 +17,7 @@
 void mtime_told(struct inode *i, const struct timespec *mtime);
 /* A write of the kernel's is about to be done, and has been. fd: of the
  * backing file. */
-void mtime_before_write(struct inode *i, int fd);
+void mtime_before_write(struct vault *vault, struct inode *i, int fd);
 void mtime_after_write(struct inode *i);
 /* Set it to what the kernel knows. */
 void mtime_set_back(struct inode *i, int fd);

@@ -139,6 +139,7 @@ static void complain(const struct listing *l, const char *entry, int err)
 static int plain_name(const struct listing *l, const char *entry,
 		      char plain[static NAME_PLAIN_MAX + 1])
 {
+	unsigned tries = 0;
 	int err;
 
 	if (is_dot(entry) || is_dotdot(entry)) {
@@ -148,7 +149,7 @@ static int plain_name(const struct listing *l, const char *entry,
 	do {
 		err = vdir_plain_name(l->fs->vault, l->s->fd, l->dirid, entry,
 				      plain);
-	} while (err && fs_spare_fd(l->fs, err));
+	} while (err && fs_spare_fd(l->fs, err, &tries));
 	if (err == 0 || err == -ENOENT)
 		return err;
 	if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)

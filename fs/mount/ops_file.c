@@ -111,11 +111,12 @@ static int make_file_once(fuse_req_t req, const struct fs_name *n, mode_t mode,
 static int make_file(fuse_req_t req, const struct fs_name *n, mode_t mode,
 		     struct vfile **vf)
 {
+	unsigned tries = 0;
 	int err;
 
 	do {
 		err = make_file_once(req, n, mode, vf);
-	} while (err && fs_spare_fd(fs_of(req), err));
+	} while (err && fs_spare_fd(fs_of(req), err, &tries));
 	return err;
 }
 
@@ -310,7 +311,8 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 	(void)ino;
 	if (!err) {
 		if (fs->collects_writes)
-			mtime_before_write(file_inode(of), vfile_fd(vf));
+			mtime_before_write(fs->vault, file_inode(of),
+					   vfile_fd(vf));
 		err = file_kill_privs(fs, file_inode(of), vf);
 		if (!err)
 			err = gather_write(fs->gather, vf, ws, &w, &bad_chunk);
@@ -362,7 +364,8 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode,
 	(void)ino;
 	if (!err) {
 		if (fs->collects_writes)
-			mtime_before_write(file_inode(of), vfile_fd(vf));
+			mtime_before_write(fs->vault, file_inode(of),
+					   vfile_fd(vf));
 		err = file_kill_privs(fs, file_inode(of), vf);
 		if (!err)
 			err = vfile_allocate(vf, ws, mode, (uint64_t)offset,

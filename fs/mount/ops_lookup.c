@@ -1,6 +1,5 @@
 /* From names to inodes and back to nothing; links; the file system itself. */
 #include "fs.h"
-#include "vlink.h"
 
 #include <errno.h>
 #include <sys/statvfs.h>
@@ -55,7 +54,7 @@ static void ops_forget_multi(fuse_req_t req, size_t count,
 }
 
 struct readlink_request {
-	const struct vault *vault;
+	struct fs *fs;
 	char target[VLINK_TARGET_MAX + 1];
 };
 
@@ -63,7 +62,7 @@ static int readlink_at_place(const struct inode_place *p, void *arg)
 {
 	struct readlink_request *r = arg;
 	size_t len;
-	int err = vlink_read(r->vault, p->dirfd, p->entry, r->target, &len);
+	int err = fs_read_link(r->fs, p->dirfd, p->entry, r->target, &len);
 
 	return err == -ENOENT ? -ESTALE : err;
 }
@@ -71,7 +70,7 @@ static int readlink_at_place(const struct inode_place *p, void *arg)
 static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fs *fs = fs_of(req);
-	struct readlink_request r = {.vault = fs->vault};
+	struct readlink_request r = {.fs = fs};
 	int err = inode_at_place(fs->inodes, inode_of(fs->inodes, ino),
 				 readlink_at_place, &r);
 

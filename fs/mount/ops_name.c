@@ -74,6 +74,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name,
 		 const struct making *m)
 {
 	struct fs *fs = fs_of(req);
+	unsigned tries = 0;
 	struct fs_name n;
 	int err = fs_name_init(fs, parent, name, &n);
 
@@ -88,7 +89,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name,
 			creds_restore(req);
 		}
 		/* what others hold is not let go of under them */
-	} while (err && fs_spare_fd(fs, err));
+	} while (err && fs_spare_fd(fs, err, &tries));
 	reply_made(req, &n, err);
 }
 
@@ -172,6 +173,7 @@ static void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 		     const char *name)
 {
 	struct fs *fs = fs_of(req);
+	unsigned tries = 0;
 	struct fs_name to;
 	int err = fs_name_init(fs, parent, name, &to);
 
@@ -181,7 +183,7 @@ static void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 	}
 	do {
 		err = make_link(fs, inode_of(fs->inodes, ino), &to);
-	} while (err && fs_spare_fd(fs, err));
+	} while (err && fs_spare_fd(fs, err, &tries));
 	reply_made(req, &to, err);
 }
 
@@ -201,12 +203,10 @@ static int object_init(struct fs *fs, const struct fs_name *n, struct object *o)
 {
 	struct inode *i = inode_peek(fs->inodes, n->dir, n->backing.entry);
 	struct statx stx;
+	int err = fs_statx(fs, n->dirfd, n->backing.entry, &stx);
 
 	*o = (struct object){0};
-	if (statx(n->dirfd, n->backing.entry, AT_SYMLINK_NOFOLLOW,
-		  FS_STATX_MASK, &stx) < 0) {
-		int err = -errno;
-
+	if (err) {
 		if (i)
 			inode_unref(fs->inodes, i);
 		return err == -ENOENT ? 0 : err;
@@ -413,13 +413,14 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
 			int (*remove)(struct fs *fs, const struct fs_name *n))
 {
 	struct fs *fs = fs_of(req);
+	unsigned tries = 0;
 	struct fs_name n;
 	int err = fs_name_init(fs, parent, name, &n);
 
 	if (!err) {
 		do {
 			err = remove(fs, &n);
-		} while (err && fs_spare_fd(fs, err));
+		} while (err && fs_spare_fd(fs, err, &tries));
 		n.dir->told = false;
 		fs_name_fini(fs, &n);
 	}
@@ -541,6 +542,7 @@ static int rename_request(struct fs *fs, fuse_ino_t parent, const char *name,
 			  unsigned flags)
 {
 	struct moving m = {.flags = flags};
+	unsigned tries = 0;
 	int err;
 
 	if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE)
@@ -552,7 +554,7 @@ static int rename_request(struct fs *fs, fuse_ino_t parent, const char *name,
 	if (!err) {
 		do {
 			err = rename_names(fs, &m);
-		} while (err && fs_spare_fd(fs, err));
+		} while (err && fs_spare_fd(fs, err, &tries));
 		m.from.dir->told = m.to.dir->told = false;
 		fs_name_fini(fs, &m.to);
 	}

@@ -100,6 +100,7 @@ static int open_file_id(struct fs *fs, struct inode *i,
 static int owner_of(struct fs *fs, struct inode *i, int fd,
 		    uint8_t owner[static FILE_ID_LEN])
 {
+	unsigned tries = 0;
 	uint64_t size;
 	int err;
 
@@ -111,7 +112,9 @@ static int owner_of(struct fs *fs, struct inode *i, int fd,
 	}
 	if (file_size_if_open(fs, i, &size))
 		return open_file_id(fs, i, owner);
-	err = read_file_id(fd, owner);
+	do {
+		err = read_file_id(fd, owner);
+	} while (err && fs_spare_fd(fs, err, &tries));
 	return err == -EACCES ? open_file_id(fs, i, owner) : err;
 }
 

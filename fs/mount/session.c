@@ -176,9 +176,9 @@ static int new_session(struct fs *fs)
 	return err;
 }
 
-static bool spare_fd(void *fs, int err)
+static bool spare_fd(void *fs, int err, unsigned *tries)
 {
-	return fs_spare_fd(fs, err);
+	return fs_spare_fd(fs, err, tries);
 }
 
 /* Share the descriptors that this process may have among the caches. */

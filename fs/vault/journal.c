@@ -30,7 +30,7 @@ static void journal_free(struct journal *j)
 	pthread_mutex_destroy(&j->commit_lock);
 	pthread_mutex_destroy(&j->retire_lock);
 	for (unsigned n = 0; n < JOURNAL_TIMES_LOCKS; n++)
-		pthread_mutex_destroy(&j->times_lock[n]);
+		pthread_mutex_destroy(&j->times[n].lock);
 	pthread_mutex_destroy(&j->files_lock);
 	pthread_mutex_destroy(&j->flux_lock);
 	pthread_mutex_destroy(&j->wake_lock);
@@ -62,7 +62,7 @@ static struct journal *journal_new(struct vault *vault)
 	pthread_mutex_init(&j->commit_lock, NULL);
 	pthread_mutex_init(&j->retire_lock, NULL);
 	for (unsigned n = 0; n < JOURNAL_TIMES_LOCKS; n++)
-		pthread_mutex_init(&j->times_lock[n], NULL);
+		pthread_mutex_init(&j->times[n].lock, NULL);
 	pthread_mutex_init(&j->files_lock, NULL);
 	pthread_mutex_init(&j->flux_lock, NULL);
 	pthread_mutex_init(&j->wake_lock, NULL);

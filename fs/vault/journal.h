@@ -162,6 +162,12 @@ bool journal_is_quiet(struct vault *vault);
  */
 void journal_times_lock(struct vault *vault, ino_t ino);
 void journal_times_unlock(struct vault *vault, ino_t ino);
+/*
+ * What was looked at after journal_times_kept() may have been looked at amid
+ * that: then it is to be done again between these two.
+ */
+uint64_t journal_times_kept(const struct vault *vault);
+bool journal_times_moved(struct vault *vault, ino_t ino, uint64_t since);
 
 /* What it has done; zeros without a journal. */
 struct journal_counters {

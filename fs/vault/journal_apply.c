@@ -24,45 +24,6 @@ enum {
 	BATCH_RUNS = 64,
 };
 
-static pthread_mutex_t *times_lock_of(struct journal *j, ino_t ino)
-{
-	return &j->times_lock[ino % JOURNAL_TIMES_LOCKS];
-}
-
-void journal_touch_(struct journal_file *jf, bool again)
-{
-	pthread_mutex_t *lock = times_lock_of(jf->journal, jf->ino);
-	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-					  {.tv_nsec = UTIME_NOW}};
-	uint64_t set = jf->journal->times_set;
-	struct timespec now;
-	int64_t ns;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-	if (!again && atomic_exchange(&jf->touched, ns) == ns &&
-	    atomic_exchange(&jf->touched_set, set) == set)
-		return;
-	jf->touched_set = set;
-	pthread_mutex_lock(lock);
-	(void)!futimens(jf->fd, times);
-	pthread_mutex_unlock(lock);
-}
-
-void journal_times_lock(struct vault *vault, ino_t ino)
-{
-	if (vault->journal)
-		pthread_mutex_lock(times_lock_of(vault->journal, ino));
-}
-
-void journal_times_unlock(struct vault *vault, ino_t ino)
-{
-	if (!vault->journal)
-		return;
-	vault->journal->times_set++;
-	pthread_mutex_unlock(times_lock_of(vault->journal, ino));
-}
-
 static int by_chunk(const void *a, const void *b)
 {
 	uint64_t x = ((const struct journal_entry *)a)->chunk;
@@ -147,18 +108,12 @@ static int put_end(struct journal_file *jf, off_t end)
 static int write_batch(struct journal_file *jf,
 		       const struct journal_snapshot *s, size_t *done)
 {
-	pthread_mutex_t *lock = times_lock_of(jf->journal, jf->ino);
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	struct journal_mtime kept;
 	size_t total = 0, n, len;
-	struct stat st;
-	int err = 0;
+	int err = journal_mtime_keep_(jf->journal, jf->fd, jf->ino, &kept);
 
-	pthread_mutex_lock(lock);
-	if (fstat(jf->fd, &st) < 0) {
-		err = -errno;
-		pthread_mutex_unlock(lock);
+	if (err)
 		return err;
-	}
 	for (int runs = 0; !err && runs < BATCH_RUNS && *done < s->count &&
 			   total < BATCH_BYTES;
 	     runs++) {
@@ -178,9 +133,7 @@ static int write_batch(struct journal_file *jf,
 	if (!err && *done == s->count && s->tail && s->tail == jf->tail)
 		err = put_end(jf, (off_t)chunk_backing_len(s->size));
 	jf->changed++;
-	times[1] = st.st_mtim;
-	(void)!futimens(jf->fd, times); /* its owner may */
-	pthread_mutex_unlock(lock);
+	journal_mtime_restore_(&kept);
 	return err;
 }
 

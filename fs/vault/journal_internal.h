@@ -179,6 +179,14 @@ struct segment {
 
 struct vfile;
 
+/* Of the files with some inode numbers: held while one's times are set. moved:
+ * when one's were restored, by journal->times_kept. */
+struct journal_times {
+	pthread_mutex_t lock;
+	_Atomic uint64_t moved;
+};
+#define JOURNAL_TIMES_MOVING UINT64_MAX
+
 struct journal {
 	struct vault *vault;
 	int dir_fd;
@@ -205,7 +213,8 @@ struct journal {
 	atomic_bool insists; /* set under retire_lock: no failing one waits */
 	/* when last counted: files that are failing, and chunks of them */
 	_Atomic size_t failing, kept;
-	pthread_mutex_t times_lock[JOURNAL_TIMES_LOCKS]; /* by inode number */
+	struct journal_times times[JOURNAL_TIMES_LOCKS]; /* by inode number */
+	_Atomic uint64_t times_kept; /* how often some have been restored */
 
 	pthread_mutex_t files_lock;
 	struct journal_file *files[JOURNAL_BUCKETS]; /* files_lock */
@@ -412,11 +421,27 @@ MUST_CHECK int journal_sync_file_(struct journal_file *jf);
 void journal_owe_(struct journal_file *jf, int err);
 /* No name leads to it any more. */
 bool journal_is_removed_(const struct journal_file *jf);
-/* Move the modification time to now; unless that was just done, or again. */
-void journal_touch_(struct journal_file *jf, bool again);
 /* journal_carry.c: what the segment holds of a file and is not in its place for
  * good is appended to the active one. */
 MUST_CHECK int journal_keep_(struct journal_file *jf, unsigned segment);
+
+/* journal_times.c: move the modification time to now; unless that was just
+ * done, or again. */
+void journal_touch_(struct journal_file *jf, bool again);
+/*
+ * What is written between these two does not move the backing file's
+ * modification time. Nobody else sets it meanwhile, and who looks is told that
+ * it may be wrong.
+ */
+struct journal_mtime {
+	struct journal *journal;
+	struct journal_times *times;
+	int fd;
+	struct timespec mtime;
+};
+MUST_CHECK int journal_mtime_keep_(struct journal *j, int fd, ino_t ino,
+				   struct journal_mtime *kept);
+void journal_mtime_restore_(const struct journal_mtime *kept);
 
 /* journal_retire.c */
 MUST_CHECK int journal_for_all_(struct journal *j,

@@ -346,28 +346,24 @@ bool vfile_in_flux(const struct vfile *f)
 /* The journal does not take it: into its place, where it needs no room. */
 static int settle_in_place(struct vfile *f, struct workspace *ws)
 {
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	uint64_t last = chunk_last_index(f->size);
+	struct journal_mtime kept;
 	size_t stored_len;
 	enum chunk_holes holes;
-	struct stat st = {0};
+	struct stat st;
 	int err = seal_end(f, ws, &stored_len, &holes);
 
 	if (err)
 		return err;
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
-	journal_times_lock(f->vault, st.st_ino);
-	if (fstat(f->fd, &st) < 0)
-		err = -errno;
-	if (!err)
-		err = xio_pwrite(f->fd, ws->tokens, stored_len,
-				 (off_t)chunk_offset(last));
+	err = journal_mtime_keep_(f->journal, f->fd, st.st_ino, &kept);
+	if (err)
+		return err;
+	err = xio_pwrite(f->fd, ws->tokens, stored_len,
+			 (off_t)chunk_offset(last));
 	vfile_note_written_(f);
-	times[1] = st.st_mtim;
-	if (!err)
-		(void)!futimens(f->fd, times);
-	journal_times_unlock(f->vault, st.st_ino);
+	journal_mtime_restore_(&kept);
 	if (!err)
 		vfile_leave_flux_(f);
 	return err;

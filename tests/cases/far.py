@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """A backing directory far away: much is on its way at once, and stays right."""
 import contextlib
+import ctypes
 import errno
 import json
 import mmap
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -231,6 +233,31 @@ def what_has_no_room_far_away_is_said_and_harms_nothing():
             eq(get(m / "f") == had, True)
     finally:
         unmount(small)
+
+
+def mtime_anew(path):
+    """What the file system says, not what the kernel remembers of it."""
+    force_sync, mtime, buffer = 0x2000, 0x40, ctypes.create_string_buffer(256)
+    if ctypes.CDLL(None, use_errno=True).statx(-100, os.fsencode(path), force_sync, mtime, buffer):
+        raise OSError(ctypes.get_errno(), "statx", path)
+    return struct.unpack_from("qI", buffer, 112)
+
+
+@check(plain=False)
+def a_time_that_was_set_stays_while_the_journal_brings_chunks_home():
+    past = 123456789, 987654321
+    with far_mount("writeback=off") as m:
+        put(m / "f", blob(64 * 4096, 3))
+        remount(m)
+        far(m)
+        with open(m / "f", "r+b", buffering=0) as f:
+            for chunk in range(0, 64, 2):
+                os.pwrite(f.fileno(), b"x" * 4096, chunk * 4096)
+            os.utime(f.fileno(), ns=(0, past[0] * 10**9 + past[1]))
+            looks = 0
+            while counted(m, "journal")["pending"] or looks == 0:
+                eq(mtime_anew(m / "f"), past, f"after {looks} looks")
+                looks += 1
 
 
 frond.main()
