@@ -30,15 +30,15 @@ struct journal;
 struct memory;
 
 struct vault {
-	char *path;	/* absolute path of the backing directory */
-	int root_fd;	/* O_PATH, the backing directory */
-	int meta_fd;	/* O_PATH, its .frondfs */
-	int orphans_fd; /* O_PATH, or -1 before vault_orphans_open() */
-	int lock_fd;	/* -1 before vault_lock() */
+	char *path;	  /* absolute path of the backing directory */
+	int root_fd;	  /* O_PATH, the backing directory */
+	int meta_fd;	  /* O_PATH, its .frondfs */
+	int orphans_fd;	  /* O_PATH, or -1 before vault_orphans_open() */
+	int lock_fd;	  /* -1 before vault_lock() */
 	unsigned version; /* of its format (vault_ini.h) */
-	bool shared;	/* other mounts may write it too */
-	bool exclusive; /* the lock is held alone */
-	bool remembers; /* this machine notes what it has seen (seen.h) */
+	bool shared;	  /* other mounts may write it too */
+	bool exclusive;	  /* the lock is held alone */
+	bool remembers;	  /* this machine notes what it has seen (seen.h) */
 	uint8_t id[VAULT_ID_LEN];
 	uint8_t seal[VAULT_MAC_LEN]; /* of vault.ini, when it was opened */
 	uint64_t sealed_s; /* since 1970: when the latest of its slots was */
