@@ -27,6 +27,7 @@ enum {
 #define CHUNK_MARK_HOLES (UINT64_C(1) << 62)
 #define CHUNK_MARK_MAPPED (UINT64_C(1) << 61)
 #define CHUNK_INDEX_MASK ((UINT64_C(1) << 56) - 1)
+#define CHUNK_CLAIM_MAX ((UINT64_C(1) << 56) - 1)
 
 /* What the marks of a last chunk say of holes. */
 enum chunk_holes {

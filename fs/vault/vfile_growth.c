@@ -326,7 +326,7 @@ static int prepare(struct vfile *f, struct workspace *ws,
 	int err = vfile_load_holes_(f, ws, had);
 
 	if (!err)
-		err = vfile_know_(f, ws, g->first, g->first);
+		err = vfile_know_(f, ws, g->first);
 	if (!err && g->hole && vfile_marks_(f) == CHUNK_HOLES_MAPPED)
 		err = vfile_settle_locked_(f, ws);
 	return err;

@@ -175,9 +175,14 @@ MUST_CHECK int vfile_judge_zeros_(struct vfile *f, struct workspace *ws,
 				  uint64_t index);
 /* Learn what that -EAGAIN was about. Needs a range of the whole file. */
 MUST_CHECK int vfile_learn_locked_(struct vfile *f, struct workspace *ws);
-/* Of a mapped file: what is a hole of these two is known then, or -EAGAIN. */
+/* Of a mapped file: whether this chunk is a hole is known then, or -EAGAIN. */
 MUST_CHECK int vfile_know_(struct vfile *f, struct workspace *ws,
-			   uint64_t first, uint64_t behind);
+			   uint64_t index);
+/* What a full chunk that is stored here must claim, by who holds its range;
+ * -EAGAIN as above. Where the end is damaged, the file may be mapped, and no
+ * hole is to be lost should that be mended: then it claims all. */
+MUST_CHECK int vfile_keep_claim_(struct vfile *f, struct workspace *ws,
+				 uint64_t index, uint64_t *claim);
 /* Known holes directly behind this chunk of a mapped file. */
 uint64_t vfile_claim_(struct vfile *f, uint64_t index);
 /* What marks a file gets that has a hole. */

@@ -89,12 +89,36 @@ static int know(struct vfile *f, struct workspace *ws, uint64_t index)
 	return err || !zeros ? err : -EAGAIN;
 }
 
-int vfile_know_(struct vfile *f, struct workspace *ws, uint64_t first,
-		uint64_t behind)
+int vfile_know_(struct vfile *f, struct workspace *ws, uint64_t index)
 {
-	int err = is_mapped(f) ? know(f, ws, first) : 0;
+	return is_mapped(f) ? know(f, ws, index) : 0;
+}
 
-	return err || !is_mapped(f) ? err : know(f, ws, behind);
+int vfile_keep_claim_(struct vfile *f, struct workspace *ws, uint64_t index,
+		      uint64_t *claim)
+{
+	uint64_t behind = index + 1;
+	bool zeros;
+	int err = 0;
+
+	*claim = 0;
+	if (f->vault->version < VAULT_VERSION_MAPS ||
+	    behind >= chunk_last_index(f->size))
+		return 0;
+	/* at once: others may have it forgotten at any time */
+	pthread_mutex_lock(&f->marks_lock);
+	if (!f->holes_known)
+		*claim = CHUNK_CLAIM_MAX;
+	else if (f->holes == CHUNK_HOLES_MAPPED)
+		*claim = gaps_reach(&f->gaps, behind) - behind;
+	if (f->holes_known && *claim == 0)
+		err = judge(f, behind);
+	pthread_mutex_unlock(&f->marks_lock);
+	if (err != -EAGAIN)
+		return 0;
+	err = is_zeros(f, behind, &zeros);
+	ws->zeros_first = ws->zeros_last = behind;
+	return err || !zeros ? err : -EAGAIN;
 }
 
 uint64_t vfile_claim_(struct vfile *f, uint64_t index)
@@ -191,22 +215,34 @@ int vfile_unmap_(struct vfile *f, struct workspace *ws, uint64_t *bad_chunk)
 	if (f->journal || f->vault->version < VAULT_VERSION_MAPS)
 		return 0;
 	err = vfile_load_holes_(f, ws, &holes);
-	if (!err && holes == CHUNK_HOLES_MAPPED)
+	if (!err && holes == CHUNK_HOLES_MAPPED) {
 		err = vfile_mark_holes_(f, ws, CHUNK_HOLES_ANYWHERE, bad_chunk);
+		/* no power failure is to leave a map without its claims */
+		if (!err && fdatasync(f->fd) < 0)
+			err = -errno;
+	}
 	/* where the end is damaged, no hole can be told from that */
 	return vfile_is_bad_(err) ? 0 : err;
 }
 
-/* Like vfile_know_(), by who holds the whole file. */
+static int know_both(struct vfile *f, struct workspace *ws, uint64_t first,
+		     uint64_t behind)
+{
+	int err = vfile_know_(f, ws, first);
+
+	return err ? err : vfile_know_(f, ws, behind);
+}
+
+/* What is a hole of these two, by who holds the whole file. */
 static int know_whole(struct vfile *f, struct workspace *ws, uint64_t first,
 		      uint64_t behind)
 {
-	int err = vfile_know_(f, ws, first, behind);
+	int err = know_both(f, ws, first, behind);
 
 	while (err == -EAGAIN) {
 		err = vfile_learn_locked_(f, ws);
 		if (!err)
-			err = vfile_know_(f, ws, first, behind);
+			err = know_both(f, ws, first, behind);
 	}
 	return err;
 }

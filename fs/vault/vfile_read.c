@@ -303,12 +303,14 @@ int vfile_open_whole_run_(struct vfile *f, struct workspace *ws, uint64_t first,
 {
 	int err = vfile_open_run_(f, ws, first, count, size, bad_chunk);
 
-	if (err == -EAGAIN)
+	/* where there are many, learning of some forgets others */
+	while (err == -EAGAIN) {
 		err = vfile_learn_locked_(f, ws);
-	else
-		return err;
-	return err ? err
-		   : vfile_open_run_(f, ws, first, count, size, bad_chunk);
+		if (!err)
+			err = vfile_open_run_(f, ws, first, count, size,
+					      bad_chunk);
+	}
+	return err;
 }
 
 /* Describe len bytes of the run in ws->chunk, beginning skip bytes in. */

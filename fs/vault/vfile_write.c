@@ -185,8 +185,11 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 	uint64_t end = (offset + len - 1) / CHUNK_SIZE;
 	uint64_t last = chunk_last_index(f->size);
 	enum chunk_holes holes = CHUNK_HOLES_NONE;
-	int err = vfile_know_(f, ws, first, end + 1);
+	uint64_t claim = 0;
+	int err = vfile_know_(f, ws, first);
 
+	if (!err)
+		err = vfile_keep_claim_(f, ws, end, &claim);
 	/* others may have written there while it waited for its turn */
 	if (ws->ahead_s < f->vault->latest_s)
 		workspace_forget_ahead(ws);
@@ -216,7 +219,7 @@ static int overwrite(struct vfile *f, struct workspace *ws, const uint8_t *data,
 					plain_len);
 		else
 			workspace_stage_full(ws, i - first, i, plain,
-					     i == end ? vfile_claim_(f, i) : 0);
+					     i == end ? claim : 0);
 	}
 	if (err)
 		return err;

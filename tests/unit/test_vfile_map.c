@@ -4,6 +4,7 @@
 
 #include "vfile_fixture.h"
 
+#include "gaps.h"
 #include "vfile_slot.h"
 
 enum { CHUNKS = 48, STEPS = 300, LIMIT = CHUNKS * CHUNK_SIZE };
@@ -11,6 +12,16 @@ enum { CHUNKS = 48, STEPS = 300, LIMIT = CHUNKS * CHUNK_SIZE };
 static uint8_t model[LIMIT];
 static size_t model_len;
 static uint8_t old[CHUNK_SIZE];
+static int syncs;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+	syncs++;
+	return __real_fdatasync(fd);
+}
 
 /* One chunk as it lies there: zeros, or a token and what it claims. */
 struct place {
@@ -297,6 +308,83 @@ static void test_map__behind_an_end_in_flux(void **state)
 	close(fd);
 }
 
+/* Each of them is learnt when it is met, though others are forgotten for it. */
+static void test_map__more_holes_than_are_listed(void **state)
+{
+	struct fixture *fx = *state;
+	struct backing_name name = fx_name(fx, fx->root_id, "f");
+	struct vfile *f = vf_create(fx, "f");
+
+	memset(old, 1, sizeof old);
+	for (uint64_t i = 0; i < GAPS_MAX + 8; i++)
+		assert_int_equal(vf_put(f, old, sizeof old, 2 * i * CHUNK_SIZE),
+				 0);
+	f = reopen(fx, f);
+	assert_int_equal(vfile_rekey(f, vf_ws(), name.entry), 0);
+	f = reopen(fx, f);
+	for (uint64_t i = 0; i < 2 * GAPS_MAX; i++)
+		assert_int_equal(read_chunk(f, i, old), CHUNK_SIZE);
+	vfile_close(f);
+}
+
+/* All in its place, and no journal: a hole of 46 chunks and some behind it. */
+static int make_sparse(struct fixture *fx)
+{
+	struct vfile *f = vf_create(fx, "f");
+
+	memset(old, 1, sizeof old);
+	assert_int_equal(vf_truncate(f, LIMIT), 0);
+	vfile_close(f);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	return backing_fd(fx);
+}
+
+/* What is written meanwhile goes on claiming what may be a hole. */
+static void test_map__an_end_that_is_damaged_for_a_while(void **state)
+{
+	struct fixture *fx = *state;
+	off_t at = (off_t)chunk_offset(CHUNKS - 1) + 100;
+	int fd = make_sparse(fx);
+	struct vfile *f;
+	uint8_t was, is;
+
+	assert_int_equal(xio_pread(fd, &was, 1, at), 0);
+	is = was ^ 1;
+	assert_int_equal(xio_pwrite(fd, &is, 1, at), 0);
+	assert_int_equal(journal_start(fx->vault), 0);
+	f = vf_open(fx, fx->vault, "f");
+	assert_int_equal(vf_put(f, old, sizeof old, 20 * CHUNK_SIZE), 0);
+	assert_int_equal(read_chunk(f, 21, old), -EBADMSG);
+	vfile_close(f);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	assert_int_equal(xio_pwrite(fd, &was, 1, at), 0);
+	assert_int_equal(journal_start(fx->vault), 0);
+	f = vf_open(fx, fx->vault, "f");
+	for (uint64_t i = 0; i < CHUNKS; i++)
+		assert_int_equal(read_chunk(f, i, old), CHUNK_SIZE);
+	vfile_close(f);
+	close(fd);
+}
+
+/* Who keeps no claims says so, and a power failure does not undo that. */
+static void test_map__without_a_journal_it_is_given_up_first(void **state)
+{
+	struct fixture *fx = *state;
+	int fd = make_sparse(fx), before;
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_int_equal(vf_mark_on_disk(fx, fd), CHUNK_HOLES_MAPPED);
+	before = syncs;
+	assert_int_equal(vf_put(f, old, sizeof old, 20 * CHUNK_SIZE), 0);
+	assert_int_equal(vf_mark_on_disk(fx, fd), CHUNK_HOLES_ANYWHERE);
+	assert_int_equal(syncs, before + 1);
+	assert_int_equal(vf_put(f, old, sizeof old, 30 * CHUNK_SIZE), 0);
+	assert_int_equal(syncs, before + 1);
+	vfile_close(f);
+	close(fd);
+	assert_int_equal(journal_start(fx->vault), 0);
+}
+
 /* In a vault of version 1, holes are as they were. */
 static void test_map__none_in_an_old_vault(void **state)
 {
@@ -348,6 +436,9 @@ int main(void)
 		TEST(test_map__zeroed_chunks_are_noticed),
 		TEST(test_map__another_key_keeps_it),
 		TEST(test_map__behind_an_end_in_flux),
+		TEST(test_map__more_holes_than_are_listed),
+		TEST(test_map__an_end_that_is_damaged_for_a_while),
+		TEST(test_map__without_a_journal_it_is_given_up_first),
 		TEST(test_map__none_in_an_old_vault),
 	};
 	int err = vf_init();
