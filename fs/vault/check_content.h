@@ -6,6 +6,12 @@
 
 #include <sodium.h>
 
+/* Chunks that are zeros, from the first behind a token, and up to where that
+ * claims them. */
+struct zeros {
+	uint64_t first, end, claimed;
+};
+
 struct content {
 	int fd;
 	struct stat st;
@@ -23,6 +29,7 @@ struct content {
 
 	pthread_mutex_t lock; /* all below */
 	uint64_t next;
+	struct zeros zeros; /* those that were looked at last */
 	struct chunk_fault *faults;
 	size_t fault_count;
 	_Atomic int error; /* of CHECK_UNREADABLE chunks */
@@ -36,10 +43,10 @@ struct content {
 MUST_CHECK int content_open(struct check *c, struct content *f, int dirfd,
 			    const char *entry, uint8_t *start, size_t room,
 			    size_t *got);
-/* Of the zeros that chunk first begins: these end in front of the first that
- * may be no hole, if not before. */
-uint64_t check_claimed(struct check *c, const struct content *f,
-		       uint64_t first);
+/* Of zeros, chunks first to end-1: the first that may be no hole, if not behind
+ * them. */
+uint64_t check_claimed(struct check *c, struct content *f, uint64_t first,
+		       uint64_t end);
 void content_fini(struct check *c, struct content *f);
 /* Say that chunks are bad; one more of a row makes the row longer. */
 void content_fault(struct check *c, struct content *f,

@@ -98,12 +98,16 @@ static void judge_zeroed(struct check *c, struct content *f, uint64_t first,
 {
 	uint64_t claimed = first;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0, end = 0; i < count; i++) {
 		struct slot s = slot_of(first + at[i], f->size);
 		enum chunk_holes holes;
 
-		if (i == 0 || at[i] != at[i - 1] + 1)
-			claimed = check_claimed(c, f, s.index);
+		if (i == end) {
+			while (++end < count && at[end] == at[end - 1] + 1)
+				;
+			claimed =
+				check_claimed(c, f, s.index, s.index + end - i);
+		}
 		if (s.index >= claimed)
 			look_closer(c, f, &s, NULL, CHECK_ZEROED, &holes);
 	}
@@ -211,7 +215,7 @@ static size_t next_run(struct check *c, struct content *f, uint64_t *first)
 	f->next += count;
 	pthread_mutex_unlock(&f->lock);
 	if (*first > from)
-		from = check_claimed(c, f, from);
+		from = check_claimed(c, f, from, *first);
 	if (*first > from)
 		content_fault(c, f,
 			      &(struct chunk_fault){CHECK_ZEROED, from,

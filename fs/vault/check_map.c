@@ -4,6 +4,8 @@
 #include "map.h"
 #include "xio.h"
 
+#include <errno.h>
+
 static int read_place(void *arg, uint64_t index,
 		      uint8_t stored[static CHUNK_TOKEN_LEN])
 {
@@ -33,26 +35,72 @@ static uint64_t claim_of(const struct content *f, uint64_t index,
 	return claim;
 }
 
-uint64_t check_claimed(struct check *c, const struct content *f, uint64_t first)
+/* Who looks for a token in front of zeros, and those that are known by then. */
+struct walk {
+	const struct content *f;
+	struct zeros known;
+};
+
+static int read_unknown(void *arg, uint64_t index,
+			uint8_t stored[static CHUNK_TOKEN_LEN])
 {
-	const struct map m = {.fd = f->fd,
-			      .seeks = f->sparse,
-			      .read = read_place,
-			      .arg = (void *)f};
+	const struct walk *w = arg;
+
+	if (index >= w->known.first && index < w->known.end)
+		return -EEXIST;
+	return read_place((void *)w->f, index, stored);
+}
+
+/* -EEXIST: they go on from those in w->known. */
+static int find_claimed(const struct walk *w, uint64_t first, struct zeros *z)
+{
+	const struct map m = {.fd = w->f->fd,
+			      .seeks = w->f->sparse,
+			      .read = read_unknown,
+			      .arg = (void *)w};
 	uint8_t stored[CHUNK_TOKEN_LEN];
 	uint64_t token;
+	int err;
+
+	if (first > w->known.first && first <= w->known.end)
+		return -EEXIST;
+	err = map_token_before(&m, first, &token);
+	if (err)
+		return err;
+	*z = (struct zeros){.first = first, .claimed = first};
+	if (token == first)
+		return 0;
+	err = read_place((void *)w->f, token, stored);
+	z->first = token + 1;
+	z->claimed = token + 1 + claim_of(w->f, token, stored);
+	return err;
+}
+
+uint64_t check_claimed(struct check *c, struct content *f, uint64_t first,
+		       uint64_t end)
+{
+	struct walk w = {.f = f};
+	struct zeros z;
+	int err;
 
 	if (f->holes != CHUNK_HOLES_MAPPED)
 		return f->holes ? UINT64_MAX : first;
 	/* which of its tokens are the file's is not settled */
 	if (c->redo && check_redo_has(c->redo, f->id))
 		return UINT64_MAX;
-	/* what cannot be read is said of itself */
-	if (map_token_before(&m, first, &token) != 0)
-		return UINT64_MAX;
-	if (token == first)
-		return first;
-	if (read_place((void *)f, token, stored) != 0)
-		return UINT64_MAX;
-	return token + 1 + claim_of(f, token, stored);
+	pthread_mutex_lock(&f->lock);
+	w.known = f->zeros;
+	pthread_mutex_unlock(&f->lock);
+	err = find_claimed(&w, first, &z);
+	if (err == -EEXIST)
+		z = w.known;
+	else if (err)
+		return UINT64_MAX; /* that is said of itself */
+	/* the next that go on from there need not be looked at from here */
+	pthread_mutex_lock(&f->lock);
+	if (z.end < end)
+		z.end = end;
+	f->zeros = z;
+	pthread_mutex_unlock(&f->lock);
+	return z.claimed;
 }

@@ -6,6 +6,17 @@
 
 enum { CHUNKS = 1500, SMALL = 300 };
 
+static _Atomic size_t preads;
+
+ssize_t __real_pread64(int fd, void *buf, size_t len, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset);
+
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
+{
+	preads++;
+	return __real_pread64(fd, buf, len, offset);
+}
+
 /* What a check has told. */
 struct told {
 	size_t count;
@@ -191,6 +202,43 @@ static void what_has_ended_is_made_durable(void **state)
 	close(dir);
 }
 
+/* As copies have them that are not sparse: who claims them is not looked for
+ * anew, chunk by chunk, for each piece that is read. */
+static void a_hole_of_real_zeros_is_gone_through_once(void **state)
+{
+	enum { HOLE = 8192 };
+	struct fixture *fx = *state;
+	uint8_t *zeros = calloc(HOLE, CHUNK_TOKEN_LEN);
+	struct vfile *f;
+	int fd;
+
+	assert_non_null(zeros);
+	if (!fx->vault->journal)
+		assert_int_equal(vault_lock(fx->vault, false, false) ||
+					 journal_start(fx->vault),
+				 0);
+	f = vf_create(fx, "f");
+	assert_int_equal(vf_truncate(f, (HOLE + 2) * CHUNK_SIZE), 0);
+	vfile_close(f);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	fd = vf_backing_fd(fx, "f");
+	assert_int_equal(vf_mark_on_disk(fx, fd), CHUNK_HOLES_MAPPED);
+	assert_int_equal(xio_pwrite(fd, zeros, HOLE * CHUNK_TOKEN_LEN,
+				    (off_t)chunk_offset(1)),
+			 0);
+	for (unsigned jobs = 1; jobs < 4; jobs++) {
+		struct told t = {0};
+		struct check_result r;
+
+		preads = 0;
+		assert_int_equal(run_check(fx, &t, jobs, &r), 0);
+		assert_int_equal(t.count, 0);
+		assert_true(preads < 5 * HOLE);
+	}
+	free(zeros);
+	close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
@@ -198,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(whatever_the_threads_everything_is_looked_at_once),
 		TEST(one_bad_chunk_is_one_finding),
+		TEST(a_hole_of_real_zeros_is_gone_through_once),
 		TEST(it_stops_when_told),
 		TEST(a_copied_chunk_is_known_by_its_place),
 		TEST(what_has_ended_is_made_durable),
