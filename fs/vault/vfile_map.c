@@ -177,8 +177,9 @@ static int learn_run(struct vfile *f, struct workspace *ws, bool seeks,
 	}
 	err = vfile_load_claim_(f, ws, token, plain, &claim);
 	sodium_memzero(plain, sizeof plain);
-	/* what does not verify, or was put back, claims nothing */
-	if (err && !vfile_is_bad_(err))
+	/* what does not verify claims nothing; what was put back may yet be
+	 * accepted */
+	if (err && err != -EBADMSG)
 		return err;
 	note(f, token + 1, claim < end - token ? token + 1 + claim : end, end);
 	return 0;
@@ -267,8 +268,9 @@ int vfile_claim_holes_(struct vfile *f, struct workspace *ws, uint64_t *first,
 	uint64_t claimant, end;
 	int err = know_whole(f, ws, *first ? *first - 1 : 0, last);
 
-	if (!err)
-		err = load_claimant(f, ws, *first, &claimant);
+	if (err)
+		return err;
+	err = load_claimant(f, ws, *first, &claimant);
 	if (vfile_is_bad_(err)) {
 		claimant = (*first)++;
 		err = vfile_write_locked_(f, ws, workspace_zeros, CHUNK_SIZE,

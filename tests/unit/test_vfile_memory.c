@@ -362,6 +362,31 @@ static void what_was_punched_does_not_come_back(void **state)
 	subject_fini(&s);
 }
 
+/* Nor is what an older chunk claims, which is no damage either. */
+static void holes_are_put_back_with_who_claims_them(void **state)
+{
+	static uint8_t bytes[CHUNK_SIZE], buf[CHUNKS * CHUNK_SIZE];
+	struct fixture *fx = *state;
+	struct vfile *f = vf_create(fx, "holes");
+	struct state older;
+
+	fill(bytes, sizeof bytes, 6);
+	assert_int_equal(vf_put(f, bytes, sizeof bytes, 0), 0);
+	assert_int_equal(vf_put(f, bytes, sizeof bytes, 5 * CHUNK_SIZE), 0);
+	older = save(fx, f);
+	next_second(fx);
+	assert_int_equal(vf_put(f, bytes, sizeof bytes, 0), 0);
+	settle(fx, f);
+	vfile_close(f);
+	f = vf_open(fx, fx->vault, "holes");
+	put_back_chunks(f, &older, 0, 0);
+	assert_int_equal(vf_get(f, buf, sizeof buf, 0, NULL), -ETIME);
+	memory_file_accept(fx->vault, vfile_id(f));
+	assert_int_equal(vf_get(f, buf, sizeof buf, 0, NULL), sizeof buf);
+	vfile_close(f);
+	free(older.bytes);
+}
+
 /* Sealed, and stored when others have been since. */
 static void what_was_sealed_ahead_is_not_older(void **state)
 {
@@ -462,6 +487,7 @@ int main(void)
 		TEST(a_new_key_does_not_make_it_new),
 		TEST(an_older_end_is_not_believed),
 		TEST(what_was_punched_does_not_come_back),
+		TEST(holes_are_put_back_with_who_claims_them),
 		TEST(what_was_sealed_ahead_is_not_older),
 		TEST(what_replaces_the_future_is_not_older),
 	};
