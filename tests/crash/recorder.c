@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 enum { MAPS_MAX = 16, NAME_ROOM = 4096, PLACES_MAX = 512 };
 
@@ -43,7 +42,7 @@ static struct {
 	dev_t dev;
 	atomic_long left, count;
 	const char *_Atomic fired;
-	char closed[256], at[256]; /* what it happened to */
+	char closed[256];
 	pthread_mutex_t places_lock;
 	const void *places[PLACES_MAX]; /* that have asked for memory */
 	size_t place_count;
@@ -445,23 +444,6 @@ static bool is_new_place(const void *place)
 	return !known;
 }
 
-/* A name, of what is open or will be. */
-static void note_place(int fd, const char *path)
-{
-	char link[32];
-	int saved = errno;
-	ssize_t n = 0;
-
-	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-	if (path && strcmp(path, ".") != 0)
-		snprintf(fault.at, sizeof fault.at, "%s", path);
-	else
-		n = readlink(link, fault.at, sizeof fault.at - 1);
-	if (n > 0)
-		fault.at[n] = '\0';
-	errno = saved;
-}
-
 bool fault_fails_at(const void *place, const char *call, unsigned kinds, int fd,
 		    const char *path)
 {
@@ -477,7 +459,6 @@ bool fault_fails_at(const void *place, const char *call, unsigned kinds, int fd,
 		errno = saved;
 		return is_closed(path);
 	}
-	note_place(fd, path);
 	if (fault.kind == FAULT_ACCESS && path)
 		snprintf(fault.closed, sizeof fault.closed, "%s", path);
 	return true;
@@ -504,7 +485,7 @@ void fault_arm(const char *path, enum fault_kind kind, long n)
 	fault.kind = kind;
 	fault.count = 0;
 	fault.fired = NULL;
-	fault.closed[0] = fault.at[0] = '\0';
+	fault.closed[0] = '\0';
 	fault.place_count = 0;
 	fault.by_place = fault.for_good = false;
 	fault.left = n;
@@ -538,13 +519,6 @@ long fault_disarm(void)
 const char *fault_fired(void)
 {
 	return fault.fired;
-}
-
-bool fault_fired_at(const char *name)
-{
-	const char *slash = strrchr(fault.at, '/');
-
-	return fault.fired && strcmp(slash ? slash + 1 : fault.at, name) == 0;
 }
 
 bool fault_met(void)

@@ -53,8 +53,6 @@ void fault_for_good(void);
 long fault_disarm(void);
 /* The name of the call that failed; NULL: none did. */
 const char *fault_fired(void);
-/* Did it happen to something of this name? */
-bool fault_fired_at(const char *name);
 /* Has a call of this thread failed since it last asked? */
 bool fault_met(void);
 /* Has one that makes something durable? */

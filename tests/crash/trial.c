@@ -307,9 +307,8 @@ static bool play_failing(struct trial *t, const char *path)
 		stage_close(&v);
 	else
 		good = unmount(t, &v);
-	/* without its session, what is torn is taken for damaged */
 	return good &&
-	       (is_kept(path) || fault_fired_at("session") ||
+	       (is_kept(path) ||
 		play(t, path, "a call failed when it was mounted", NULL));
 }
 
