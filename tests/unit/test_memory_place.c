@@ -240,6 +240,21 @@ static void test_shared__places_are_forgotten(void **state)
 	assert_int_equal(memory_open(fx->vault, false), 0);
 }
 
+/* Nor does it hear of what a process moves that remembers nothing. */
+static void test_passed_over__places_are_forgotten(void **state)
+{
+	const struct fixture *fx = *state;
+
+	memory_place_left(fx->vault, &place, NULL);
+	stored(fx, id_a, 0, AGES_END, 1000);
+	memory_close(fx->vault);
+	assert_int_equal(memory_pass_over(fx->vault), 0);
+	assert_null(fx->vault->memory);
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+	assert_false(is_fine(fx, id_a, 0, 7));
+}
+
 static void test_replaced__what_was_there_is_old(void **state)
 {
 	const struct fixture *fx = *state;
@@ -316,6 +331,7 @@ int main(void)
 		TEST(test_processes__the_second_one_comes_to_know_later),
 		TEST(test_processes__and_then_what_the_first_one_knew),
 		TEST(test_shared__places_are_forgotten),
+		TEST(test_passed_over__places_are_forgotten),
 	};
 
 	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
