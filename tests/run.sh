@@ -332,7 +332,7 @@ stage_cases() {
 	disown "$ahead"
 	set +m
 	[ -z "$npm" ] || wait "$npm"
-	cases cases build/dev "${FROND_SCALE:-1}" $((jobs + 1)) .
+	cases cases build/dev "${FROND_SCALE:-1}" $((jobs * 2)) .
 	# Each stage goes on building its own, with all CPUs.
 	kill -- -"$ahead" 2>/dev/null
 	while kill -0 -- -"$ahead" 2>/dev/null; do sleep 0.1; done

@@ -37,7 +37,8 @@ static void recall(struct memory *m, struct memory_file *mf)
 	memory_row_file_(m->keys, mf->entry.key, row);
 	pthread_mutex_lock(&m->db_lock);
 	/* what cannot be had is not known */
-	(void)!memory_db_find_(m, MEMORY_FILE, row, take_file, mf);
+	mf->entry.may_be_kept =
+		memory_db_find_(m, MEMORY_FILE, row, take_file, mf) != -ENOENT;
 	pthread_mutex_unlock(&m->db_lock);
 }
 
@@ -250,6 +251,7 @@ static void forget(struct vault *vault, const uint8_t *id, bool ignore)
 	ignore = mf->ignored;
 	if (ignore)
 		memory_file_build_(mf, body);
+	mf->entry.may_be_kept |= ignore;
 	memory_note_(m, &mf->entry);
 	pthread_mutex_unlock(&mf->lock);
 	memory_file_put(vault, mf);
@@ -285,11 +287,14 @@ void memory_file_gone(struct vault *vault, const uint8_t id[static FILE_ID_LEN])
 	if (!mf)
 		return;
 	pthread_mutex_lock(&mf->lock);
-	if (memory_file_len_(mf) || mf->entry.noted) {
-		mf->ages.count = 0;
-		mf->ignored = false;
+	mf->ages.count = 0;
+	mf->ignored = false;
+	mf->entry.version++;
+	/* nobody needs to hear of what came and went */
+	if (mf->entry.may_be_kept)
 		memory_note_(m, &mf->entry);
-	}
+	else if (atomic_exchange(&mf->entry.noted, false))
+		m->noted--;
 	pthread_mutex_unlock(&mf->lock);
 	memory_file_put(vault, mf);
 }

@@ -53,6 +53,7 @@ struct memory_entry {
 	unsigned refs;		     /* memory->lock */
 	uint64_t version;	     /* a file's: its lock; else memory->lock */
 	atomic_bool noted;	     /* changed under the same: not kept yet */
+	atomic_bool may_be_kept;     /* there may be a row of it */
 };
 
 struct memory_table {
@@ -104,6 +105,7 @@ struct memory {
 	pthread_mutex_t lock; /* of the tables; nothing is taken under it */
 	struct memory_table files, places;
 	struct memory_table gone; /* directories, since the last mark */
+	size_t sweep_at;	  /* so many places, and theirs go at once */
 	_Atomic size_t noted;	  /* entries that are not kept yet */
 
 	pthread_mutex_t keep_lock; /* of what has been marked */

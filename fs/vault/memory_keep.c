@@ -80,6 +80,7 @@ static void mark_one(void *arg, struct memory_entry *e)
 		return;
 	}
 	*marked = (struct memory_marked){.entry = e};
+	e->may_be_kept = true;
 	m->marks.count++;
 	e->refs++;
 }
@@ -309,10 +310,9 @@ static void settle_marks(struct memory *m)
 						: &m->lock;
 
 		pthread_mutex_lock(lock);
-		if (!marked->lost && e->version == marked->version) {
-			e->noted = false;
+		if (!marked->lost && e->version == marked->version &&
+		    atomic_exchange(&e->noted, false))
 			m->noted--;
-		}
 		pthread_mutex_unlock(lock);
 	}
 }

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { SWEEP_MIN = 1024 };
+
 static int take_left(const uint8_t *body, size_t len, void *out)
 {
 	return memory_left_parse_(body, len, out);
@@ -194,6 +196,29 @@ void memory_place_accept(struct vault *vault, const struct memory_place *place)
 	pthread_mutex_unlock(&m->db_lock);
 }
 
+/* Unless it is being kept. */
+static void sweep_one(void *arg, struct memory_entry *e)
+{
+	struct memory *m = arg;
+	struct memory_spot *spot = memory_spot_of_(e);
+
+	if (e->refs > 0 || !memory_table_find_(&m->gone, spot->parent))
+		return;
+	memory_table_remove_(&m->places, e);
+	if (e->noted)
+		m->noted--;
+	free(spot);
+}
+
+/* Whoever makes and removes for long takes no more and more memory. */
+static void sweep(struct memory *m)
+{
+	if (m->places.count < m->sweep_at)
+		return;
+	memory_table_each_(&m->places, sweep_one, m);
+	m->sweep_at = 2 * m->places.count + SWEEP_MIN;
+}
+
 void memory_dir_gone(struct vault *vault, const uint8_t dirid[static DIRID_LEN])
 {
 	struct memory *m = vault->memory;
@@ -212,6 +237,7 @@ void memory_dir_gone(struct vault *vault, const uint8_t dirid[static DIRID_LEN])
 		/* its places' rows stay, and nobody asks for them */
 		if (memory_table_add_(&m->gone, e))
 			free(e);
+		sweep(m);
 	}
 	pthread_mutex_unlock(&m->lock);
 }

@@ -232,10 +232,10 @@ def passwd_takes_the_present_passphrase_from_a_command():
 def info_tells_about_a_vault():
     vault, point = new_vault(), directory()
     text = cli("info", vault)
-    assert "mounted:      no" in text and "version:      1" in text, text
+    assert "mounted:      no" in text and "version:      2" in text, text
     about = json.loads(cli("info", "--json", vault))
     eq(about["path"], os.path.realpath(vault))
-    eq((about["type"], about["version"], about["mounted"]), ("vault", 1, False))
+    eq((about["type"], about["version"], about["mounted"]), ("vault", 2, False))
     assert re.fullmatch("[0-9a-f]{32}", about["id"]), about
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", about["created"])
     eq(about["slots"], [{"name": "default", "kdf": "argon2id", "ops": 1, "mem": 8 << 20}])

@@ -150,8 +150,11 @@ def put_all_back(files):
         put(path, old)
 
 
-def all_noticed(m):
+def all_noticed(m, claims=True):
+    """claims: with a journal, the chunk in front of holes was sealed anew."""
     for name, (_, older) in WAYS.items():
+        if name == "punched" and claims:
+            older = older | {3}
         expect(m, name, FIRST, older)
         expect(m, name, FIRST, older)
         eq(len(complaints(m, name)), 1, name)
@@ -172,9 +175,9 @@ def whole_files_are_noticed_where_they_are_older():
         m, files = whole_files(options)
         put_all_back(files)
         with m.mount():
-            all_noticed(m)
+            all_noticed(m, not options)
             m.remount()
-            all_noticed(m)
+            all_noticed(m, not options)
             m.umount()
             for path, _, new, _ in files.values():
                 put(path, new)

@@ -605,7 +605,7 @@ def a_storm_of_names_is_no_alarm():
     print(f"seed {SEED}: FROND_SEED={SEED} runs the same again", flush=True)
     with Mount() as m:
         storm = Storm(m, SEED)
-        for session in range(scale(20, 5)):
+        for session in range(scale(8, 4)):
             for _ in range(3):
                 for _ in range(scale(300, 150)):
                     storm.step()

@@ -67,7 +67,7 @@ static struct {
 } shown;
 
 enum { LONG_AGO_S = 1000000 };
-static long clock_back_s;
+static _Atomic long clock_back_s;
 
 /* Inode numbers. */
 

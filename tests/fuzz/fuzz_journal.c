@@ -108,7 +108,7 @@ static size_t make_records(const struct journal_ids *ids, const uint8_t *data,
 		struct journal_head h = {
 			.kind = piece[0] & 1 ? 2 + piece[1] % 2 : 1,
 			.marked = piece[0] & 2,
-			.holes = piece[0] & 4,
+			.holes = piece[0] / 4 % 3,
 			.ino = piece[0] & 64 ? piece[1] : file_ino,
 			.size = small(piece + 2),
 			.before = small(piece + 4),

@@ -12,7 +12,8 @@ from nacl.bindings import crypto_pwhash_alg
 from nacl.bindings import crypto_pwhash_ALG_ARGON2ID13 as ARGON2ID
 
 HEADER, CHUNK, TOKEN = 176, 4096, 4169
-LAST, HOLES = 1 << 63, 1 << 62
+LAST, HOLES, MAPPED = 1 << 63, 1 << 62, 1 << 61
+CLAIM = 7    # bytes
 
 
 def unbase(text):
@@ -75,22 +76,28 @@ def read_file(keys, path):
     with open(path, "rb") as f:
         data = f.read()
     key = keys.file_key(data[:HEADER])
-    parts, chunks, gap = [], spans(len(data)), False
+    parts, chunks, gap, claimed, reach = [], spans(len(data)), False, True, 0
     for i, (at, n) in enumerate(chunks):
         last = i == len(chunks) - 1
         slot = data[at:at + n]
         if not last and not any(slot):
             parts.append(bytes(CHUNK))
             gap = True
+            claimed = claimed and i <= reach
             continue
         used = token_len(n) if last else n
         assert not any(slot[used:]), "bytes after the last token"
         plain = open_token(key, slot[:used])
         tag = int.from_bytes(plain[:8], "big")
-        assert tag & ~(LAST | HOLES) == i, f"chunk {i} says {tag:x}"
+        assert tag & ~(LAST | HOLES | MAPPED) == i, f"chunk {i} says {tag:x}"
         assert bool(tag & LAST) == last, f"chunk {i} says {tag:x}"
         assert tag & HOLES or not (last and gap), "holes that are not said"
-        assert last or len(plain) == 8 + CHUNK
+        assert tag & HOLES or not tag & MAPPED, f"chunk {i} says {tag:x}"
+        assert claimed or not tag & MAPPED, "holes that are not claimed"
+        assert last or len(plain) in (8 + CHUNK, 8 + CHUNK + CLAIM)
+        if not last:
+            plain, claim = plain[:8 + CHUNK], plain[8 + CHUNK:]
+            reach = i + int.from_bytes(claim, "big")
         parts.append(plain[8:])
     assert len(parts[-1]) == chunks[-1][1] - 81
     return b"".join(parts)

@@ -502,6 +502,8 @@ static void test_shared__changes_are_seen(void **state)
 	vf_expect(b, (const uint8_t *)"ony", 3);
 	vfile_close(a);
 	vfile_close(b);
+	if (first->journal)
+		assert_int_equal(journal_stop(first), 0);
 	vault_close(first);
 }
 
