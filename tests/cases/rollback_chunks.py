@@ -8,6 +8,7 @@ import errno
 import os
 import random
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -341,6 +342,39 @@ def changed_on_another_machine_is_no_alarm():
     put_all_back(files)
     with m.mount():
         noticed(m)
+
+
+@check(plain=False, root=True)
+def of_other_file_systems_within_nothing_is_known():
+    """What is kept of them might be newer than what a power failure leaves there."""
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        at = os.fsdecode(m.backing(m / "d"))
+        m.umount()
+        dirid = get(f"{at}/.dirid")
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", at],
+                          stderr=subprocess.DEVNULL).returncode:
+            raise frond.Skip("no tmpfs may be mounted here")
+        try:
+            put(f"{at}/.dirid", dirid)
+            m.mount()
+            put(m / "d/f", FIRST)
+            os.rename(m / "d/f", m / "d/g")
+            f = m.backing(m / "d/g")
+            m.umount()
+            old = get(f)
+            next_second()
+            m.mount()
+            put(m / "d/g", THEN)
+            os.unlink(m / "d/g")
+            m.umount()
+            put(f, old)
+            m.mount()
+            expect(m, "d/g", FIRST)
+            no_complaints(m)
+            m.umount()
+        finally:
+            frond.run("umount", "-l", at)
 
 
 @check(plain=False)
