@@ -358,19 +358,22 @@ def of_other_file_systems_within_nothing_is_known():
         try:
             put(f"{at}/.dirid", dirid)
             m.mount()
-            put(m / "d/f", FIRST)
-            os.rename(m / "d/f", m / "d/g")
-            f = m.backing(m / "d/g")
+            names = "d/written", "d/removed"
+            for name in names:
+                put(m / name, FIRST)
+            files = [m.backing(m / name) for name in names]
             m.umount()
-            old = get(f)
+            old = [get(f) for f in files]
             next_second()
             m.mount()
-            put(m / "d/g", THEN)
-            os.unlink(m / "d/g")
+            put(m / names[0], THEN)
+            os.unlink(m / names[1])
             m.umount()
-            put(f, old)
+            for f, data in zip(files, old):
+                put(f, data)
             m.mount()
-            expect(m, "d/g", FIRST)
+            for name in names:
+                expect(m, name, FIRST)
             no_complaints(m)
             m.umount()
         finally:
