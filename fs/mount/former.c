@@ -20,9 +20,12 @@ static bool is_copy(struct fs *fs, const struct fs_name *n)
 	       inode_is_copy(fs->inodes, n->dir);
 }
 
+/* What another file system holds is not made durable with the vault. */
 static bool is_remembered(struct fs *fs, const struct fs_name *n)
 {
-	return fs->vault->memory && !is_copy(fs, n);
+	return fs->vault->memory &&
+	       n->dir->dev == inode_of(fs->inodes, FUSE_ROOT_ID)->dev &&
+	       !is_copy(fs, n);
 }
 
 /* What the header of a file says, which need not be open. */

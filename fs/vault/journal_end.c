@@ -4,6 +4,7 @@
  */
 #include "journal_recover.h"
 
+#include "ages.h"
 #include "memory.h"
 #include "vtree.h"
 #include "xio.h"
@@ -149,22 +150,13 @@ static int load_last(const struct journal_patient *p, uint64_t index,
 	return -EBADMSG;
 }
 
-/* Was the chunk put back? Then it must not look new from now on. */
-static bool is_older(const struct journal_patient *p, uint64_t index,
-		     uint64_t sealed_s)
-{
-	struct memory_file *mf = memory_file_get(p->vault, p->file_id, false);
-	bool older = memory_file_judge(mf, index, 1, &sealed_s) == 0;
-
-	memory_file_put(p->vault, mf);
-	return older;
-}
-
 int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 		     uint64_t size, enum chunk_holes holes)
 {
 	struct workspace *ws = p->ws;
 	uint64_t last = chunk_last_index(size), sealed_s = UINT64_MAX;
+	struct memory_file *mf;
+	bool older;
 	size_t len;
 	int err = 0;
 
@@ -176,8 +168,10 @@ int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 		ws, 0,
 		chunk_tag(last, true, last > 0 ? holes : CHUNK_HOLES_NONE),
 		ws->tail, chunk_last_len(size));
-	ws->seal_s =
-		is_older(p, last, sealed_s) ? sealed_s : vault_now(p->vault);
+	/* what was put back must not look new from now on */
+	mf = memory_file_get(p->vault, p->file_id, false);
+	older = memory_file_judge(mf, last, 1, &sealed_s) == 0;
+	ws->seal_s = older ? sealed_s : vault_now(p->vault);
 	err = workspace_seal(ws, p->key, 1, true, &len);
 	if (!err)
 		err = log_end(rec, p, size, len);
@@ -187,5 +181,9 @@ int journal_put_end_(struct recovery *rec, const struct journal_patient *p,
 				 (off_t)chunk_offset(last));
 	if (!err && ftruncate(p->fd, (off_t)chunk_backing_len(size)) < 0)
 		err = -errno;
+	/* a clock that is behind makes it older than what it was */
+	if (!err && !older)
+		memory_file_stored(mf, last, AGES_END, ws->sealed_s);
+	memory_file_put(p->vault, mf);
 	return err;
 }

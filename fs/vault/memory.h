@@ -40,6 +40,11 @@ struct memory_file;
  */
 MUST_CHECK int memory_open(struct vault *vault, bool accept);
 /*
+ * For a process that remembers nothing, but changes names: what was known of
+ * them is forgotten.
+ */
+MUST_CHECK int memory_pass_over(struct vault *vault);
+/*
  * For whoever only compares, with or without the vault's lock: nothing is kept,
  * and a process that opens it meanwhile gets it. -ENOENT: there is none;
  * -EBUSY: another process has it; -EBADMSG: it is damaged, and stays so.

@@ -302,7 +302,9 @@ static int take_over(struct memory *m)
 	m->is_behind = t.latest_s > (uint64_t)time(NULL) + MEMORY_AHEAD_MAX_S;
 	if (!m->is_behind)
 		vault_pass(m->vault, t.latest_s);
-	err = t.doubt || m->accept ? memory_db_forget_places_(m) : 0;
+	/* what is made by a clock that is behind is older than all of them */
+	err = t.doubt || m->accept || m->is_behind ? memory_db_forget_places_(m)
+						   : 0;
 	if (!err && (t.doubt == ALL || m->accept))
 		err = run(m, "DELETE FROM files");
 	if (!err)

@@ -113,6 +113,13 @@ static void set(struct memory_file *mf, uint64_t first, uint64_t last,
 	memory_note_(mf->memory, &mf->entry);
 }
 
+/* Needs mf->lock. What is kept of it says less then, but nothing wrong. */
+static bool is_too_much(const struct memory_file *mf)
+{
+	return !mf->entry.noted && mf->memory->noted >= MEMORY_NOTED_MAX &&
+	       !mf->memory->is_behind;
+}
+
 void memory_file_stored(struct memory_file *mf, uint64_t first, uint64_t last,
 			uint64_t sealed_s)
 {
@@ -122,8 +129,12 @@ void memory_file_stored(struct memory_file *mf, uint64_t first, uint64_t last,
 		return;
 	pthread_mutex_lock(&mf->lock);
 	known_s = ages_at(&mf->ages, first, &until);
-	if (!mf->ignored && (known_s != sealed_s || until < last))
-		set(mf, first, last, sealed_s);
+	if (!mf->ignored && (known_s != sealed_s || until < last)) {
+		if (is_too_much(mf))
+			ages_set(&mf->ages, first, last, sealed_s);
+		else
+			set(mf, first, last, sealed_s);
+	}
 	pthread_mutex_unlock(&mf->lock);
 }
 

@@ -124,7 +124,7 @@ struct memory {
 	/* The newest time that was known when it was opened; and whether the
 	 * clock is so far behind that it is not believed. */
 	uint64_t newest_s;
-	bool is_behind;
+	atomic_bool is_behind;
 	int64_t pages_max;
 };
 

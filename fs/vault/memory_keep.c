@@ -1,7 +1,6 @@
 /* Marking what will be durable, and keeping it when it is. */
 #include "memory_internal.h"
 
-#include "bytes.h"
 #include "log.h"
 
 #include <errno.h>
@@ -180,21 +179,19 @@ static int by_row(const void *a, const void *b)
 }
 
 /*
- * A place that was left, and has been taken since: what was marked would speak
- * against it, if the process died now.
+ * A place that was left may have been taken since, and left again: if the power
+ * fails now, what was marked may speak against what the disk has kept.
  */
-static bool was_taken(struct memory *m, const struct memory_marked *marked)
+static bool has_changed(struct memory *m, const struct memory_marked *marked)
 {
-	uint64_t marked_s;
-	bool taken;
+	bool changed;
 
 	if (marked->entry->kind != MEMORY_PLACE)
 		return false;
-	marked_s = be64_load(m->marks.bytes + marked->at);
 	pthread_mutex_lock(&m->lock);
-	taken = memory_spot_of_(marked->entry)->left.left_s < marked_s;
+	changed = marked->entry->version != marked->version;
 	pthread_mutex_unlock(&m->lock);
-	return taken;
+	return changed;
 }
 
 static int write_row(struct memory *m, const struct memory_marked *marked)
@@ -203,7 +200,7 @@ static int write_row(struct memory *m, const struct memory_marked *marked)
 
 	if (marked->lost)
 		return 0;
-	if (!marked->len || was_taken(m, marked))
+	if (!marked->len || has_changed(m, marked))
 		return memory_db_drop_(m, kind, marked->row);
 	return memory_db_put_(m, kind, marked->row, m->marks.bytes + marked->at,
 			      marked->len);

@@ -125,6 +125,12 @@ static struct journal *journal_for(const struct vault *vault,
 	return j && j->dev == st->st_dev ? j : NULL;
 }
 
+/* Else what is kept of it may be newer than what a power failure leaves. */
+static bool is_made_durable(const struct vfile *f)
+{
+	return f->journal || !f->vault->journal;
+}
+
 /* Somebody may have changed it who had no journal, and it may not have got
  * further than the page cache. */
 uint64_t vfile_floor_(struct vfile *f)
@@ -166,7 +172,7 @@ static int read_start(struct vfile *f, bool judged)
 	adopt_header(f, start, &h);
 	f->size = size;
 	/* others write a shared one all the time */
-	if (judged && !f->changing)
+	if (judged && !f->changing && is_made_durable(f))
 		f->memory = memory_file_get(f->vault, f->id, false);
 	if (f->journal && !f->jf) {
 		f->found_s = st.st_ctim.tv_sec + COARSE_S;
@@ -341,7 +347,8 @@ int vfile_create_as(struct vault *vault, int dirfd,
 		journal_mind_clock_(f->journal);
 	f->made = true;
 	f->made_ms = vfile_age_clock_();
-	f->memory = memory_file_get(vault, f->id, true);
+	if (is_made_durable(f))
+		f->memory = memory_file_get(vault, f->id, true);
 	memory_file_stored(f->memory, 0, AGES_END,
 			   fernet_timestamp(empty + HEADER_LEN));
 	*out = f;

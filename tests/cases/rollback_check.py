@@ -156,10 +156,10 @@ def a_check_keeps_nothing_and_is_in_nobodys_way():
     shutil.copytree(before, vault, dirs_exist_ok=True, symlinks=True)
     with frond.Mount(vault=vault) as m:
         get(m / "big")
-    saved = {e.name: get(e.path) for e in os.scandir(state)}
     with frond.Mount("remember=off", vault=vault) as m:
         later()
         put(m / "big", blob(CHUNK * 4, "unseen"))
+    saved = {e.name: get(e.path) for e in os.scandir(state)}
     eq(findings(vault)[0], [])
     eq({e.name: get(e.path) for e in os.scandir(state)}, saved, "after a check")
     bring_back(vault, before, where["big"])

@@ -8,6 +8,7 @@ import errno
 import os
 import random
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -341,6 +342,42 @@ def changed_on_another_machine_is_no_alarm():
     put_all_back(files)
     with m.mount():
         noticed(m)
+
+
+@check(plain=False, root=True)
+def of_other_file_systems_within_nothing_is_known():
+    """What is kept of them might be newer than what a power failure leaves there."""
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        at = os.fsdecode(m.backing(m / "d"))
+        m.umount()
+        dirid = get(f"{at}/.dirid")
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", at],
+                          stderr=subprocess.DEVNULL).returncode:
+            raise frond.Skip("no tmpfs may be mounted here")
+        try:
+            put(f"{at}/.dirid", dirid)
+            m.mount()
+            names = "d/written", "d/removed"
+            for name in names:
+                put(m / name, FIRST)
+            files = [m.backing(m / name) for name in names]
+            m.umount()
+            old = [get(f) for f in files]
+            next_second()
+            m.mount()
+            put(m / names[0], THEN)
+            os.unlink(m / names[1])
+            m.umount()
+            for f, data in zip(files, old):
+                put(f, data)
+            m.mount()
+            for name in names:
+                expect(m, name, FIRST)
+            no_complaints(m)
+            m.umount()
+        finally:
+            frond.run("umount", "-l", at)
 
 
 @check(plain=False)

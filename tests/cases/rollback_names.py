@@ -359,6 +359,23 @@ def nothing_is_said_where_nothing_was_seen():
 
 
 @check
+def who_remembers_nothing_may_move_things():
+    with Mount() as m:
+        os.mkdir(m / "d")
+        put(m / "d/x", b"x")
+        put(m / "f", b"f")
+        tick()
+        os.rename(m / "d", m / "e")
+        os.rename(m / "f", m / "g")
+        m.remount("remember=off")
+        os.rename(m / "e", m / "d")
+        os.rename(m / "g", m / "f")
+        m.remount("")
+        eq(get(m / "d/x") + get(m / "f"), b"xf")
+        is_quiet(m)
+
+
+@check
 def other_names_of_a_file_stay_as_they_are():
     with Mount() as m:
         put(m / "p", b"x")

@@ -4,6 +4,8 @@
  */
 #include "recover_fixture.h"
 
+#include "ages.h"
+#include "memory.h"
 #include "vfile_internal.h"
 
 #include <pthread.h>
@@ -245,6 +247,50 @@ static void test_checkpoint__a_clock_that_is_set_back(void **state)
 	expect(fx, "f", old_bytes);
 }
 
+static uint64_t far_s;
+
+static void grow_far_ahead(struct fixture *fx)
+{
+	vault_pass(fx->vault, far_s);
+	grow_back_then(fx);
+}
+
+/* What has been seen of the file was sealed when the clock was far ahead. */
+static void remember_far_ahead(struct fixture *fx)
+{
+	uint8_t header[HEADER_LEN], id[FILE_ID_LEN];
+	struct memory_file *mf;
+	bool locked;
+	int fd = vf_backing_fd(fx, "f");
+
+	assert_int_equal(xio_pread(fd, header, sizeof header, 0), 0);
+	assert_int_equal(header_probe(header, id, &locked), 0);
+	close(fd);
+	mf = memory_file_get(fx->vault, id, false);
+	assert_non_null(mf);
+	memory_file_stored(mf, 0, AGES_END, far_s);
+	memory_file_put(fx->vault, mf);
+}
+
+/* The end that is made when it is right again is not taken for an older one. */
+static void test_checkpoint__a_clock_that_was_far_ahead(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	assert_int_equal(setenv("XDG_STATE_HOME", fx->top, 1), 0);
+	far_s = (uint64_t)time(NULL) + 2 * 86400;
+	fill();
+	die_in(fx, grow_far_ahead);
+	again(fx);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	remember_far_ahead(fx);
+	assert_int_equal(journal_recover(fx->vault, &r), 0);
+	assert_int_equal(r.mended, 1);
+	expect(fx, "f", old_bytes);
+}
+
 static void *stop_main(void *arg)
 {
 	if (journal_stop(arg))
@@ -288,6 +334,7 @@ int main(void)
 		TEST(test_checkpoint__what_was_made_durable_meanwhile),
 		TEST(test_checkpoint__a_file_whose_record_failed),
 		TEST(test_checkpoint__a_clock_that_is_set_back),
+		TEST(test_checkpoint__a_clock_that_was_far_ahead),
 		TEST(test_checkpoint__while_the_session_ends),
 	};
 	int ret = vf_init();

@@ -262,8 +262,25 @@ static void test_learning__ends_where_too_much_is_noted(void **state)
 	assert_int_equal(known(fx, id_a, 4), 0);
 	memory_place_left(fx->vault, &place, NULL);
 	assert_false(memory_place_is_old(fx->vault, &place, 1, NULL));
+	fx->vault->memory->noted -= MEMORY_NOTED_MAX;
+}
+
+/* A state directory that is full must not fill the process as well. */
+static void test_stored__is_known_while_open_at_least(void **state)
+{
+	const struct fixture *fx = *state;
+	struct memory_file *mf = memory_file_get(fx->vault, id_a, true);
+
+	fx->vault->memory->noted += MEMORY_NOTED_MAX;
+	memory_file_stored(mf, 4, 4, 1001);
+	assert_false(is_fine(fx, id_a, 4, 1000));
+	memory_file_put(fx->vault, mf);
+	assert_int_equal(fx->vault->memory->files.count, 0);
+	/* by a clock that is behind, it must be kept */
+	fx->vault->memory->is_behind = true;
 	stored(fx, id_a, 4, 4, 1001);
 	assert_int_equal(known(fx, id_a, 4), 1001);
+	fx->vault->memory->is_behind = false;
 	fx->vault->memory->noted -= MEMORY_NOTED_MAX;
 }
 
@@ -462,6 +479,7 @@ int main(void)
 		TEST(test_learning__what_is_read_in_no_order_is_bounded),
 		TEST(test_learning__nothing_new_is_nothing_noted),
 		TEST(test_learning__ends_where_too_much_is_noted),
+		TEST(test_stored__is_known_while_open_at_least),
 		TEST(test_accept__one_file),
 		TEST(test_accept__all),
 		TEST(test_ignore__is_for_ever),

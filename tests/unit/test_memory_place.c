@@ -1,5 +1,7 @@
 #include "memory_fixture.h"
 
+enum { DAY_S = 86400 };
+
 static void test_place__what_left_it_is_old(void **state)
 {
 	const struct fixture *fx = *state;
@@ -240,6 +242,21 @@ static void test_shared__places_are_forgotten(void **state)
 	assert_int_equal(memory_open(fx->vault, false), 0);
 }
 
+/* Nor does it hear of what a process moves that remembers nothing. */
+static void test_passed_over__places_are_forgotten(void **state)
+{
+	const struct fixture *fx = *state;
+
+	memory_place_left(fx->vault, &place, NULL);
+	stored(fx, id_a, 0, AGES_END, 1000);
+	memory_close(fx->vault);
+	assert_int_equal(memory_pass_over(fx->vault), 0);
+	assert_null(fx->vault->memory);
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+	assert_false(is_fine(fx, id_a, 0, 7));
+}
+
 static void test_replaced__what_was_there_is_old(void **state)
 {
 	const struct fixture *fx = *state;
@@ -284,6 +301,41 @@ static void test_keep__of_a_place_that_was_taken_meanwhile(void **state)
 	assert_false(memory_place_is_old(fx->vault, &place, now - 5, NULL));
 }
 
+/* Nor when it was left again: who knows how much of that the disk has kept? */
+static void test_keep__of_a_place_that_was_left_again_meanwhile(void **state)
+{
+	const struct fixture *fx = *state;
+
+	memory_place_left(fx->vault, &place, dir_b);
+	memory_mark(fx->vault);
+	assert_true(memory_place_taken(fx->vault, &place, 0));
+	memory_place_left(fx->vault, &place, dir_b);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, 0, dir_b));
+	/* which is kept with the next */
+	memory_place_left(fx->vault, &place, dir_b);
+	memory_mark(fx->vault);
+	memory_place_left(fx->vault, &place, dir_b);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	keep(fx);
+	crash(fx);
+	assert_true(memory_place_is_old(fx->vault, &place, 0, dir_b));
+}
+
+static void test_time__far_behind_what_is_made_is_not_old(void **state)
+{
+	const struct fixture *fx = *state;
+
+	vault_pass(fx->vault, vault_now(fx->vault) + 2 * DAY_S);
+	memory_place_left(fx->vault, &place, NULL);
+	keep(fx);
+	fx->vault->latest_s = 0;
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place,
+					 vault_now(fx->vault), NULL));
+}
+
 static void test_taken__lasts_though_the_process_dies(void **state)
 {
 	const struct fixture *fx = *state;
@@ -305,6 +357,8 @@ int main(void)
 		TEST(test_replaced__what_was_there_is_old),
 		TEST(test_taken__tells_if_anything_was_known),
 		TEST(test_keep__of_a_place_that_was_taken_meanwhile),
+		TEST(test_keep__of_a_place_that_was_left_again_meanwhile),
+		TEST(test_time__far_behind_what_is_made_is_not_old),
 		TEST(test_taken__lasts_though_the_process_dies),
 		TEST(test_place__what_left_it_is_old),
 		TEST(test_place__a_directory_is_known_by_its_id),
@@ -316,6 +370,7 @@ int main(void)
 		TEST(test_processes__the_second_one_comes_to_know_later),
 		TEST(test_processes__and_then_what_the_first_one_knew),
 		TEST(test_shared__places_are_forgotten),
+		TEST(test_passed_over__places_are_forgotten),
 	};
 
 	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

@@ -258,9 +258,14 @@ static int check_session(const struct mount_request *req, struct vault *vault)
 static void open_memory(const struct mount_request *req, struct vault *vault,
 			bool told)
 {
-	int err =
-		req->opt.remember ? memory_open(vault, req->opt.accept_old) : 0;
+	int err;
 
+	if (!req->opt.remember) {
+		if (!req->opt.read_only)
+			(void)!memory_pass_over(vault);
+		return;
+	}
+	err = memory_open(vault, req->opt.accept_old);
 	if (err == -EBADMSG)
 		report("what this machine remembered of the files in '%s' was "
 		       "damaged; it begins anew",
