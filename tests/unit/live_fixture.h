@@ -50,8 +50,10 @@ static _Atomic bool no_room, die_in_hole, journal_full, all_bad, elsewhere;
 static _Atomic bool away;
 static _Atomic int bad_fd = -1;	     /* cannot be written */
 static _Atomic int bad_sync_fd = -1; /* cannot be made durable */
-/* So much of the next write to hook_fd is done, and no more. */
+/* So much of the next write to hook_fd is done, and no more. Not of those that
+ * begin in front of torn_from: the journal may bring something home there. */
 static _Atomic ssize_t torn_at = -1;
+static _Atomic off_t torn_from;
 static _Atomic bool tearing_kills;
 
 static inline void run_hook(void (*_Atomic *hook)(void), int fd)
@@ -82,7 +84,7 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 		errno = EIO;
 		return -1;
 	}
-	if (fd == hook_fd && torn_at >= 0) {
+	if (fd == hook_fd && offset >= torn_from && torn_at >= 0) {
 		size_t part = (size_t)atomic_exchange(&torn_at, -1);
 
 		(void)!__real_pwrite64(fd, buf, part < len ? part : len,

@@ -62,6 +62,7 @@ static void die_filling(void)
 {
 	go_ahead();
 	tearing_kills = true;
+	torn_from = (off_t)chunk_offset(GAP / CHUNK_SIZE);
 	torn_at = tear;
 	fill_gap();
 }
@@ -103,6 +104,7 @@ static void test_fill__fails_within(void **state)
 	make_file(fx, LEN);
 	begin_alone(fx);
 	go_ahead();
+	torn_from = (off_t)chunk_offset(GAP / CHUNK_SIZE);
 	torn_at = 2 * CHUNK_TOKEN_LEN + 77;
 	assert_int_equal(vf_put(file, bytes + GAP, FILL, GAP), -EIO);
 	filled_up_to(GAP + 2 * CHUNK_SIZE);

@@ -108,13 +108,14 @@ static void test_lingering__descriptors_for_others(void **state)
 	struct fixture *fx = *state;
 	struct open_handle *h = open_handle(fx);
 	struct journal *j = fx->vault->journal;
+	unsigned tries = 0;
 	struct vfile *f;
 
 	assert_int_equal(dir_cache_new(16, &fs.dirs), 0);
 	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
 	assert_int_equal(vf_put(f, bytes, CHUNK_SIZE, 0), 0);
 	file_release(h->file);
-	assert_true(fs_spare_fd(&fs, -EMFILE));
+	assert_true(fs_spare_fd(&fs, -EMFILE, &tries));
 	assert_false(is_open());
 	assert_int_equal(j->owned, 0);
 	file_close(&fs, h);
