@@ -181,10 +181,21 @@ static void take_over(struct journal *j, const struct journal_session *ended)
 		(void)!seen_session_end(j->vault, ended->id, ended->start_s);
 }
 
+/* One that cannot be read now may be of what is not durable yet. */
+static int find_ended(struct journal *j, struct journal_session *ended,
+		      bool *found)
+{
+	int err = journal_session_read_(j->vault, j->dir_fd, JOURNAL_ENDED_FILE,
+					ended);
+
+	*found = !err;
+	return err == -ENOENT || err == -EBADMSG ? 0 : err;
+}
+
 static int begin(struct journal *j)
 {
 	struct journal_session s, ended;
-	bool has_ended;
+	bool has_ended = false;
 	int err = rekey_open_journal(j->vault, true, &j->dir_fd);
 
 	if (err)
@@ -200,10 +211,10 @@ static int begin(struct journal *j)
 		err = journal_kept_pass_(j->vault, j->dir_fd);
 	if (!err)
 		err = journal_session_init_(j->dir_fd, &s);
+	if (!err)
+		err = find_ended(j, &ended, &has_ended);
 	if (err)
 		return err;
-	has_ended = journal_session_read_(j->vault, j->dir_fd,
-					  JOURNAL_ENDED_FILE, &ended) == 0;
 	if (has_ended && ended.start_s < s.start_s)
 		s.start_s = ended.start_s;
 	memcpy(j->session, s.id, sizeof j->session);

@@ -99,8 +99,8 @@ MUST_CHECK int journal_retry(struct vault *vault, struct journal_recovery *r,
 /*
  * -ESTALE: there is a session that ended on this machine (seen.h), and was put
  * back: from a backup, or by somebody who wants to see old chunks come back.
- * -ENOMEM, -EMFILE, -ENFILE: nobody could look. Anything else that may be wrong
- * shows elsewhere: 0.
+ * Another error: nobody could look. That it is damaged, or not the caller's to
+ * read, shows elsewhere: 0.
  */
 MUST_CHECK int journal_seen(struct vault *vault);
 

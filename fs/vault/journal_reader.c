@@ -306,7 +306,8 @@ static int find_session(struct journal_reader *r)
 	r->file = JOURNAL_SESSION_FILE;
 	if (gone && is_ended_elsewhere(r))
 		return 0;
-	if (!err || (!gone && !is_its_own(err)) ||
+	/* one that cannot be read now says another time what is torn */
+	if ((!gone && err != -EBADMSG) ||
 	    (gone && faccessat(r->dir_fd, JOURNAL_DAMAGED_FILE, F_OK,
 			       AT_SYMLINK_NOFOLLOW) == 0))
 		return err;

@@ -396,10 +396,9 @@ static int look_at_ended(struct vault *vault)
 		err = journal_session_read_(vault, fd, JOURNAL_ENDED_FILE, &s);
 	if (!err)
 		err = journal_session_init_(fd, &now);
-	/* one that cannot be read had all in its place */
+	/* of one that says nothing, all was in its place */
 	if (err)
-		return err == -ENOENT || err == -EBADMSG || err == -EIO ? 0
-									: err;
+		return err == -ENOENT || err == -EBADMSG ? 0 : err;
 	if (journal_session_same_place_(&s, &now) ||
 	    faccessat(fd, JOURNAL_SESSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
@@ -415,22 +414,28 @@ static bool is_shortage(int err)
 	return err == -ENOMEM || err == -EMFILE || err == -ENFILE;
 }
 
+static int was_seen(struct vault *vault, int dir_fd, const char *name)
+{
+	struct journal_session s;
+	int err = journal_session_read_(vault, dir_fd, name, &s);
+
+	if (err)
+		return err == -ENOENT || err == -EBADMSG || err == -EACCES
+			       ? 0
+			       : err;
+	err = seen_session(vault, s.id, s.start_s);
+	return err == -ESTALE || is_shortage(err) ? err : 0;
+}
+
 int journal_seen(struct vault *vault)
 {
-	static const char *const names[] = {JOURNAL_SESSION_FILE,
-					    JOURNAL_ENDED_FILE};
-	struct journal_session s;
 	CLEANUP_FD int fd = -1;
 	int err = rekey_open_journal(vault, false, &fd);
 
-	for (size_t i = 0; i < 2 && !err; i++) {
-		err = journal_session_read_(vault, fd, names[i], &s);
-		if (!err)
-			err = seen_session(vault, s.id, s.start_s);
-		if (err != -ESTALE && !is_shortage(err))
-			err = 0;
-	}
-	return err == -ESTALE || is_shortage(err) ? err : 0;
+	if (err)
+		return is_shortage(err) ? err : 0;
+	err = was_seen(vault, fd, JOURNAL_SESSION_FILE);
+	return err ? err : was_seen(vault, fd, JOURNAL_ENDED_FILE);
 }
 
 bool journal_is_pending(struct vault *vault)
@@ -467,7 +472,8 @@ int journal_forget_ended(struct vault *vault)
 	return 0;
 }
 
-static void say_why(const struct vault *vault, int err)
+/* begun: it is known what it is about. */
+static void say_why(const struct vault *vault, int err, bool begun)
 {
 	if (err == -ESTALE)
 		log_error("%s: the journal of a mount that ended here before "
@@ -479,6 +485,14 @@ static void say_why(const struct vault *vault, int err)
 			  "where the vault lies ('frondfs check --repair' "
 			  "does what needs none), or mount it with -o ro",
 			  vault->path);
+	else if (!begun && !is_shortage(err))
+		log_error("%s: .frondfs/journal/" JOURNAL_SESSION_FILE
+			  " or " JOURNAL_ENDED_FILE
+			  ", which tells of a mount that ended unexpectedly, "
+			  "cannot be read: %s; mount the vault again when it "
+			  "can, until then with -o ro, or move that file away: "
+			  "files that are torn stay so then",
+			  vault->path, strerror(-err));
 	else
 		log_error("%s: what a mount that ended unexpectedly has left "
 			  "cannot be finished now: %s",
@@ -506,7 +520,7 @@ static int recover_next(struct vault *vault, struct journal_recovery *r,
 	if (*none && err == -EBADMSG)
 		return r->look_only ? err : set_aside(vault);
 	if (err)
-		say_why(vault, err);
+		say_why(vault, err, !*none);
 	return err;
 }
 
@@ -537,6 +551,6 @@ int journal_recover(struct vault *vault, struct journal_recovery *r)
 	if (!r->look_only && vault->remembers && !r->doubtful)
 		err = journal_seen(vault);
 	if (err)
-		say_why(vault, err);
+		say_why(vault, err, false);
 	return err ? err : recover_all(vault, r);
 }

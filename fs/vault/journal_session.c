@@ -196,8 +196,10 @@ static int read_token(struct vault *vault, int dir_fd, const char *name,
 	if (err == -EFBIG || err == -ENODATA || err == -EINVAL ||
 	    err == -ELOOP || err == -ENXIO)
 		return -EBADMSG;
+	/* a server's word for a file that it has lost: here it means another
+	 * thing */
 	if (err)
-		return err;
+		return err == -ESTALE ? -EIO : err;
 	if (fernet_open_one(key, token, token_len, plain, len) != 0 ||
 	    *len < SESSION_PLAIN_LEN || *len > max || plain[0] != kind)
 		return -EBADMSG;

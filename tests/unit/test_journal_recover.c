@@ -563,27 +563,58 @@ static void test_recover__what_a_damaged_session_left_stays(void **state)
 	assert_int_equal(count_names(fx, "journal", ".0"), 2);
 }
 
-/* The session's own file cannot be read: its segments are enough. */
+static void make_unreadable(struct fixture *fx, const char *name)
+{
+	struct stat st;
+	int dir = journal_dir(fx);
+
+	assert_int_equal(fstatat(dir, name, &st, 0), 0);
+	close(dir);
+	bad_ino = st.st_ino;
+}
+
+/* It alone tells that the file was made in it: whoever can read it mends. */
 static void test_recover__an_unreadable_session(void **state)
 {
 	struct fixture *fx = *state;
 	struct journal_recovery r = {0};
-	struct stat st;
-	int dir;
 
-	make(fx, "f");
-	make(fx, "g");
-	die_after(fx, overwrite, "f");
-	dir = journal_dir(fx);
-	assert_int_equal(fstatat(dir, JOURNAL_SESSION_FILE, &st, 0), 0);
-	close(dir);
-	bad_ino = st.st_ino;
-	assert_int_equal(recover(fx, &r), 0);
+	die_in(fx, stream_new);
+	fill();
+	make_unreadable(fx, JOURNAL_SESSION_FILE);
+	assert_int_equal(recover(fx, NULL), -EIO);
+	fx->vault->remembers = true;
+	assert_int_equal(journal_seen(fx->vault), -EIO);
+	fx->vault->remembers = false;
 	bad_ino = 0;
-	assert_int_equal(r.redone, 1);
-	expect(fx, "f", redone_bytes);
+	expect_session(fx, true);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 1);
+	assert_int_equal(r.beyond, 0);
+	expect(fx, "f", old_bytes);
 	expect_session(fx, false);
 	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
+/* ...and of one that ended, whether all of it is durable. */
+static void test_recover__an_unreadable_end(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	die_in(fx, stream_new);
+	fill();
+	shell("cd '%s/.frondfs/journal' && mv session session.ended", fx->path);
+	copy_vault(fx);
+	make_unreadable(fx, JOURNAL_ENDED_FILE);
+	assert_int_equal(recover(fx, NULL), -EIO);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), -EIO);
+	bad_ino = 0;
+	assert_int_equal(count_names(fx, "journal", ".ended"), 1);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 1);
+	expect(fx, "f", old_bytes);
 }
 
 /* In the same place it is the same, and nothing else is like it. */
@@ -629,6 +660,7 @@ int main(void)
 		TEST(test_recover__killed_at_every_end_it_mends),
 		TEST(test_recover__what_a_damaged_session_left_stays),
 		TEST(test_recover__an_unreadable_session),
+		TEST(test_recover__an_unreadable_end),
 		TEST(test_recover__a_place_is_known_again),
 	};
 	int ret = vf_init();
