@@ -144,10 +144,11 @@ struct journal_file {
 	/* Changed under journal->append_lock: what lies in front of it may be
 	 * durable, and a hole there that is torn would take it along. */
 	_Atomic uint64_t solid;
-	uint64_t number; /* append_lock: the segment's with its newest record */
-	uint64_t fill_number; /* applying: one that holds a durable record */
-	atomic_bool filled;   /* holes were, in place */
-	atomic_bool flux;     /* its end is in place, and unmarked */
+	uint64_t number; /* append_lock: the segment's with its newest record,
+			    which... */
+	_Atomic uint64_t since; /* ...has had records of it from here on */
+	atomic_bool filled;	/* holes were, in place */
+	atomic_bool flux;	/* its end is in place, and unmarked */
 	atomic_bool holes_known, holes; /* it may have some */
 	pthread_mutex_t sync_lock;	/* held by who makes it durable */
 	/* Changes in place are counted when they have been made, never

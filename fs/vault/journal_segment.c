@@ -144,6 +144,8 @@ static void take_effect(struct journal_file *jf, const struct journal_put *put,
 	jf->position = position;
 	if (h->size != JOURNAL_SIZE_KEPT)
 		jf->size = h->size;
+	if (jf->number != jf->journal->seg[segment].number)
+		jf->since = position;
 	jf->number = jf->journal->seg[segment].number;
 	if (h->size < jf->shortest)
 		jf->shortest = h->size;

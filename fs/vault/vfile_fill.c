@@ -57,10 +57,9 @@ void vfile_stop_filling_(struct vfile *f, uint64_t size)
 	pthread_mutex_unlock(&f->fill_lock);
 }
 
-/* False: it is to be written in another way. Needs applying and fill_lock.
- * *number: the segment's that has the record. */
+/* False: it is to be written in another way. Needs applying and fill_lock. */
 static bool append_fill(struct vfile *f, struct journal_file *jf,
-			const struct run *r, uint64_t *number)
+			const struct run *r)
 {
 	struct journal_head head = {.kind = JOURNAL_KIND_FILL,
 				    .ino = jf->ino,
@@ -79,27 +78,9 @@ static bool append_fill(struct vfile *f, struct journal_file *jf,
 	pthread_mutex_lock(&f->journal->append_lock);
 	done = offset >= f->solid && offset >= jf->solid &&
 	       journal_append_locked_(jf, &put) == 0;
-	*number = jf->number;
 	pthread_mutex_unlock(&f->journal->append_lock);
 	journal_wake_(f->journal, false);
 	return done;
-}
-
-/*
- * If the power fails, the record may be lost, and what it is about be torn. A
- * file that ends there then has to be one that was being changed: a new one, or
- * one of which some record is durable.
- */
-static int make_known(struct vfile *f, struct journal_file *jf, uint64_t number)
-{
-	int err;
-
-	if (vfile_is_new_(f) || jf->fill_number == number)
-		return 0;
-	err = journal_commit_(f->journal, jf->position, NULL);
-	if (!err)
-		jf->fill_number = number;
-	return err;
 }
 
 /* Needs applying and fill_lock: who empties the journal, or makes the file
@@ -108,14 +89,14 @@ static int fill_locked(struct vfile *f, struct workspace *ws,
 		       struct journal_file *jf, const struct run *r,
 		       bool *filled)
 {
-	uint64_t number;
 	int err;
 
-	if (!append_fill(f, jf, r, &number))
+	if (!append_fill(f, jf, r))
 		return 0;
 	*filled = true;
 	jf->filled = true;
-	err = make_known(f, jf, number);
+	/* If the power fails, it may end where this is torn. */
+	err = vfile_make_known_(f, jf);
 	if (err)
 		return err;
 	err = xio_pwrite(f->fd, ws->tokens, r->len,

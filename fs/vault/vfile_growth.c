@@ -144,6 +144,27 @@ static int begin_behind(const struct growth *g, struct journal_file *jf)
 }
 
 /*
+ * A long end reaches into the place of the chunk behind it. Bytes there get to
+ * the disk without the file's length and times, which would tell.
+ */
+static int write_behind(struct vfile *f, struct workspace *ws,
+			const struct growth *g, struct journal_file *jf)
+{
+	size_t over_len = g->over * CHUNK_TOKEN_LEN;
+	uint64_t behind = g->hole ? g->first : g->old_last + 1;
+	int err = 0;
+
+	if (chunk_backing_len(f->size) > chunk_offset(behind))
+		err = vfile_make_known_(f, jf);
+	if (err)
+		return err;
+	err = write_at(f, ws->tokens + over_len, g->stored_len - over_len,
+		       behind);
+	vfile_note_written_(f);
+	return err;
+}
+
+/*
  * The former end loses its mark in the journal, what is behind it goes to its
  * place. If that fails, the record must not get there: so nobody applies any
  * meanwhile, and so nobody waits for room.
@@ -151,8 +172,6 @@ static int begin_behind(const struct growth *g, struct journal_file *jf)
 static int grow_behind(struct vfile *f, struct workspace *ws,
 		       const struct growth *g)
 {
-	size_t over_len = g->over * CHUNK_TOKEN_LEN;
-	uint64_t behind = g->hole ? g->first : g->old_last + 1;
 	struct journal_file *jf;
 	int err = vfile_get_jf_(f, true, &jf);
 
@@ -160,13 +179,11 @@ static int grow_behind(struct vfile *f, struct workspace *ws,
 		err = begin_behind(g, jf);
 	if (err)
 		return err;
-	err = vfile_put_record_(f, ws->tokens, g->base, g->over, over_len,
-				g->size,
+	err = vfile_put_record_(f, ws->tokens, g->base, g->over,
+				g->over * CHUNK_TOKEN_LEN, g->size,
 				RECORD_HURRY | vfile_holes_flags_(g->had));
 	if (!err) {
-		err = write_at(f, ws->tokens + over_len,
-			       g->stored_len - over_len, behind);
-		vfile_note_written_(f);
+		err = write_behind(f, ws, g, jf);
 		if (err)
 			take_back(f, ws, g, jf);
 		else

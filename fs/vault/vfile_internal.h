@@ -298,6 +298,12 @@ enum {
 MUST_CHECK int vfile_put_record_(struct vfile *f, const uint8_t *tokens,
 				 uint64_t first, size_t count, size_t len,
 				 uint64_t size, int flags);
+/*
+ * After a record of this file, before bytes go to where some may be durable: it
+ * is looked at after a power failure as a new one, or as one of which a record
+ * is durable. Needs applying.
+ */
+MUST_CHECK int vfile_make_known_(struct vfile *f, struct journal_file *jf);
 static inline int vfile_holes_flags_(bool holes)
 {
 	return RECORD_MARKED | (holes ? RECORD_HOLES : 0);

@@ -173,6 +173,13 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 	return err;
 }
 
+/* Whoever empties that segment waits for what is being applied. */
+int vfile_make_known_(struct vfile *f, struct journal_file *jf)
+{
+	return vfile_is_new_(f) ? 0
+				: journal_commit_(f->journal, jf->since, NULL);
+}
+
 /* Of what was gathered, in records of what fits into one. */
 int vfile_record_(struct vfile *f, const struct workspace *ws, uint64_t first,
 		  size_t count, size_t stored_len)

@@ -255,6 +255,85 @@ static void test_growth__read_all_the_time(void **state)
 	expect_file(fx, LEN + MORE);
 }
 
+/* Is there a record of the file that a power failure leaves, when bytes go to
+ * its place? */
+static int known;
+
+static void look_for_record(void)
+{
+	known = file->journal->committed >= side()->since;
+}
+
+/* Grow in place from here on; so many times the journal is made durable for
+ * that. */
+static uint64_t grow_at(size_t at)
+{
+	uint64_t commits = file->journal->commits;
+
+	known = -1;
+	before_write = look_for_record;
+	put(at, MORE);
+	assert_true(vfile_in_flux(file) || at % CHUNK_SIZE);
+	assert_true(before_write == NULL);
+	return file->journal->commits - commits;
+}
+
+/* A long end that is durable has zeros in the place of the next chunk. Those
+ * are not overwritten before the file is known to change: neither its length
+ * nor its times may get to the disk with them. */
+static void test_growth__over_the_zeros_of_an_end(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	assert_int_equal(grow_at(LEN), 1);
+	assert_int_equal(known, 1);
+	/* one record of it is enough, as long as its segment is in use */
+	assert_int_equal(vfile_sync(file, true), 0);
+	assert_int_equal(vfile_drain(file), 0);
+	assert_int_equal(grow_at(LEN + MORE), 0);
+	assert_int_equal(known, 1);
+	assert_int_equal(vfile_sync(file, true), 0);
+	assert_int_equal(journal_retire_(fx->vault->journal, true, true, NULL),
+			 0);
+	assert_int_equal(grow_at(LEN + 2 * MORE), 1);
+	assert_int_equal(known, 1);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + 3 * MORE);
+}
+
+/* A short end has none there, and a new file is known as it is: they grow
+ * without waiting for the disk. */
+static void test_growth__without_waiting(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN - 100);
+	begin_alone(fx);
+	assert_int_equal(grow_at(LEN - 100), 0);
+	assert_int_equal(known, 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN - 100 + MORE);
+}
+
+static void test_growth__of_a_new_file(void **state)
+{
+	struct fixture *fx = *state;
+
+	begin_streaming(fx);
+	assert_int_equal(vfile_sync(file, true), 0);
+	assert_int_equal(journal_retire_(fx->vault->journal, true, true, NULL),
+			 0);
+	assert_int_equal(grow_at(LEN), 0);
+	assert_int_equal(known, 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN + MORE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +344,9 @@ int main(void)
 		TEST(test_growth__an_end_that_is_there_again),
 		TEST(test_growth__without_a_record_is_noted),
 		TEST(test_growth__read_all_the_time),
+		TEST(test_growth__over_the_zeros_of_an_end),
+		TEST(test_growth__without_waiting),
+		TEST(test_growth__of_a_new_file),
 	};
 	int ret = vf_init();
 
