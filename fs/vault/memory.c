@@ -55,7 +55,7 @@ static struct memory *memory_new(struct vault *vault, bool accept)
 /* Others will move things, and this machine will not hear of it. */
 static int forget_places(struct memory *m)
 {
-	int err = memory_db_exists_(m) ? memory_db_open_(m) : -ENOENT;
+	int err = memory_home_has_(m) ? memory_db_open_(m) : -ENOENT;
 
 	if (!err || err == -EBADMSG)
 		err = memory_db_doubt_(m, true);

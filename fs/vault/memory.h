@@ -30,7 +30,8 @@ struct memory_file;
  * is remembered from then on instead. -EBUSY: another process has it still,
  * and what it knows is not known here; memory_keep() tries again. -EBADMSG: it
  * was damaged, and begins anew. Other errors: nothing can be kept here, and
- * vault->memory stays NULL.
+ * vault->memory stays NULL; -ENOTSUP: as something that is no file is in the
+ * way, and the log has said so.
  *
  * For a shared vault nothing is opened: others will change names unseen, so
  * what was known of them is forgotten.
@@ -47,7 +48,8 @@ MUST_CHECK int memory_pass_over(struct vault *vault);
 /*
  * For whoever only compares, with or without the vault's lock: nothing is kept,
  * and a process that opens it meanwhile gets it. -ENOENT: there is none;
- * -EBUSY: another process has it; -EBADMSG: it is damaged, and stays so.
+ * -EBUSY: another process has it; -EBADMSG: it is damaged, and stays so;
+ * -ENOTSUP: as above.
  */
 MUST_CHECK int memory_look(struct vault *vault);
 void memory_close(struct vault *vault);

@@ -2,13 +2,9 @@
 #include "memory_internal.h"
 
 #include "bytes.h"
-#include "seen.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 enum {
@@ -16,9 +12,6 @@ enum {
 	TIME_LEN =
 		8 + 1, /* the newest time sealed, and if places are in doubt */
 };
-
-#define NAME_ROOM (2 * VAULT_ID_LEN + sizeof MEMORY_SUFFIX)
-#define JOURNAL_SUFFIX "-journal" /* as SQLite calls it */
 
 /* Nobody else has it: cache and lock stay from one use to the next. */
 static const char settings[] = "PRAGMA locking_mode = EXCLUSIVE;"
@@ -345,51 +338,14 @@ static int prepare(struct memory *m)
 	return err ? err : memory_db_end_(m, 0);
 }
 
-static void file_name(const struct memory *m, char name[static NAME_ROOM])
-{
-	sodium_bin2hex(name, 2 * VAULT_ID_LEN + 1, m->vault->id, VAULT_ID_LEN);
-	strcat(name, MEMORY_SUFFIX);
-}
-
-/* Nobody else's, and nobody else may read it. */
-static int create_file(int dir_fd, const char *name)
-{
-	CLEANUP_FD int fd = openat(
-		dir_fd, name,
-		O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	struct stat st;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	return S_ISREG(st.st_mode) ? 0 : -EACCES;
-}
-
 /* make: where it is not there; else -ENOENT. */
 static int open_file(struct memory *m, bool make)
 {
-	char path[PATH_MAX], name[NAME_ROOM];
-	CLEANUP_FD int dir_fd = -1;
-	int err = seen_state_open(&dir_fd);
-	size_t len;
+	char path[PATH_MAX];
+	int err = memory_home_ready_(m, make, path);
 
 	if (err)
 		return err;
-	file_name(m, name);
-	if (make)
-		err = create_file(dir_fd, name);
-	else if (faccessat(dir_fd, name, F_OK, 0) < 0)
-		err = -errno;
-	if (err)
-		return err;
-	if (!seen_state_path(path))
-		return -ENOENT;
-	len = strlen(path);
-	if (len + 1 + sizeof name + sizeof JOURNAL_SUFFIX > sizeof path)
-		return -ENAMETOOLONG;
-	path[len] = '/';
-	memcpy(path + len + 1, name, sizeof name);
 	m->damaged = m->doubted = false;
 	return to_errno(sqlite3_open_v2(
 		path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
@@ -456,42 +412,17 @@ void memory_db_close_(struct memory *m)
 	m->db = NULL;
 }
 
-static int remove_files(const struct memory *m)
-{
-	char name[NAME_ROOM + sizeof JOURNAL_SUFFIX];
-	CLEANUP_FD int dir_fd = -1;
-	int err = seen_state_open(&dir_fd);
-
-	if (err)
-		return err;
-	file_name(m, name);
-	if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
-		return -errno;
-	strcat(name, JOURNAL_SUFFIX);
-	return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
-}
-
 int memory_db_anew_(struct memory *m)
 {
 	int err;
 
 	memory_db_close_(m);
-	err = remove_files(m);
+	err = memory_home_clear_(m);
 	if (!err)
 		err = open_alone(m);
 	if (err)
 		memory_db_close_(m);
 	return err;
-}
-
-bool memory_db_exists_(const struct memory *m)
-{
-	char name[NAME_ROOM];
-	CLEANUP_FD int dir_fd = -1;
-
-	file_name(m, name);
-	return seen_state_open(&dir_fd) == 0 &&
-	       faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int memory_db_open_(struct memory *m)

@@ -5,6 +5,7 @@
 #include "ages.h"
 #include "memory.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <sqlite3.h>
@@ -175,6 +176,17 @@ void memory_table_each_(struct memory_table *t,
 			void *arg);
 
 /*
+ * memory_home.c: where the database lies. Its path, made with make where it is
+ * not there (else -ENOENT). -ENOTSUP: what lies there is no file, and SQLite
+ * might wait for it; the log says so.
+ */
+MUST_CHECK int memory_home_ready_(const struct memory *m, bool make,
+				  char path[static PATH_MAX]);
+bool memory_home_has_(const struct memory *m);
+/* It goes, with what SQLite keeps beside it. */
+MUST_CHECK int memory_home_clear_(const struct memory *m);
+
+/*
  * memory_db.c: rows. Called with db_lock held, unless nobody else is there.
  * -EBUSY: another process has it. -EBADMSG of the first: it was damaged, or
  * of another version, and begins anew; it is open then.
@@ -183,7 +195,6 @@ MUST_CHECK int memory_db_open_(struct memory *m);
 /* For whoever only asks, and takes it from nobody. -ENOENT: there is none. */
 MUST_CHECK int memory_db_look_(struct memory *m);
 void memory_db_close_(struct memory *m);
-bool memory_db_exists_(const struct memory *m);
 /* Empty, and without what was wrong with it. */
 MUST_CHECK int memory_db_anew_(struct memory *m);
 /*

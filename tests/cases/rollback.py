@@ -113,6 +113,23 @@ def what_is_remembered_is_authentic_and_of_its_vault():
 
 
 @check
+def what_is_no_file_where_files_are_remembered_is_named():
+    vault = new_vault(OLD)
+    mount(vault, OLD)
+    for name in (".files", ".files-journal", ".files-wal"):
+        path = state_file(vault) + name
+        if os.path.exists(path):
+            os.unlink(path)
+        os.mkfifo(path)
+        said = mount(vault, OLD)
+        eq(said.count(f"{path} is no file: remove it"), 1, said)
+        said = cli("check", "--passfile", passfile(OLD), vault)
+        eq(said.count(f"{path} is no file: remove it"), 1, said)
+        os.unlink(path)
+    eq(mount(vault, OLD), "")
+
+
+@check
 def without_a_place_to_remember_it_mounts():
     vault = new_vault(OLD)
     place = put(fresh("no directory"))

@@ -259,6 +259,50 @@ static void test_no_place__is_no_reason_not_to_go_on(void **state)
 	assert_null(fx->vault->memory);
 }
 
+enum { WAIT_S = 20 };
+
+static void lay(const char *path, int kind)
+{
+	if (kind == 0)
+		assert_int_equal(mkfifo(path, 0600), 0);
+	else if (kind == 1)
+		assert_int_equal(mkdir(path, 0700), 0);
+	else
+		assert_int_equal(symlink("/dev/zero", path), 0);
+}
+
+/* SQLite would wait for a pipe, and write where a link leads. */
+static void test_no_place__what_is_no_file_is_not_opened(void **state)
+{
+	static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
+	const struct fixture *fx = *state;
+	char path[300], at[320];
+
+	stored(fx, id_a, 0, AGES_END, 1000);
+	memory_close(fx->vault);
+	db_path(fx, path, sizeof path);
+	snprintf(at, sizeof at, "%s aside", path);
+	assert_int_equal(rename(path, at), 0);
+	alarm(WAIT_S);
+	for (int i = 0; i < 4 * 3; i++) {
+		if (i / 3 > 0)
+			assert_int_equal(link(at, path), 0);
+		snprintf(at, sizeof at, "%s%s", path, suffixes[i / 3]);
+		unlink(at);
+		lay(at, i % 3);
+		assert_int_equal(memory_open(fx->vault, false), -ENOTSUP);
+		assert_int_equal(memory_look(fx->vault), -ENOTSUP);
+		assert_null(fx->vault->memory);
+		assert_int_equal(remove(at), 0);
+		unlink(path);
+		snprintf(at, sizeof at, "%s aside", path);
+	}
+	assert_int_equal(rename(at, path), 0);
+	assert_int_equal(memory_open(fx->vault, false), 0);
+	assert_false(is_fine(fx, id_a, 0, 7));
+	alarm(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +314,7 @@ int main(void)
 		TEST(test_damage__a_row_that_was_changed_is_none),
 		TEST(test_damage__a_row_of_another_file_is_none),
 		TEST(test_no_place__is_no_reason_not_to_go_on),
+		TEST(test_no_place__what_is_no_file_is_not_opened),
 	};
 
 	return fx_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

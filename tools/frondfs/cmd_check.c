@@ -198,7 +198,8 @@ static enum seen remember(struct vault *vault, bool repair)
 		memory_close(vault);
 	if (err == -EBUSY || (live && !err))
 		return SEEN_MOUNTED;
-	if (err && err != -ENOENT)
+	/* of what is no file the log has told */
+	if (err && err != -ENOENT && err != -ENOTSUP)
 		report("nothing of '%s' is compared with what this machine "
 		       "has seen: %s",
 		       vault->path,

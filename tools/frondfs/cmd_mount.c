@@ -271,7 +271,7 @@ static void open_memory(const struct mount_request *req, struct vault *vault,
 		       "damaged; it begins anew",
 		       req->backing);
 	else if (err && !told && err != -EBUSY && err != -EACCES &&
-		 err != -EPERM && err != -ENOENT)
+		 err != -EPERM && err != -ENOENT && err != -ENOTSUP)
 		log_notice("cannot remember which files were seen: %s",
 			   strerror(-err));
 }
