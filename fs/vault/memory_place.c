@@ -150,12 +150,15 @@ bool memory_place_taken(struct vault *vault, const struct memory_place *place,
 void memory_place_replaced(struct vault *vault,
 			   const struct memory_place *place, uint64_t born_s)
 {
-	const struct memory_left left = {.left_s = born_s};
+	struct memory_left left = {.left_s = born_s};
 	struct memory *m = vault->memory;
 	uint8_t row[MEMORY_KEY_LEN];
 
 	if (!m || m->noted >= MEMORY_NOTED_MAX)
 		return;
+	/* of a clock that was ahead: what is made now may take its place */
+	if (left.left_s > vault_now(vault))
+		left.left_s = vault_now(vault);
 	memory_row_place_(m->keys, place, row);
 	(void)!note_left(m, row, place->parent, &left);
 }

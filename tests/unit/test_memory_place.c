@@ -336,6 +336,22 @@ static void test_time__far_behind_what_is_made_is_not_old(void **state)
 					 vault_now(fx->vault), NULL));
 }
 
+/* Nor is what takes the place of a file that was made then. */
+static void test_time__of_a_clock_that_was_ahead_is_not_minded(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+
+	memory_place_replaced(fx->vault, &place, now + 2 * DAY_S);
+	assert_true(memory_place_is_old(fx->vault, &place, now - 1, NULL));
+	keep(fx);
+	now = vault_now(fx->vault);
+	memory_place_taken(fx->vault, &place, now);
+	assert_false(memory_place_is_old(fx->vault, &place, now, NULL));
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now, NULL));
+}
+
 static void test_taken__lasts_though_the_process_dies(void **state)
 {
 	const struct fixture *fx = *state;
@@ -359,6 +375,7 @@ int main(void)
 		TEST(test_keep__of_a_place_that_was_taken_meanwhile),
 		TEST(test_keep__of_a_place_that_was_left_again_meanwhile),
 		TEST(test_time__far_behind_what_is_made_is_not_old),
+		TEST(test_time__of_a_clock_that_was_ahead_is_not_minded),
 		TEST(test_taken__lasts_though_the_process_dies),
 		TEST(test_place__what_left_it_is_old),
 		TEST(test_place__a_directory_is_known_by_its_id),
