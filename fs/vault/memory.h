@@ -94,10 +94,6 @@ void memory_file_stored(struct memory_file *mf, uint64_t first, uint64_t last,
 size_t memory_file_judge(struct memory_file *mf, uint64_t first, size_t count,
 			 const uint64_t *sealed_s);
 
-/* Is chunk index known to have been there? Then an empty file has to show it.
- */
-bool memory_file_knows(struct memory_file *mf, uint64_t index);
-
 /* Whatever lies there now is right: the user says so. */
 void memory_file_accept(struct vault *vault,
 			const uint8_t id[static FILE_ID_LEN]);

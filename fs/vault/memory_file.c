@@ -215,23 +215,6 @@ size_t memory_file_judge(struct memory_file *mf, uint64_t first, size_t count,
 	return good;
 }
 
-bool memory_file_knows(struct memory_file *mf, uint64_t index)
-{
-	uint64_t until;
-	bool known;
-
-	if (!mf)
-		return false;
-	pthread_mutex_lock(&mf->lock);
-	known = ages_at(&mf->ages, index, &until) > 0;
-	if (known && mf->memory->accept) {
-		set(mf, index, AGES_END, 0);
-		known = false;
-	}
-	pthread_mutex_unlock(&mf->lock);
-	return known;
-}
-
 /*
  * Nothing is known of it from now on; unless it is ignored already, then it
  * stays so. At once, and where the row cannot be written now, when the next is

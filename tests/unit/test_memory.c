@@ -45,19 +45,6 @@ static void test_file__holes_are_not_judged(void **state)
 	assert_true(is_fine(fx, id_a, 5, 1));
 }
 
-static void test_file__an_empty_one_shows_what_was_there(void **state)
-{
-	const struct fixture *fx = *state;
-	struct memory_file *mf = memory_file_get(fx->vault, id_a, true);
-
-	assert_false(memory_file_knows(mf, 0));
-	memory_file_stored(mf, 0, AGES_END, 1000);
-	assert_true(memory_file_knows(mf, 0));
-	assert_true(memory_file_knows(mf, 77));
-	memory_file_put(fx->vault, mf);
-}
-
-/* Which says nothing about the one that is being read. */
 static void test_file__one_that_is_made_is_not_looked_up(void **state)
 {
 	const struct fixture *fx = *state;
@@ -66,7 +53,7 @@ static void test_file__one_that_is_made_is_not_looked_up(void **state)
 	stored(fx, id_a, 0, AGES_END, 1000);
 	keep(fx);
 	mf = memory_file_get(fx->vault, id_a, true);
-	assert_false(memory_file_knows(mf, 0));
+	assert_int_equal(known(fx, id_a, 0), 0);
 	memory_file_put(fx->vault, mf);
 }
 
@@ -80,7 +67,6 @@ static void test_file__without_a_memory_all_is_fine(void **state)
 	memory_file_put(fx->vault, NULL);
 	memory_file_stored(NULL, 0, 1, 5);
 	assert_int_equal(memory_file_judge(NULL, 0, 2, sealed_s), 2);
-	assert_false(memory_file_knows(NULL, 0));
 	memory_file_accept(fx->vault, id_a);
 	memory_file_ignore(fx->vault, id_a);
 	memory_file_gone(fx->vault, id_a);
@@ -302,7 +288,6 @@ static void test_accept__one_file(void **state)
 static void test_accept__all(void **state)
 {
 	const struct fixture *fx = *state;
-	struct memory_file *mf;
 
 	stored(fx, id_a, 0, AGES_END, 1000);
 	stored(fx, id_c, 0, AGES_END, 1000);
@@ -314,10 +299,6 @@ static void test_accept__all(void **state)
 	stored(fx, id_b, 0, AGES_END, 1000);
 	assert_true(is_fine(fx, id_b, 0, 7));
 	assert_int_equal(known(fx, id_b, 0), 7);
-	mf = memory_file_get(fx->vault, id_b, false);
-	assert_false(memory_file_knows(mf, 3));
-	assert_int_equal(known(fx, id_b, 3), 0);
-	memory_file_put(fx->vault, mf);
 	assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
 	/* and then that is what was seen */
 	reopen(fx, false);
@@ -338,8 +319,8 @@ static void test_ignore__is_for_ever(void **state)
 	keep(fx);
 	memory_file_ignore(fx->vault, id_a);
 	memory_file_stored(mf, 0, AGES_END, 1000);
-	assert_false(memory_file_knows(mf, 0));
 	memory_file_put(fx->vault, mf);
+	assert_int_equal(known(fx, id_a, 0), 0);
 	assert_true(is_fine(fx, id_a, 0, 7));
 	crash(fx);
 	assert_true(is_fine(fx, id_a, 0, 7));
@@ -467,7 +448,6 @@ int main(void)
 		TEST(test_file__older_is_not_fine),
 		TEST(test_file__the_first_older_one_is_told),
 		TEST(test_file__holes_are_not_judged),
-		TEST(test_file__an_empty_one_shows_what_was_there),
 		TEST(test_file__one_that_is_made_is_not_looked_up),
 		TEST(test_file__without_a_memory_all_is_fine),
 		TEST(test_keep__what_changes_after_the_mark_is_kept_later),
