@@ -48,15 +48,15 @@ uint64_t ages_at(const struct ages *a, uint64_t index, uint64_t *last)
 	return sealed_before(a, behind);
 }
 
-uint64_t ages_least(const struct ages *a, uint64_t first, uint64_t last)
+uint64_t ages_most(const struct ages *a, uint64_t first, uint64_t last)
 {
 	size_t run = run_behind(a, first);
-	uint64_t least = sealed_before(a, run);
+	uint64_t most = sealed_before(a, run);
 
 	for (; run < a->count && a->runs[run].first <= last; run++)
-		if (a->runs[run].sealed_s < least)
-			least = a->runs[run].sealed_s;
-	return least;
+		if (a->runs[run].sealed_s > most)
+			most = a->runs[run].sealed_s;
+	return most;
 }
 
 /* What ages_set() puts in the place of runs from..to-1. */

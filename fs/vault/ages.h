@@ -42,7 +42,7 @@ size_t ages_count_with(const struct ages *a, uint64_t first, uint64_t last,
  */
 uint64_t ages_at(const struct ages *a, uint64_t index, uint64_t *last);
 
-/* The earliest of chunks first..last. */
-uint64_t ages_least(const struct ages *a, uint64_t first, uint64_t last);
+/* The latest of chunks first..last. */
+uint64_t ages_most(const struct ages *a, uint64_t first, uint64_t last);
 
 #endif

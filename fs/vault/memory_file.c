@@ -113,6 +113,28 @@ static void set(struct memory_file *mf, uint64_t first, uint64_t last,
 	memory_note_(mf->memory, &mf->entry);
 }
 
+/*
+ * Needs mf->lock. Less is to be known of these: what is kept of the file, or is
+ * about to be, must not speak against them if the process dies. A clock that is
+ * behind lets nothing be believed then.
+ */
+static void lower(struct memory_file *mf, uint64_t first, uint64_t last,
+		  uint64_t sealed_s)
+{
+	struct memory *m = mf->memory;
+	uint8_t row[MEMORY_KEY_LEN];
+
+	ages_set(&mf->ages, first, last, sealed_s);
+	memory_revoke_(m, &mf->entry);
+	if (!mf->entry.may_be_kept || m->is_behind)
+		return;
+	memory_row_file_(m->keys, mf->entry.key, row);
+	pthread_mutex_lock(&m->db_lock);
+	if (memory_db_drop_(m, MEMORY_FILE, row) == 0)
+		mf->entry.may_be_kept = false;
+	pthread_mutex_unlock(&m->db_lock);
+}
+
 /* Needs mf->lock. What is kept of it says less then, but nothing wrong. */
 static bool is_too_much(const struct memory_file *mf)
 {
@@ -130,7 +152,10 @@ void memory_file_stored(struct memory_file *mf, uint64_t first, uint64_t last,
 	pthread_mutex_lock(&mf->lock);
 	known_s = ages_at(&mf->ages, first, &until);
 	if (!mf->ignored && (known_s != sealed_s || until < last)) {
-		if (is_too_much(mf))
+		/* it was sealed before another that was there meanwhile */
+		if (ages_most(&mf->ages, first, last) > sealed_s)
+			lower(mf, first, last, sealed_s);
+		else if (is_too_much(mf))
 			ages_set(&mf->ages, first, last, sealed_s);
 		else
 			set(mf, first, last, sealed_s);
@@ -205,7 +230,7 @@ size_t memory_file_judge(struct memory_file *mf, uint64_t first, size_t count,
 	if (!mf->ignored)
 		good = compare(mf, first, count, sealed_s, &newer);
 	if (good < count && mf->memory->accept) {
-		set(mf, first, first + count - 1, 0);
+		lower(mf, first, first + count - 1, 0);
 		good = count;
 		newer = true;
 	}
@@ -232,13 +257,12 @@ static void forget(struct vault *vault, const uint8_t *id, bool ignore)
 	mf->ages.count = 0;
 	mf->ignored |= ignore;
 	ignore = mf->ignored;
-	if (ignore)
-		memory_file_build_(mf, body);
 	mf->entry.may_be_kept |= ignore;
-	memory_note_(m, &mf->entry);
+	memory_revoke_(m, &mf->entry);
 	pthread_mutex_unlock(&mf->lock);
 	memory_file_put(vault, mf);
 	memory_row_file_(m->keys, id, row);
+	memory_ignored_build_(body);
 	pthread_mutex_lock(&m->db_lock);
 	if (!ignore)
 		(void)!memory_db_drop_(m, MEMORY_FILE, row);

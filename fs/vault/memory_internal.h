@@ -53,8 +53,11 @@ struct memory_entry {
 	enum memory_kind kind;	     /* MEMORY_TIME: a directory that is gone */
 	unsigned refs;		     /* memory->lock */
 	uint64_t version;	     /* a file's: its lock; else memory->lock */
-	atomic_bool noted;	     /* changed under the same: not kept yet */
-	atomic_bool may_be_kept;     /* there may be a row of it */
+	/* the version up to which a row of it may say what is not true any
+	 * more; changed under the same */
+	_Atomic uint64_t revoked;
+	atomic_bool noted;	 /* changed under the same: not kept yet */
+	atomic_bool may_be_kept; /* there may be a row of it */
 };
 
 struct memory_table {
@@ -67,8 +70,8 @@ struct memory_file {
 	struct memory_entry entry;
 	struct memory *memory;
 	pthread_mutex_t lock;
-	struct ages ages; /* lock */
-	bool ignored;	  /* lock: by memory_file_ignore() */
+	struct ages ages;    /* lock */
+	atomic_bool ignored; /* by memory_file_ignore(); changed under lock */
 };
 
 struct memory_spot {
@@ -152,6 +155,7 @@ enum { MEMORY_IGNORED_LEN = 2 };
 size_t memory_file_len_(const struct memory_file *mf);
 /* out has memory_file_len_() bytes; which is 0 if nothing is known. */
 void memory_file_build_(const struct memory_file *mf, uint8_t *out);
+void memory_ignored_build_(uint8_t out[static MEMORY_IGNORED_LEN]);
 /* -EBADMSG, and then nothing is known. */
 MUST_CHECK int memory_file_parse_(const uint8_t *body, size_t len,
 				  struct memory_file *mf);
@@ -227,6 +231,8 @@ MUST_CHECK int memory_db_forget_places_(struct memory *m);
 
 /* memory_keep.c */
 void memory_note_(struct memory *m, struct memory_entry *e);
+/* And what was marked of it before must not be kept. */
+void memory_revoke_(struct memory *m, struct memory_entry *e);
 void memory_marks_fini_(struct memory *m);
 
 /* memory.c */

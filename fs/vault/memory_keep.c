@@ -15,6 +15,12 @@ void memory_note_(struct memory *m, struct memory_entry *e)
 		m->noted++;
 }
 
+void memory_revoke_(struct memory *m, struct memory_entry *e)
+{
+	memory_note_(m, e);
+	e->revoked = e->version;
+}
+
 void memory_marks_fini_(struct memory *m)
 {
 	free(m->marks.list);
@@ -180,18 +186,24 @@ static int by_row(const void *a, const void *b)
 
 /*
  * A place that was left may have been taken since, and left again: if the power
- * fails now, what was marked may speak against what the disk has kept.
+ * fails now, what was marked may speak against what the disk has kept. So it is
+ * with a file of which less is known since.
  */
-static bool has_changed(struct memory *m, const struct memory_marked *marked)
+static bool is_revoked(const struct memory_marked *marked)
 {
-	bool changed;
+	return marked->entry->revoked > marked->version;
+}
 
-	if (marked->entry->kind != MEMORY_PLACE)
-		return false;
-	pthread_mutex_lock(&m->lock);
-	changed = marked->entry->version != marked->version;
-	pthread_mutex_unlock(&m->lock);
-	return changed;
+/* That several have its id is true at any time. */
+static int write_revoked(struct memory *m, const struct memory_marked *marked)
+{
+	const struct memory_entry *e = marked->entry;
+	uint8_t body[MEMORY_IGNORED_LEN];
+
+	if (e->kind != MEMORY_FILE || !memory_file_of_(marked->entry)->ignored)
+		return memory_db_drop_(m, e->kind, marked->row);
+	memory_ignored_build_(body);
+	return memory_db_put_(m, e->kind, marked->row, body, sizeof body);
 }
 
 static int write_row(struct memory *m, const struct memory_marked *marked)
@@ -200,7 +212,9 @@ static int write_row(struct memory *m, const struct memory_marked *marked)
 
 	if (marked->lost)
 		return 0;
-	if (!marked->len || has_changed(m, marked))
+	if (is_revoked(marked))
+		return write_revoked(m, marked);
+	if (!marked->len)
 		return memory_db_drop_(m, kind, marked->row);
 	return memory_db_put_(m, kind, marked->row, m->marks.bytes + marked->at,
 			      marked->len);

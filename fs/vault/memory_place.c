@@ -70,7 +70,7 @@ static bool note_left(struct memory *m, const uint8_t *row,
 	spot = spot_at(m, row, parent);
 	if (spot) {
 		spot->left = *left;
-		memory_note_(m, &spot->entry);
+		memory_revoke_(m, &spot->entry);
 	}
 	pthread_mutex_unlock(&m->lock);
 	return spot != NULL;

@@ -112,6 +112,11 @@ void memory_file_build_(const struct memory_file *mf, uint8_t *out)
 	}
 }
 
+void memory_ignored_build_(uint8_t out[static MEMORY_IGNORED_LEN])
+{
+	be16_store(out, IGNORED);
+}
+
 /* They are as ages_set() leaves them. */
 static bool are_in_order(const struct ages *a)
 {

@@ -47,13 +47,13 @@ static void assert_like(const struct ages *a, const uint64_t *plain)
 	}
 }
 
-static uint64_t plain_least(const uint64_t *plain, size_t first, size_t last)
+static uint64_t plain_most(const uint64_t *plain, size_t first, size_t last)
 {
-	uint64_t least = plain[first];
+	uint64_t most = plain[first];
 
 	for (size_t i = first; i <= last; i++)
-		least = plain[i] < least ? plain[i] : least;
-	return least;
+		most = plain[i] > most ? plain[i] : most;
+	return most;
 }
 
 static size_t below(size_t limit)
@@ -75,9 +75,8 @@ static void test_ages__are_as_those_of_a_plain_array(void **state)
 		size_t with = ages_count_with(&a, cell_first(first),
 					      cell_last(last), sealed_s);
 
-		assert_true(
-			ages_least(&a, cell_first(first), cell_last(last)) ==
-			plain_least(plain, first, last));
+		assert_true(ages_most(&a, cell_first(first), cell_last(last)) ==
+			    plain_most(plain, first, last));
 		ages_set(&a, cell_first(first), cell_last(last), sealed_s);
 		for (size_t i = first; i <= last; i++)
 			plain[i] = sealed_s;
@@ -97,7 +96,7 @@ static void test_ages__of_nothing(void **state)
 	assert_int_equal(ages_at(&a, 0, &last), 0);
 	assert_true(last == AGES_END);
 	assert_int_equal(ages_at(&a, AGES_END, &last), 0);
-	assert_int_equal(ages_least(&a, 0, AGES_END), 0);
+	assert_int_equal(ages_most(&a, 0, AGES_END), 0);
 	ages_set(&a, 3, 9, 0);
 	assert_int_equal(a.count, 0);
 	ages_fini(&a);
@@ -116,7 +115,7 @@ static void test_ages__the_last_chunk_is_one(void **state)
 	ages_set(&a, 0, AGES_END - 1, 7);
 	assert_int_equal(a.count, 1);
 	ages_set(&a, 0, AGES_END, 8);
-	assert_int_equal(ages_least(&a, 0, AGES_END), 8);
+	assert_int_equal(ages_most(&a, 0, AGES_END), 8);
 	ages_fini(&a);
 }
 

@@ -310,6 +310,69 @@ static void test_accept__all(void **state)
 	assert_false(memory_place_is_old(fx->vault, &other_place, 7, NULL));
 }
 
+/* What lies there since speaks against what was marked or kept before. */
+static void test_accept__lasts_though_the_process_dies(void **state)
+{
+	const struct fixture *fx = *state;
+
+	stored(fx, id_a, 0, AGES_END, 1000);
+	memory_mark(fx->vault);
+	memory_file_accept(fx->vault, id_a);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_true(is_fine(fx, id_a, 0, 7));
+	reopen(fx, true);
+	stored(fx, id_a, 0, AGES_END, 1000);
+	keep(fx);
+	stored(fx, id_b, 0, AGES_END, 1000);
+	memory_mark(fx->vault);
+	assert_true(is_fine(fx, id_a, 0, 7));
+	assert_true(is_fine(fx, id_b, 0, 7));
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_true(is_fine(fx, id_a, 0, 7));
+	assert_true(is_fine(fx, id_b, 0, 7));
+}
+
+static void test_ignore__lasts_though_the_process_dies(void **state)
+{
+	const struct fixture *fx = *state;
+
+	stored(fx, id_a, 0, AGES_END, 1000);
+	memory_mark(fx->vault);
+	memory_file_ignore(fx->vault, id_a);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	stored(fx, id_a, 0, AGES_END, 1000);
+	assert_true(is_fine(fx, id_a, 0, 7));
+}
+
+/* Of two that write, the first may have waited for the other. */
+static void test_stored__sealed_earlier_and_a_crash_is_not_old(void **state)
+{
+	const struct fixture *fx = *state;
+
+	stored(fx, id_a, 0, AGES_END, 1000);
+	keep(fx);
+	stored(fx, id_a, 7, AGES_END, 999);
+	assert_false(is_fine(fx, id_a, 6, 999));
+	crash(fx);
+	assert_true(is_fine(fx, id_a, 7, 999));
+	/* or in front of what is older anyway, meanwhile */
+	stored(fx, id_b, 0, AGES_END, 900);
+	stored(fx, id_b, 5, 9, 1000);
+	memory_mark(fx->vault);
+	stored(fx, id_b, 4, 7, 999);
+	assert_int_equal(memory_keep(fx->vault), 0);
+	crash(fx);
+	assert_true(is_fine(fx, id_b, 5, 999));
+	/* which is known with the next */
+	stored(fx, id_b, 4, 7, 999);
+	keep(fx);
+	crash(fx);
+	assert_false(is_fine(fx, id_b, 5, 998));
+}
+
 static void test_ignore__is_for_ever(void **state)
 {
 	const struct fixture *fx = *state;
@@ -462,6 +525,9 @@ int main(void)
 		TEST(test_stored__is_known_while_open_at_least),
 		TEST(test_accept__one_file),
 		TEST(test_accept__all),
+		TEST(test_accept__lasts_though_the_process_dies),
+		TEST(test_ignore__lasts_though_the_process_dies),
+		TEST(test_stored__sealed_earlier_and_a_crash_is_not_old),
 		TEST(test_ignore__is_for_ever),
 		TEST(test_gone__leaves_no_row),
 		TEST(test_time__does_not_go_back),
