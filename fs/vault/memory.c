@@ -57,7 +57,9 @@ static int forget_places(struct memory *m)
 {
 	int err = memory_home_has_(m) ? memory_db_open_(m) : -ENOENT;
 
-	if (!err || err == -EBADMSG)
+	if (err == -EBUSY)
+		err = memory_home_leave_out_(m);
+	else if (!err || err == -EBADMSG)
 		err = memory_db_doubt_(m, true);
 	memory_free_(m);
 	return err == -ENOENT ? 0 : err;
@@ -70,6 +72,16 @@ int memory_pass_over(struct vault *vault)
 	return m ? forget_places(m) : -ENOMEM;
 }
 
+/* What it moves until it has the database would look put back later, if it
+ * died before. */
+static void go_without(struct memory *m)
+{
+	bool first = !memory_home_was_left_out_(m);
+
+	m->without_s = vault_now(m->vault);
+	m->went_without = memory_home_leave_out_(m) == 0 && first;
+}
+
 int memory_open(struct vault *vault, bool accept)
 {
 	struct memory *m = memory_new(vault, accept);
@@ -80,6 +92,8 @@ int memory_open(struct vault *vault, bool accept)
 	if (vault->shared)
 		return forget_places(m);
 	err = memory_db_open_(m);
+	if (err == -EBUSY)
+		go_without(m);
 	if (err && err != -EBADMSG && err != -EBUSY)
 		memory_free_(m);
 	else
@@ -115,7 +129,7 @@ static int sync_backing(const struct vault *vault)
 static bool has_to_keep(const struct memory *m)
 {
 	return m->noted > 0 || m->doubted || m->damaged || m->forgets_places ||
-	       m->is_behind;
+	       m->is_behind || m->went_without;
 }
 
 void memory_close(struct vault *vault)

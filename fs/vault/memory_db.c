@@ -277,6 +277,17 @@ int memory_db_settle_(struct memory *m)
 	return err;
 }
 
+/*
+ * Some process moved things that the rows know nothing of. What this one did
+ * without them it knows, and notes yet; but not of what it made when the clock
+ * had gone back.
+ */
+static bool has_missed_some(const struct memory *m, const struct times *t)
+{
+	return m->went_without ? t->latest_s > m->without_s
+			       : memory_home_was_left_out_(m);
+}
+
 /* Whoever was the last to have it may have died in between. */
 static int take_over(struct memory *m)
 {
@@ -289,6 +300,8 @@ static int take_over(struct memory *m)
 	err = memory_db_find_(m, MEMORY_TIME, row, take_times, &t);
 	if (err && err != -ENOENT && err != -EBADMSG)
 		return err;
+	if (t.doubt == NONE && has_missed_some(m, &t))
+		t.doubt = PLACES;
 	if (t.doubt == ALL || m->accept)
 		t.latest_s = 0;
 	m->newest_s = t.latest_s;
@@ -311,7 +324,7 @@ static int take_over(struct memory *m)
 			  &rows);
 	m->has_rows[MEMORY_FILE] = rows > 1;
 	/* SQLite's own journal is open from now on, whoever writes */
-	return err ? err : memory_db_doubt_(m, false);
+	return err ? err : memory_db_doubt_(m, m->went_without);
 }
 
 static int prepare(struct memory *m)
@@ -335,7 +348,13 @@ static int prepare(struct memory *m)
 						   &m->statements[t][n], NULL));
 	if (!err)
 		err = take_over(m);
-	return err ? err : memory_db_end_(m, 0);
+	if (!err)
+		err = memory_db_end_(m, 0);
+	if (err)
+		return err;
+	memory_home_caught_up_(m);
+	m->went_without = false;
+	return 0;
 }
 
 /* make: where it is not there; else -ENOENT. */
@@ -384,7 +403,8 @@ static int look(struct memory *m)
 	memory_row_time_(m->keys, row);
 	err = memory_db_find_(m, MEMORY_TIME, row, take_times, &t);
 	m->has_rows[MEMORY_FILE] = t.doubt != ALL;
-	m->has_rows[MEMORY_PLACE] = t.doubt == NONE;
+	m->has_rows[MEMORY_PLACE] =
+		t.doubt == NONE && !memory_home_was_left_out_(m);
 	return err;
 }
 

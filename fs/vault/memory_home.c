@@ -3,6 +3,7 @@
 
 #include "log.h"
 #include "seen.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,8 @@
 /* As SQLite calls what it keeps beside; it is looked for when it is opened. */
 static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
 enum { SUFFIXES = sizeof suffixes / sizeof *suffixes };
-#define NAME_ROOM (2 * VAULT_ID_LEN + sizeof MEMORY_SUFFIX "-journal")
+#define WITHOUT "-without" /* empty: a process went without it */
+#define NAME_ROOM (2 * VAULT_ID_LEN + sizeof MEMORY_SUFFIX WITHOUT)
 
 static void file_name(const struct memory *m, const char *suffix,
 		      char name[static NAME_ROOM])
@@ -87,14 +89,46 @@ int memory_home_ready_(const struct memory *m, bool make,
 	return 0;
 }
 
-bool memory_home_has_(const struct memory *m)
+static bool exists(const struct memory *m, const char *suffix)
 {
 	CLEANUP_FD int dir_fd = -1;
 	char name[NAME_ROOM];
 
-	file_name(m, "", name);
+	file_name(m, suffix, name);
 	return seen_state_open(&dir_fd) == 0 &&
 	       faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool memory_home_has_(const struct memory *m)
+{
+	return exists(m, "");
+}
+
+bool memory_home_was_left_out_(const struct memory *m)
+{
+	return exists(m, WITHOUT);
+}
+
+int memory_home_leave_out_(const struct memory *m)
+{
+	CLEANUP_FD int dir_fd = -1;
+	char name[NAME_ROOM];
+	int err = seen_state_open(&dir_fd);
+
+	if (err)
+		return err;
+	file_name(m, WITHOUT, name);
+	return xio_replace_file(dir_fd, name, "", 0, 0600);
+}
+
+void memory_home_caught_up_(const struct memory *m)
+{
+	CLEANUP_FD int dir_fd = -1;
+	char name[NAME_ROOM];
+
+	file_name(m, WITHOUT, name);
+	if (seen_state_open(&dir_fd) == 0)
+		unlinkat(dir_fd, name, 0);
 }
 
 int memory_home_clear_(const struct memory *m)

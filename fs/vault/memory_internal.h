@@ -105,6 +105,10 @@ struct memory {
 	struct memory_keys *keys; /* locked memory */
 	bool accept;
 	bool looks; /* and keeps nothing */
+	/* It went without the database, as the first one since that was closed
+	 * by another process, which ended before then. */
+	bool went_without;
+	uint64_t without_s;
 
 	pthread_mutex_t lock; /* of the tables; nothing is taken under it */
 	struct memory_table files, places;
@@ -189,6 +193,14 @@ MUST_CHECK int memory_home_ready_(const struct memory *m, bool make,
 bool memory_home_has_(const struct memory *m);
 /* It goes, with what SQLite keeps beside it. */
 MUST_CHECK int memory_home_clear_(const struct memory *m);
+/*
+ * A process goes without the database, as another one has it still, and may
+ * move things of which that one's rows know nothing. It says so beside it,
+ * until the next one that opens it has heard.
+ */
+MUST_CHECK int memory_home_leave_out_(const struct memory *m);
+bool memory_home_was_left_out_(const struct memory *m);
+void memory_home_caught_up_(const struct memory *m);
 
 /*
  * memory_db.c: rows. Called with db_lock held, unless nobody else is there.

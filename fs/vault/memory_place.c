@@ -111,7 +111,9 @@ static void doubt(struct memory *m, const uint8_t *row)
 	struct memory_left left;
 
 	pthread_mutex_lock(&m->db_lock);
-	if (memory_db_find_(m, MEMORY_PLACE, row, take_left, &left) == 0) {
+	if (!m->db)
+		m->doubts++; /* another process has it, and who knows? */
+	else if (memory_db_find_(m, MEMORY_PLACE, row, take_left, &left) == 0) {
 		m->doubts++;
 		if (!m->doubted)
 			(void)!memory_db_doubt_(m, true);

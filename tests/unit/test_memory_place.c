@@ -1,6 +1,6 @@
 #include "memory_fixture.h"
 
-enum { DAY_S = 86400 };
+enum { DAY_S = 86400, TOO_LONG_S = 60 };
 
 static void test_place__what_left_it_is_old(void **state)
 {
@@ -147,7 +147,10 @@ static void other_start(const struct fixture *fx, struct other *o)
 	assert_int_equal(pipe(hears), 0);
 	o->pid = fork();
 	if (o->pid == 0) {
-		int err = memory_open(fx->vault, false);
+		int err;
+
+		alarm(TOO_LONG_S);
+		err = memory_open(fx->vault, false);
 
 		stored(fx, id_a, 0, AGES_END, 1000);
 		memory_place_left(fx->vault, &place, NULL);
@@ -214,6 +217,115 @@ static void test_processes__and_then_what_the_first_one_knew(void **state)
 	keep(fx);
 	assert_false(is_fine(fx, id_a, 0, 7));
 	assert_true(memory_place_is_old(fx->vault, &place, 7, NULL));
+}
+
+/* It dies before it has heard what the first one kept. */
+static void test_processes__the_second_one_dies_before_that(void **state)
+{
+	const struct fixture *fx = *state;
+	struct other other;
+
+	memory_close(fx->vault);
+	other_start(fx, &other);
+	assert_int_equal(memory_open(fx->vault, false), -EBUSY);
+	memory_place_taken(fx->vault, &place, 7);
+	other_end(&other);
+	crash(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+	assert_false(is_fine(fx, id_a, 0, 7));
+	/* once */
+	memory_place_left(fx->vault, &place, NULL);
+	keep(fx);
+	crash(fx);
+	assert_true(memory_place_is_old(fx->vault, &place, 7, NULL));
+}
+
+/* Or just when it has, and has kept nothing or not all of its own yet. */
+static void test_processes__the_second_one_dies_just_then(void **state)
+{
+	const struct fixture *fx = *state;
+
+	for (int keeps = 0; keeps < 2; keeps++) {
+		struct other other;
+
+		memory_close(fx->vault);
+		other_start(fx, &other);
+		assert_int_equal(memory_open(fx->vault, false), -EBUSY);
+		memory_mark(fx->vault);
+		memory_place_taken(fx->vault, &place, 7);
+		other_end(&other);
+		if (keeps)
+			assert_int_equal(memory_keep(fx->vault), 0);
+		else
+			assert_int_equal(memory_db_open_(fx->vault->memory), 0);
+		crash(fx);
+		assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+	}
+}
+
+static void test_processes__nor_does_a_third_one_know(void **state)
+{
+	const struct fixture *fx = *state;
+
+	for (int dies = 0; dies < 2; dies++) {
+		struct other other;
+
+		memory_close(fx->vault);
+		other_start(fx, &other);
+		assert_int_equal(memory_open(fx->vault, false), -EBUSY);
+		memory_place_taken(fx->vault, &place, 7);
+		die(fx);
+		assert_int_equal(memory_open(fx->vault, false), -EBUSY);
+		other_end(&other);
+		if (dies) {
+			die(fx);
+			assert_int_equal(memory_look(fx->vault), 0);
+		} else {
+			stored(fx, id_b, 0, AGES_END, 1000);
+			keep(fx);
+		}
+		assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+		crash(fx);
+		assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+	}
+}
+
+static void test_processes__by_a_clock_that_went_back_between(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t now = vault_now(fx->vault);
+	struct other other;
+
+	memory_close(fx->vault);
+	fx->vault->latest_s = now + 1000;
+	other_start(fx, &other);
+	fx->vault->latest_s = now;
+	assert_int_equal(memory_open(fx->vault, false), -EBUSY);
+	/* something is made there then */
+	other_end(&other);
+	keep(fx);
+	assert_false(memory_place_is_old(fx->vault, &place, now, NULL));
+}
+
+static void test_processes__one_that_remembers_nothing_comes(void **state)
+{
+	const struct fixture *fx = *state;
+	struct other other;
+
+	for (int shared = 0; shared < 2; shared++) {
+		memory_close(fx->vault);
+		other_start(fx, &other);
+		fx->vault->shared = shared;
+		if (shared)
+			assert_int_equal(memory_open(fx->vault, false), 0);
+		else
+			assert_int_equal(memory_pass_over(fx->vault), 0);
+		fx->vault->shared = false;
+		other_end(&other);
+		assert_int_equal(memory_open(fx->vault, false), 0);
+		assert_false(memory_place_is_old(fx->vault, &place, 7, NULL));
+		assert_false(is_fine(fx, id_a, 0, 7));
+	}
 }
 
 static void test_shared__places_are_forgotten(void **state)
@@ -386,6 +498,11 @@ int main(void)
 		TEST(test_place__of_a_directory_that_is_gone_is_not_kept),
 		TEST(test_processes__the_second_one_comes_to_know_later),
 		TEST(test_processes__and_then_what_the_first_one_knew),
+		TEST(test_processes__the_second_one_dies_before_that),
+		TEST(test_processes__the_second_one_dies_just_then),
+		TEST(test_processes__nor_does_a_third_one_know),
+		TEST(test_processes__by_a_clock_that_went_back_between),
+		TEST(test_processes__one_that_remembers_nothing_comes),
 		TEST(test_shared__places_are_forgotten),
 		TEST(test_passed_over__places_are_forgotten),
 	};
