@@ -48,6 +48,15 @@ static void take(int dir_fd, const char *name, struct piece *p)
 	assert_int_equal(pread(fd, p->bytes, p->len, 0), p->len);
 }
 
+/* Each session's are called by its own id. */
+static int by_suffix(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return strcmp(strchr(x->name, '.'), strchr(y->name, '.'));
+}
+
+/* In the same order each time: whoever is at one of them goes on with it. */
 static void take_all(struct fixture *fx, struct pieces *all)
 {
 	int fd = journal_dir(fx);
@@ -63,6 +72,7 @@ static void take_all(struct fixture *fx, struct pieces *all)
 		}
 	closedir(dir);
 	assert_true(all->count >= 2);
+	qsort(all->of, all->count, sizeof *all->of, by_suffix);
 }
 
 static void let_go(struct pieces *all)
