@@ -95,6 +95,13 @@ void former_look(struct fs *fs, const struct fs_name *n, struct inode *i,
 		(void)!read_header(fs, n, f);
 }
 
+int former_may_move(struct fs *fs, const struct fs_name *from,
+		    const struct fs_name *to, mode_t type)
+{
+	return S_ISDIR(type) && is_copy(fs, from) && !is_copy(fs, to) ? -EXDEV
+								      : 0;
+}
+
 bool former_expect(struct fs *fs, const struct fs_name *n,
 		   const struct former *f, const struct fs_name *from)
 {

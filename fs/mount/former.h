@@ -22,6 +22,14 @@ void former_look(struct fs *fs, const struct fs_name *n, struct inode *i,
 		 mode_t type, struct former *f);
 
 /*
+ * -EXDEV: a directory that a synchronising service copied has the ids of the
+ * other, as has what is in it, and what is true of one is not of both: it is
+ * copied instead, which gives it its own.
+ */
+MUST_CHECK int former_may_move(struct fs *fs, const struct fs_name *from,
+			       const struct fs_name *to, mode_t type);
+
+/*
  * f is about to get the name on purpose, which must not look old there, after
  * a crash either. from: where it lies now. Was anything known of the name?
  */

@@ -373,6 +373,15 @@ static int move(struct fs *fs, struct moving *m)
 	return err;
 }
 
+static int check_and_move(struct fs *fs, struct moving *m)
+{
+	int err = former_may_move(fs, &m->from, &m->to, m->moved.type);
+
+	if (!err && m->flags == RENAME_EXCHANGE)
+		err = former_may_move(fs, &m->to, &m->from, m->target.type);
+	return err ? err : move(fs, m);
+}
+
 static int rename_names(struct fs *fs, struct moving *m)
 {
 	int err = object_init(fs, &m->from, &m->moved);
@@ -390,7 +399,7 @@ static int rename_names(struct fs *fs, struct moving *m)
 		/* two names of one file both stay (rename(2)) */
 		err = m->flags == RENAME_NOREPLACE ? -EEXIST : 0;
 	else
-		err = move(fs, m);
+		err = check_and_move(fs, m);
 	object_fini(fs, &m->target);
 	object_fini(fs, &m->moved);
 	return err;

@@ -461,6 +461,42 @@ def copies_of_synchronising_services_come_and_go():
 
 
 @check
+def a_copied_directory_gets_ids_of_its_own():
+    with Mount() as m:
+        os.makedirs(m / "d/sub")
+        put(m / "d/x", b"first")
+        put(m / "d/sub/y", b"second")
+        d = backing(m, m / "d")
+        m.umount()
+        put_back(d, d + " (conflicted copy)")
+        m.mount()
+        copied = m / "d (conflicted copy)"
+        for old, new in ((copied, m / "e"), (copied + "/sub", m / "sub"),
+                         (copied + "/sub", m / "d/more"), (copied, m / "d (conflicted copy 2)")):
+            raises(errno.EXDEV, os.rename, old, new)
+        raises(errno.EXDEV, exchange, copied, m / "d")
+        raises(errno.EXDEV, exchange, m / "d", copied)
+        os.rename(copied + "/sub", copied + "/below")
+        run("mv", copied, m / "e")
+        tick()
+        os.unlink(m / "e/x")
+        shutil.rmtree(m / "e/below")
+        for _ in range(2):
+            eq(get(m / "d/x") + get(m / "d/sub/y"), b"firstsecond")
+            m.remount()
+        # who keeps the copy alone
+        m.umount()
+        put_back(d, d + " (conflicted copy)")
+        m.mount()
+        shutil.rmtree(m / "d")
+        run("mv", copied, m / "d")
+        for _ in range(2):
+            eq(get(m / "d/x") + get(m / "d/sub/y"), b"firstsecond")
+            m.remount()
+        is_quiet(m)
+
+
+@check
 def what_comes_back_by_this_mount_is_no_alarm():
     """Also when the mount dies before it could keep that in mind."""
     with Mount() as m:
