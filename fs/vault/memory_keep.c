@@ -240,8 +240,10 @@ static int write_batch(struct memory *m, size_t from, size_t to)
 		return err;
 	for (size_t i = from; i < to && !err; i++)
 		err = write_row(m, &m->marks.list[i]);
-	if (!err && to == m->marks.count)
-		err = write_end(m);
+	/* no row is newer than the newest time that is known */
+	if (!err)
+		err = to == m->marks.count ? write_end(m)
+					   : memory_db_doubt_(m, m->doubted);
 	return memory_db_end_(m, err);
 }
 

@@ -259,6 +259,46 @@ static void test_no_place__is_no_reason_not_to_go_on(void **state)
 	assert_null(fx->vault->memory);
 }
 
+static int commits;
+
+static int on_commit(void *arg)
+{
+	(void)arg;
+	commits++;
+	return 0;
+}
+
+static int is_second(void *arg)
+{
+	(void)arg;
+	return commits > 0;
+}
+
+/* Of many rows some are there, and the clock goes back then. */
+static void test_keep__half_done_knows_the_newest_time(void **state)
+{
+	const struct fixture *fx = *state;
+	uint64_t ahead_s = vault_now(fx->vault) + 1000;
+	uint8_t id[FILE_ID_LEN];
+	sqlite3 *db = fx->vault->memory->db;
+
+	vault_pass(fx->vault, ahead_s);
+	for (unsigned n = 0; n < 5000; n++) {
+		id_of(n, id);
+		stored(fx, id, 0, AGES_END, ahead_s);
+	}
+	memory_mark(fx->vault);
+	commits = 0;
+	sqlite3_commit_hook(db, on_commit, NULL);
+	sqlite3_progress_handler(db, 1, is_second, NULL);
+	assert_true(memory_keep(fx->vault) < 0);
+	assert_int_equal(commits, 1);
+	fx->vault->latest_s = 0;
+	crash(fx);
+	assert_true(count_rows(fx, "files") > 4000);
+	assert_true(vault_now(fx->vault) >= ahead_s);
+}
+
 enum { WAIT_S = 20 };
 
 static void lay(const char *path, int kind)
@@ -313,6 +353,7 @@ int main(void)
 		TEST(test_damage__is_found_when_something_is_kept),
 		TEST(test_damage__a_row_that_was_changed_is_none),
 		TEST(test_damage__a_row_of_another_file_is_none),
+		TEST(test_keep__half_done_knows_the_newest_time),
 		TEST(test_no_place__is_no_reason_not_to_go_on),
 		TEST(test_no_place__what_is_no_file_is_not_opened),
 	};
