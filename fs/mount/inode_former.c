@@ -100,20 +100,38 @@ static int check_name(struct inode_table *t, struct known_name *name,
 		       : -ETIME;
 }
 
+/* Whoever moves or removes it tells the table first, and then the memory. */
+static bool has_name(struct inode_table *t, const struct inode *i,
+		     const struct known_name *name)
+{
+	const struct link *l;
+	bool has;
+
+	inode_lock_(t);
+	l = inode_find_link_(t, name->dir, name->entry);
+	has = l && l->inode == i;
+	inode_unlock_(t);
+	return has;
+}
+
 int inode_check_names(struct inode_table *t, struct inode *i, uint64_t born_s,
 		      const uint8_t *dirid)
 {
 	unsigned named = i->named;
 	struct known_name name;
+	bool lost;
 	int err = 0;
 
 	if (!t->vault->memory || i->placed == named)
 		return 0;
-	for (size_t n = 0; get_name(t, i, n, &name); n++) {
+	for (size_t n = 0; get_name(t, i, n, &name); n = lost ? 0 : n + 1) {
 		err = check_name(t, &name, born_s, dirid);
+		lost = err && !has_name(t, i, &name);
 		inode_unref(t, name.dir);
 		if (!err)
 			break;
+		if (lost)
+			err = 0;
 	}
 	if (!err)
 		i->placed = named;
