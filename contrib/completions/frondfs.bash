@@ -53,7 +53,7 @@ _frondfs() {
 	fi
 	case $command in
 	init) options="--passfile --extpass --kdf-mem --kdf-ops --help" ;;
-	passwd) options="--passfile --extpass --new-passfile --help" ;;
+	passwd) options="--passfile --extpass --new-passfile --accept-old --help" ;;
 	info) options="--json --help" ;;
 	check) options="--repair --jobs --json --passfile --extpass --help" ;;
 	umount) options="--help" ;;

@@ -281,25 +281,11 @@ static int check_seen(const struct mount_request *req, struct vault *vault)
 {
 	int err = req->opt.remember ? seen_vault_ini(vault, req->opt.accept_old)
 				    : 0;
-	int status;
+	int status = report_seen(err, req->backing,
+				 "mount once with '-o accept-old'");
 
-	if (err == -ESTALE) {
-		report("'%s/.frondfs/vault.ini' is older than the one that "
-		       "this machine saw last: an old passphrase may have come "
-		       "back to life. If you restored a backup, mount once "
-		       "with '-o accept-old'",
-		       req->backing);
-		return CMD_OLD_VAULT;
-	}
-	if (err == -EBADMSG)
-		report("what this machine remembered of the vault '%s' was "
-		       "damaged; it begins anew",
-		       req->backing);
-	else if (err && err != -EACCES && err != -EPERM && err != -ENOENT)
-		/* not of accounts that have no home */
-		log_notice("cannot remember which vault.ini was seen: %s",
-			   strerror(-err));
-	status = check_session(req, vault);
+	if (!status)
+		status = check_session(req, vault);
 	if (!status)
 		open_memory(req, vault, err && err != -EBADMSG);
 	return status;
