@@ -27,7 +27,7 @@ enum check_fault {
 	CHECK_HEADER,
 	CHECK_NAME,	  /* it was not made in this directory */
 	CHECK_LONG_NAME,  /* its .name is missing or another's */
-	CHECK_DIRID,	  /* .dirid is missing or damaged */
+	CHECK_DIRID,	  /* .dirid is missing, damaged or another's */
 	CHECK_LINK,	  /* the target's token, or its companion */
 	CHECK_XATTR,	  /* detail: as it is called in the backing directory */
 	CHECK_PUT_BACK,	  /* this machine has seen it go from there */

@@ -92,7 +92,8 @@ static bool is_still(struct check *c, const struct trouble *t)
 		return name_is_bad(c, t);
 	case CHECK_DIRID:
 		return dir_is_there(t->dir) &&
-		       vdir_read_id(t->dir->fd, id) == -EIO;
+		       (vdir_read_id(t->dir->fd, id) == -EIO ||
+			vdir_prove_id(c->vault, t->dir->fd, id) == -EIO);
 	case CHECK_LINK:
 		return link_is_bad(c, t);
 	case CHECK_XATTR:

@@ -16,17 +16,17 @@ import frond
 from frond import check, eq, fresh, get, put, raises
 from tamper import TOKEN, compare, flip, token_part
 
-# What a directory with "f" and "sub/g" in it loses by a change of its .dirid:
-# change(dirid, the one of another directory), and what listing it gives.
+# A change of the .dirid of a directory with "f" and "sub/g" in it: change(dirid,
+# the one of another directory), and what listing it gives.
 DIRIDS = {
-    "id flipped": (lambda d, o: flip(d, 3), "f and sub lost"),
+    "id flipped": (lambda d, o: flip(d, 3), "EIO"),
     "id zeroed": (lambda d, o: bytes(16) + d[16:], "EIO"),
     "all zeroed": (lambda d, o: bytes(32), "EIO"),
     "cut to nothing": (lambda d, o: b"", "EIO"),
     "cut to the id": (lambda d, o: d[:16], "EIO"),
     "cut by a byte": (lambda d, o: d[:31], "EIO"),
     "a byte more": (lambda d, o: d + b"\0", "EIO"),
-    "another directory's": (lambda d, o: o, "f and sub lost"),
+    "another directory's": (lambda d, o: o, "EIO"),
     "removed": (lambda d, o: None, "EIO"),
     # Not detected, and harmless: it is a hint for repair.
     "parent flipped": (lambda d, o: flip(d, 20), ""),
@@ -39,15 +39,21 @@ def listed(path):
         names = sorted(os.listdir(path))
     except OSError as e:
         return errno.errorcode[e.errno]
-    if not names:
-        raises((errno.ENOENT, errno.EIO), os.stat, os.path.join(path, "f"))
-        return "f and sub lost"
     eq((names, get(os.path.join(path, "f"))), (["f", "sub"], b"f"))
     return "" if get(os.path.join(path, "sub/g")) == b"g" else "another g"
 
 
 @check(plain=False)
 def ids_of_directories():
+    ids_of_directories_are_damaged(lambda at: None)
+
+
+@check(plain=False)
+def ids_of_directories_without_attributes():
+    ids_of_directories_are_damaged(frond.lose_aside)
+
+
+def ids_of_directories_are_damaged(before):
     with frond.Mount() as m:
         for i in range(len(DIRIDS)):
             os.makedirs(m / f"{i}/sub")
@@ -59,6 +65,7 @@ def ids_of_directories():
         other = get(os.path.join(m.backing(m / "other"), b".dirid"))
         m.umount()
         for path, (change, _) in zip(at, DIRIDS.values()):
+            before(path)
             path = os.path.join(path, b".dirid")
             new = change(get(path), other)
             frond.lose_dirid(path) if new is None else put(path, new)
@@ -66,6 +73,13 @@ def ids_of_directories():
         compare([f"{title}: {got!r}, should be {want!r}"
                  for i, (title, (_, want)) in enumerate(DIRIDS.items())
                  if (got := listed(m / str(i))) != want])
+        for i, (_, want) in enumerate(DIRIDS.values()):
+            if want:
+                raises(errno.EIO, os.stat, m / f"{i}/f")
+                raises(errno.EIO, put, m / f"{i}/new", b"lost")
+            line = f"{i}: the directory's id (.dirid) is missing or damaged"
+            eq(sum(f" {line}" in said for said in m.log().splitlines()), int(bool(want)))
+        assert f'"frondfs check --repair" of {m.vault}\n' in m.log(), m.log()
         eq(listed(m / "other") if os.path.isdir(m / "other/sub") else
            get(m / "other/f"), b"f", "the directory beside them")
 

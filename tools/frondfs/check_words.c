@@ -24,7 +24,7 @@ static const struct words {
 	[CHECK_NAME] = {"name", "its name was not made in this directory"},
 	[CHECK_LONG_NAME] = {"long-name", "its long name is missing or another "
 					  "entry's"},
-	[CHECK_DIRID] = {"dirid", "the directory's .dirid is missing or "
+	[CHECK_DIRID] = {"dirid", "the directory's id (.dirid) is missing or "
 				  "damaged, so that no name in it can be read"},
 	[CHECK_LINK] = {"link", "where the link leads is damaged"},
 	[CHECK_XATTR] = {"xattr", "an extended attribute is damaged"},
