@@ -46,6 +46,7 @@ enum check_fault {
 	CHECK_CRASHED,	/* a mount ended unexpectedly; the next one finishes it
 			 */
 	CHECK_JOURNAL,	/* a file that it was writing, and that is mended */
+	CHECK_ASIDE,	/* .dirid is missing, and its attribute has the id */
 	CHECK_CUT_OFF,	/* kept of a file that was mended */
 	CHECK_LEFTOVER, /* something that was being made or removed */
 	CHECK_ORPHAN,	/* removed while it was open */

@@ -94,6 +94,8 @@ static bool is_still(struct check *c, const struct trouble *t)
 		return dir_is_there(t->dir) &&
 		       (vdir_read_id(t->dir->fd, id) == -EIO ||
 			vdir_prove_id(c->vault, t->dir->fd, id) == -EIO);
+	case CHECK_ASIDE:
+		return dir_is_there(t->dir) && !is_there(t, &st);
 	case CHECK_LINK:
 		return link_is_bad(c, t);
 	case CHECK_XATTR:

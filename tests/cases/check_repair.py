@@ -60,8 +60,9 @@ def an_id_that_only_the_attribute_has_is_put_back():
     if "user.frondfs-dirid" not in os.listxattr(where["d/e"]):
         raise frond.Skip("the file system has no attributes")
     os.unlink(dirid(where["d/e"]))
+    eq(findings(top)[0], [("note", "dirid-aside", "d/e")])
+    eq(findings(top, "--repair", status=1)[0], [("repaired", "dirid-aside", "d/e")])
     eq(findings(top)[0], [])
-    eq(findings(top, "--repair", status=1)[0], [("repaired", "dirid", "d/e")])
     eq(get(dirid(where["d/e"])), good)
 
 

@@ -51,6 +51,9 @@ static const struct words {
 	[CHECK_KEPT] = {"kept", "what the journal of a mount that ended "
 				"unexpectedly held could not be brought to its "
 				"place, and is kept there"},
+	[CHECK_ASIDE] = {"dirid-aside",
+			 "the directory's .dirid is missing; its attribute has "
+			 "the same, and mounting puts it back"},
 	[CHECK_CUT_OFF] = {"cut-off", "was cut off a file that a crash had "
 				      "torn"},
 	[CHECK_LEFTOVER] = {"leftover", "was being made or removed"},
