@@ -18,7 +18,7 @@ _frondfs_mount_options() {
 		word=${cur##*,}
 	fi
 	mapfile -t COMPREPLY < <(compgen -P "$before" -W "ro allow_other
-		allow_root idle= shared writeback=on writeback=off xattr=on
+		allow_root idle= log= shared writeback=on writeback=off xattr=on
 		xattr=off suid dev noexec nonempty fsname= passfile= extpass=
 		accept-old remember=on remember=off confine=on confine=off sync dirsync auto_unmount" -- "$word")
 	compopt -o nospace

@@ -9,7 +9,7 @@ end
 
 function __frondfs_mount_options
     set -l before (commandline -ct | string replace -r '[^,]*$' '')
-    for option in ro allow_other allow_root idle= shared writeback=on \
+    for option in ro allow_other allow_root idle= log= shared writeback=on \
             writeback=off xattr=on xattr=off suid dev noexec nonempty fsname= \
             passfile= extpass= accept-old remember=off confine=on confine=off sync dirsync auto_unmount
         echo $before$option
