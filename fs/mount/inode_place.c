@@ -187,7 +187,7 @@ static int find_dirid(struct inode_table *t, struct inode *dir,
 		/* names made with another id would be lost to this one, and
 		 * new ones to the right one */
 		if (!err && !is_known(dir, id))
-			err = vdir_prove_id(t->vault, dirfd, id);
+			err = vdir_prove_id(t->vault, dirfd, id, aside);
 		/* only mounts that may write have orphans */
 		if (!err && aside && t->vault->orphans_fd >= 0 &&
 		    vdir_mend_id(dirfd))

@@ -126,7 +126,7 @@ static void read_id(struct check *c, struct check_dir *dir)
 	int err = vdir_find_id(dir->fd, dir->id, &aside);
 
 	if (!err)
-		err = vdir_prove_id(c->vault, dir->fd, dir->id);
+		err = vdir_prove_id(c->vault, dir->fd, dir->id, aside);
 	dir->known = !err;
 	if (dir->known && dir->own)
 		check_seen(c, dir->parent, dir->entry, dir->plain, 0, dir->id);

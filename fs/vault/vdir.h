@@ -29,10 +29,11 @@ MUST_CHECK int vdir_find_id(int dirfd, uint8_t dirid[static DIRID_LEN],
  * Is that what the directory's names were made with? 0: its attribute has the
  * same, a name opens with it, or nothing tells. -EIO: it is damaged; no name
  * opens with it, but one does with what the attribute has, or with what lies
- * under that name mentions.
+ * under that name mentions. aside: the id is the attribute's, which then
+ * proves nothing.
  */
 MUST_CHECK int vdir_prove_id(const struct vault *vault, int dirfd,
-			     const uint8_t dirid[static DIRID_LEN]);
+			     const uint8_t dirid[static DIRID_LEN], bool aside);
 /* Make a .dirid of the attribute. */
 MUST_CHECK int vdir_mend_id(int dirfd);
 

@@ -52,28 +52,28 @@ static bool opens(const struct vault *vault, int dirfd,
 	return vdir_plain_name(vault, dirfd, id, entry, plain) == 0;
 }
 
-/* Does a name open with an id that is mentioned: by it, or in aside? */
+/* Does a name open with an id that is mentioned: by it, or in stored? */
 static bool opens_otherwise(const struct vault *vault, int dirfd,
-			    const uint8_t *aside, const char *entry)
+			    const uint8_t *stored, const char *entry)
 {
 	uint8_t hint[DIRID_LEN];
 
-	return (aside && opens(vault, dirfd, aside, entry)) ||
+	return (stored && opens(vault, dirfd, stored, entry)) ||
 	       (!vdir_hint(dirfd, entry, hint) &&
 		opens(vault, dirfd, hint, entry));
 }
 
 int vdir_prove_id(const struct vault *vault, int dirfd,
-		  const uint8_t dirid[static DIRID_LEN])
+		  const uint8_t dirid[static DIRID_LEN], bool aside)
 {
 	CLEANUP_DIR DIR *dir = NULL;
 	uint8_t ids[VDIR_IDS_LEN];
-	const uint8_t *aside = vdir_read_aside(dirfd, ids) ? NULL : ids;
+	const uint8_t *stored = vdir_read_aside(dirfd, ids) ? NULL : ids;
 	const struct dirent *e;
 	bool otherwise = false;
 	int err;
 
-	if (aside && memcmp(aside, dirid, DIRID_LEN) == 0)
+	if (!aside && stored && memcmp(stored, dirid, DIRID_LEN) == 0)
 		return 0;
 	err = xio_list(dirfd, &dir);
 	if (err)
@@ -84,7 +84,7 @@ int vdir_prove_id(const struct vault *vault, int dirfd,
 		if (opens(vault, dirfd, dirid, e->d_name))
 			return 0;
 		otherwise = otherwise ||
-			    opens_otherwise(vault, dirfd, aside, e->d_name);
+			    opens_otherwise(vault, dirfd, stored, e->d_name);
 	}
 	return otherwise ? -EIO : 0;
 }

@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import frond
 from frond import check, eq, fresh, get, put, raises
 from tamper import TOKEN, compare, flip, token_part
+from vaultcheck import findings
 
 # A change of the .dirid of a directory with "f" and "sub/g" in it: change(dirid,
 # the one of another directory), and what listing it gives.
@@ -46,6 +47,27 @@ def listed(path):
 @check(plain=False)
 def ids_of_directories():
     ids_of_directories_are_damaged(lambda at: None)
+
+
+@check(plain=False)
+def the_attribute_alone_is_not_believed_either():
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        put(m / "d/f", b"f")
+        at = m.backing(m / "d")
+        m.umount()
+        if "user.frondfs-dirid" not in os.listxattr(at):
+            raise frond.Skip("the file system has no attributes")
+        os.setxattr(at, "user.frondfs-dirid", flip(os.getxattr(at, "user.frondfs-dirid"), 3))
+        os.unlink(os.path.join(at, b".dirid"))
+        m.mount()
+        raises(errno.EIO, os.listdir, m / "d")
+        raises(errno.EIO, put, m / "d/new", b"lost")
+        eq(os.path.exists(os.path.join(at, b".dirid")), False)
+        m.umount()
+        eq(findings(m.vault, "--repair", status=1)[0], [("repaired", "dirid", "d")])
+        m.mount()
+        eq(get(m / "d/f"), b"f")
 
 
 @check(plain=False)
