@@ -95,6 +95,14 @@ void former_look(struct fs *fs, const struct fs_name *n, struct inode *i,
 		(void)!read_header(fs, n, f);
 }
 
+int former_check(struct fs *fs, struct inode *i, const struct former *f)
+{
+	if (!i || !(f->born_s || f->has_dirid))
+		return 0;
+	return inode_check_names(fs->inodes, i, f->born_s,
+				 f->has_dirid ? f->dirid : NULL);
+}
+
 bool former_expect(struct fs *fs, const struct fs_name *n,
 		   const struct former *f, const struct fs_name *from)
 {
