@@ -76,6 +76,8 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 build
 cd "$work"
+# what mounts remember of vaults that are soon gone
+export XDG_STATE_HOME="$work/state"
 echo 'correct horse battery staple' >passphrase
 
 say "1. A vault, and a folder to see it through"

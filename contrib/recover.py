@@ -11,7 +11,10 @@ a chunk is damaged. Files that others sent and whose key is not all here yet are
 locked: each command says so and goes on. What a mount that did not end has left
 in its journal is not looked at: it is said that there is some. Nothing in BACKING is ever
 changed. Written from
-frondfs-format(5) alone, over stock libraries.
+frondfs-format(5) alone, over stock libraries: cryptography (37 or newer) and
+PyNaCl, which pip has for any Python 3. Those that Debian installs
+(python3-cryptography, python3-nacl) are found by /usr/bin/python3 only, not by
+another one that PATH may have in front.
 
 Exit status: 0 all is well; 1 something is damaged, unreadable or could not be
 restored (it is named); 2 nothing was done: wrong passphrase, no vault, usage.
@@ -39,8 +42,11 @@ try:
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
     from nacl.pwhash import argon2id
 except ImportError as e:
-    sys.exit(f"recover.py: {e}; the packages cryptography (37 or newer) and PyNaCl are "
-             "needed (Debian: python3-cryptography python3-nacl)")
+    print(f"recover.py: {sys.executable}: {e}; the packages cryptography (37 or newer) and PyNaCl "
+          "are needed. On Debian, 'apt install python3-cryptography python3-nacl', and "
+          "run this file with /usr/bin/python3; elsewhere, 'python3 -m pip install cryptography "
+          "pynacl'", file=sys.stderr)
+    sys.exit(2)
 
 HEADER, CHUNK, LAST_EXTRA = 176, 4096, 81
 SLOT = 4169                         # what a chunk that is not the last takes

@@ -18,7 +18,7 @@ _frondfs_mount_options() {
 		word=${cur##*,}
 	fi
 	mapfile -t COMPREPLY < <(compgen -P "$before" -W "ro allow_other
-		allow_root idle= shared writeback=on writeback=off xattr=on
+		allow_root idle= log= shared writeback=on writeback=off xattr=on
 		xattr=off suid dev noexec nonempty fsname= passfile= extpass=
 		accept-old remember=on remember=off confine=on confine=off sync dirsync auto_unmount" -- "$word")
 	compopt -o nospace
@@ -53,7 +53,7 @@ _frondfs() {
 	fi
 	case $command in
 	init) options="--passfile --extpass --kdf-mem --kdf-ops --help" ;;
-	passwd) options="--passfile --extpass --new-passfile --help" ;;
+	passwd) options="--passfile --extpass --new-passfile --accept-old --help" ;;
 	info) options="--json --help" ;;
 	check) options="--repair --jobs --json --passfile --extpass --help" ;;
 	umount) options="--help" ;;

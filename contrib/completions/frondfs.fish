@@ -9,7 +9,7 @@ end
 
 function __frondfs_mount_options
     set -l before (commandline -ct | string replace -r '[^,]*$' '')
-    for option in ro allow_other allow_root idle= shared writeback=on \
+    for option in ro allow_other allow_root idle= log= shared writeback=on \
             writeback=off xattr=on xattr=off suid dev noexec nonempty fsname= \
             passfile= extpass= accept-old remember=off confine=on confine=off sync dirsync auto_unmount
         echo $before$option
@@ -43,6 +43,7 @@ complete -c frondfs -n '__fish_seen_subcommand_from attach' -l remove -x -d 'Nob
 complete -c frondfs -n '__fish_seen_subcommand_from init mount passwd check' -l passfile -rF -d 'Passphrase from a file'
 complete -c frondfs -n '__fish_seen_subcommand_from init mount passwd check' -l extpass -x -d 'Passphrase from a command'
 complete -c frondfs -n '__fish_seen_subcommand_from passwd' -l new-passfile -rF -d 'New passphrase from a file'
+complete -c frondfs -n '__fish_seen_subcommand_from passwd' -l accept-old -d 'The vault was restored from a backup'
 complete -c frondfs -n '__fish_seen_subcommand_from init' -l kdf-mem -x -d 'MiB that one try takes'
 complete -c frondfs -n '__fish_seen_subcommand_from init' -l kdf-ops -x -d 'Passes over that memory'
 complete -c frondfs -n '__fish_seen_subcommand_from mount' -s f -l foreground -d 'Stay in the foreground'

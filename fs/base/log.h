@@ -1,7 +1,7 @@
 /*
  * Where a process says what it noticed: standard error until log_to_syslog()
- * is called, syslog (facility DAEMON) from then on. Safe to use from any
- * thread. No secret and no file content may be passed to it.
+ * (facility DAEMON) or log_to_file() is called. Safe to use from any thread.
+ * No secret and no file content may be passed to it.
  */
 #ifndef FROND_LOG_H
 #define FROND_LOG_H
@@ -9,6 +9,9 @@
 #include <syslog.h>
 
 void log_to_syslog(const char *ident);
+/* Lines with the time (UTC) and ident in front, each in one write(2); fd and
+ * ident have to stay. */
+void log_to_file(int fd, const char *ident);
 
 /* level: LOG_ERR, LOG_WARNING, LOG_NOTICE or LOG_INFO of syslog(3). */
 __attribute__((format(printf, 2, 3))) void log_at(int level, const char *fmt,

@@ -91,6 +91,7 @@ static struct vfile *evict_one(struct file_cache *c, struct open_file **gone)
 			if (vfile_in_flux(of->vf)) {
 				atomic_store(&of->users, 0);
 			} else {
+				vfile_leave_claims(of->vf);
 				vf = TAKE_PTR(of->vf);
 				ring_remove(c, of);
 			}
@@ -328,20 +329,20 @@ static enum settled settle(struct open_file *of)
 	return settled;
 }
 
-/* False: it is the last one, and the file's end has no mark yet, though that
- * has not been tried. *gone: nobody finds it any more. */
+/* False: it is the last one, and the file is not settled, though that has not
+ * been tried. *gone: nobody finds it any more. */
 static bool leave(struct file_cache *c, struct open_file *of,
 		  enum settled tried, bool *gone)
 {
-	bool last, unmarked;
+	bool last, unsettled;
 
 	pthread_mutex_lock(&c->lock);
 	last = of->holders == 1;
-	unmarked = last && of->vf && vfile_in_flux(of->vf);
-	if (!unmarked || tried != SETTLED) {
+	unsettled = last && of->vf && !vfile_is_settled(of->vf);
+	if (!unsettled || tried != SETTLED) {
 		of->holders--;
 		of->lingers =
-			unmarked && tried == UNSETTLED && !of->inode->parked;
+			unsettled && tried == UNSETTLED && !of->inode->parked;
 		*gone = last && !of->lingers;
 	}
 	if (*gone) {
@@ -350,12 +351,12 @@ static bool leave(struct file_cache *c, struct open_file *of,
 			ring_remove(c, of);
 	}
 	pthread_mutex_unlock(&c->lock);
-	return !unmarked || tried != SETTLED;
+	return !unsettled || tried != SETTLED;
 }
 
 /*
- * The last one to use a file settles its end while it still is the only one
- * that can: from then on others open it anew. Where that fails it stays open,
+ * The last one to use a file settles it while it still is the only one that
+ * can: from then on others open it anew. Where that fails it stays open,
  * so that the journal's thread goes on trying, and others find it as it is.
  */
 static void let_go(struct fs *fs, struct open_file *of)

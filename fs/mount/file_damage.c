@@ -7,7 +7,9 @@
 #include <pthread.h>
 
 enum { SLOTS = 1024 };
-#define PUT_BACK (VFILE_NO_CHUNK - 1) /* in place of a chunk */
+/* in place of a chunk */
+#define PUT_BACK (VFILE_NO_CHUNK - 1)
+#define ADVISED (VFILE_NO_CHUNK - 2)
 
 struct damage_log {
 	pthread_mutex_t lock;
@@ -50,6 +52,36 @@ static bool is_new(struct damage_log *log, ino_t ino, uint64_t chunk)
 	return new;
 }
 
+static void log_older(const char *path)
+{
+	log_error(
+		"%s: older than what this machine has seen of it, at least "
+		"in part: if a backup was restored on purpose, run "
+		"\"frondfs accept-old\" on it, or mount with -o accept-old to "
+		"accept all that is older",
+		path);
+}
+
+/* advise: what to do about it, too. */
+static void log_damage(const char *path, uint64_t chunk, const char *vault,
+		       bool advise)
+{
+	static const char advice[] =
+		"; restore the file from a backup, \"frondfs check\" tells "
+		"what else is damaged in ";
+	const char *words = advise ? advice : "", *where = advise ? vault : "";
+
+	if (chunk == VFILE_NO_CHUNK)
+		log_error("%s: damaged: its header or its length is not what "
+			  "was written%s%s",
+			  path, words, where);
+	else
+		log_error("%s: chunk %llu is damaged (4096 bytes from offset "
+			  "%llu)%s%s",
+			  path, (unsigned long long)chunk,
+			  (unsigned long long)chunk * CHUNK_SIZE, words, where);
+}
+
 void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk)
 {
 	CLEANUP_FREE char *found = NULL;
@@ -63,18 +95,8 @@ void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk)
 	found = inode_plain_path(fs->inodes, i);
 	path = found ? found : "(no path)";
 	if (err == -ETIME)
-		log_error("%s: older than what this machine has seen of it, at "
-			  "least in part: if a backup was restored on purpose, "
-			  "run \"frondfs accept-old\" on it, or mount with -o "
-			  "accept-old to accept all that is older",
-			  path);
-	else if (chunk == VFILE_NO_CHUNK)
-		log_error("%s: damaged: its header or its length is not what "
-			  "was written",
-			  path);
+		log_older(path);
 	else
-		log_error("%s: chunk %llu is damaged (4096 bytes from offset "
-			  "%llu)",
-			  path, (unsigned long long)chunk,
-			  (unsigned long long)chunk * CHUNK_SIZE);
+		log_damage(path, chunk, fs->vault->path,
+			   is_new(fs->damage, i->ino, ADVISED));
 }

@@ -102,6 +102,14 @@ int former_may_move(struct fs *fs, const struct fs_name *from,
 								      : 0;
 }
 
+int former_check(struct fs *fs, struct inode *i, const struct former *f)
+{
+	if (!i || !(f->born_s || f->has_dirid))
+		return 0;
+	return inode_check_names(fs->inodes, i, f->born_s,
+				 f->has_dirid ? f->dirid : NULL);
+}
+
 bool former_expect(struct fs *fs, const struct fs_name *n,
 		   const struct former *f, const struct fs_name *from)
 {

@@ -21,6 +21,11 @@ struct former {
 void former_look(struct fs *fs, const struct fs_name *n, struct inode *i,
 		 mode_t type, struct former *f);
 
+/* -ETIME: i is put back under all its names (the log has said so), and must
+ * not be taken for right under another one. f: what was learnt of it. */
+MUST_CHECK int former_check(struct fs *fs, struct inode *i,
+			    const struct former *f);
+
 /*
  * -EXDEV: a directory that a synchronising service copied has the ids of the
  * other, as has what is in it, and what is true of one is not of both: it is

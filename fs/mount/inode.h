@@ -66,9 +66,10 @@ struct inode {
 	/* directories */
 	_Atomic bool looked_into; /* for an entry, since that was last asked */
 	_Atomic bool has_dirid;
-	uint8_t dirid[DIRID_LEN];	   /* set once, before has_dirid */
-	int fd;				   /* the table's lock; O_PATH, or -1 */
-	unsigned fd_users;		   /* the table's lock */
+	_Atomic bool dirid_told;  /* the log has said that it is damaged */
+	uint8_t dirid[DIRID_LEN]; /* set once, before has_dirid */
+	int fd;			  /* the table's lock; O_PATH, or -1 */
+	unsigned fd_users;	  /* the table's lock */
 	struct inode *lru_prev, *lru_next; /* while fd has no users */
 
 	/* regular files: ops_file.c's cache of open files */

@@ -49,6 +49,12 @@ static uint64_t *told_slot(struct inode_table *t, const uint8_t *dirid,
 static void tell(struct inode_table *t, struct inode *i,
 		 const struct known_name *name)
 {
+	static const char advice[] =
+		"remove it, or, if a backup was restored on purpose, run "
+		"\"frondfs accept-old\" on it";
+	static const char dir_advice[] =
+		"run \"frondfs accept-old\" on it, to keep it if a backup was "
+		"restored on purpose, or else to be able to remove it";
 	CLEANUP_FREE char *path = NULL;
 	uint64_t word, *slot = told_slot(t, name->dirid, name->entry, &word);
 	bool is_new;
@@ -60,12 +66,11 @@ static void tell(struct inode_table *t, struct inode *i,
 	if (!is_new)
 		return;
 	path = inode_plain_path(t, i);
-	log_error(
-		"%s: put back, as this machine has seen it removed, moved "
-		"away or replaced: if a backup was restored on purpose, run "
-		"\"frondfs accept-old\" on it, or mount with -o accept-old to "
-		"accept all that is older",
-		path ? path : "(no path)");
+	log_error("%s: put back, as this machine has seen it removed, moved "
+		  "away or replaced: %s, or mount with -o accept-old to accept "
+		  "all that is older",
+		  path ? path : "(no path)",
+		  S_ISDIR(i->type) ? dir_advice : advice);
 }
 
 void inode_accept_name(struct inode_table *t,

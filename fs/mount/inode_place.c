@@ -146,6 +146,26 @@ int inode_open_path(struct inode_table *t, struct inode *i, int *fd)
 	return err;
 }
 
+static bool is_known(const struct inode *dir,
+		     const uint8_t id[static DIRID_LEN])
+{
+	return dir->has_dirid && memcmp(dir->dirid, id, DIRID_LEN) == 0;
+}
+
+/* Say so, once. */
+static void tell_damaged(struct inode_table *t, struct inode *dir)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (atomic_exchange(&dir->dirid_told, true))
+		return;
+	path = inode_plain_path(t, dir);
+	log_error("%s: the directory's id (.dirid) is missing or damaged, so "
+		  "that no name in it can be read: unmount, and mend it with "
+		  "\"frondfs check --repair\" of %s",
+		  path && path[0] ? path : "the top directory", t->vault->path);
+}
+
 static int find_dirid(struct inode_table *t, struct inode *dir,
 		      uint8_t dirid[static DIRID_LEN])
 {
@@ -164,6 +184,10 @@ static int find_dirid(struct inode_table *t, struct inode *dir,
 		if (err)
 			return err;
 		err = vdir_find_id(dirfd, id, &aside);
+		/* names made with another id would be lost to this one, and
+		 * new ones to the right one */
+		if (!err && !is_known(dir, id))
+			err = vdir_prove_id(t->vault, dirfd, id, aside);
 		/* only mounts that may write have orphans */
 		if (!err && aside && t->vault->orphans_fd >= 0 &&
 		    vdir_mend_id(dirfd))
@@ -187,5 +211,7 @@ int inode_dirid(struct inode_table *t, struct inode *dir,
 {
 	int err = find_dirid(t, dir, dirid);
 
+	if (err == -EIO)
+		tell_damaged(t, dir);
 	return err ? err : inode_check_names(t, dir, 0, dirid);
 }

@@ -28,6 +28,7 @@ struct mount_options {
 	char *fsname;	    /* fsname=NAME; NULL: the backing directory */
 	char *passfile;	    /* passfile=FILE, for fstab */
 	char *extpass;	    /* extpass=CMD, for fstab */
+	char *log;	    /* log=FILE; NULL: syslog, or standard error */
 	char *fuse_options; /* others, comma-separated, for libfuse; or NULL */
 };
 

@@ -308,15 +308,24 @@ static void follow_rename(struct inode_table *t, const struct moving *m)
 }
 
 /* What is remembered of both names must fit whatever a crash leaves. */
-static void expect_rename(struct fs *fs, struct moving *m)
+static int expect_rename(struct fs *fs, struct moving *m)
 {
+	bool exchange = m->flags == RENAME_EXCHANGE;
+	int err;
+
 	former_look(fs, &m->from, m->moved.inode, m->moved.type, &m->moves);
-	m->known = former_expect(fs, &m->to, &m->moves, &m->from);
-	if (m->flags == RENAME_EXCHANGE || S_ISDIR(m->target.type))
+	if (exchange || S_ISDIR(m->target.type))
 		former_look(fs, &m->to, m->target.inode, m->target.type,
 			    &m->other);
-	if (m->flags == RENAME_EXCHANGE)
+	err = former_check(fs, m->moved.inode, &m->moves);
+	if (!err && exchange)
+		err = former_check(fs, m->target.inode, &m->other);
+	if (err)
+		return err;
+	m->known = former_expect(fs, &m->to, &m->moves, &m->from);
+	if (exchange)
 		(void)former_expect(fs, &m->from, &m->other, &m->to);
+	return 0;
 }
 
 static void remember_rename(struct fs *fs, const struct moving *m)
@@ -340,14 +349,14 @@ static int move(struct fs *fs, struct moving *m)
 	struct stat st;
 	bool described = m->flags == 0 && describe(fs, &m->to, &m->target, &st);
 	bool placed = false;
-	int err = 0;
+	int err;
 
 	if (m->flags == 0)
 		granted_before_removal(fs, m->to.dirfd, m->to.backing.entry,
 				       &removal);
-	expect_rename(fs, m);
+	err = expect_rename(fs, m);
 	inode_move_begin(fs->inodes);
-	if (survives)
+	if (!err && survives)
 		err = set_aside(fs, &m->to, m->target.inode, link_aside,
 				&placed);
 	if (!err) {

@@ -119,16 +119,19 @@ struct link_request {
 };
 
 /* What is remembered of the name must fit whatever a crash leaves. */
-static void look_before_link(struct link_request *r,
-			     const struct inode_place *p)
+static int look_before_link(struct link_request *r, const struct inode_place *p)
 {
 	struct fs_name from = {.dir = p->dir, .dirfd = p->dirfd};
+	int err;
 
 	if (!p->dir || inode_dirid(r->fs->inodes, p->dir, from.dirid))
-		return;
+		return 0;
 	strcpy(from.backing.entry, p->entry);
 	former_look(r->fs, &from, r->inode, r->inode->type, &r->moves);
-	r->known = former_expect(r->fs, r->to, &r->moves, &from);
+	err = former_check(r->fs, r->inode, &r->moves);
+	if (!err)
+		r->known = former_expect(r->fs, r->to, &r->moves, &from);
+	return err;
 }
 
 static int link_from_place(const struct inode_place *p, void *arg)
@@ -153,10 +156,11 @@ static int link_from_place(const struct inode_place *p, void *arg)
 		if (err)
 			return err;
 	}
-	look_before_link(r, p);
-	if (linkat(p->dirfd, p->entry, to->dirfd, to->backing.entry, 0) == 0)
+	err = look_before_link(r, p);
+	if (!err &&
+	    linkat(p->dirfd, p->entry, to->dirfd, to->backing.entry, 0) == 0)
 		return vlink_companion_keep(p->dirfd, to->dirfd, companion);
-	err = -errno;
+	err = err ? err : -errno;
 	/* there may be a third link beside it that needs the companion */
 	if (stx.stx_nlink == 1)
 		vlink_companion_drop(to->dirfd, companion);

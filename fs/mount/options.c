@@ -46,6 +46,7 @@ static const struct text_option {
 	{"fsname=", offsetof(struct mount_options, fsname)},
 	{"passfile=", offsetof(struct mount_options, passfile)},
 	{"extpass=", offsetof(struct mount_options, extpass)},
+	{"log=", offsetof(struct mount_options, log)},
 };
 
 /* What libfuse 3.14 and fusermount3 take; a trailing '=' wants a value. */
@@ -112,6 +113,7 @@ void mount_options_fini(struct mount_options *opt)
 	free(opt->fsname);
 	free(opt->passfile);
 	free(opt->extpass);
+	free(opt->log);
 	free(opt->fuse_options);
 	mount_options_init(opt);
 }

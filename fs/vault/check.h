@@ -27,7 +27,7 @@ enum check_fault {
 	CHECK_HEADER,
 	CHECK_NAME,	  /* it was not made in this directory */
 	CHECK_LONG_NAME,  /* its .name is missing or another's */
-	CHECK_DIRID,	  /* .dirid is missing or damaged */
+	CHECK_DIRID,	  /* .dirid is missing, damaged or another's */
 	CHECK_LINK,	  /* the target's token, or its companion */
 	CHECK_XATTR,	  /* detail: as it is called in the backing directory */
 	CHECK_PUT_BACK,	  /* this machine has seen it go from there */
@@ -46,6 +46,7 @@ enum check_fault {
 	CHECK_CRASHED,	/* a mount ended unexpectedly; the next one finishes it
 			 */
 	CHECK_JOURNAL,	/* a file that it was writing, and that is mended */
+	CHECK_ASIDE,	/* .dirid is missing, and its attribute has the id */
 	CHECK_CUT_OFF,	/* kept of a file that was mended */
 	CHECK_LEFTOVER, /* something that was being made or removed */
 	CHECK_ORPHAN,	/* removed while it was open */

@@ -83,6 +83,7 @@ static bool is_still(struct check *c, const struct trouble *t)
 {
 	uint8_t id[DIRID_LEN];
 	struct stat st;
+	bool aside = false;
 
 	switch (t->fault) {
 	case CHECK_NAME:
@@ -92,7 +93,10 @@ static bool is_still(struct check *c, const struct trouble *t)
 		return name_is_bad(c, t);
 	case CHECK_DIRID:
 		return dir_is_there(t->dir) &&
-		       vdir_read_id(t->dir->fd, id) == -EIO;
+		       (vdir_find_id(t->dir->fd, id, &aside) == -EIO ||
+			vdir_prove_id(c->vault, t->dir->fd, id, aside) == -EIO);
+	case CHECK_ASIDE:
+		return dir_is_there(t->dir) && !is_there(t, &st);
 	case CHECK_LINK:
 		return link_is_bad(c, t);
 	case CHECK_XATTR:

@@ -6,10 +6,10 @@
 #include "bytes.h"
 #include "check_internal.h"
 #include "fernet_text.h"
+#include "vdir.h"
 #include "xio.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -48,39 +48,11 @@ void check_ids_free(struct id_set *set)
 	*set = (struct id_set){0};
 }
 
-/* A directory says whose child it is. */
-static int add_parent_of(int fd, struct id_set *set)
-{
-	uint8_t ids[DIRID_FILE_LEN];
-	size_t len = 0;
-
-	if (xio_read_file(fd, NAME_DIRID_FILE, ids, sizeof ids, &len) ||
-	    len != sizeof ids)
-		return 0;
-	return check_ids_add(set, ids + DIRID_LEN);
-}
-
 int check_ids_of_entry(int dirfd, const char *entry, struct id_set *set)
 {
-	CLEANUP_FD int fd = -1;
-	uint8_t header[HEADER_LEN], id[FILE_ID_LEN];
-	struct stat st;
-	bool locked;
+	uint8_t id[DIRID_LEN];
 
-	/* opening a device may do something */
-	if (fstatat(dirfd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !(S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)))
-		return 0;
-	fd = openat(dirfd, entry,
-		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	if (S_ISDIR(st.st_mode))
-		return add_parent_of(fd, set);
-	if (xio_pread(fd, header, sizeof header, 0) != 0 ||
-	    header_probe(header, id, &locked) != 0)
-		return 0;
-	return check_ids_add(set, header + 8 + FILE_ID_LEN);
+	return vdir_hint(dirfd, entry, id) ? 0 : check_ids_add(set, id);
 }
 
 /* What is left of a .dirid, or a copy of one under another name. */
@@ -144,9 +116,12 @@ static bool is_name(const char *entry)
 int check_ids_of_dir(struct check *c, int dirfd, struct id_set *set)
 {
 	CLEANUP_DIR DIR *dir = NULL;
+	uint8_t aside[VDIR_IDS_LEN];
 	const struct dirent *e;
 	int err = add_owners(c, dirfd, set);
 
+	if (!err && vdir_read_aside(dirfd, aside) == 0)
+		err = check_ids_add(set, aside);
 	if (!err)
 		err = xio_list(dirfd, &dir);
 	while (!err && (e = readdir(dir)))

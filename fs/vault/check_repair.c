@@ -125,6 +125,7 @@ static int put_id(struct check *c, struct check_dir *dir)
 	err = put_beside(dir, NAME_DIRID_FILE, ids, sizeof ids);
 	if (err)
 		return err;
+	(void)!vdir_put_aside(dir->fd, ids);
 	memcpy(dir->id, ids, DIRID_LEN);
 	dir->known = true;
 	return 0;

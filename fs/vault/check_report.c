@@ -12,7 +12,8 @@ bool check_is_note(enum check_fault fault)
 /* A directory itself: what is found in it is found of it. */
 static bool is_of_dir(const struct trouble *t)
 {
-	return t->fault == CHECK_DIRID || strcmp(t->entry, ".") == 0;
+	return t->fault == CHECK_DIRID || t->fault == CHECK_ASIDE ||
+	       strcmp(t->entry, ".") == 0;
 }
 
 void check_found(struct check *c, const struct trouble *t,

@@ -109,7 +109,7 @@ static int list(struct check *c, struct check_dir *dir, struct batch **b)
 /* Only the directory's attribute has its id: a mount would do the same. */
 static void put_id_back(struct check *c, struct check_dir *dir)
 {
-	const struct trouble t = {.fault = CHECK_DIRID,
+	const struct trouble t = {.fault = CHECK_ASIDE,
 				  .dir = dir,
 				  .entry = (char *)NAME_DIRID_FILE,
 				  .error = vdir_mend_id(dir->fd)};
@@ -125,11 +125,16 @@ static void read_id(struct check *c, struct check_dir *dir)
 	bool aside = false;
 	int err = vdir_find_id(dir->fd, dir->id, &aside);
 
+	if (!err)
+		err = vdir_prove_id(c->vault, dir->fd, dir->id, aside);
 	dir->known = !err;
 	if (dir->known && dir->own)
 		check_seen(c, dir->parent, dir->entry, dir->plain, 0, dir->id);
 	if (!err && aside && c->opt->repair)
 		put_id_back(c, dir);
+	else if (!err && aside)
+		check_entry_trouble(c, CHECK_ASIDE, dir, NAME_DIRID_FILE, NULL,
+				    0);
 	if (err == -EIO)
 		check_entry_trouble(c, CHECK_DIRID, dir, NAME_DIRID_FILE, NULL,
 				    0);

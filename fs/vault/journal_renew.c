@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COPY_BYTES = 1 << 20, PAGE_BYTES = 4096, LANES = 4 };
+enum { COPY_BYTES = 1 << 20, PAGE_BYTES = 4096, LANES = 4, FETCH_TRIES = 2 };
 
 uint64_t journal_sum_(const uint8_t *bytes, size_t len)
 {
@@ -53,10 +53,14 @@ int journal_fetch_(const struct journal *j, int fd, void *buf, size_t len,
 {
 	int err = xio_pread(fd, buf, len, offset);
 
+	/* It goes and comes back at any time: what cannot be read is lost when
+	 * all else was there before, and after. */
+	for (int tries = 0; err && tries < FETCH_TRIES; tries++) {
+		if (!is_there(j))
+			return -EIO;
+		err = xio_pread(fd, buf, len, offset);
+	}
 	if (!err)
-		return 0;
-	/* it may have gone, or come back, since */
-	if (is_there(j) && xio_pread(fd, buf, len, offset) == 0)
 		return 0;
 	return is_there(j) ? -EBADMSG : -EIO;
 }

@@ -130,6 +130,13 @@ static uint64_t latest_slot(const struct vault_ini *ini)
 	return latest;
 }
 
+/* Which vault.ini it is that is at hand. */
+static void note_ini(struct vault *vault, const struct vault_ini *ini)
+{
+	memcpy(vault->seal, ini->mac, sizeof vault->seal);
+	vault->sealed_s = latest_slot(ini);
+}
+
 static int open_vault(struct vault *vault, const char *path,
 		      const char *passphrase, size_t passphrase_len,
 		      size_t key_slots, struct vault_fault *fault)
@@ -153,8 +160,7 @@ static int open_vault(struct vault *vault, const char *path,
 		return err;
 	vault->version = t->ini.version;
 	memcpy(vault->id, t->ini.id, sizeof vault->id);
-	memcpy(vault->seal, t->ini.mac, sizeof vault->seal);
-	vault->sealed_s = latest_slot(&t->ini);
+	note_ini(vault, &t->ini);
 	return take_keys(vault, s, key_slots);
 }
 
@@ -253,31 +259,47 @@ static int write_ini(int meta_fd, const struct vault_ini_text *t)
 	return 0;
 }
 
-int vault_change_passphrase(const char *path, const char *old, size_t old_len,
-			    const char *replacement, size_t replacement_len,
-			    struct vault_fault *fault)
+/* Seal s->master anew, later than all that vault.ini has. */
+static int replace_slot(struct vault_ini_text *t, size_t slot,
+			const char *passphrase, size_t len,
+			struct vault_secret *s)
+{
+	uint64_t now = (uint64_t)time(NULL), latest = latest_slot(&t->ini);
+	unsigned line = 0;
+	int err = vault_key_seal(t->ini.id, &t->ini.slots[slot],
+				 now > latest ? now : latest + 1, passphrase,
+				 len, s);
+
+	if (!err)
+		err = vault_ini_format(&t->ini, s->seal_key, t->text, &t->len);
+	/* with its new seal */
+	return err ? err : vault_ini_parse(t->text, t->len, &t->ini, &line);
+}
+
+int vault_change_passphrase(struct vault *vault, const char *old,
+			    size_t old_len, const char *replacement,
+			    size_t replacement_len, struct vault_fault *fault)
 {
 	CLEANUP_SECRET struct vault_secret *s = secret_alloc(sizeof *s);
 	CLEANUP_FREE struct vault_ini_text *t = calloc(1, sizeof *t);
-	CLEANUP_FD int root = -1;
-	CLEANUP_FD int meta = -1;
 	CLEANUP_FD int lock = -1;
 	size_t slot = 0;
 	int err;
 
 	if (!s || !t)
 		return -ENOMEM;
-	err = open_places(path, &root, &meta);
+	err = vault_lock_ini(vault->meta_fd, &lock);
 	if (!err)
-		err = vault_lock_ini(meta, &lock);
+		err = unlock(vault->meta_fd, old, old_len, t, s, &slot, fault);
+	if (!err && latest_slot(&t->ini) < vault->sealed_s)
+		err = -ESTALE;
 	if (!err)
-		err = unlock(meta, old, old_len, t, s, &slot, fault);
+		err = replace_slot(t, slot, replacement, replacement_len, s);
 	if (!err)
-		err = vault_key_seal(t->ini.id, &t->ini.slots[slot],
-				     replacement, replacement_len, s);
+		err = write_ini(vault->meta_fd, t);
 	if (!err)
-		err = vault_ini_format(&t->ini, s->seal_key, t->text, &t->len);
-	return err ? err : write_ini(meta, t);
+		note_ini(vault, &t->ini);
+	return err;
 }
 
 void vault_pass(struct vault *vault, uint64_t seconds)

@@ -120,10 +120,12 @@ MUST_CHECK int vault_orphans_open(struct vault *vault);
 
 /*
  * Put another passphrase into the slot that the old one opens; every other
- * slot stays as it is. Works while the vault is mounted; of two callers at a
- * time the second waits. Errors as for vault_open.
+ * slot stays as it is, and vault is what vault.ini is then. It is newer than
+ * what it replaces, by any clock. Works while the vault is mounted; of two
+ * callers at a time the second waits. Errors as for vault_open. -ESTALE: an
+ * older vault.ini was put back since vault was opened.
  */
-MUST_CHECK int vault_change_passphrase(const char *path, const char *old,
+MUST_CHECK int vault_change_passphrase(struct vault *vault, const char *old,
 				       size_t old_len, const char *replacement,
 				       size_t replacement_len,
 				       struct vault_fault *fault);

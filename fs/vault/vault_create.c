@@ -78,7 +78,7 @@ static int compose_ini(const struct vault_create_options *opt,
 	snprintf(slot->name, sizeof slot->name, "default");
 	slot->ops = opt->ops;
 	slot->mem_bytes = opt->mem_bytes;
-	err = vault_key_seal(ini->id, slot, opt->passphrase,
+	err = vault_key_seal(ini->id, slot, (uint64_t)now, opt->passphrase,
 			     opt->passphrase_len, s);
 	if (err)
 		return err;

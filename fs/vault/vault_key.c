@@ -89,8 +89,8 @@ int vault_key_unlock(const struct vault_ini_text *t, const char *passphrase,
 }
 
 int vault_key_seal(const uint8_t id[static VAULT_ID_LEN],
-		   struct vault_slot *slot, const char *passphrase, size_t len,
-		   struct vault_secret *s)
+		   struct vault_slot *slot, uint64_t seconds,
+		   const char *passphrase, size_t len, struct vault_secret *s)
 {
 	int err;
 
@@ -100,8 +100,8 @@ int vault_key_seal(const uint8_t id[static VAULT_ID_LEN],
 		return err;
 	memcpy(s->plain, id, VAULT_ID_LEN);
 	memcpy(s->plain + VAULT_ID_LEN, s->master, KDF_MASTER_LEN);
-	return fernet_seal_text(&s->slot_key, s->plain, sizeof s->plain,
-				slot->token);
+	return fernet_seal_text_at(&s->slot_key, seconds, s->plain,
+				   sizeof s->plain, slot->token);
 }
 
 static void derive_one(const struct vault_secret *s, enum kdf_subkey which,

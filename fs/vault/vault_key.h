@@ -34,11 +34,12 @@ MUST_CHECK int vault_key_unlock(const struct vault_ini_text *t,
 
 /*
  * Seal s->master into *slot, whose ops and mem_bytes are set, under the
- * passphrase and a new salt.
+ * passphrase and a new salt. seconds: since 1970, what the token says.
  */
 MUST_CHECK int vault_key_seal(const uint8_t id[static VAULT_ID_LEN],
-			      struct vault_slot *slot, const char *passphrase,
-			      size_t len, struct vault_secret *s);
+			      struct vault_slot *slot, uint64_t seconds,
+			      const char *passphrase, size_t len,
+			      struct vault_secret *s);
 
 /* The subkeys that a mounted vault uses. */
 void vault_key_derive(const struct vault_secret *s, struct vault_keys *keys);

@@ -18,13 +18,12 @@ static bool is_damage(int err)
 	       err == -ENODATA || err == -ENXIO;
 }
 
-/* What stands in the attribute; -EIO: nothing that could be a .dirid. */
-static int read_aside(int dirfd, uint8_t bytes[static VDIR_IDS_LEN])
+int vdir_read_aside(int dirfd, uint8_t ids[static VDIR_IDS_LEN])
 {
 	char path[32];
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
-	if (getxattr(path, VDIR_ID_XATTR, bytes, VDIR_IDS_LEN) != VDIR_IDS_LEN)
+	if (getxattr(path, VDIR_ID_XATTR, ids, VDIR_IDS_LEN) != VDIR_IDS_LEN)
 		return -EIO;
 	return 0;
 }
@@ -39,7 +38,7 @@ int vdir_find_id(int dirfd, uint8_t dirid[static DIRID_LEN], bool *aside)
 
 	missing = err == -ENOENT;
 	if (missing) {
-		err = read_aside(dirfd, bytes);
+		err = vdir_read_aside(dirfd, bytes);
 		len = sizeof bytes;
 	}
 	if (is_damage(err))
@@ -72,7 +71,7 @@ int vdir_put_aside(int dirfd, const uint8_t ids[static VDIR_IDS_LEN])
 int vdir_mend_id(int dirfd)
 {
 	uint8_t bytes[VDIR_IDS_LEN];
-	int err = read_aside(dirfd, bytes);
+	int err = vdir_read_aside(dirfd, bytes);
 
 	return err ? err
 		   : vdir_put_beside(dirfd, NAME_DIRID_FILE, bytes,

@@ -25,6 +25,15 @@
 MUST_CHECK int vdir_read_id(int dirfd, uint8_t dirid[static DIRID_LEN]);
 MUST_CHECK int vdir_find_id(int dirfd, uint8_t dirid[static DIRID_LEN],
 			    bool *aside);
+/*
+ * Is that what the directory's names were made with? 0: its attribute has the
+ * same, a name opens with it, or nothing tells. -EIO: it is damaged; no name
+ * opens with it, but one does with what the attribute has, or with what lies
+ * under that name mentions. aside: the id is the attribute's, which then
+ * proves nothing.
+ */
+MUST_CHECK int vdir_prove_id(const struct vault *vault, int dirfd,
+			     const uint8_t dirid[static DIRID_LEN], bool aside);
 /* Make a .dirid of the attribute. */
 MUST_CHECK int vdir_mend_id(int dirfd);
 
@@ -113,6 +122,16 @@ MUST_CHECK int vdir_copy_name(const struct vault *vault, int dirfd,
 /* Give a new directory its durable .dirid. */
 MUST_CHECK int vdir_write_id(int dirfd, const uint8_t dirid[static DIRID_LEN],
 			     const uint8_t parent_id[static DIRID_LEN]);
+
+/* What stands in the attribute; -EIO: nothing that could be a .dirid. */
+MUST_CHECK int vdir_read_aside(int dirfd, uint8_t ids[static VDIR_IDS_LEN]);
+
+/*
+ * The id of the directory that an entry was made in, as its header or .dirid
+ * says; it may have been moved since. -ENOENT: it says nothing.
+ */
+MUST_CHECK int vdir_hint(int dirfd, const char *entry,
+			 uint8_t id[static DIRID_LEN]);
 
 /* Set the attribute, where the file system has such. */
 MUST_CHECK int vdir_put_aside(int dirfd,

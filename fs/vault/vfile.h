@@ -81,12 +81,16 @@ void vfile_close(struct vfile *f);
 
 /*
  * While a file grows its end may stand without a mark (frondfs-format(5), "The
- * journal"). Whoever may open it anew before vfile_close() has returned calls
- * vfile_settle() first, with nobody else using it; whoever has a choice closes
- * others.
+ * journal"), and where holes are filled chunks may claim too many ("Holes").
+ * Whoever may open it anew before vfile_close() has returned calls
+ * vfile_settle() first, with nobody else using it, for two that write it do not
+ * know of each other; whoever has a choice closes others.
  */
 bool vfile_in_flux(const struct vfile *f);
+bool vfile_is_settled(struct vfile *f);
 void vfile_settle(struct vfile *f);
+/* It is about to be closed without: what claims too many goes on to. */
+void vfile_leave_claims(struct vfile *f);
 /* Bring everything into the backing file, for other readers of it. */
 MUST_CHECK int vfile_drain(struct vfile *f);
 

@@ -202,6 +202,7 @@ MUST_CHECK int vfile_claim_holes_(struct vfile *f, struct workspace *ws,
 void vfile_note_loose_(struct vfile *f, uint64_t first);
 /* What claims too much is sealed anew. If that fails, it stays so. */
 void vfile_tighten_(struct vfile *f);
+bool vfile_is_loose_(struct vfile *f);
 /* The same by who has just written, when there are many. */
 void vfile_tighten_many_(struct vfile *f);
 

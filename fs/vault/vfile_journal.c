@@ -354,6 +354,11 @@ bool vfile_in_flux(const struct vfile *f)
 	return f->flux;
 }
 
+bool vfile_is_settled(struct vfile *f)
+{
+	return !f->flux && !vfile_is_loose_(f);
+}
+
 /* The journal does not take it: into its place, where it needs no room. */
 static int settle_in_place(struct vfile *f, struct workspace *ws)
 {
@@ -388,6 +393,7 @@ void vfile_settle(struct vfile *f)
 	struct range r;
 	int err;
 
+	vfile_tighten_(f);
 	if (!f->flux)
 		return;
 	ws = workspace_get();
@@ -411,8 +417,8 @@ void vfile_journal_close_(struct vfile *f)
 {
 	if (!f->journal)
 		return;
-	if (!journal_is_removed_(f->jf))
-		vfile_tighten_(f);
+	if (journal_is_removed_(f->jf))
+		vfile_leave_claims(f);
 	vfile_settle(f);
 	if (f->flux && journal_is_removed_(f->jf))
 		vfile_leave_flux_(f);

@@ -343,19 +343,36 @@ static int tighten_all(struct vfile *f, struct workspace *ws)
 	return err;
 }
 
+bool vfile_is_loose_(struct vfile *f)
+{
+	bool loose;
+
+	pthread_mutex_lock(&f->marks_lock);
+	loose = f->loose.count > 0;
+	pthread_mutex_unlock(&f->marks_lock);
+	return loose;
+}
+
+void vfile_leave_claims(struct vfile *f)
+{
+	pthread_mutex_lock(&f->marks_lock);
+	gaps_fini(&f->loose);
+	pthread_mutex_unlock(&f->marks_lock);
+}
+
 void vfile_tighten_(struct vfile *f)
 {
 	struct workspace *ws;
 	struct range r;
-	bool any;
 	int err;
 
-	pthread_mutex_lock(&f->marks_lock);
-	any = f->loose.count > 0;
-	pthread_mutex_unlock(&f->marks_lock);
-	ws = any && f->journal ? workspace_get() : NULL;
-	if (!ws)
+	if (!vfile_is_loose_(f))
 		return;
+	ws = f->journal ? workspace_get() : NULL;
+	if (!ws) {
+		vfile_leave_claims(f);
+		return;
+	}
 	rangelock_acquire(&f->ranges, &r, 0, RANGE_END, true);
 	err = tighten_all(f, ws);
 	rangelock_release(&f->ranges, &r);

@@ -21,7 +21,8 @@ def a_lost_directory_id_comes_back_from_whatever_mentions_it():
     whole = contents(vault()[0])
     for name, damage in (("bare", frond.lose_dirid), ("d/e", lambda p: put(p, get(p)[:5])),
                          ("d", frond.lose_dirid), ("", lambda p: put(p, bytes(32))),
-                         ("d/e/f", lambda p: put(p, b""))):
+                         ("d/e/f", lambda p: put(p, b"")), ("d/e/f", lambda p: flip(p, 3)),
+                         ("d", lambda p: flip(p, 15)), ("", lambda p: flip(p, 0))):
         top, where = vault()
         path = dirid(where.get(name, top))
         good = get(path)
@@ -35,14 +36,33 @@ def a_lost_directory_id_comes_back_from_whatever_mentions_it():
 
 
 @check(plain=False)
+def a_flipped_id_comes_back_from_the_attribute_alone():
+    m = frond.Mount()
+    os.mkdir(m / "links")
+    for n in range(3):
+        os.symlink(f"{n}", m / f"links/{n}")
+    at = os.fsdecode(m.backing(m / "links"))
+    m.umount()
+    if "user.frondfs-dirid" not in os.listxattr(at):
+        raise frond.Skip("the file system has no attributes")
+    whole, good = contents(m.vault), get(dirid(at))
+    flip(dirid(at), 3)
+    eq(findings(m.vault, status=4)[0], [("damaged", "dirid", "links")])
+    repaired(m.vault, [("repaired", "dirid", "links")],
+             lost=[hashlib.sha256(get(dirid(at))).hexdigest()])
+    eq((contents(m.vault), get(dirid(at))), (whole, good))
+
+
+@check(plain=False)
 def an_id_that_only_the_attribute_has_is_put_back():
     top, where = vault()
     good = get(dirid(where["d/e"]))
     if "user.frondfs-dirid" not in os.listxattr(where["d/e"]):
         raise frond.Skip("the file system has no attributes")
     os.unlink(dirid(where["d/e"]))
+    eq(findings(top)[0], [("note", "dirid-aside", "d/e")])
+    eq(findings(top, "--repair", status=1)[0], [("repaired", "dirid-aside", "d/e")])
     eq(findings(top)[0], [])
-    eq(findings(top, "--repair", status=1)[0], [("repaired", "dirid", "d/e")])
     eq(get(dirid(where["d/e"])), good)
 
 

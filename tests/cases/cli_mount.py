@@ -84,6 +84,34 @@ def mount_8_can_call_it():
 
 
 @check
+def a_log_can_go_to_a_file():
+    """In the background and in front; damage in a file with a line end in its name."""
+    vault, point = new_vault(), directory()
+    name = f"{point}/a\nb"
+    with mounted(vault, point):
+        put(name, b"x" * 4096)
+        backing = os.getxattr(name, "user.frondfs.backing")
+    flipped = bytearray(get(backing))
+    flipped[-1] ^= 1
+    put(backing, flipped)
+    log = put(fresh("log"), b"before\n")
+    os.chdir(os.path.dirname(log))
+    with mounted(vault, point, "-o", f"log={os.path.basename(log)}"):
+        frond.raises(5, get, name)
+    with frond.Mount(f"log={log}2", vault=vault) as m:
+        frond.raises(5, get, os.path.join(m.path, "a\nb"))
+    eq(m.log(), "")
+    eq(os.stat(log + "2").st_mode & 0o777, 0o600)
+    for text in get(log).decode(), "before\n" + get(log + "2").decode():
+        first, line, last = text.split("\n")
+        assert first == "before" and last == "", text
+        assert re.fullmatch(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ frondfs: a\?b: .*damaged.*", line), line
+    cli("mount", "--passfile", passfile(), "-o", "log=/no/where", vault, point, status=FAILED,
+        says="'/no/where': No such file")
+    assert not os.path.ismount(point)
+
+
+@check
 def a_wrong_passphrase_is_status_4_and_changes_nothing():
     vault, point = new_vault(), directory()
     before = get(f"{vault}/.frondfs/vault.ini")

@@ -212,6 +212,18 @@ def damage_is_logged_once_with_path_and_index():
 
 
 @check(plain=False)
+def the_log_says_once_for_a_file_what_to_do():
+    def change(d, other):
+        for n in (2, 5, 9):
+            flip(n, 100)(d, other)
+    with with_damage(change) as m:
+        eq(bad_chunks(m / "f"), [2, 5, 9])
+        eq(m.log().count("is damaged (4096"), 3)
+        eq(m.log().count("restore the file from a backup"), 1, m.log())
+        assert f'tells what else is damaged in {m.vault}\n' in m.log(), m.log()
+
+
+@check(plain=False)
 def a_big_read_over_damage_is_an_error_and_never_zeros():
     with with_damage(flip(5, 100)) as m:
         fd = os.open(m / "f", os.O_RDONLY)

@@ -23,9 +23,11 @@ def the_demonstration_runs_to_its_end():
         raise Skip("it runs no code that other cases do not run")
     work = fresh("demo")
     os.mkdir(work)
+    state = fresh("state")
     p = subprocess.run(["sh", os.path.join(ROOT, "contrib/demo.sh")], timeout=300, text=True,
-                       env=dict(os.environ, BUILD=BUILD, TMPDIR=work), stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                       env=dict(os.environ, BUILD=BUILD, TMPDIR=work, XDG_STATE_HOME=state),
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, check=False)
     eq(p.returncode, 0, p.stdout[-2000:])
     at = 0
     for words in SHOWN:
@@ -33,6 +35,7 @@ def the_demonstration_runs_to_its_end():
         assert found >= 0, f"{words!r} is not shown, or not in its place: {p.stdout[at:]}"
         at = found
     eq(os.listdir(work), [])
+    assert not os.path.exists(state), os.listdir(state)
 
 
 frond.main()

@@ -58,4 +58,29 @@ def each_attacker_is_played_by_a_test_that_exists():
     assert named > 20, f"only {named} were found: the document looks otherwise now"
 
 
+def section(manual, name):
+    """What frondfs(1) has under that heading, as it is read."""
+    text = re.search(rf"(?ms)^\.SH {name}\n(.*?)(?=^\.SH )", manual)[1]
+    return re.sub(r"(?m)^\.[A-Z]{1,2} ?", "", text.replace("\\-", "-")).replace(" .", ".")
+
+
+@check
+def the_manual_has_all_statuses_files_and_options():
+    manual = get(f"{ROOT}/docs/man/frondfs.1").decode()
+    source = "".join(get(path).decode() for path in glob.glob(f"{ROOT}/tools/frondfs/*.[ch]"))
+    statuses = re.findall(r"\bCMD_[A-Z_]+ = (\d+),", source)
+    assert len(statuses) > 10, statuses
+    eq(re.findall(r"(?m)^(\d+)$", section(manual, "EXIT STATUS")), statuses)
+    files = section(manual, "FILES")
+    named = re.findall(r'SUFFIX "(\.\w+)"', "".join(
+        get(f"{ROOT}/fs/vault/{name}").decode() for name in ("seen.c", "memory.h",
+                                                             "memory_internal.h")))
+    eq(sorted(named), [".files", ".sessions"])
+    for text in named + ["$XDG_STATE_HOME/frondfs", "~/.local/state/frondfs", "/var/lib/frondfs"]:
+        assert text in files, f"{text} is not under FILES"
+    options = set(re.findall(r'\{"([a-z-]+)", \w+_argument', source))
+    assert len(options) > 10, options
+    eq([o for o in sorted(options) if f"--{o}" not in manual.replace("\\-", "-")], [])
+
+
 frond.main()

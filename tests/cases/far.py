@@ -194,6 +194,35 @@ def a_file_that_grows_with_gaps_is_right():
         eq(get(m / "f") == b"".join(data), True)
 
 
+def write_chunks(name, chunks, before_closing=lambda: None):
+    """Each by a request of its own."""
+    fd = os.open(name, os.O_WRONLY)
+    for n, data in chunks.items():
+        os.pwrite(fd, data, n * len(data))
+    before_closing()
+    os.close(fd)
+
+
+@check(plain=False)
+def a_file_that_is_being_closed_is_opened_anew_and_written():
+    chunk, islands = 4096, range(0, 60, 3)
+    with far_mount("writeback=off") as m:
+        for k in range(scale(6, 2)):
+            near(m)
+            name, old, new = m / f"f{k}", blob(chunk, k), blob(chunk, k + 100)
+            put(name, b"")
+            os.truncate(name, 60 * chunk)
+            write_chunks(name, {n: old for n in islands})
+            m.remount()
+            # closing it, the mount seals the islands anew, for they claim less
+            write_chunks(name, {n + 1: old for n in islands}, before_closing=lambda: far(m, 5))
+            write_chunks(name, {n: new for n in reversed(islands)})
+            near(m)
+            m.remount()
+            found = get(name)
+            eq([n for n in islands if found[n * chunk:][:2 * chunk] != new + old], [])
+
+
 @check(plain=False, root=True)
 def what_has_no_room_far_away_is_said_and_harms_nothing():
     small = fresh("small")

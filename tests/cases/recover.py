@@ -488,6 +488,16 @@ def without_a_terminal_it_asks_for_a_passfile_and_says_no_more():
 
 
 @check(plain=False)
+def a_python_without_the_libraries_is_told_what_is_missing():
+    for extra in [], ["--help"]:
+        p = subprocess.run(["/usr/bin/python3", "-S", RECOVER, *extra], check=False,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        eq((p.returncode, p.stdout, p.stderr.count("\n")), (2, "", 1), p.stderr)
+        for words in ("/usr/bin/python3: No module named 'cryptography'", "python3-nacl", "pip install"):
+            assert words in p.stderr, p.stderr
+
+
+@check(plain=False)
 def the_example_in_the_documents_is_a_vault():
     """FORMAT.md's bytes, put on disk as it says, read by both readers."""
     text = get(os.path.join(ROOT, "docs/FORMAT.md")).decode().partition("\n## An example\n")[2]

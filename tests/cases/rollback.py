@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import command
@@ -31,9 +30,9 @@ def mount(vault, passphrase, *options, status=OK, says="", state=None):
     return text
 
 
-def new_passphrase(vault, old, new):
-    time.sleep(1.1)     # tokens count seconds
-    cli("passwd", "--passfile", passfile(old), "--new-passfile", passfile(new), vault)
+def new_passphrase(vault, old, new, *options, status=OK, says=""):
+    return cli("passwd", "--passfile", passfile(old), "--new-passfile", passfile(new),
+               *options, vault, status=status, says=says)
 
 
 def changed():
@@ -94,6 +93,27 @@ def a_passphrase_changed_elsewhere_is_no_alarm():
 
 
 @check
+def a_new_passphrase_is_remembered_before_the_next_mount():
+    vault = new_vault(OLD)
+    old = shutil.copy(at(vault), fresh("vault.ini"))
+    new_passphrase(vault, OLD, NEW)
+    shutil.copy(old, at(vault))
+    mount(vault, OLD, status=OLD_VAULT)
+
+
+@check
+def an_old_vault_gets_no_new_passphrase_without_a_word():
+    vault, old = changed()
+    shutil.copy(old, at(vault))
+    new_passphrase(vault, OLD, "third", status=OLD_VAULT, says="'--accept-old'")
+    eq(get(at(vault)), get(old))
+    new_passphrase(vault, OLD, "third", "--accept-old", says="is changed")
+    eq(mount(vault, "third"), "")
+    shutil.copy(old, at(vault))
+    mount(vault, OLD, status=OLD_VAULT)
+
+
+@check
 def what_is_remembered_is_authentic_and_of_its_vault():
     vault, old = changed()
     path = state_file(vault)
@@ -134,6 +154,9 @@ def without_a_place_to_remember_it_mounts():
     vault = new_vault(OLD)
     place = put(fresh("no directory"))
     eq(mount(vault, OLD, state=place).count("cannot remember"), 1)
+    eq(cli("passwd", "--passfile", passfile(OLD), "--new-passfile", passfile(NEW), vault,
+           says="is changed", env=dict(os.environ, XDG_STATE_HOME=place))
+       .count("cannot remember"), 1)
     assert not os.path.isdir(place)
 
 

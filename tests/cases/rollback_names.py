@@ -97,7 +97,7 @@ def a_removed_file_stays_away():
         eq(os.stat(m / "plans").st_size, 6)
         is_old(m, get, m / "plans")
         raises(errno.ESTALE, open, m / "plans", "r+b")
-        assert "plans: " in m.log(), m.log()
+        assert "plans: " in m.log() and "replaced: remove it, or" in m.log(), m.log()
         eq(get(m / "other"), b"kept")
         os.unlink(m / "plans")
         eq(os.listdir(m.path), ["other"])
@@ -106,6 +106,46 @@ def a_removed_file_stays_away():
         m.remount()
         eq(get(m / "plans"), b"new")
         is_quiet(m)
+
+
+@check
+def what_was_put_back_gets_no_other_name():
+    """It would be taken for right under that, without a word."""
+    with Mount() as m:
+        for name in "f", "g", "fine":
+            put(m / name, name.encode())
+        os.symlink("/evil", m / "l")
+        os.makedirs(m / "d/sub")
+        at = [*(backing(m, m / name) for name in ("f", "g", "d")), only_link(m.vault)]
+        tick()
+        kept = [copy(path) for path in at]
+        shutil.rmtree(m / "d")
+        for name in "f", "g", "l":
+            os.unlink(m / name)
+        m.umount()
+        for k, path in zip(kept, at):
+            put_back(k, path)
+        m.mount()
+        for n, name in enumerate(("f", "l", "d")):
+            raises(errno.ESTALE, os.rename, m / name, m / "new")
+            eq(m.log().count(ADVICE), n + 1, m.log())
+            raises(errno.ESTALE, exchange, m / name, m / "fine")
+            raises(errno.ESTALE, exchange, m / "fine", m / name)
+            if name != "d":
+                raises(errno.ESTALE, os.link, m / name, m / "new", follow_symlinks=False)
+        eq(sorted(os.listdir(m.path)), ["d", "f", "fine", "g", "l"])
+        eq(get(m / "fine"), b"fine")
+        os.rename(m / "fine", m / "f")      # over it
+        os.unlink(m / "l")
+        accept(m / "g")
+        os.rename(m / "g", m / "new")
+        eq(get(m / "f") + get(m / "new"), b"fineg")
+        raises(errno.ENOTEMPTY, os.rmdir, m / "d")
+        assert "d: put back" in m.log() and "to be able to remove it" in m.log(), m.log()
+        accept(m / "d")
+        os.rename(m / "d", m / "e")
+        shutil.rmtree(m / "e")
+        eq(sorted(os.listdir(m.path)), ["f", "new"])
 
 
 @check

@@ -15,18 +15,19 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import frond
 from frond import check, eq, fresh, get, put, raises
 from tamper import TOKEN, compare, flip, token_part
+from vaultcheck import findings
 
-# What a directory with "f" and "sub/g" in it loses by a change of its .dirid:
-# change(dirid, the one of another directory), and what listing it gives.
+# A change of the .dirid of a directory with "f" and "sub/g" in it: change(dirid,
+# the one of another directory), and what listing it gives.
 DIRIDS = {
-    "id flipped": (lambda d, o: flip(d, 3), "f and sub lost"),
+    "id flipped": (lambda d, o: flip(d, 3), "EIO"),
     "id zeroed": (lambda d, o: bytes(16) + d[16:], "EIO"),
     "all zeroed": (lambda d, o: bytes(32), "EIO"),
     "cut to nothing": (lambda d, o: b"", "EIO"),
     "cut to the id": (lambda d, o: d[:16], "EIO"),
     "cut by a byte": (lambda d, o: d[:31], "EIO"),
     "a byte more": (lambda d, o: d + b"\0", "EIO"),
-    "another directory's": (lambda d, o: o, "f and sub lost"),
+    "another directory's": (lambda d, o: o, "EIO"),
     "removed": (lambda d, o: None, "EIO"),
     # Not detected, and harmless: it is a hint for repair.
     "parent flipped": (lambda d, o: flip(d, 20), ""),
@@ -39,15 +40,42 @@ def listed(path):
         names = sorted(os.listdir(path))
     except OSError as e:
         return errno.errorcode[e.errno]
-    if not names:
-        raises((errno.ENOENT, errno.EIO), os.stat, os.path.join(path, "f"))
-        return "f and sub lost"
     eq((names, get(os.path.join(path, "f"))), (["f", "sub"], b"f"))
     return "" if get(os.path.join(path, "sub/g")) == b"g" else "another g"
 
 
 @check(plain=False)
 def ids_of_directories():
+    ids_of_directories_are_damaged(lambda at: None)
+
+
+@check(plain=False)
+def the_attribute_alone_is_not_believed_either():
+    with frond.Mount() as m:
+        os.mkdir(m / "d")
+        put(m / "d/f", b"f")
+        at = m.backing(m / "d")
+        m.umount()
+        if "user.frondfs-dirid" not in os.listxattr(at):
+            raise frond.Skip("the file system has no attributes")
+        os.setxattr(at, "user.frondfs-dirid", flip(os.getxattr(at, "user.frondfs-dirid"), 3))
+        os.unlink(os.path.join(at, b".dirid"))
+        m.mount()
+        raises(errno.EIO, os.listdir, m / "d")
+        raises(errno.EIO, put, m / "d/new", b"lost")
+        eq(os.path.exists(os.path.join(at, b".dirid")), False)
+        m.umount()
+        eq(findings(m.vault, "--repair", status=1)[0], [("repaired", "dirid", "d")])
+        m.mount()
+        eq(get(m / "d/f"), b"f")
+
+
+@check(plain=False)
+def ids_of_directories_without_attributes():
+    ids_of_directories_are_damaged(frond.lose_aside)
+
+
+def ids_of_directories_are_damaged(before):
     with frond.Mount() as m:
         for i in range(len(DIRIDS)):
             os.makedirs(m / f"{i}/sub")
@@ -59,6 +87,7 @@ def ids_of_directories():
         other = get(os.path.join(m.backing(m / "other"), b".dirid"))
         m.umount()
         for path, (change, _) in zip(at, DIRIDS.values()):
+            before(path)
             path = os.path.join(path, b".dirid")
             new = change(get(path), other)
             frond.lose_dirid(path) if new is None else put(path, new)
@@ -66,6 +95,13 @@ def ids_of_directories():
         compare([f"{title}: {got!r}, should be {want!r}"
                  for i, (title, (_, want)) in enumerate(DIRIDS.items())
                  if (got := listed(m / str(i))) != want])
+        for i, (_, want) in enumerate(DIRIDS.values()):
+            if want:
+                raises(errno.EIO, os.stat, m / f"{i}/f")
+                raises(errno.EIO, put, m / f"{i}/new", b"lost")
+            line = f"{i}: the directory's id (.dirid) is missing or damaged"
+            eq(sum(f" {line}" in said for said in m.log().splitlines()), int(bool(want)))
+        assert f'"frondfs check --repair" of {m.vault}\n' in m.log(), m.log()
         eq(listed(m / "other") if os.path.isdir(m / "other/sub") else
            get(m / "other/f"), b"f", "the directory beside them")
 
@@ -380,12 +416,13 @@ def settings():
             running = []
     compare(wrong)
     assert not os.path.ismount(point)
-    # Not detected: an earlier vault.ini, with the passphrase that it had.
+    # Not detected where nothing is remembered: an earlier vault.ini, with the
+    # passphrase that it had.
     new_word = frond.passfile("another passphrase")
     frond.run(frond.FRONDFS, "passwd", "--passfile", word, "--new-passfile", new_word, vault)
     assert get(path) != good
     put(path, good)
-    with frond.Mount(vault=vault) as m:
+    with frond.Mount("remember=off", vault=vault) as m:
         put(m / "f", b"the old passphrase works again")
 
 

@@ -324,13 +324,13 @@ static int act_passphrase(void *arg)
 {
 	const struct story *s = arg;
 	struct vault_fault fault = {0};
-	int err = vault_change_passphrase(s->vault->path, s->pass[0],
+	int err = vault_change_passphrase(s->vault, s->pass[0],
 					  strlen(s->pass[0]), s->pass[1],
 					  strlen(s->pass[1]), &fault);
 
 	/* the second try, after one that failed when all was done */
 	if (err == -EKEYREJECTED && s->failures)
-		err = vault_change_passphrase(s->vault->path, s->pass[1],
+		err = vault_change_passphrase(s->vault, s->pass[1],
 					      strlen(s->pass[1]), s->pass[1],
 					      strlen(s->pass[1]), &fault);
 	return err;

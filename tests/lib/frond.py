@@ -145,8 +145,13 @@ def get(path):
 def lose_dirid(path):
     """Remove a .dirid and the attribute that could stand in for it."""
     os.unlink(path)
+    lose_aside(os.path.dirname(path))
+
+
+def lose_aside(path):
+    """Remove a directory's attribute that has its id."""
     try:
-        os.removexattr(os.path.dirname(path), "user.frondfs-dirid")
+        os.removexattr(path, "user.frondfs-dirid")
     except OSError as e:
         if e.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
             raise

@@ -216,7 +216,7 @@ static void test_journal__damage_is_not_mended(void **state)
 	sleep(1);
 	die_after(fx, overwrite_again, true);
 	fd = backing(fx, &len);
-	assert_int_equal(pwrite(fd, "x", 1, (off_t)chunk_offset(1) + 99), 1);
+	fx_spoil(fd, (off_t)chunk_offset(1) + 99);
 	assert_int_equal(ftruncate(fd, len), 0);
 	close(fd);
 	mount_again(fx, &r);

@@ -5,10 +5,12 @@ int __real_openat64(int dirfd, const char *name, int flags, mode_t mode);
 int __wrap_openat64(int dirfd, const char *name, int flags, mode_t mode);
 
 static pthread_t other;
+static int opens_until_back; /* that fail; 0: it stays away */
 
 int __wrap_openat64(int dirfd, const char *name, int flags, mode_t mode)
 {
 	if (away) {
+		away = --opens_until_back != 0;
 		errno = EIO;
 		return -1;
 	}
@@ -295,6 +297,31 @@ static void test_failing__a_backing_directory_that_is_away(void **state)
 	expect_file(fx, LEN);
 }
 
+/* ...nor when all is back while that is looked at. */
+static void test_failing__a_backing_directory_that_comes_back(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	for (int opens = 1; opens < 6; opens++) {
+		fill((unsigned char)opens);
+		put(0, LEN);
+		assert_int_equal(vfile_sync(file, true), 0);
+		opens_until_back = opens;
+		away = true;
+		(void)!vfile_drain(file);
+		away = false;
+		opens_until_back = 0;
+		vf_expect(file, bytes, LEN);
+		assert_int_equal(vfile_drain(file), 0);
+		assert_int_equal(vfile_sync(file, true), 0);
+	}
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
+}
+
 /* ...nor is what was lost in its place, and is to be had from there. */
 static void test_failing__away_when_it_is_needed(void **state)
 {
@@ -495,6 +522,7 @@ int main(void)
 		TEST(test_failing__many_bad_files_wait),
 		TEST(test_failing__tokens_that_are_lost),
 		TEST(test_failing__a_backing_directory_that_is_away),
+		TEST(test_failing__a_backing_directory_that_comes_back),
 		TEST(test_failing__away_when_it_is_needed),
 		TEST(test_failing__an_error_that_has_passed),
 		TEST(test_failing__lost_and_closed),

@@ -129,8 +129,10 @@ static void test_mend__a_segment_that_lost_its_head(void **state)
 		make(fx, "f");
 		die_in(fx, i == 2 ? overwrite_at_last : overwrite_at_first);
 		shell("cd '%s/.frondfs/journal' && f=$(ls -S *.[01] | head -1) "
-		      "&& cp $f '%s/whole' && printf x | dd of=$f bs=1 seek=60 "
-		      "conv=notrunc status=none",
+		      "&& cp $f '%s/whole' && "
+		      "dd if=$f bs=1 skip=60 count=1 status=none | "
+		      "tr '\\000-\\377' '\\001-\\377\\000' | "
+		      "dd of=$f bs=1 seek=60 conv=notrunc status=none",
 		      fx->path, fx->top);
 		assert_int_equal(recover(fx, &r), 0);
 		assert_int_equal(r.redone, 0);

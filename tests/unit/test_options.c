@@ -95,12 +95,13 @@ static void test_options__an_escaped_comma_is_part_of_the_value(void **state)
 {
 	struct mount_options opt =
 		parsed("passfile=/a\\,b\\\\c,extpass=pass show x\\, y,"
-		       "fsname=back\\slash");
+		       "fsname=back\\slash,log=a\\,b");
 
 	(void)state;
 	assert_string_equal(opt.passfile, "/a,b\\c");
 	assert_string_equal(opt.extpass, "pass show x, y");
 	assert_string_equal(opt.fsname, "back\\slash");
+	assert_string_equal(opt.log, "a,b");
 	mount_options_fini(&opt);
 }
 

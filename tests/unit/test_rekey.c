@@ -258,8 +258,7 @@ static void test_rekey__damage_is_not_made_good(void **state)
 
 	subject_init(fx, &s, SMALL);
 	fd = vf_backing_fd(fx, s.plain);
-	assert_int_equal(xio_pwrite(fd, "x", 1, (off_t)chunk_offset(3) + 50),
-			 0);
+	fx_spoil(fd, (off_t)chunk_offset(3) + 50);
 	assert_int_equal(rekey(&s), -EBADMSG);
 	assert_true(has_old_header(&s));
 	assert_int_equal(redo_count(fx), 0);

@@ -7,6 +7,9 @@
 #include <signal.h>
 #include <time.h>
 
+/* 2033: a clock was wrong. */
+enum { LATER_S = 2000000000 };
+
 static const struct vault_create_options create_options = {
 	.passphrase = FX_PASS,
 	.passphrase_len = sizeof FX_PASS - 1,
@@ -28,9 +31,15 @@ static int try_open(const struct fixture *fx, const char *passphrase)
 static int change(const char *path, const char *old, const char *replacement)
 {
 	struct vault_fault fault = {0};
+	struct vault *vault = NULL;
+	int err = vault_open(path, old, strlen(old), 1, &vault, &fault);
 
-	return vault_change_passphrase(path, old, strlen(old), replacement,
-				       strlen(replacement), &fault);
+	if (!err)
+		err = vault_change_passphrase(vault, old, strlen(old),
+					      replacement, strlen(replacement),
+					      &fault);
+	vault_close(vault);
+	return err;
 }
 
 static mode_t mode_of(const char *top, const char *below)
@@ -295,7 +304,7 @@ static void add_slot(const struct fixture *fx, struct vault_ini_text *t,
 	memcpy(s->master, fx->vault->keys->master, sizeof s->master);
 	*slot = (struct vault_slot){.ops = 1, .mem_bytes = FX_MEM};
 	strcpy(slot->name, name);
-	assert_int_equal(vault_key_seal(t->ini.id, slot, passphrase,
+	assert_int_equal(vault_key_seal(t->ini.id, slot, LATER_S, passphrase,
 					strlen(passphrase), s),
 			 0);
 	kdf_subkey(s->master, KDF_SEAL, s->seal_key, sizeof s->seal_key);
@@ -377,6 +386,8 @@ static void test_passphrase__changes_one_slot(void **state)
 	assert_memory_equal(&after.ini.slots[1], &t.ini.slots[1],
 			    sizeof t.ini.slots[1]);
 	assert_int_equal(after.ini.slots[0].mem_bytes, FX_MEM);
+	assert_int_equal(fernet_text_timestamp(after.ini.slots[0].token, 12),
+			 LATER_S + 1);
 	assert_int_equal(fx_count_temps(fx->vault->meta_fd), 0);
 	struct stat st;
 	assert_int_equal(fstatat(fx->vault->meta_fd, "vault.ini", &st, 0), 0);
@@ -386,6 +397,29 @@ static void test_passphrase__changes_one_slot(void **state)
 	fx->vault = NULL;
 	assert_int_equal(change(fx->path, "new", FX_PASS), 0);
 	assert_int_equal(fx_open(fx), 0);
+}
+
+static void test_passphrase__is_not_put_into_what_was_put_back(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx), after;
+	struct vault_fault fault = {0};
+	uint8_t seal[VAULT_MAC_LEN];
+
+	memcpy(seal, fx->vault->seal, sizeof seal);
+	assert_int_equal(vault_change_passphrase(fx->vault, FX_PASS,
+						 sizeof FX_PASS - 1, "new", 3,
+						 &fault),
+			 0);
+	after = read_text(fx);
+	assert_memory_not_equal(fx->vault->seal, seal, sizeof seal);
+	assert_memory_equal(fx->vault->seal, after.ini.mac, sizeof seal);
+	fx_write(fx->vault->meta_fd, VAULT_INI_FILE, t.text, t.len);
+	assert_int_equal(vault_change_passphrase(fx->vault, FX_PASS,
+						 sizeof FX_PASS - 1, "x", 1,
+						 &fault),
+			 -ESTALE);
+	assert_int_equal(try_open(fx, FX_PASS), 0);
 }
 
 /* Change one slot's passphrase to and fro. */
@@ -587,6 +621,7 @@ int main(void)
 		CASE(test_open__does_not_work_for_days),
 		CASE(test_open__notices_a_foreign_slot),
 		CASE(test_passphrase__changes_one_slot),
+		CASE(test_passphrase__is_not_put_into_what_was_put_back),
 		CASE(test_passphrase__two_at_a_time_lose_nothing),
 		CASE(test_lock__who_may_be_there_together),
 		CASE(test_lock__at_rest_is_later),

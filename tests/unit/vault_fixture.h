@@ -115,6 +115,16 @@ static inline void fx_write(int dirfd, const char *name, const void *bytes,
 	close(fd);
 }
 
+/* The byte there is another one then, whatever it was. */
+static inline void fx_spoil(int fd, off_t offset)
+{
+	uint8_t byte;
+
+	assert_int_equal(pread(fd, &byte, 1, offset), 1);
+	byte = (uint8_t)~byte;
+	assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
+}
+
 static inline bool fx_exists(int dirfd, const char *name)
 {
 	struct stat st;

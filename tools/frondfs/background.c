@@ -150,7 +150,6 @@ void background_ready(int ready_fd)
 {
 	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	log_to_syslog("frondfs");
 	setsid();
 	if (chdir("/") < 0)
 		log_warning("cannot change to /: %s", strerror(errno));

@@ -18,8 +18,8 @@
 MUST_CHECK bool background_fork(int *ready_fd, int *status);
 
 /*
- * In the child: leave the terminal, the directory and the standard streams,
- * log to syslog, and let the parent go.
+ * In the child: leave the terminal, the directory and the standard streams, and
+ * let the parent go.
  */
 void background_ready(int ready_fd);
 

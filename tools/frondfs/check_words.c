@@ -24,7 +24,7 @@ static const struct words {
 	[CHECK_NAME] = {"name", "its name was not made in this directory"},
 	[CHECK_LONG_NAME] = {"long-name", "its long name is missing or another "
 					  "entry's"},
-	[CHECK_DIRID] = {"dirid", "the directory's .dirid is missing or "
+	[CHECK_DIRID] = {"dirid", "the directory's id (.dirid) is missing or "
 				  "damaged, so that no name in it can be read"},
 	[CHECK_LINK] = {"link", "where the link leads is damaged"},
 	[CHECK_XATTR] = {"xattr", "an extended attribute is damaged"},
@@ -51,6 +51,9 @@ static const struct words {
 	[CHECK_KEPT] = {"kept", "what the journal of a mount that ended "
 				"unexpectedly held could not be brought to its "
 				"place, and is kept there"},
+	[CHECK_ASIDE] = {"dirid-aside",
+			 "the directory's .dirid is missing; its attribute has "
+			 "the same, and mounting puts it back"},
 	[CHECK_CUT_OFF] = {"cut-off", "was cut off a file that a crash had "
 				      "torn"},
 	[CHECK_LEFTOVER] = {"leftover", "was being made or removed"},

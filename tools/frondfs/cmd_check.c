@@ -213,9 +213,10 @@ static void print_advice(const struct vault *vault,
 {
 	if (telling->older)
 		report("what is older, or was put back, is left as it is: put "
-		       "the newer in its place, or, if you have restored it "
-		       "yourself, say so: 'frondfs accept-old FILE...' in the "
-		       "mount, or mount with '-o accept-old'");
+		       "the newer in its place, remove what had gone, or, if "
+		       "you have restored it yourself, say so: 'frondfs "
+		       "accept-old FILE...' in the mount, or mount with "
+		       "'-o accept-old'");
 	if (seen == SEEN_MOUNTED && !telling->json)
 		printf("%s is mounted: the mount notices by itself what is "
 		       "older than this machine has seen; it is not looked for "

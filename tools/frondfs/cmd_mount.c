@@ -8,6 +8,7 @@
 #include "seen.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ const char cmd_mount_help[] =
 	"       fsname=NAME          what df shows as the source\n"
 	"       accept-old           what is older than what was seen here, "
 	"once\n"
+	"       log=FILE             where the log goes, instead of syslog\n"
 	"       passfile=FILE, extpass=CMD   as above, for fstab\n"
 	"  --help            this text\n"
 	"\n"
@@ -281,25 +283,11 @@ static int check_seen(const struct mount_request *req, struct vault *vault)
 {
 	int err = req->opt.remember ? seen_vault_ini(vault, req->opt.accept_old)
 				    : 0;
-	int status;
+	int status = report_seen(err, req->backing,
+				 "mount once with '-o accept-old'");
 
-	if (err == -ESTALE) {
-		report("'%s/.frondfs/vault.ini' is older than the one that "
-		       "this machine saw last: an old passphrase may have come "
-		       "back to life. If you restored a backup, mount once "
-		       "with '-o accept-old'",
-		       req->backing);
-		return CMD_OLD_VAULT;
-	}
-	if (err == -EBADMSG)
-		report("what this machine remembered of the vault '%s' was "
-		       "damaged; it begins anew",
-		       req->backing);
-	else if (err && err != -EACCES && err != -EPERM && err != -ENOENT)
-		/* not of accounts that have no home */
-		log_notice("cannot remember which vault.ini was seen: %s",
-			   strerror(-err));
-	status = check_session(req, vault);
+	if (!status)
+		status = check_session(req, vault);
 	if (!status)
 		open_memory(req, vault, err && err != -EBADMSG);
 	return status;
@@ -334,7 +322,8 @@ static void cleanup_vault_(struct vault *const *vault)
 
 /* What happens when the mount answers. */
 struct when_ready {
-	int fd; /* -1 in the foreground */
+	int fd;	    /* -1 in the foreground */
+	int log_fd; /* -1: syslog, or standard error in the foreground */
 	bool done;
 };
 
@@ -343,15 +332,35 @@ static void on_ready(void *arg)
 	struct when_ready *ready = arg;
 
 	ready->done = true;
+	if (ready->log_fd >= 0)
+		log_to_file(ready->log_fd, "frondfs");
+	else if (ready->fd >= 0)
+		log_to_syslog("frondfs");
 	if (ready->fd >= 0)
 		background_ready(ready->fd);
 }
 
-static int serve(const struct mount_request *req, int ready_fd)
+static int open_log(const char *path, int *out)
+{
+	CLEANUP_FD int fd = -1;
+
+	if (!path)
+		return CMD_OK;
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC,
+		  0600);
+	/* the first three are going to be closed */
+	*out = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (*out >= 0)
+		return CMD_OK;
+	report("cannot open the log '%s': %s", path, strerror(errno));
+	return CMD_FAILED;
+}
+
+static int serve(const struct mount_request *req, int ready_fd, int log_fd)
 {
 	__attribute__((cleanup(cleanup_vault_))) struct vault *vault = NULL;
 	CLEANUP_FREE char *point = realpath(req->mountpoint, NULL);
-	struct when_ready ready = {.fd = ready_fd};
+	struct when_ready ready = {.fd = ready_fd, .log_fd = log_fd};
 	enum mount_fault fault = MOUNT_OK;
 	int err, status;
 
@@ -371,14 +380,18 @@ static int serve(const struct mount_request *req, int ready_fd)
 
 static int run(const struct mount_request *req)
 {
+	CLEANUP_FD int log_fd = -1;
 	int ready_fd = -1;
 	int status = check_request(req);
 
 	if (status || req->fake)
 		return status;
+	status = open_log(req->opt.log, &log_fd);
+	if (status)
+		return status;
 	if (!req->foreground && !background_fork(&ready_fd, &status))
 		return status;
-	return serve(req, ready_fd);
+	return serve(req, ready_fd, log_fd);
 }
 
 int cmd_mount(int argc, char **argv)

@@ -1,7 +1,9 @@
 #include "cmd.h"
 #include "passphrase.h"
 #include "report.h"
+#include "seen.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 
@@ -16,48 +18,86 @@ const char cmd_passwd_help[] =
 	"shell command\n"
 	"                      CMD prints\n"
 	"  --new-passfile NEW  passphrase from now on: the first line of NEW\n"
+	"  --accept-old        the vault is older than what was seen here: "
+	"you have\n"
+	"                      restored it\n"
 	"  --help              this text\n";
 
-/* Nobody should think up a new passphrase only to hear that the old one was
- * mistyped. */
-static int check_old(const char *backing, const struct passphrase *old)
-{
-	struct vault_fault fault = {0};
-	struct vault *vault = NULL;
-	int err = vault_open(backing, old->text, old->len, 1, &vault, &fault);
+struct passwd_request {
+	struct passphrase_source old, replacement;
+	bool accept_old;
+	const char *backing;
+};
 
-	vault_close(vault);
-	return err ? report_vault(err, backing, &fault) : CMD_OK;
+static void cleanup_vault_(struct vault *const *vault)
+{
+	vault_close(*vault);
 }
 
-static int change(const char *backing, const struct passphrase_source *old_from,
-		  const struct passphrase_source *new_from)
+static int report_older(int err, const char *backing)
 {
+	return report_seen(err, backing, "say so with '--accept-old'");
+}
+
+/*
+ * Nobody should think up a new passphrase only to hear that the old one was
+ * mistyped, or the vault put back. seen: what seen_vault_ini() said.
+ */
+static int open_with_old(const struct passwd_request *req,
+			 struct passphrase *old, struct vault **out, int *seen)
+{
+	struct vault_fault fault = {0};
+	struct vault_ini ini;
+	int status, err = vault_probe(req->backing, &ini, &fault);
+
+	if (err)
+		return report_vault(err, req->backing, &fault);
+	status = passphrase_get(&req->old, "Present passphrase: ", old);
+	if (status)
+		return status;
+	err = vault_open(req->backing, old->text, old->len, 1, out, &fault);
+	if (err)
+		return report_vault(err, req->backing, &fault);
+	*seen = seen_vault_ini(*out, req->accept_old);
+	return report_older(*seen, req->backing);
+}
+
+/* So that the former one is not taken for right if it is put back before the
+ * next mount. told: that it cannot be remembered. */
+static void remember(struct vault *vault, const char *backing, bool told)
+{
+	int err = seen_vault_ini(vault, true);
+
+	if (!told)
+		(void)report_older(err, backing);
+}
+
+static int change(const struct passwd_request *req)
+{
+	__attribute__((cleanup(cleanup_vault_))) struct vault *vault = NULL;
 	CLEANUP_PASSPHRASE struct passphrase old = {0};
 	CLEANUP_PASSPHRASE struct passphrase replacement = {0};
 	struct vault_fault fault = {0};
-	struct vault_ini ini;
-	int status, err = vault_probe(backing, &ini, &fault);
+	int seen = 0, err;
+	int status = open_with_old(req, &old, &vault, &seen);
 
-	if (err)
-		return report_vault(err, backing, &fault);
-	status = passphrase_get(old_from, "Present passphrase: ", &old);
-	if (!status && !new_from->passfile)
-		status = check_old(backing, &old);
 	if (!status)
-		status = passphrase_get_new(new_from,
+		status = passphrase_get_new(&req->replacement,
 					    "New passphrase: ", &replacement);
 	if (status)
 		return status;
-	err = vault_change_passphrase(backing, old.text, old.len,
+	err = vault_change_passphrase(vault, old.text, old.len,
 				      replacement.text, replacement.len,
 				      &fault);
+	if (err == -ESTALE)
+		return report_older(err, req->backing);
 	if (err)
-		return report_vault(err, backing, &fault);
+		return report_vault(err, req->backing, &fault);
+	remember(vault, req->backing, seen != 0);
 	printf("The passphrase of %s is changed. Back up "
 	       "%s/.frondfs/vault.ini again,\nand destroy older copies: they "
 	       "still open with the old passphrase.\n",
-	       backing, backing);
+	       req->backing, req->backing);
 	return CMD_OK;
 }
 
@@ -67,30 +107,34 @@ int cmd_passwd(int argc, char **argv)
 		{"passfile", required_argument, NULL, 'p' + 256},
 		{"extpass", required_argument, NULL, 'e' + 256},
 		{"new-passfile", required_argument, NULL, 'n' + 256},
+		{"accept-old", no_argument, NULL, 'a' + 256},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	struct passphrase_source old = {0}, replacement = {0};
+	struct passwd_request req = {0};
 	int c;
 
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (c == 'p' + 256)
-			old.passfile = optarg;
+			req.old.passfile = optarg;
 		else if (c == 'e' + 256)
-			old.extpass = optarg;
+			req.old.extpass = optarg;
 		else if (c == 'n' + 256)
-			replacement.passfile = optarg;
+			req.replacement.passfile = optarg;
+		else if (c == 'a' + 256)
+			req.accept_old = true;
 		else if (c == 'h')
 			return fputs(cmd_passwd_help, stdout) < 0 ? CMD_FAILED
 								  : CMD_OK;
 		else
 			return report_bad_option("passwd", c, argv);
 	}
-	if (old.passfile && old.extpass)
+	if (req.old.passfile && req.old.extpass)
 		return report_usage("passwd", "--passfile and --extpass "
 					      "exclude each other");
 	if (argc - optind != 1)
 		return report_usage("passwd",
 				    "passwd wants one backing directory");
-	return change(argv[optind], &old, &replacement);
+	req.backing = argv[optind];
+	return change(&req);
 }

@@ -2,6 +2,7 @@
 
 #include "cleanup.h"
 #include "json.h"
+#include "log.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -135,6 +136,26 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault)
 		       strerror(-err));
 		return CMD_FAILED;
 	}
+}
+
+int report_seen(int err, const char *backing, const char *accept)
+{
+	if (err == -ESTALE) {
+		report("'%s/.frondfs/vault.ini' is older than the one that "
+		       "this machine saw last: an old passphrase may have come "
+		       "back to life. If you restored a backup, %s",
+		       backing, accept);
+		return CMD_OLD_VAULT;
+	}
+	if (err == -EBADMSG)
+		report("what this machine remembered of the vault '%s' was "
+		       "damaged; it begins anew",
+		       backing);
+	else if (err && err != -EACCES && err != -EPERM && err != -ENOENT)
+		/* not of accounts that have no home */
+		log_notice("cannot remember which vault.ini was seen: %s",
+			   strerror(-err));
+	return CMD_OK;
 }
 
 static int report_no_fuse(void)

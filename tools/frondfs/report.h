@@ -25,6 +25,12 @@ int report_bad_option(const char *command, int c, char **argv);
 int report_vault(int err, const char *backing, const struct vault_fault *fault);
 
 /*
+ * seen_vault_ini() said err; returns the exit status, CMD_OK if one can go on.
+ * accept: how to say that the older one is right.
+ */
+int report_seen(int err, const char *backing, const char *accept);
+
+/*
  * Mounting failed with fault, and err (0 where nothing more is known);
  * returns the exit status.
  */
