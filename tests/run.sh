@@ -263,7 +263,7 @@ cases() {
 		[ "$running" -ge "$most" ] && wait -n && running=$((running - 1))
 		place=$tmp
 		if [ "$stage" = cases ]; then
-			[[ $name =~ ^(big_|build_self|resource_bounds) ]] && place=$memory
+			[[ $name =~ ^(big_|build_self|hole_storm|resource_bounds) ]] && place=$memory
 		else
 			# but what is compared with a plain directory that can do
 			# more, and what takes /dev away
