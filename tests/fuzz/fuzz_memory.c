@@ -110,7 +110,7 @@ static void set_ages(const uint8_t *data, size_t size)
 		require_sane(&a);
 		REQUIRE(ages_at(&a, first, &until) == data[2]);
 		REQUIRE(until >= last);
-		REQUIRE(ages_least(&a, first, last) == data[2]);
+		REQUIRE(ages_most(&a, first, last) == data[2]);
 	}
 	ages_fini(&a);
 }
