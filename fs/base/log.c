@@ -33,7 +33,7 @@ static void put_line(int fd, const char *words)
 	int len;
 
 	if (gmtime_r(&now, &utc))
-		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
+		(void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
 	len = asprintf(&line, "%s %s: %s", when, file_ident, words);
 	if (len < 0) {
 		line = NULL;
