@@ -14,6 +14,7 @@
 struct run {
 	uint64_t first, end;
 	size_t len;
+	enum chunk_holes holes; /* the file's marks, where they are a gap */
 };
 
 /* What becomes data by a record alone must have room when its turn comes. */
@@ -34,7 +35,7 @@ static int reserve_holes(struct vfile *f, const struct run *r)
 }
 
 /* Has there never been anything, nor behind it what may be durable? */
-static bool is_gap(struct vfile *f, const struct run *r)
+static bool is_gap(struct vfile *f, struct run *r)
 {
 	const struct journal_file *jf = f->jf;
 	bool gap;
@@ -45,6 +46,8 @@ static bool is_gap(struct vfile *f, const struct run *r)
 	pthread_mutex_lock(&f->marks_lock);
 	gap = f->holes_known && !f->gaps_stale &&
 	      gaps_cover(&f->gaps, r->first, r->end);
+	/* others may be moving the end, and tell what marks it has then */
+	r->holes = f->holes;
 	pthread_mutex_unlock(&f->marks_lock);
 	return gap;
 }
@@ -68,7 +71,7 @@ static bool append_fill(struct vfile *f, struct journal_file *jf,
 				    .first = r->first,
 				    .count = r->end - r->first + 1,
 				    .marked = true,
-				    .holes = f->holes};
+				    .holes = r->holes};
 	const struct journal_put put = {
 		.head = &head, .quiet = true, .hurry = true};
 	uint64_t offset = r->first * CHUNK_SIZE;
