@@ -33,9 +33,8 @@ void fs_reply_err(fuse_req_t req, int err)
 static bool close_unused(struct fs *fs)
 {
 	size_t kept = journal_count_fds(fs->vault);
-	bool closed;
+	bool closed = file_cache_evict(fs->files);
 
-	closed = file_cache_evict(fs->files);
 	if (closed && journal_count_fds(fs->vault) > kept)
 		(void)journal_spare_fds(fs->vault);
 	return closed || dir_cache_evict(fs->dirs, true) ||
@@ -175,7 +174,6 @@ static int stat_at_place(const struct inode_place *p, void *arg)
 {
 	const struct stat_request *r = arg;
 	struct statx stx;
-
 	int err = fs_statx(r->fs, p->dirfd, p->entry, &stx);
 
 	if (err)
