@@ -26,9 +26,6 @@ WORKERS, FILES, LARGEST = 4, 60, 100000
 SAMPLES = min(120, max(9, int(SECONDS / 2)))
 PAUSE_S = 0.002     # the machine is to stay usable for an hour
 THREAD_KB = 1536    # what a thread takes, once, when it first has much to do
-# And what is to be remembered of files and names until it is kept: more at one time
-# than at another. In a short run nothing is kept yet.
-NOTED_KB = 6144 if SECONDS >= 600 else 0
 
 
 class Worker(threading.Thread):
@@ -194,7 +191,7 @@ def hours_of_work_leave_the_daemon_as_it_was():
         print(f"after all was deleted: {end}")
         eq(end["orphans"], 0, "orphans")
         if not frond.SLOW:      # a sanitizer's quarantine grows on purpose
-            must_not_grow(samples, "rss_kb", 2 * THREAD_KB + NOTED_KB)
+            must_not_grow(samples, "rss_kb", 2 * THREAD_KB)
         # the journal holds removed files for some seconds
         must_not_grow(samples, "fds", 128)
         must_not_grow(samples, "inodes", WORKERS * FILES // 4)
