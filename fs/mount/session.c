@@ -3,6 +3,7 @@
 
 #include "flush.h"
 #include "gather.h"
+#include "heap.h"
 #include "idle.h"
 #include "journal.h"
 #include "lock.h"
@@ -556,6 +557,7 @@ int mount_serve(struct vault *vault, const char *mountpoint,
 	*fault = mount_check_point(vault->path, mountpoint, opt);
 	if (*fault != MOUNT_OK)
 		return fault_errno(*fault);
+	heap_bound();
 	fuse_set_log_func(log_libfuse);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
