@@ -19,22 +19,29 @@
 
 enum { COPY_BYTES = 1 << 20, PAGE_BYTES = 4096, LANES = 4, FETCH_TRIES = 2 };
 
+/* Named one by one, or gcc keeps the lanes in memory: a fifth of the speed. */
 uint64_t journal_sum_(const uint8_t *bytes, size_t len)
 {
 	const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
-	uint64_t lane[LANES] = {len, 1, 2, 3}, word;
+	uint64_t a = len, b = 1, c = 2, d = 3, word[LANES];
 
-	for (; len >= sizeof lane; len -= sizeof lane)
-		for (int i = 0; i < LANES; i++, bytes += sizeof word) {
-			memcpy(&word, bytes, sizeof word);
-			lane[i] = (lane[i] ^ word) * odd;
-			lane[i] ^= lane[i] >> 32;
-		}
+	for (; len >= sizeof word; len -= sizeof word, bytes += sizeof word) {
+		memcpy(word, bytes, sizeof word);
+		a = (a ^ word[0]) * odd;
+		b = (b ^ word[1]) * odd;
+		c = (c ^ word[2]) * odd;
+		d = (d ^ word[3]) * odd;
+		a ^= a >> 32;
+		b ^= b >> 32;
+		c ^= c >> 32;
+		d ^= d >> 32;
+	}
 	for (size_t i = 0; i < len; i++)
-		lane[i % LANES] = (lane[i % LANES] ^ bytes[i]) * odd;
-	for (int i = 1; i < LANES; i++)
-		lane[0] = (lane[0] ^ lane[i] ^ lane[0] >> 29) * odd;
-	return lane[0] ^ lane[0] >> 32;
+		a = (a ^ bytes[i]) * odd;
+	a = (a ^ b ^ a >> 29) * odd;
+	a = (a ^ c ^ a >> 29) * odd;
+	a = (a ^ d ^ a >> 29) * odd;
+	return a ^ a >> 32;
 }
 
 /* Does the backing directory answer at all? */
