@@ -37,6 +37,7 @@ enum {
 	JOURNAL_RESERVE_BYTES = 256 << 10,
 	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
 	JOURNAL_RECORD_HEAD_LEN = 120,
+	JOURNAL_EMPTY_LEN = JOURNAL_HEAD_LEN + JOURNAL_RECORD_HEAD_LEN,
 	/* of one record: the longest run, and what follows a last token */
 	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
 			     CHUNK_LAST_MAX - CHUNK_TOKEN_LEN,
@@ -62,6 +63,10 @@ enum journal_kind {
 	JOURNAL_KIND_HOLES = 2,
 	/* holes that are being filled in place: no tokens */
 	JOURNAL_KIND_FILL = 3,
+	/* No more records follow, though bytes may: those of a time before the
+	 * segment was emptied. Written with each record, behind it, and with
+	 * the head; the next record takes its place. */
+	JOURNAL_KIND_END = 4,
 };
 
 /* A record but for its tokens (frondfs-format(5)). */
@@ -91,6 +96,9 @@ void journal_record_build(const struct journal_ids *ids,
 			  const struct journal_head *h, uint64_t offset,
 			  const uint8_t *tokens,
 			  uint8_t out[static JOURNAL_RECORD_HEAD_LEN]);
+/* The mark behind the last record, which ends at offset. */
+void journal_end_build(const struct journal_ids *ids, uint64_t offset,
+		       uint8_t out[static JOURNAL_RECORD_HEAD_LEN]);
 /*
  * The record at bytes, of which there are len up to the segment's end.
  * -EBADMSG: it is not whole. What it says makes sense then: kind, ranges, and
@@ -100,6 +108,8 @@ MUST_CHECK int journal_record_parse(const struct journal_ids *ids,
 				    uint64_t offset, const uint8_t *bytes,
 				    size_t len, struct journal_head *h);
 
+/* Where something begins as records do, as far as these bytes go; or len. */
+size_t journal_record_find_(const uint8_t *bytes, size_t len);
 /* How many bytes follow a record's head, if it is to be believed. */
 uint64_t journal_record_tokens_(const uint8_t *head);
 
@@ -173,9 +183,10 @@ struct segment {
 	char name[JOURNAL_NAME_LEN + 1]; /* commit_lock */
 	uint64_t number;		 /* append_lock */
 	uint64_t end;			 /* append_lock */
-	bool uncommitted;		 /* append_lock */
-	bool suspect; /* commit_lock: not all of it reached the disk */
-	bool twin;    /* commit_lock: its former file may still be there */
+	uint64_t reach;	  /* append_lock: no byte is written from here on */
+	bool uncommitted; /* append_lock */
+	bool suspect;	  /* commit_lock: not all of it reached the disk */
+	bool twin;	  /* commit_lock: its former file may still be there */
 };
 
 struct vfile;
@@ -291,8 +302,11 @@ static inline bool journal_is_empty_(const struct segment *s)
 {
 	return s->end <= JOURNAL_HEAD_LEN;
 }
-/* Forget what the segment holds. Needs retire_lock. */
+/* Forget what the segment holds; its file stays as long as it is, as pages that
+ * are there cost less than new ones. Needs retire_lock. */
 MUST_CHECK int journal_void_(struct journal *j, unsigned segment);
+/* Nobody is in a hurry: cut the files of empty segments. */
+void journal_give_room_(struct journal *j);
 /* What a token's bytes in a segment are known by: they are not to be trusted
  * again after the disk has failed. */
 uint64_t journal_sum_(const uint8_t *bytes, size_t len);

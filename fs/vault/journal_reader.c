@@ -11,6 +11,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+enum { SCAN_BYTES = 4096 };
+
 void journal_reader_close(struct journal_reader *r)
 {
 	if (!r)
@@ -112,7 +114,7 @@ static int add_segment(struct journal_reader *r, unsigned n)
 	memcpy(ids.session, r->session->id, sizeof ids.session);
 	if (journal_head_parse(head, &ids) != 0) {
 		r->headless |=
-			fstat(fd, &st) < 0 || st.st_size > JOURNAL_HEAD_LEN;
+			fstat(fd, &st) < 0 || st.st_size > JOURNAL_EMPTY_LEN;
 		return 0;
 	}
 	for (at = r->count; at > 0; at--) {
@@ -140,6 +142,25 @@ static void drop_segment(struct journal_reader *r, unsigned at)
 		r->segment[at] = r->segment[at + 1];
 }
 
+/* Is there a record at offset? And of what is there instead, *len bytes are in
+ * r->buf; none behind the last one. */
+static int parse_at(const struct journal_reader *r,
+		    const struct journal_segment_file *s, uint64_t offset,
+		    struct journal_head *h, size_t *len)
+{
+	int err = read_record(s, offset, r->buf, len);
+
+	/* it says so of the disk, and this of the bytes */
+	if (err)
+		return err == -EBADMSG || err == -ENODATA ? -EIO : err;
+	if (journal_record_parse(&s->ids, offset, r->buf, *len, h) != 0)
+		return *len > 0 ? -EBADMSG : -ENODATA;
+	if (h->kind != JOURNAL_KIND_END)
+		return 0;
+	*len = 0;
+	return -ENODATA;
+}
+
 /* So far it has records. */
 static uint64_t whole_len(struct journal_reader *r,
 			  const struct journal_segment_file *s)
@@ -148,8 +169,7 @@ static uint64_t whole_len(struct journal_reader *r,
 	uint64_t end = JOURNAL_HEAD_LEN;
 	size_t len;
 
-	while (read_record(s, end, r->buf, &len) == 0 &&
-	       journal_record_parse(&s->ids, end, r->buf, len, &h) == 0)
+	while (parse_at(r, s, end, &h, &len) == 0)
 		end += JOURNAL_RECORD_HEAD_LEN + h.len;
 	return end;
 }
@@ -200,12 +220,11 @@ static bool has_records(const struct journal_reader *r,
 {
 	struct journal_head h;
 	size_t len;
-	int failed = read_record(s, JOURNAL_HEAD_LEN, r->buf, &len);
+	int failed = parse_at(r, s, JOURNAL_HEAD_LEN, &h, &len);
 
-	if (failed)
+	if (failed && failed != -EBADMSG && failed != -ENODATA)
 		*err = failed;
-	return !failed && journal_record_parse(&s->ids, JOURNAL_HEAD_LEN,
-					       r->buf, len, &h) == 0;
+	return !failed;
 }
 
 /*
@@ -371,24 +390,49 @@ static bool has_later(struct journal_reader *r)
 	return false;
 }
 
+/* The next place from *offset on where a record may begin. */
+static bool find_begin(const struct journal_reader *r,
+		       const struct journal_segment_file *s, uint64_t *offset)
+{
+	size_t len, at;
+
+	do {
+		len = 0;
+		if (read_more(s->fd, r->buf, SCAN_BYTES, (off_t)*offset, &len))
+			return false;
+		at = journal_record_find_(r->buf, len);
+		*offset += at;
+	} while (at == len && len > 0);
+	return len > 0;
+}
+
+/*
+ * Does anything whole lie behind what is none, at offset? Its length may be
+ * what is wrong with it.
+ */
+static bool has_more(const struct journal_reader *r,
+		     const struct journal_segment_file *s, uint64_t offset)
+{
+	struct journal_head h;
+	size_t len;
+
+	while (++offset, find_begin(r, s, &offset))
+		if (read_record(s, offset, r->buf, &len) == 0 &&
+		    journal_record_parse(&s->ids, offset, r->buf, len, &h) == 0)
+			return true;
+	return false;
+}
+
 /*
  * What follows the records is none. A process that died while it wrote one left
- * a part, at the end of what was written last; or, while it emptied a segment,
- * whole old ones and none that is new. len: so much there is of it.
+ * its beginning, at the end of what was written last; behind it lies what the
+ * segment held before it was emptied, which has another number.
  */
-static bool is_rotten(struct journal_reader *r, size_t len)
+static bool is_rotten(struct journal_reader *r,
+		      const struct journal_segment_file *s, size_t len)
 {
-	uint64_t wanted = JOURNAL_RECORD_HEAD_LEN;
-
-	if (len == 0 || !is_own(&r->segment[r->at]))
-		return false;
-	if (len >= wanted)
-		wanted += journal_record_tokens_(r->buf);
-	if (has_later(r))
-		return true;
-	return r->offset > JOURNAL_HEAD_LEN &&
-	       (len == wanted ||
-		wanted > JOURNAL_RECORD_HEAD_LEN + JOURNAL_TOKENS_MAX);
+	return is_own(s) && (journal_record_find_(r->buf, len) > 0 ||
+			     has_later(r) || has_more(r, s, r->offset));
 }
 
 int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
@@ -396,22 +440,24 @@ int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
 	while (r->at < r->count) {
 		struct journal_segment_file *s = &r->segment[r->at];
 		size_t len;
-		int err = read_record(s, r->offset, r->buf, &len);
+		int err = parse_at(r, s, r->offset, &out->head, &len);
 
-		/* what the disk does not give is the end of it */
-		if (err && !is_its_own(err))
-			return err;
-		r->broken |= err != 0;
-		if (!err && journal_record_parse(&s->ids, r->offset, r->buf,
-						 len, &out->head) == 0) {
+		if (err == 0) {
 			out->segment = r->at;
 			out->offset = r->offset;
 			r->offset += JOURNAL_RECORD_HEAD_LEN + out->head.len;
 			s->end = r->offset;
 			return 1;
 		}
-		r->torn |= len > 0;
-		r->rotten |= is_rotten(r, len);
+		if (err == -EBADMSG) {
+			r->torn = true;
+			r->rotten |= is_rotten(r, s, len);
+		} else if (err != -ENODATA) {
+			/* what the disk does not give is the end of it */
+			if (!is_its_own(err))
+				return err;
+			r->broken = true;
+		}
 		r->at++;
 		r->offset = JOURNAL_HEAD_LEN;
 	}

@@ -128,6 +128,14 @@ void journal_record_build(const struct journal_ids *ids,
 	record_mac(ids, out, offset, tokens, h->len, out + RECORD_MAC_OFFSET);
 }
 
+void journal_end_build(const struct journal_ids *ids, uint64_t offset,
+		       uint8_t out[static JOURNAL_RECORD_HEAD_LEN])
+{
+	const struct journal_head end = {.kind = JOURNAL_KIND_END};
+
+	journal_record_build(ids, &end, offset, NULL, out);
+}
+
 /* How long the tokens of a record must be. */
 static uint64_t tokens_len(const struct journal_head *h)
 {
@@ -146,7 +154,7 @@ static bool makes_sense(const struct journal_head *h)
 	const uint64_t max = CHUNK_MAX_PLAIN_LEN;
 	uint64_t chunks;
 
-	if (h->kind < JOURNAL_KIND_TOKENS || h->kind > JOURNAL_KIND_FILL)
+	if (h->kind < JOURNAL_KIND_TOKENS || h->kind > JOURNAL_KIND_END)
 		return false;
 	if ((h->size > max && h->size != JOURNAL_SIZE_KEPT) ||
 	    h->before > max || h->floor > max)
@@ -155,6 +163,17 @@ static bool makes_sense(const struct journal_head *h)
 	if (h->first > chunks || h->count > chunks - h->first)
 		return false;
 	return h->len <= JOURNAL_TOKENS_MAX && h->len == tokens_len(h);
+}
+
+size_t journal_record_find_(const uint8_t *bytes, size_t len)
+{
+	const size_t most = sizeof record_magic;
+	size_t at = 0;
+
+	while (at < len && memcmp(bytes + at, record_magic,
+				  len - at < most ? len - at : most) != 0)
+		at++;
+	return at;
 }
 
 uint64_t journal_record_tokens_(const uint8_t *head)

@@ -212,6 +212,8 @@ int journal_retire_(struct journal *j, bool all, bool insist, int *kept)
 			break;
 		err = retire(j, (unsigned)segment);
 	}
+	if (all && !err)
+		journal_give_room_(j);
 	if (kept)
 		*kept = j->carried;
 	j->insists = false;

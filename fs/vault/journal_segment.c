@@ -19,39 +19,51 @@ struct journal_ids journal_ids_of_(const struct journal *j, uint64_t number)
 	return ids;
 }
 
-/* Both parts, whole. */
-static int write_both(int fd, const uint8_t *head, size_t head_len,
-		      const uint8_t *tokens, size_t len, off_t offset)
+/* All parts, whole. */
+static int write_parts(int fd, struct iovec *part, int count, off_t offset)
 {
-	struct iovec iov[2] = {{(void *)(uintptr_t)head, head_len},
-			       {(void *)(uintptr_t)tokens, len}};
-	ssize_t n;
+	while (count > 0) {
+		ssize_t n = pwritev(fd, part, count, offset);
 
-	do {
-		n = pwritev(fd, iov, len ? 2 : 1, offset);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if ((size_t)n < head_len) {
-		int err = xio_pwrite(fd, head + n, head_len - (size_t)n,
-				     offset + n);
-
-		if (err)
-			return err;
-		n = (ssize_t)head_len;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		offset += n;
+		for (; count > 0 && (size_t)n >= part->iov_len; part++, count--)
+			n -= (ssize_t)part->iov_len;
+		if (count > 0) {
+			part->iov_base = (uint8_t *)part->iov_base + n;
+			part->iov_len -= (size_t)n;
+		}
 	}
-	if ((size_t)n == head_len + len)
-		return 0;
-	return xio_pwrite(fd, tokens + ((size_t)n - head_len),
-			  head_len + len - (size_t)n, offset + n);
+	return 0;
+}
+
+/* A record where the segment ends, and the new end behind it. */
+static int write_record(const struct journal *j, const struct segment *s,
+			const struct journal_head *h, const uint8_t *tokens)
+{
+	const struct journal_ids ids = journal_ids_of_(j, s->number);
+	uint8_t head[JOURNAL_RECORD_HEAD_LEN], end[JOURNAL_RECORD_HEAD_LEN];
+	struct iovec part[] = {{head, sizeof head},
+			       {(void *)(uintptr_t)tokens, h->len},
+			       {end, sizeof end}};
+
+	journal_record_build(&ids, h, s->end, tokens, head);
+	journal_end_build(&ids, s->end + sizeof head + h->len, end);
+	return write_parts(s->fd, part, 3, (off_t)s->end);
 }
 
 int journal_write_head_(const struct journal *j, int fd)
 {
-	uint8_t head[JOURNAL_HEAD_LEN];
+	uint8_t head[JOURNAL_EMPTY_LEN];
 	struct journal_ids ids = journal_ids_of_(j, j->number + 1);
 
 	journal_head_build(&ids, head);
+	journal_end_build(&ids, JOURNAL_HEAD_LEN, head + JOURNAL_HEAD_LEN);
 	return xio_pwrite(fd, head, sizeof head, 0);
 }
 
@@ -180,9 +192,7 @@ int journal_append_locked_(struct journal_file *jf,
 {
 	struct journal *j = jf->journal;
 	size_t len = JOURNAL_RECORD_HEAD_LEN + put->head->len;
-	uint8_t head[JOURNAL_RECORD_HEAD_LEN];
 	struct journal_head h;
-	struct journal_ids ids;
 	struct segment *s;
 	int err;
 
@@ -194,16 +204,14 @@ int journal_append_locked_(struct journal_file *jf,
 		return err;
 	/* now: the lock is not held while it waits for room */
 	h = with_floor(jf, put);
-	ids = journal_ids_of_(j, s->number);
-	journal_record_build(&ids, &h, s->end, put->tokens, head);
-	err = write_both(s->fd, head, sizeof head, put->tokens, h.len,
-			 (off_t)s->end);
+	err = write_record(j, s, &h, put->tokens);
 	pthread_rwlock_wrlock(&jf->lock);
 	if (!err && h.kind == JOURNAL_KIND_TOKENS)
 		err = journal_reserve_(jf, h.count);
 	if (!err)
 		take_effect(jf, put, &h, (unsigned)(s - j->seg),
-			    s->end + sizeof head, j->appended + len);
+			    s->end + JOURNAL_RECORD_HEAD_LEN,
+			    j->appended + len);
 	pthread_rwlock_unlock(&jf->lock);
 	if (err) {
 		/* what is whole there must not be taken for written */
@@ -211,6 +219,8 @@ int journal_append_locked_(struct journal_file *jf,
 		return err;
 	}
 	s->end += len;
+	if (s->reach < s->end + JOURNAL_RECORD_HEAD_LEN)
+		s->reach = s->end + JOURNAL_RECORD_HEAD_LEN;
 	s->uncommitted = true;
 	j->appended += len;
 	j->wrote = true;
@@ -347,7 +357,6 @@ static int empty(struct journal *j, unsigned n)
 			err = -errno;
 		if (err)
 			return err;
-		(void)!ftruncate(s->fd, JOURNAL_HEAD_LEN); /* its room */
 	} else {
 		pthread_mutex_lock(&j->append_lock);
 		err = journal_renew_(j, n, 0);
@@ -376,4 +385,17 @@ int journal_void_(struct journal *j, unsigned segment)
 	}
 	pthread_mutex_unlock(&j->commit_lock);
 	return err;
+}
+
+void journal_give_room_(struct journal *j)
+{
+	pthread_mutex_lock(&j->append_lock);
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
+		struct segment *s = &j->seg[n];
+
+		if (journal_is_empty_(s) && s->reach > JOURNAL_EMPTY_LEN &&
+		    ftruncate(s->fd, JOURNAL_EMPTY_LEN) == 0)
+			s->reach = JOURNAL_EMPTY_LEN;
+	}
+	pthread_mutex_unlock(&j->append_lock);
 }

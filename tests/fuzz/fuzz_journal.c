@@ -106,7 +106,7 @@ static size_t make_records(const struct journal_ids *ids, const uint8_t *data,
 	for (int i = 0; i < RECORDS_MAX && size >= PIECE_LEN; i++) {
 		const uint8_t *piece = data;
 		struct journal_head h = {
-			.kind = piece[0] & 1 ? 2 + piece[1] % 2 : 1,
+			.kind = piece[0] & 1 ? 2 + piece[1] % 3 : 1,
 			.marked = piece[0] & 2,
 			.holes = piece[0] / 4 % 3,
 			.ino = piece[0] & 64 ? piece[1] : file_ino,

@@ -247,7 +247,7 @@ static void swap_in(struct fixture *fx, struct pieces *all,
 				continue;
 			put(fx, p->name, q->bytes, q->len);
 			/* without records it is as good as none */
-			look(fx, all, used(q) <= JOURNAL_HEAD_LEN);
+			look(fx, all, used(q) <= JOURNAL_EMPTY_LEN);
 		}
 }
 

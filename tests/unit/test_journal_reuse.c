@@ -1,0 +1,236 @@
+/* Segments that were emptied, and are written over what they held before. */
+#include "journal_fixture.h"
+
+#include "vfile_internal.h"
+
+/* Records that the dead process has left, and how they end. */
+struct left {
+	unsigned whole;
+	bool torn, rotten;
+};
+
+/* In the process that dies: as two full segments after each other would be. */
+static void empty_active(struct journal *j)
+{
+	assert_int_equal(journal_commit_(j, j->appended, NULL), 0);
+	pthread_mutex_lock(&j->append_lock);
+	j->active = 1 - j->active;
+	pthread_mutex_unlock(&j->append_lock);
+	assert_int_equal(journal_retire_(j, false, false, NULL), 0);
+}
+
+static void use_again(struct vfile *f)
+{
+	struct journal *j = f->vault->journal;
+	struct stat st;
+
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
+		overwrite_some(f);
+		empty_active(j);
+	}
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(vf_put(f, old_bytes + i * CHUNK_SIZE,
+					CHUNK_SIZE, i * CHUNK_SIZE),
+				 0);
+	/* the old records are still behind those */
+	assert_int_equal(fstat(j->seg[j->active].fd, &st), 0);
+	assert_true(st.st_size >
+		    (off_t)(j->seg[j->active].end + JOURNAL_RECORD_HEAD_LEN));
+}
+
+static void use_once(struct vfile *f)
+{
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(vf_put(f, old_bytes + i * CHUNK_SIZE,
+					CHUNK_SIZE, i * CHUNK_SIZE),
+				 0);
+}
+
+/* The file of the segment with records, and where they begin to be none. */
+static struct left look(struct fixture *fx, int *fd, off_t *end)
+{
+	struct journal_reader *r;
+	struct journal_found found;
+	struct left left = {0};
+	char name[JOURNAL_NAME_LEN + 1];
+	CLEANUP_FD int dir = journal_dir(fx);
+	unsigned n = 0;
+
+	assert_int_equal(journal_reader_open(fx->vault, &r), 0);
+	while (journal_reader_next_(r, &found) == 1) {
+		left.whole++;
+		n = r->segment[found.segment].n;
+		if (end)
+			*end = (off_t)r->segment[found.segment].end;
+	}
+	left.torn = r->torn;
+	left.rotten = r->rotten;
+	journal_segment_name_(r->session->id, n, name);
+	journal_reader_close(r);
+	if (fd)
+		*fd = openat(dir, name, O_RDWR | O_CLOEXEC);
+	return left;
+}
+
+static void expect_left(struct fixture *fx, unsigned whole, bool torn,
+			bool rotten)
+{
+	struct left left = look(fx, NULL, NULL);
+
+	assert_int_equal(left.whole, whole);
+	assert_int_equal(left.torn, torn);
+	assert_int_equal(left.rotten, rotten);
+}
+
+static void test_reuse__old_records_are_none(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make_old(fx, LEN);
+	die_after(fx, use_again, true);
+	expect_left(fx, 3, false, false);
+	mount_again(fx, &r);
+	assert_int_equal(r.left, 0);
+	expect_no_session(fx);
+}
+
+/* So far a process got with a record, over the mark and what lies behind it. */
+static void test_reuse__a_process_that_died_while_it_wrote(void **state)
+{
+	static const size_t far[] = {4, 60, JOURNAL_RECORD_HEAD_LEN,
+				     JOURNAL_RECORD_HEAD_LEN + 1000};
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	uint8_t part[JOURNAL_RECORD_HEAD_LEN + 1000];
+	CLEANUP_FD int fd = -1;
+	off_t end;
+
+	make_old(fx, LEN);
+	die_after(fx, use_again, true);
+	(void)look(fx, &fd, &end);
+	/* another record's beginning, here it is none */
+	assert_int_equal(pread(fd, part, sizeof part, JOURNAL_HEAD_LEN),
+			 sizeof part);
+	for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+		assert_int_equal(pwrite(fd, part, far[i], end), far[i]);
+		expect_left(fx, 3, far[i] > 4, false);
+	}
+	mount_again(fx, &r);
+	assert_int_equal(r.left, 0);
+	expect_no_session(fx);
+}
+
+static void spoil(int fd, off_t at, size_t len, uint8_t with)
+{
+	uint8_t bytes[2 * JOURNAL_RECORD_HEAD_LEN + CHUNK_TOKEN_LEN];
+
+	assert_true(len <= sizeof bytes);
+	assert_int_equal(pread(fd, bytes, len, at), len);
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = with ? bytes[i] ^ with : 0;
+	assert_int_equal(pwrite(fd, bytes, len, at), len);
+}
+
+/* What no process leaves that dies: of this one, the last record. */
+static void damaged(struct fixture *fx, off_t from, size_t len, uint8_t with)
+{
+	const off_t record = JOURNAL_RECORD_HEAD_LEN + CHUNK_TOKEN_LEN;
+	struct journal_recovery r = {0};
+	CLEANUP_FD int fd = -1, dir = -1;
+	off_t end;
+
+	die_after(fx, use_again, true);
+	(void)look(fx, &fd, &end);
+	spoil(fd, end - record + from, len, with);
+	expect_left(fx, 2, true, true);
+	mount_again(fx, &r);
+	/* kept as it is: another machine may read it whole */
+	dir = journal_dir(fx);
+	assert_true(fx_count(dir) > 1);
+}
+
+static void test_reuse__damage_is_noticed(void **state)
+{
+	struct fixture *fx = *state;
+	const size_t whole = 2 * JOURNAL_RECORD_HEAD_LEN + CHUNK_TOKEN_LEN;
+
+	make_old(fx, LEN);
+	damaged(fx, 20, 1, 1);		/* its head */
+	damaged(fx, 78, 1, 1);		/* its length: too long... */
+	damaged(fx, 79, 1, 8);		/* ...or a little less than that */
+	damaged(fx, 72, 1, 0xff);	/* no length at all */
+	damaged(fx, 100, 1, 1);		/* its MAC */
+	damaged(fx, 0, whole, 0);	/* all, and the mark behind it */
+	damaged(fx, 0, whole - 200, 0); /* its beginning */
+	damaged(fx, (off_t)whole - JOURNAL_RECORD_HEAD_LEN - 8, 1, 1);
+}
+
+/* As versions wrote it that knew no mark: the file ends there. */
+static void test_reuse__without_a_mark(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	CLEANUP_FD int fd = -1;
+	off_t end;
+
+	make_old(fx, LEN);
+	die_after(fx, use_once, true);
+	expect_left(fx, 3, false, false);
+	(void)look(fx, &fd, &end);
+	assert_int_equal(ftruncate(fd, end), 0);
+	expect_left(fx, 3, false, false);
+	assert_int_equal(ftruncate(fd, end - 1), 0);
+	expect_left(fx, 2, true, false);
+	mount_again(fx, &r);
+	assert_int_equal(r.left, 0);
+	expect_no_session(fx);
+}
+
+static off_t segment_len(const struct journal *j, unsigned n)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(j->seg[n].fd, &st), 0);
+	return st.st_size;
+}
+
+/* While it is of use; no longer. */
+static void test_reuse__room_is_kept_and_given_back(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal *j;
+	struct vfile *f;
+	off_t len;
+
+	make_old(fx, LEN);
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
+	j = fx->vault->journal;
+	f = vf_open(fx, fx->vault, "f");
+	overwrite_some(f);
+	len = segment_len(j, j->active);
+	assert_true(len > CHUNK_TOKEN_LEN);
+	empty_active(j);
+	assert_int_equal(segment_len(j, 1 - j->active), len);
+	assert_int_equal(vf_put(f, old_bytes, CHUNK_SIZE, 0), 0);
+	assert_int_equal(journal_flush(fx->vault), 0);
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		assert_int_equal(segment_len(j, n), JOURNAL_EMPTY_LEN);
+	vfile_close(f);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_reuse__old_records_are_none),
+		TEST(test_reuse__a_process_that_died_while_it_wrote),
+		TEST(test_reuse__damage_is_noticed),
+		TEST(test_reuse__without_a_mark),
+		TEST(test_reuse__room_is_kept_and_given_back),
+	};
+	int ret = vf_init();
+
+	return ret ? ret : cmocka_run_group_tests(tests, NULL, NULL);
+}
