@@ -5,6 +5,21 @@
 
 #include <errno.h>
 
+enum { ROOM_EVERY = 4 };
+
+struct journal;
+void __real_journal_give_room_(struct journal *j);
+void __wrap_journal_give_room_(struct journal *j);
+
+/* In a mount that is never idle, what is written next lies over old records. */
+void __wrap_journal_give_room_(struct journal *j)
+{
+	static unsigned calls;
+
+	if (++calls % ROOM_EVERY == 0)
+		__real_journal_give_room_(j);
+}
+
 static void *empty_journal(void *arg)
 {
 	struct story *s = arg;
