@@ -52,10 +52,10 @@ static int move(struct check *c, struct check_dir *dir, const char *entry,
 	if (fstatat(dir->fd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	r.moved_is_link = S_ISLNK(st.st_mode);
-	err = vdir_rename(&r);
+	/* before: whoever dies in between leaves nothing that looks put back */
 	place = (struct memory_place){.parent = to_id, .entry = to.entry};
-	if (!err)
-		memory_place_taken(c->vault, &place, 0);
+	memory_place_taken(c->vault, &place, 0);
+	err = vdir_rename(&r);
 	if (!err)
 		err = sync_dir(to_fd);
 	return err ? err : sync_dir(dir->fd);
