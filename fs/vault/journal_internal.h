@@ -2,11 +2,9 @@
 #ifndef FROND_JOURNAL_INTERNAL_H
 #define FROND_JOURNAL_INTERNAL_H
 
-#include "journal.h"
-#include "workspace.h"
+#include "journal_record.h"
 
 #include <pthread.h>
-#include <sodium.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,8 +20,6 @@
 #define JOURNAL_KEPT_DIR "kept" /* what mending has cut off files */
 
 enum {
-	JOURNAL_ID_LEN = 16,
-	JOURNAL_MAC_LEN = 32,
 	JOURNAL_SEGMENTS = 2,
 	JOURNAL_NOWHERE = JOURNAL_SEGMENTS, /* of a token that is lost */
 	JOURNAL_SEGMENT_MAX = 32 << 20,
@@ -35,12 +31,6 @@ enum {
 	JOURNAL_SEGMENT_NAMES = 10, /* .0 to .9 */
 	JOURNAL_RESERVE = 9,	    /* holds nothing but room */
 	JOURNAL_RESERVE_BYTES = 256 << 10,
-	JOURNAL_HEAD_LEN = 80, /* in front of a segment's records */
-	JOURNAL_RECORD_HEAD_LEN = 120,
-	JOURNAL_EMPTY_LEN = JOURNAL_HEAD_LEN + JOURNAL_RECORD_HEAD_LEN,
-	/* of one record: the longest run, and what follows a last token */
-	JOURNAL_TOKENS_MAX = WORKSPACE_CHUNKS * CHUNK_TOKEN_LEN +
-			     CHUNK_LAST_MAX - CHUNK_TOKEN_LEN,
 	/* of files that cannot be written: so many chunks are kept, and it is
 	 * tried again after a while */
 	JOURNAL_FAILING_MAX = 2048,
@@ -49,69 +39,6 @@ enum {
 	JOURNAL_TIMES_LOCKS = 64,
 	JOURNAL_SETTLE_MS = 500, /* in flux no longer than this */
 };
-
-/* A segment and all within is bound to these. */
-struct journal_ids {
-	uint8_t vault_id[VAULT_ID_LEN];
-	uint8_t session[JOURNAL_ID_LEN];
-	uint64_t number;    /* the segment's, one more for each that is begun */
-	const uint8_t *key; /* JOURNAL_MAC_LEN bytes */
-};
-
-enum journal_kind {
-	JOURNAL_KIND_TOKENS = 1,
-	JOURNAL_KIND_HOLES = 2,
-	/* holes that are being filled in place: no tokens */
-	JOURNAL_KIND_FILL = 3,
-	/* No more records follow, though bytes may: those of a time before the
-	 * segment was emptied. Written with each record, behind it, and with
-	 * the head; the next record takes its place. */
-	JOURNAL_KIND_END = 4,
-};
-
-/* A record but for its tokens (frondfs-format(5)). */
-struct journal_head {
-	enum journal_kind kind;
-	uint64_t ino;
-	uint8_t file_id[FILE_ID_LEN];
-	uint64_t size;	 /* the file's, from now on; or JOURNAL_SIZE_KEPT,
-			    for writers of its middle, who do not know */
-	uint64_t before; /* what it was, unless kept; of holes: when they were
-			    made, in seconds */
-	uint64_t floor;	 /* this much was durable */
-	uint64_t first, count;
-	uint32_t len; /* of the tokens */
-	bool marked;  /* whether the file may have holes is known: */
-	enum chunk_holes holes;
-};
-
-/* Pure: bytes and structs (journal_record.c). */
-void journal_head_build(const struct journal_ids *ids,
-			uint8_t out[static JOURNAL_HEAD_LEN]);
-/* Takes number from it. -EBADMSG: not of this session. */
-MUST_CHECK int journal_head_parse(const uint8_t in[static JOURNAL_HEAD_LEN],
-				  struct journal_ids *ids);
-/* offset: where the record begins in its segment. */
-void journal_record_build(const struct journal_ids *ids,
-			  const struct journal_head *h, uint64_t offset,
-			  const uint8_t *tokens,
-			  uint8_t out[static JOURNAL_RECORD_HEAD_LEN]);
-/* The mark behind the last record, which ends at offset. */
-void journal_end_build(const struct journal_ids *ids, uint64_t offset,
-		       uint8_t out[static JOURNAL_RECORD_HEAD_LEN]);
-/*
- * The record at bytes, of which there are len up to the segment's end.
- * -EBADMSG: it is not whole. What it says makes sense then: kind, ranges, and
- * a length that fits them. The tokens' own MACs have not been looked at.
- */
-MUST_CHECK int journal_record_parse(const struct journal_ids *ids,
-				    uint64_t offset, const uint8_t *bytes,
-				    size_t len, struct journal_head *h);
-
-/* Where something begins as records do, as far as these bytes go; or len. */
-size_t journal_record_find_(const uint8_t *bytes, size_t len);
-/* How many bytes follow a record's head, if it is to be believed. */
-uint64_t journal_record_tokens_(const uint8_t *head);
 
 /* A chunk that is not in its place yet. */
 struct journal_entry {

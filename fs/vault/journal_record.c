@@ -1,10 +1,11 @@
-/* Segments and records as bytes. No I/O. */
-#include "journal_internal.h"
+#include "journal_record.h"
 
 #include "bytes.h"
 #include "chunk.h"
 
 #include <errno.h>
+#include <sodium.h>
+#include <string.h>
 
 static const uint8_t segment_magic[8] = "FRONDJR1";
 static const uint8_t record_magic[4] = "FRJR";
