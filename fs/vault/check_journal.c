@@ -4,7 +4,9 @@
  */
 #include "check_internal.h"
 #include "journal.h"
+#include "map.h"
 #include "vdir.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,11 +192,45 @@ int check_journal_begin(struct check *c)
 	return 0;
 }
 
+static int read_place(void *arg, uint64_t index,
+		      uint8_t stored[static CHUNK_TOKEN_LEN])
+{
+	const int *fd = arg;
+
+	return xio_pread(*fd, stored, CHUNK_TOKEN_LEN,
+			 (off_t)chunk_offset(index));
+}
+
+/* The first chunk that has a say in what these are: of zeros, whether they are
+ * holes is told in front of them. */
+static uint64_t told_from(const struct trouble *t)
+{
+	CLEANUP_FD int fd = -1;
+	struct map m = {.seeks = true, .read = read_place, .arg = &fd};
+	uint64_t token = t->first;
+
+	if (t->fault != CHECK_ZEROED)
+		return t->first;
+	fd = openat(t->dir->fd, t->entry,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	m.fd = fd;
+	return fd < 0 || map_token_before(&m, t->first, &token) ? t->first
+								: token;
+}
+
+/* The last chunk says whether there are any. */
+static bool is_last(const struct journal_record *rec)
+{
+	return rec->size != JOURNAL_SIZE_KEPT && rec->count > 0 &&
+	       rec->first + rec->count > chunk_last_index(rec->size);
+}
+
 /* Does the journal hold a token of one of these chunks, or a length? */
 static bool is_held(struct check *c, const struct mended *m,
 		    const struct trouble *t)
 {
 	struct journal_reader *r = NULL;
+	uint64_t first = told_from(t);
 	struct journal_record rec;
 	bool held = false;
 
@@ -205,8 +241,9 @@ static bool is_held(struct check *c, const struct mended *m,
 			continue;
 		held = rec.size != JOURNAL_SIZE_KEPT &&
 		       t->last >= chunk_last_index(rec.size);
-		held |= rec.count > 0 && t->first < rec.first + rec.count &&
+		held |= rec.count > 0 && first < rec.first + rec.count &&
 			t->last >= rec.first;
+		held |= t->fault == CHECK_ZEROED && is_last(&rec);
 	}
 	journal_reader_close(r);
 	return held;

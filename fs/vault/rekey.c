@@ -131,8 +131,8 @@ static int describe(struct rekey *k, const char *path)
 	struct rekey_record *r = k->record;
 	struct vfile *f = k->f;
 	struct header h;
+	uint64_t size, now = vault_now(f->vault);
 	struct stat st;
-	uint64_t size;
 	int err = 0;
 
 	if (fstat(f->fd, &st) < 0)
@@ -144,7 +144,10 @@ static int describe(struct rekey *k, const char *path)
 	if (err)
 		return err;
 	randombytes_buf(h.file_key, sizeof h.file_key);
-	h.sealed_s = vault_now(f->vault);
+	/* Whoever knows when it was born must not find it older, where the
+	 * clock has gone back since. */
+	if (h.sealed_s < now)
+		h.sealed_s = now;
 	err = header_build(&h, &f->vault->keys->file_keys, r->new_header);
 	sodium_memzero(&h, sizeof h);
 	memcpy(r->file_id, f->id, sizeof r->file_id);

@@ -214,6 +214,7 @@ static int open_file(struct vault *vault, int fd, bool writable, bool judged,
 	do {
 		err = read_start_locked(f, judged);
 		if (!err) {
+			vfile_catch_up_(f);
 			*out = f;
 			return 0;
 		}

@@ -168,6 +168,13 @@ MUST_CHECK int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
 MUST_CHECK int vfile_retry_(struct vfile *f, struct workspace *ws, bool *tried,
 			    int err, uint64_t *bad_chunk);
 
+/* vfile_clock.c: a verified chunk was sealed then, by whatever clock; what is
+ * sealed here from now on is no older. */
+void vfile_keep_up_(struct vfile *f, uint64_t sealed_s);
+/* The same for what a file holds that has just been opened, and may be
+ * replaced without being read. */
+void vfile_catch_up_(struct vfile *f);
+
 /* vfile_map.c: which zeros are holes, and who claims them. */
 
 /* Is this chunk, of zeros, a hole? -EBADMSG: no; -EAGAIN: not known yet. */

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
 enum { PIECE = 256 << 10 }; /* twice what Linux reads ahead at once */
 
@@ -49,19 +48,6 @@ static bool is_moving_end(struct vfile *f, const struct slot *s, uint64_t tag)
 static bool has_claims(const struct vfile *f)
 {
 	return f->granted || f->vault->version >= VAULT_VERSION_MAPS;
-}
-
-enum { CLOCKS_DIFFER_MAX_S = 86400 };
-
-/*
- * It was sealed by a machine whose clock is ahead of this one's: what replaces
- * it must not look older. One that is ahead of all reason is not followed.
- */
-static void keep_up(struct vfile *f, uint64_t sealed_s)
-{
-	if (sealed_s > f->vault->latest_s &&
-	    sealed_s <= (uint64_t)time(NULL) + CLOCKS_DIFFER_MAX_S)
-		vault_pass(f->vault, sealed_s);
 }
 
 /* Is an opened token what this slot must hold? */
@@ -163,8 +149,7 @@ int vfile_load_claim_(struct vfile *f, struct workspace *ws, uint64_t index,
 	stamp = fernet_timestamp(stored);
 	if (memory_file_judge(f->memory, index, 1, &stamp) == 0)
 		return -ETIME;
-	if (f->memory)
-		keep_up(f, stamp);
+	vfile_keep_up_(f, stamp);
 	note_mark(f, &s, &job);
 	*claim = chunk_claim(opened, job.plaintext_len);
 	memcpy(plain, opened + CHUNK_TAG_LEN, s.plain_len);
@@ -237,15 +222,13 @@ static ssize_t stage_open(struct vfile *f, struct workspace *ws, uint64_t first,
 static size_t judge_run(struct vfile *f, struct workspace *ws, uint64_t first,
 			size_t count, size_t jobs)
 {
-	if (!f->memory)
-		return count;
 	for (size_t i = 0; i < count; i++)
 		ws->stamps[i] = UINT64_MAX;
 	for (size_t j = 0; j < jobs; j++) {
 		uint64_t stamp = fernet_timestamp(ws->open[j].token);
 
 		ws->stamps[ws->open_slot[j]] = stamp;
-		keep_up(f, stamp);
+		vfile_keep_up_(f, stamp);
 	}
 	return memory_file_judge(f->memory, first, count, ws->stamps);
 }

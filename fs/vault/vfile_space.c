@@ -135,11 +135,13 @@ static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 		last = chunk_last_index(f->size);
 	if (first >= last)
 		return write_zeros(f, ws, offset, end, bad_chunk);
+	/* What needs room comes first: of what has failed the kernel keeps the
+	 * pages, which must not hold what is not there any more. */
 	err = write_zeros(f, ws, offset, first * CHUNK_SIZE, bad_chunk);
 	if (!err)
-		err = punch(f, ws, first, last, bad_chunk);
-	if (!err)
 		err = write_zeros(f, ws, last * CHUNK_SIZE, end, bad_chunk);
+	if (!err)
+		err = punch(f, ws, first, last, bad_chunk);
 	return err;
 }
 
@@ -167,9 +169,10 @@ static int allocate_locked(struct vfile *f, struct workspace *ws, int mode,
 		err = reserve(f, offset, len);
 	if (!err && zero && offset < inside)
 		err = zero_range(f, ws, offset, inside, bad_chunk);
-	/* What became a hole has lost its room. */
+	/* What became a hole has lost its room. If it gets none, it is zeros
+	 * nevertheless, and so it has not failed. */
 	if (!err && (mode & FALLOC_FL_ZERO_RANGE))
-		err = reserve(f, offset, len);
+		(void)reserve(f, offset, len);
 	if (!err && !keep && end > f->size)
 		err = vfile_resize_locked_(f, ws, end, bad_chunk);
 	return err;

@@ -2,6 +2,7 @@
 """A backing directory that is full, or away for a while: it is told, nothing that
 was stored is harmed, and the same mount goes on when that is over."""
 import contextlib
+import ctypes
 import errno
 import os
 import subprocess
@@ -124,6 +125,37 @@ def a_full_disk_is_told_harms_nothing_and_is_enough_when_emptied():
         m.umount()
         eq(findings(vault)[0], [])
         m.mount()
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+ZERO_KEEP = 0x11
+
+
+def read_twice(fd, size):
+    """As the kernel has it, and as it lies there."""
+    cached = os.pread(fd, size, 0)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    return cached, os.pread(fd, size, 0)
+
+
+@check(plain=False, root=True)
+def chunks_that_cannot_be_zeroed_for_want_of_room_stay_as_they_are():
+    data, told = blob(16 * CHUNK, 4), set()
+    with small_disk() as (disk, vault), frond.Mount(vault=vault) as m:
+        for left in range(0, 16 * CHUNK, CHUNK):
+            synced(m / "f", data)
+            m.remount()
+            fd = os.open(m / "f", os.O_RDWR)
+            os.pread(fd, len(data), 0)
+            fill(disk, left)
+            # whole chunks, and a little of the one behind them
+            told.add(LIBC.fallocate(fd, ZERO_KEEP, 4 * CHUNK, 5 * CHUNK + 100))
+            cached, stored = read_twice(fd, len(data))
+            os.unlink(os.path.join(disk, "filler"))
+            os.close(fd)
+            eq(cached[:9 * CHUNK], stored[:9 * CHUNK], f"{left} bytes left")
+        eq(told, {0, -1}, "with room, and without")
 
 
 def get_at(path, at, size=CHUNK):

@@ -142,6 +142,40 @@ def what_check_has_finished_is_over_too():
     eq(status, OLD_VAULT, text)
 
 
+def grow_over_a_hole(path):
+    """What is behind the first bytes is a hole, as the journal alone says yet."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    for at, data in ((3 * CHUNK, b"ten bytes."), (10 * CHUNK, NEW[:20000])):
+        os.pwrite(fd, data, at)
+        os.fsync(fd)
+    return fd
+
+
+@check(plain=False)
+def holes_of_which_the_journal_alone_tells_are_no_damage():
+    m = frond.Mount("writeback=off")
+    for name in ("hurt", "whole"):
+        os.close(grow_over_a_hole(m / name))
+    hurt = m.backing(m / "hurt")
+    m.umount()
+    with open(hurt, "r+b") as f:
+        f.seek(HEADER + 11 * SLOT)
+        f.write(bytes(SLOT))
+    m.mount()
+    # some of them are not in place yet, however slow the machine is
+    fds = [grow_over_a_hole(m / f"new {i}") for i in range(30)]
+    m.kill9()
+    for fd in fds:
+        frond.close_dead(fd)
+    found = [f for f in findings(m.vault, status=4)[0] if f[0] != "note"]
+    eq(found, [("damaged", "zeroed", "hurt")])
+    with m.mount():
+        for i in range(30):
+            eq(get(m / f"new {i}"), bytes(3 * CHUNK) + b"ten bytes." +
+               bytes(7 * CHUNK - 10) + NEW[:20000])
+    eq([f for f in findings(m.vault, status=4)[0] if f[0] != "note"], found)
+
+
 @check(plain=False)
 def copies_beside_a_file_stay_as_they_are():
     m, where = crashed("f")

@@ -249,6 +249,25 @@ static void test_rekey__everything_stays_but_the_key(void **state)
 	}
 }
 
+/* What the clock says is earlier than when the file was made. */
+static void test_rekey__a_file_is_not_born_before_it_was_made(void **state)
+{
+	struct fixture *fx = *state;
+	uint64_t now = (uint64_t)time(NULL), ahead = now + 3 * 86400;
+	struct subject s;
+
+	vault_pass(fx->vault, ahead);
+	subject_init(fx, &s, SMALL);
+	assert_true(vfile_born_s(s.f) >= ahead);
+	fx->vault->latest_s = now;
+	assert_int_equal(rekey(&s), 0);
+	assert_true(vault_now(fx->vault) < ahead);
+	assert_true(vfile_born_s(s.f) >= ahead);
+	assert_false(has_old_header(&s));
+	vf_expect(s.f, s.bytes, s.len);
+	subject_fini(&s);
+}
+
 static void test_rekey__damage_is_not_made_good(void **state)
 {
 	struct fixture *fx = *state;
@@ -982,6 +1001,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(everything_stays_but_the_key),
+		TEST(a_file_is_not_born_before_it_was_made),
 		TEST(damage_is_not_made_good),
 		TEST(a_crash_anywhere_is_finished),
 		TEST(a_crash_while_finishing_is_finished),

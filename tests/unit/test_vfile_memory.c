@@ -444,6 +444,36 @@ static void what_replaces_the_future_is_not_older(void **state)
 	vfile_close(f);
 }
 
+/* Nor is what replaces it without having read it, here or where nothing is
+ * remembered. */
+static void what_replaces_an_unread_future_is_not_older(void **state)
+{
+	static uint8_t bytes[3 * CHUNK_SIZE];
+	struct fixture *fx = *state;
+	uint64_t now = (uint64_t)time(NULL), ahead = now + 3600;
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+					  {.tv_sec = (time_t)ahead}};
+	struct memory *memory = fx->vault->memory;
+	struct vfile *f = vf_create(fx, "unread");
+
+	assert_int_equal(vf_put(f, bytes, sizeof bytes, 0), 0);
+	vault_pass(fx->vault, ahead);
+	/* not the last one */
+	assert_int_equal(vf_put(f, bytes, CHUNK_SIZE, CHUNK_SIZE), 0);
+	settle(fx, f);
+	assert_int_equal(futimens(vfile_fd(f), times), 0);
+	vfile_close(f);
+	for (int n = 0; n < 2; n++) {
+		fx->vault->latest_s = now;
+		fx->vault->memory = n ? NULL : memory;
+		f = vf_open(fx, fx->vault, "unread");
+		assert_true(vault_now(fx->vault) >= ahead);
+		vfile_close(f);
+	}
+	fx->vault->memory = memory;
+	fx->vault->latest_s = now;
+}
+
 /* What may not be there is not missed. */
 static void what_failed_is_not_told(void **state)
 {
@@ -490,6 +520,7 @@ int main(void)
 		TEST(holes_are_put_back_with_who_claims_them),
 		TEST(what_was_sealed_ahead_is_not_older),
 		TEST(what_replaces_the_future_is_not_older),
+		TEST(what_replaces_an_unread_future_is_not_older),
 	};
 	/* with a journal, none of this fails at once */
 	const struct CMUnitTest in_place[] = {
