@@ -178,6 +178,7 @@ static int read_start(struct vfile *f, bool judged)
 		f->found_s = st.st_ctim.tv_sec + COARSE_S;
 		f->found = size;
 	}
+	vfile_catch_up_(f, &st);
 	if (size > 0)
 		return 0;
 	/* Nothing of an empty file is ever read, so a cut to this length has
@@ -214,7 +215,6 @@ static int open_file(struct vault *vault, int fd, bool writable, bool judged,
 	do {
 		err = read_start_locked(f, judged);
 		if (!err) {
-			vfile_catch_up_(f);
 			*out = f;
 			return 0;
 		}

@@ -32,14 +32,17 @@ void vfile_keep_up_(struct vfile *f, uint64_t sealed_s)
 		vault_pass(f->vault, sealed_s);
 }
 
-/* Has anything been done to it later than now? */
-static bool is_of_the_future(const struct vfile *f)
+/* Has anything been done to it later than now? What a program has set to any
+ * time is no reason to look each time that it is opened. */
+static bool is_of_the_future(const struct vfile *f, const struct stat *st)
 {
-	time_t now = time(NULL);
-	struct stat st;
+	const time_t now = time(NULL);
+	const time_t times[] = {st->st_mtim.tv_sec, st->st_ctim.tv_sec};
 
-	return fstat(f->fd, &st) == 0 &&
-	       (st.st_mtim.tv_sec > now || st.st_ctim.tv_sec > now);
+	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+		if (times[i] > now && is_ahead(f, (uint64_t)times[i]))
+			return true;
+	return false;
 }
 
 /* What lies there says that it was sealed then; it need not be so. */
@@ -84,13 +87,13 @@ static bool find_latest(const struct vfile *f, uint64_t *latest)
 	return newest > 0;
 }
 
-void vfile_catch_up_(struct vfile *f)
+void vfile_catch_up_(struct vfile *f, const struct stat *st)
 {
 	struct workspace *ws;
 	uint8_t plain[CHUNK_SIZE];
 	uint64_t latest;
 
-	if (f->granted || !is_of_the_future(f) || !find_latest(f, &latest))
+	if (f->granted || !is_of_the_future(f, st) || !find_latest(f, &latest))
 		return;
 	ws = workspace_get();
 	/* its time counts if it verifies; what is wrong with it shows when it

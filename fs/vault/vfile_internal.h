@@ -173,7 +173,7 @@ MUST_CHECK int vfile_retry_(struct vfile *f, struct workspace *ws, bool *tried,
 void vfile_keep_up_(struct vfile *f, uint64_t sealed_s);
 /* The same for what a file holds that has just been opened, and may be
  * replaced without being read. */
-void vfile_catch_up_(struct vfile *f);
+void vfile_catch_up_(struct vfile *f, const struct stat *st);
 
 /* vfile_map.c: which zeros are holes, and who claims them. */
 
