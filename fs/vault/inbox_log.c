@@ -355,6 +355,17 @@ int inbox_refuse_(struct inbox *in, const struct envelope *e, const char *fmt,
 	return err;
 }
 
+int inbox_refused(struct inbox *in, const char *why)
+{
+	int err;
+
+	pthread_mutex_lock(&in->work);
+	err = inbox_refuse_(in, NULL, "%s", why);
+	pthread_mutex_unlock(&in->work);
+	inbox_settle_declines_(in);
+	return err;
+}
+
 static int log_rest(struct inbox *in, const struct identity_public *peer)
 {
 	struct log_line l = {

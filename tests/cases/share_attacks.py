@@ -949,6 +949,68 @@ def a_post_office_sends_what_is_no_mail():
                    for n in os.listdir(inbox)) < 1 << 20
 
 
+def mailbox(person):
+    return os.path.join(person.post, os.path.basename(sharing.parse_card(person.card)[1]))
+
+
+def long_ago(path):
+    """As if it had lain there for a while: nothing is on its way any more."""
+    os.utime(path, (1, 1))
+    return path
+
+
+def alter(path, at):
+    raw = get(path)
+    put(path, raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])
+
+
+@check
+def what_a_post_office_altered_is_named_and_can_be_sent_again():
+    with crowd("alice", "bob") as (alice, bob):
+        data = frond.blob(100000)
+        (set_id, *_), = alice.send("send", put(alice.path("report"), data), "--to", "bob")
+        texts = [n for n in os.listdir(mailbox(bob)) if n.endswith(".txt")]
+        part, = (n for n in os.listdir(mailbox(bob)) if n.endswith(".part"))
+        for name in texts + [part]:
+            path = os.path.join(mailbox(bob), name)
+            alter(path, get(path).index(b"tgshare1.") + 15 if name in texts else 5000)
+        # it may be on its way, and is not lost
+        out, err = share.tg("receive", "--vault", bob.mount.path)
+        assert "not what its name says" in err and not out, (out, err)
+        eq(sorted(os.listdir(mailbox(bob))), sorted(texts + [part]))
+        eq(bob.log("refused"), [])
+        # the same again replaces what is not the same
+        alice.send("send", alice.path("report"), "--to", "bob")
+        bob.receive()
+        share.readable(bob.shared("alice/report"), data)
+        eq(bob.log("refused"), [])
+        # and what stays altered is refused and named
+        alice.send("send", put(alice.path("other"), data), "--to", "bob")
+        names = os.listdir(mailbox(bob))
+        kept = {n: get(os.path.join(mailbox(bob), n)) for n in names}
+        for name in names:
+            path = os.path.join(mailbox(bob), name)
+            alter(path, 5000 if name.endswith(".part") else
+                  get(path).index(b"tgshare1.") + (3 if name == names[0] else 15))
+            long_ago(path)
+        says = bob.receive()
+        eq(says.count("altered on its way"), len(names))
+        eq(len(bob.log("refused")), len(names))
+        assert any(part[:64] in r["text"] for r in bob.log("refused")
+                   for part in names if part.endswith(".part")), bob.log("refused")
+        eq(os.listdir(mailbox(bob)), [])
+        # of rubbish without end only so much is named
+        for i in range(100):
+            long_ago(put(os.path.join(mailbox(bob), f"{i}.txt"), b"rubbish %d" % i))
+        bob.receive()
+        eq(os.listdir(mailbox(bob)), [])
+        assert len(bob.log("refused")) <= 34, len(bob.log("refused"))
+        for name in kept:
+            put(os.path.join(mailbox(bob), name), kept[name])
+        bob.receive()
+        share.readable(bob.shared("alice/other"), data)
+
+
 def bob_box(person):
     return sharing.parse_card(person.card)[1]
 

@@ -36,7 +36,8 @@ struct session {
 	bool notify;	 /* somebody may sit at the desktop */
 	struct answering *answering; /* what people are told just now */
 	bool no_room;		     /* for what came, the last time */
-	bool waited; /* for another tgshare that held the lock */
+	bool unsettled; /* something lies there that is not whole, or altered */
+	bool waited;	/* for another tgshare that held the lock */
 	/* what was refused is left alone for a while: nobody asked */
 	bool patient;
 	struct session_told told[SESSION_TOLD_MAX];

@@ -25,6 +25,9 @@ enum {
 	NAME_LEN_MAX = 200,
 	REASON_MAX = 512,
 	STALE_S = 86400,
+	/* a file being synchronised may be less than whole for so long */
+	SETTLED_S = 60,
+	TEXT_HASH_LEN = 16,
 };
 
 static const char temp_prefix[] = ".tmp-", text_suffix[] = ".txt";
@@ -246,14 +249,20 @@ static bool good_name(const char *name)
 		       strlen(name);
 }
 
+static void hash_text(const void *text, size_t len,
+		      uint8_t hash[static TEXT_HASH_LEN])
+{
+	crypto_generichash(hash, TEXT_HASH_LEN, text, len, NULL, 0);
+}
+
 /* Named by what it says, so that sending twice leaves one. */
 static void name_text(const struct transport_message *m, char *name,
 		      size_t size)
 {
-	uint8_t hash[16];
+	uint8_t hash[TEXT_HASH_LEN];
 	char hex[2 * sizeof hash + 1];
 
-	crypto_generichash(hash, sizeof hash, m->text, m->text_len, NULL, 0);
+	hash_text(m->text, m->text_len, hash);
 	hex_encode(hash, sizeof hash, hex);
 	snprintf(name, size, "%s%s", hex, text_suffix);
 }
@@ -295,12 +304,40 @@ static int fill(struct dir_transport *d, int box, const char *temp,
 	return err;
 }
 
-static bool there_already(int box, const char *name, uint64_t len)
+/* Does the file hold what is to be sent, from there on? */
+static bool same_bytes(int fd, const struct transport_message *m, uint64_t from,
+		       uint8_t *mine, uint8_t *theirs, size_t n)
 {
+	if (m->text)
+		memcpy(mine, m->text + from, n);
+	else if (xio_pread(m->fd, mine, n, (off_t)(m->offset + from)))
+		return false;
+	return xio_pread(fd, theirs, n, (off_t)from) == 0 &&
+	       memcmp(mine, theirs, n) == 0;
+}
+
+/* What was damaged on the way is no reason not to send it again. */
+static bool there_already(struct dir_transport *d, int box, const char *name,
+			  const struct transport_message *m)
+{
+	CLEANUP_FD int fd = openat(box, name,
+				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+					   O_NONBLOCK | O_NOCTTY);
+	const uint64_t len = m->text ? m->text_len : m->len;
 	struct stat st;
 
-	return fstatat(box, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISREG(st.st_mode) && (uint64_t)st.st_size == len;
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    (uint64_t)st.st_size != len)
+		return false;
+	for (uint64_t at = 0; at < len;) {
+		size_t n =
+			len - at < BLOCK / 2 ? (size_t)(len - at) : BLOCK / 2;
+
+		if (!same_bytes(fd, m, at, d->block, d->block + BLOCK / 2, n))
+			return false;
+		at += n;
+	}
+	return true;
 }
 
 static int put(struct dir_transport *d, int box, const char *name,
@@ -309,7 +346,7 @@ static int put(struct dir_transport *d, int box, const char *name,
 	char temp[64];
 	int err;
 
-	if (there_already(box, name, m->text ? m->text_len : m->len))
+	if (there_already(d, box, name, m))
 		return 0;
 	xio_temp_name(temp_prefix, temp, sizeof temp);
 	err = fill(d, box, temp, m);
@@ -367,14 +404,35 @@ static bool ends_with(const char *name, const char *suffix)
 	return len > n && strcmp(name + len - n, suffix) == 0;
 }
 
-static int take_text(const struct transport_receiver *r, int fd, size_t len)
+/* Does the name tell another text, and may the file still be growing? */
+static bool is_unsettled(const struct stat *st, const char *name,
+			 const char *text, size_t len)
 {
+	uint8_t told[TEXT_HASH_LEN], hash[TEXT_HASH_LEN];
+
+	if (strlen(name) != 2 * sizeof told + strlen(text_suffix) ||
+	    hex_decode(name, 2 * sizeof told, told, sizeof told))
+		return false;
+	hash_text(text, len, hash);
+	return memcmp(told, hash, sizeof told) != 0 &&
+	       st->st_mtim.tv_sec + SETTLED_S > time(NULL);
+}
+
+static int take_text(const struct transport_receiver *r, int fd,
+		     const struct stat *st, const char *name)
+{
+	size_t len = (size_t)st->st_size;
 	CLEANUP_FREE char *text = malloc(len + 1);
 	int err;
 
 	if (!text)
 		return -ENOMEM;
 	err = xio_pread(fd, text, len, 0);
+	if (!err && is_unsettled(st, name, text, len)) {
+		if (r->unsettled)
+			r->unsettled(r->arg);
+		err = -EAGAIN;
+	}
 	return err ? err : r->text(r->arg, "", text, len);
 }
 
@@ -398,7 +456,7 @@ static int take_one(struct dir_transport *d, const struct transport_receiver *r,
 	if (st.st_size > (ends_with(name, text_suffix) ? TEXT_MAX : PART_MAX))
 		return 0;
 	return ends_with(name, text_suffix)
-		       ? take_text(r, fd, (size_t)st.st_size)
+		       ? take_text(r, fd, &st, name)
 		       : r->document(r->arg, fd, (uint64_t)st.st_size, name,
 				     NULL);
 }
