@@ -213,6 +213,16 @@ bool inbox_is_logged_(const struct inbox *in, const struct parcel *p,
 	return is_known(in->logged, &f);
 }
 
+bool inbox_is_replaced_(const struct inbox *in, const struct parcel *p)
+{
+	const struct fact f = {.event = VLOG_WITHDRAWN,
+			       .detail = VLOG_REPLACED,
+			       .set_id = p->set_id,
+			       .peer = &p->sender};
+
+	return is_known(in->logged, &f);
+}
+
 bool inbox_is_finished_(const struct inbox *in, const struct parcel *p)
 {
 	const struct fact withdrawn = {.event = VLOG_WITHDRAWN,
@@ -224,7 +234,8 @@ bool inbox_is_finished_(const struct inbox *in, const struct parcel *p)
 		       is_known(in->logged, &withdrawn);
 	return inbox_is_logged_(in, p, VLOG_OPENED) ||
 	       inbox_is_logged_(in, p, VLOG_DECLINED) ||
-	       inbox_is_logged_(in, p, VLOG_WITHDRAWN);
+	       inbox_is_logged_(in, p, VLOG_WITHDRAWN) ||
+	       inbox_is_replaced_(in, p);
 }
 
 /* Printable text: what a sender wrote must not write on our terminal. */

@@ -376,6 +376,8 @@ static int advance_waiting(struct inbox *in, struct parcel *p, bool *dropped)
 
 	if (p->revoked) /* and what should follow did not, before a crash */
 		return withdraw(in, p);
+	if (inbox_is_superseded_(in, p))
+		return 0;
 	err = inbox_refuse_foreign_(in, p);
 	if (err)
 		return err;

@@ -147,13 +147,17 @@ static const char *why_finished(const struct inbox *in,
 		       : "it came after the set had ended";
 }
 
-static int refuse_finished(struct inbox *in, const struct envelope *e,
-			   bool *keep)
+static int refuse_finished(struct inbox *in, const struct parcel *p,
+			   const struct envelope *e, bool *keep)
 {
 	int err = 0;
 
 	if (e->st.kind == STATEMENT_MANIFEST)
 		err = forget_parts_of(in, e);
+	*keep = false;
+	/* messages overtake one another: nobody is to blame */
+	if (!err && inbox_is_replaced_(in, p))
+		return 0;
 	return err ? err : refuse(in, e, keep, why_finished(in, e));
 }
 
@@ -193,8 +197,9 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 		return -ENOMEM;
 	name_sender(in, p);
 	if (inbox_is_finished_(in, p)) {
+		err = refuse_finished(in, p, e, keep);
 		inbox_parcel_free_(p);
-		return refuse_finished(in, e, keep);
+		return err;
 	}
 	err = has_room(in, e) ? 0 : make_room(in, e);
 	if (err) {

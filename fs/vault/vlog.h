@@ -43,6 +43,8 @@ enum vlog_event {
 };
 
 enum { VLOG_TEXT_MAX = 255 };
+/* Of VLOG_WITHDRAWN: another set took its place, nothing is to be told. */
+enum { VLOG_REPLACED = 1 };
 
 struct vlog_record {
 	uint64_t seq;	 /* from 0; set by vlog_append */

@@ -285,6 +285,31 @@ def a_grant_shows_the_file_as_it_is_until_it_is_revoked():
             person.tg("log", "--verify", says="whole")
 
 
+@check(plain=False)
+def a_grant_with_a_new_key_is_told_once_to_who_was_away():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        carol.attach(alice)
+        for i in range(scale(10, 5)):
+            name = f"plan{i}.odt"
+            put(alice.path(name), b"the plan")
+            alice.send("grant", alice.path(name), "--to", "bob,carol")
+            kept = {n: get(os.path.join(alice.post, n)) for n in post_of(alice)}
+            alice.tg("revoke", alice.path(name), "--from", "bob")
+            # what is not taken back comes as well
+            if i % 2:
+                for n in kept:
+                    put(os.path.join(alice.post, n), kept[n])
+            says = carol.receive()
+            eq(says.count("is open"), 1, says)
+            assert "(2)" not in says and "refused" not in says, says
+            eq(os.listdir(carol.shared("alice")).count(name), 1)
+            eq(get(carol.shared("alice", name)), b"the plan")
+            eq([c["name"] for c in carol.status()["came"] if c["name"].startswith(name[:5])
+                and c["state"] != "granted"], [])
+        eq(len(os.listdir(carol.shared("alice"))), scale(10, 5))
+        eq(carol.log("refused"), [])
+
+
 def fails_with(path):
     try:
         get(path)

@@ -34,6 +34,8 @@ static void describe_detail(const struct vlog_record *r, char *text,
 	};
 
 	text[0] = '\0';
+	if (r->event == VLOG_WITHDRAWN && r->detail == VLOG_REPLACED)
+		snprintf(text, size, "replaced");
 	if (r->event == VLOG_ACKNOWLEDGED &&
 	    r->detail < sizeof states / sizeof *states && states[r->detail])
 		snprintf(text, size, "%s", states[r->detail]);

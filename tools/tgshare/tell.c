@@ -309,6 +309,8 @@ bool tell_record(const struct session *s, const struct vlog_record *r,
 		return true;
 	case VLOG_WITHDRAWN:
 	case VLOG_KEY_REVOKED:
+		if (r->detail == VLOG_REPLACED)
+			return false;
 		tell_name(r->text);
 		printf(" was %s by %s\n",
 		       r->event == VLOG_WITHDRAWN ? "withdrawn" : "revoked",
