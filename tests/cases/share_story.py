@@ -286,6 +286,40 @@ def a_grant_shows_the_file_as_it_is_until_it_is_revoked():
 
 
 @check(plain=False)
+def another_vault_than_that_of_the_grant_is_not_attached():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        def attach(vault, status, says=""):
+            p = subprocess.run([frond.FRONDFS, "attach", bob.mount.path, "alice", vault],
+                               capture_output=True, text=True, check=False)
+            eq(p.returncode, status, p.stderr)
+            assert says in p.stderr, p.stderr
+            return frond.run(frond.FRONDFS, "attach", bob.mount.path, "--list")
+
+        (set_id, *_), = alice.send("grant", put(alice.path("plan"), b"plan"), "--to", "bob")
+        # before anything was granted nobody can know
+        assert carol.mount.vault in attach(carol.mount.vault, 0)
+        says = bob.receive()
+        assert f"another vault: {carol.mount.vault}" in says and "attach" in says, says
+        assert f"another vault: {carol.mount.vault}" in bob.tg("status")
+        eq(attach(bob.post, 3), f"alice\t{carol.mount.vault}\n")
+        eq(attach(carol.mount.vault, 1, "'plan' from alice"),
+           f"alice\t{carol.mount.vault}\n")
+        eq(attach(alice.mount.vault, 0), f"alice\t{alice.mount.vault}\n")
+        readable(bob.shared("alice/plan"), b"plan")
+        eq(attach(carol.mount.vault, 1, "'plan' from alice"),
+           f"alice\t{alice.mount.vault}\n")
+        readable(bob.shared("alice/plan"), b"plan")
+        frond.run(frond.FRONDFS, "attach", bob.mount.path, "--remove", "alice")
+        eq(attach(carol.mount.vault, 1, "not the vault"), "")
+        eq(bob.came(set_id)["state"], "not attached")
+        attach(alice.mount.vault, 0)
+        os.rename(alice.mount.vault, alice.mount.vault + " away")
+        bob.receive()
+        assert "not there now: " in bob.tg("status")
+        os.rename(alice.mount.vault + " away", alice.mount.vault)
+
+
+@check(plain=False)
 def a_grant_with_a_new_key_is_told_once_to_who_was_away():
     with crowd("alice", "bob", "carol") as (alice, bob, carol):
         carol.attach(alice)
