@@ -126,6 +126,47 @@ def a_place_that_is_no_vault_is_status_3():
     tg("status", env={"TGSHARE_VAULT": plain}, status=NO_VAULT)
 
 
+def check_says(vault, status):
+    p = subprocess.run([frond.FRONDFS, "check", "--passfile", frond.passfile(), vault],
+                       capture_output=True, text=True, check=False)
+    eq(p.returncode, status, p.stdout + p.stderr)
+    return p.stdout + p.stderr
+
+
+@check(plain=False)
+def lost_keys_are_named_and_not_replaced_unasked():
+    with people("alice")[0].mount as mount:
+        at = {"env": {"TGSHARE_VAULT": mount.path}}
+        card, _ = tg("card", **at)
+        identity = os.path.join(mount.vault, ".frondfs/identity")
+        kept = get(identity)
+        for bad in kept[:-1] + b"x", b"", None:
+            mount.umount()
+            if bad is None:
+                os.unlink(identity)
+            else:
+                put(identity, bad)
+            assert "the sharing keys are damaged or missing" in check_says(mount.vault, 4)
+            mount.mount()
+            eq(".frondfs/identity, the keys" in mount.log(), bad is not None)
+            for argv in ["card"], ["receive"], ["status"], ["setup"], ["setup", "--name", "al"]:
+                _, err = tg(*argv, status=NOT_SET_UP if bad is None else FAILED,
+                            says=".frondfs/identity", **at)
+                assert "backup" in err and "--new-keys" in err, err
+        mount.umount()
+        put(identity, kept)
+        mount.mount()
+        eq(tg("setup", "--new-keys", **at)[0].count(card.strip()), 1)
+        eq(tg("card", **at)[0], card)
+        mount.umount()
+        os.unlink(identity)
+        mount.mount()
+        tg("setup", "--new-keys", **at)
+        assert tg("card", **at)[0] != card
+        mount.umount()
+        check_says(mount.vault, 0)
+
+
 @check(plain=False)
 def the_vault_is_found_from_the_file_the_option_the_environment():
     alice, bob = pair()

@@ -103,6 +103,15 @@ static int report_mounted(int err, const char *path)
 				 "the mount of '%s' died; unmount it with "
 				 "'frondfs umount' and mount it anew",
 				 path);
+	if (err == -EBADMSG)
+		return report_as(CMD_FAILED,
+				 "the sharing keys of the vault of '%s' are "
+				 "damaged (.frondfs/identity in its backing "
+				 "directory): put that file back from a "
+				 "backup and mount anew; without one, move it "
+				 "away, mount anew, and run 'tgshare setup "
+				 "--new-keys'",
+				 path);
 	return report_as(err == -ENOENT ? CMD_NO_VAULT : CMD_FAILED,
 			 "cannot open '%s': %s", path, strerror(-err));
 }

@@ -67,10 +67,25 @@ void session_close(struct session *s)
 	mounted_close(&s->m);
 }
 
+int session_keys_lost(const struct session *s)
+{
+	if (s->m.info.has_identity || !s->settings.name[0])
+		return CMD_OK;
+	return report_as(CMD_NOT_SET_UP,
+			 "the sharing keys of the vault on '%s' are gone: put "
+			 "'%s/.frondfs/identity' back from a backup and mount "
+			 "anew; without one, 'tgshare setup --new-keys%s' "
+			 "makes others, and everybody needs your new card",
+			 s->m.info.mountpoint, s->m.info.backing,
+			 report_vault());
+}
+
 int session_need_identity(struct session *s)
 {
-	if (s->m.info.has_identity && s->settings.name[0])
-		return CMD_OK;
+	int status = session_keys_lost(s);
+
+	if (status || (s->m.info.has_identity && s->settings.name[0]))
+		return status;
 	return report_as(CMD_NOT_SET_UP,
 			 "the vault on '%s' has no card yet; run 'tgshare "
 			 "setup --transport telegram%s', or with --transport "

@@ -49,6 +49,8 @@ MUST_CHECK int session_open(struct session *s, char *const *paths, int count,
 			    const char *vault_option);
 void session_close(struct session *s);
 
+/* There was an identity, as setup knows, and it is not there any more. */
+MUST_CHECK int session_keys_lost(const struct session *s);
 /* There is an identity, and a name. */
 MUST_CHECK int session_need_identity(struct session *s);
 /* The transport of the settings works; implies the identity. */
