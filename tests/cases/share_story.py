@@ -397,6 +397,9 @@ def what_has_expired_says_so():
         bob.receive()
         eq(bob.came(set_id)["state"], "expired")
         eq(alice.given(set_id)["state"], "expired")
+        # also when the word that it had been opened is late
+        alice.receive()
+        eq(alice.given(set_id)["state"], "expired")
 
 
 @check(plain=False)
