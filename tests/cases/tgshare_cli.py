@@ -684,7 +684,7 @@ def without_the_folder_the_work_at_home_goes_on():
     eq(alice.given(set_id)["state"], "revoked")
     # without a word the new key says it
     frond.raises(frond.errno.EKEYREVOKED, get, bob.shared("alice/granted"))
-    alice.receive(status=FAILED, says="plug it in, or make it")
+    alice.receive(status=QUEUED, says="plug it in, or make it")
     agent = subprocess.Popen([TGSHARE, "agent", "--vault", alice.mount.path],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
@@ -717,7 +717,7 @@ def what_opened_is_told_without_the_folder_too():
     bob.meets(alice)
     readable(bob.shared("alice/early"), b"before the card")
     for told in 1, 0:
-        out, err = tg("receive", "--vault", bob.mount.path, status=FAILED, says="plug it in")
+        out, err = tg("receive", "--vault", bob.mount.path, status=QUEUED, says="plug it in")
         eq((out.count("early is open, from alice"), err.count("plug it in")), (told, 1))
     os.rename(post + ".away", post)
     bob.receive()
@@ -726,7 +726,7 @@ def what_opened_is_told_without_the_folder_too():
     # the same words when messages wait
     os.rename(post, post + ".away")
     alice.tg("send", put(alice.path("late"), b"x"), "--to", "bob", status=QUEUED)
-    eq(tg("receive", "--vault", alice.mount.path, status=FAILED)[1].count("plug it in"), 1)
+    eq(tg("receive", "--vault", alice.mount.path, status=QUEUED)[1].count("plug it in"), 1)
 
 
 @check(plain=False, root=True)

@@ -163,6 +163,14 @@ static bool box_is_there(const struct dir_transport *d)
 	       is.st_ino == was.st_ino;
 }
 
+/* What is said of a folder that may be back later. */
+static bool is_away(int err)
+{
+	return err == -ENOENT || err == -ENOTDIR || err == -EIO ||
+	       err == -ENODEV || err == -ENXIO || err == -ENOTCONN ||
+	       err == -ESTALE || err == -EHOSTDOWN || err == -ETIMEDOUT;
+}
+
 /* A stick or a network folder comes and goes: whatever is there now. */
 static int find_own_box(struct dir_transport *d)
 {
@@ -524,7 +532,7 @@ static int dir_run(struct transport *t, const struct transport_receiver *r,
 
 	if (!err && !any && timeout_ms > 0)
 		wait_for_mail(d, timeout_ms);
-	return err;
+	return is_away(err) ? -EAGAIN : err;
 }
 
 static int dir_retract(struct transport *t, const char *address,
@@ -593,14 +601,6 @@ static const struct transport_ops dir_ops = {
 	.reason = dir_reason,
 	.free = dir_free,
 };
-
-/* What is said of a folder that may be back later. */
-static bool is_away(int err)
-{
-	return err == -ENOENT || err == -ENOTDIR || err == -EIO ||
-	       err == -ENODEV || err == -ENXIO || err == -ENOTCONN ||
-	       err == -ESTALE || err == -EHOSTDOWN || err == -ETIMEDOUT;
-}
 
 int transport_dir_open(const char *path,
 		       const uint8_t own_id[static TRANSPORT_ID_LEN],
