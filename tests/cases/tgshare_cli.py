@@ -448,10 +448,18 @@ def one_that_cannot_be_sent_keeps_no_other_back():
     # of two that have one name, the path tells which
     eq([name for _, _, name, _, _ in sent], ["no bytes", "here/same", "there/same"])
     alice.tg("send", alice.path("here"), "--to", "bob", says="here/link' is left out")
+    # one that is not there does not, either, wherever it stands
+    more = [put(alice.path(f"more{i}"), b"more") for i in range(2)]
+    sent = alice.send("send", alice.path("gone"), *more, alice.path("gone too"), "--to",
+                      "bob", status=UNKNOWN, says="there is no file")
+    eq([name for _, _, name, _, _ in sent], ["more0", "more1"])
+    alice.tg("send", alice.path("gone"), alice.path("gone too"), "--to", "bob",
+             status=UNKNOWN, says="there is no file")
     bob.receive()
     eq(get(bob.shared("alice/no bytes")), b"")
     eq({get(bob.shared("alice", n)) for n in ("same", "same (2)")}, {b"here", b"there"})
     eq(os.listdir(bob.shared("alice/here")), ["same"])
+    eq([get(bob.shared("alice", f"more{i}")) for i in range(2)], [b"more"] * 2)
 
 
 @check(plain=False)
