@@ -1,3 +1,4 @@
+#include "mailbox.h"
 #include "text.h"
 #include "transport.h"
 #include "xio.h"
@@ -7,7 +8,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,20 +17,16 @@
 
 enum {
 	PART_MAX = 64 << 20,
-	BLOCK = 1 << 20,
 	TEXT_MAX = 1 << 20,
 	/* Synchronised and network folders change without inotify noticing */
 	LOOK_EVERY_MS = 2000,
 	ID_TEXT_LEN = 2 * TRANSPORT_ID_LEN,
-	NAME_LEN_MAX = 200,
 	REASON_MAX = 512,
 	STALE_S = 86400,
-	/* a file being synchronised may be less than whole for so long */
-	SETTLED_S = 60,
-	TEXT_HASH_LEN = 16,
 };
 
-static const char temp_prefix[] = ".tmp-", text_suffix[] = ".txt";
+static const char temp_prefix[] = MAILBOX_TEMP_PREFIX,
+		  text_suffix[] = MAILBOX_TEXT_SUFFIX;
 
 struct queued {
 	struct transport_message message;
@@ -248,140 +244,15 @@ static int open_mailbox(struct dir_transport *d, const char *address)
 	return fd;
 }
 
-static bool good_name(const char *name)
-{
-	return name && name[0] && name[0] != '.' &&
-	       strlen(name) <= NAME_LEN_MAX &&
-	       strspn(name, "abcdefghijklmnopqrstuvwxyz"
-			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
-		       strlen(name);
-}
-
-static void hash_text(const void *text, size_t len,
-		      uint8_t hash[static TEXT_HASH_LEN])
-{
-	crypto_generichash(hash, TEXT_HASH_LEN, text, len, NULL, 0);
-}
-
-/* Named by what it says, so that sending twice leaves one. */
-static void name_text(const struct transport_message *m, char *name,
-		      size_t size)
-{
-	uint8_t hash[TEXT_HASH_LEN];
-	char hex[2 * sizeof hash + 1];
-
-	hash_text(m->text, m->text_len, hash);
-	hex_encode(hash, sizeof hash, hex);
-	snprintf(name, size, "%s%s", hex, text_suffix);
-}
-
-static int copy_document(struct dir_transport *d, int to,
-			 const struct transport_message *m)
-{
-	for (uint64_t done = 0; done < m->len;) {
-		size_t n =
-			m->len - done < BLOCK ? (size_t)(m->len - done) : BLOCK;
-		int err = xio_pread(m->fd, d->block, n,
-				    (off_t)(m->offset + done));
-
-		if (!err)
-			err = xio_write(to, d->block, n);
-		if (err)
-			return err;
-		done += n;
-		if (m->progress)
-			m->progress(m->arg, done);
-	}
-	return 0;
-}
-
-static int fill(struct dir_transport *d, int box, const char *temp,
-		const struct transport_message *m)
-{
-	/* Everybody may read it: it is sealed. */
-	CLEANUP_FD int fd = openat(
-		box, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	int err;
-
-	if (fd < 0)
-		return -errno;
-	err = m->text ? xio_write(fd, m->text, m->text_len)
-		      : copy_document(d, fd, m);
-	if (!err && fsync(fd) < 0)
-		err = -errno;
-	return err;
-}
-
-/* Does the file hold what is to be sent, from there on? */
-static bool same_bytes(int fd, const struct transport_message *m, uint64_t from,
-		       uint8_t *mine, uint8_t *theirs, size_t n)
-{
-	if (m->text)
-		memcpy(mine, m->text + from, n);
-	else if (xio_pread(m->fd, mine, n, (off_t)(m->offset + from)))
-		return false;
-	return xio_pread(fd, theirs, n, (off_t)from) == 0 &&
-	       memcmp(mine, theirs, n) == 0;
-}
-
-/* What was damaged on the way is no reason not to send it again. */
-static bool there_already(struct dir_transport *d, int box, const char *name,
-			  const struct transport_message *m)
-{
-	CLEANUP_FD int fd = openat(box, name,
-				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
-					   O_NONBLOCK | O_NOCTTY);
-	const uint64_t len = m->text ? m->text_len : m->len;
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    (uint64_t)st.st_size != len)
-		return false;
-	for (uint64_t at = 0; at < len;) {
-		size_t n =
-			len - at < BLOCK / 2 ? (size_t)(len - at) : BLOCK / 2;
-
-		if (!same_bytes(fd, m, at, d->block, d->block + BLOCK / 2, n))
-			return false;
-		at += n;
-	}
-	return true;
-}
-
-static int put(struct dir_transport *d, int box, const char *name,
-	       const struct transport_message *m)
-{
-	char temp[64];
-	int err;
-
-	if (there_already(d, box, name, m))
-		return 0;
-	xio_temp_name(temp_prefix, temp, sizeof temp);
-	err = fill(d, box, temp, m);
-	if (!err && renameat(box, temp, box, name) < 0)
-		err = -errno;
-	if (err)
-		unlinkat(box, temp, 0);
-	else if (fsync(box) < 0)
-		err = -errno;
-	return err;
-}
-
 static void deliver(struct dir_transport *d, const struct transport_message *m)
 {
-	char name[NAME_LEN_MAX + 1];
+	char name[MAILBOX_NAME_MAX + 1];
 	int err = find_own_box(d);
 	CLEANUP_FD int box = err ? err : open_mailbox(d, m->address);
 
-	err = box < 0 ? box : 0;
-	if (m->text)
-		name_text(m, name, sizeof name);
-	else
-		snprintf(name, sizeof name, "%s", m->filename);
-	if (!err && !good_name(name))
-		err = -EINVAL;
+	err = box < 0 ? box : mailbox_name(m, name);
 	if (!err) {
-		err = put(d, box, name, m);
+		err = mailbox_put(box, name, m, d->block);
 		if (err)
 			set_reason(d, "cannot write into the mailbox '%s': %s",
 				   m->address, strerror(-err));
@@ -412,20 +283,6 @@ static bool ends_with(const char *name, const char *suffix)
 	return len > n && strcmp(name + len - n, suffix) == 0;
 }
 
-/* Does the name tell another text, and may the file still be growing? */
-static bool is_unsettled(const struct stat *st, const char *name,
-			 const char *text, size_t len)
-{
-	uint8_t told[TEXT_HASH_LEN], hash[TEXT_HASH_LEN];
-
-	if (strlen(name) != 2 * sizeof told + strlen(text_suffix) ||
-	    hex_decode(name, 2 * sizeof told, told, sizeof told))
-		return false;
-	hash_text(text, len, hash);
-	return memcmp(told, hash, sizeof told) != 0 &&
-	       st->st_mtim.tv_sec + SETTLED_S > time(NULL);
-}
-
 static int take_text(const struct transport_receiver *r, int fd,
 		     const struct stat *st, const char *name)
 {
@@ -436,7 +293,7 @@ static int take_text(const struct transport_receiver *r, int fd,
 	if (!text)
 		return -ENOMEM;
 	err = xio_pread(fd, text, len, 0);
-	if (!err && is_unsettled(st, name, text, len)) {
+	if (!err && mailbox_is_unsettled(name, st, text, len)) {
 		if (r->unsettled)
 			r->unsettled(r->arg);
 		err = -EAGAIN;
@@ -498,7 +355,8 @@ static int receive_all(struct dir_transport *d,
 	}
 	while ((entry = readdir(dir))) {
 		drop_stale(d, entry->d_name);
-		if (!good_name(entry->d_name) || take_one(d, r, entry->d_name))
+		if (!mailbox_good_name(entry->d_name) ||
+		    take_one(d, r, entry->d_name))
 			continue;
 		if (unlinkat(d->box_fd, entry->d_name, 0) == 0)
 			*any = true;
@@ -543,7 +401,7 @@ static int dir_retract(struct transport *t, const char *address,
 
 	if (box < 0)
 		return box;
-	if (!good_name(ref))
+	if (!mailbox_good_name(ref))
 		return -EINVAL;
 	if (unlinkat(box, ref, 0) < 0 || fsync(box) < 0)
 		return -errno;
@@ -619,7 +477,7 @@ int transport_dir_open(const char *path,
 	d->last = &d->first;
 	strcpy(d->path, path);
 	hex_encode(own_id, TRANSPORT_ID_LEN, d->own);
-	d->block = malloc(BLOCK);
+	d->block = malloc(MAILBOX_BLOCK);
 	set_address(d);
 	err = d->block ? find_own_box(d) : -ENOMEM;
 	if (err && !is_away(err)) {
