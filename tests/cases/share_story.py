@@ -286,6 +286,47 @@ def a_grant_shows_the_file_as_it_is_until_it_is_revoked():
 
 
 @check(plain=False)
+def granted_files_that_were_replaced_or_removed_are_told():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        os.makedirs(alice.path("folder/deeper"))
+        for name in "doc", "folder/a", "folder/b", "folder/deeper/c":
+            put(alice.path(name), b"first")
+        (doc, *_), = alice.send("grant", alice.path("doc"), "--to", "bob")
+        (folder, *_), = alice.send("grant", alice.path("folder"), "--to", "bob")
+        bob.receive()
+        alice.receive()
+
+        def gone():
+            return [(alice.given(s)["gone"], bob.came(s)["gone"]) for s in (doc, folder)]
+        # nothing of that ends a grant
+        put(alice.path("doc"), b"second")
+        os.rename(alice.path("folder/b"), alice.path("folder/deeper/b"))
+        readable(bob.shared("alice/folder/b"), b"first")
+        eq(gone(), [(0, 0), (1, 0)])
+        assert "folder/b: not there any more; what was moved stays" in alice.tg("status")
+        assert "any more" not in bob.tg("status")
+        os.rename(alice.path("folder/deeper/b"), alice.path("folder/b"))
+        eq(gone(), [(0, 0), (0, 0)])
+        # and this does, as many programs save
+        os.rename(put(alice.path("new"), b"third"), alice.path("doc"))
+        os.unlink(alice.path("folder/a"))
+        os.rename(put(alice.path("new"), b"third"), alice.path("folder/deeper/c"))
+        eq(fails_with(bob.shared("alice/doc")), errno.ENOENT)
+        eq(gone(), [(1, 1), (2, 2)])
+        says = alice.tg("status")
+        assert "doc: a new file is in its place, which is not granted" in says, says
+        assert "and 1 more: a new file" in says, says
+        says = bob.tg("status")
+        assert "Shared/alice/doc: not in the vault of alice any more" in says, says
+        assert "and 1 more: not in the vault of alice" in says, says
+        (again, *_), = alice.send("grant", alice.path("doc"), "--to", "bob")
+        assert again != doc
+        bob.receive()
+        eq((alice.given(again)["gone"], bob.came(again)["gone"]), (0, 0))
+
+
+@check(plain=False)
 def another_vault_than_that_of_the_grant_is_not_attached():
     with crowd("alice", "bob", "carol") as (alice, bob, carol):
         def attach(vault, status, says=""):

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "gone.h"
 #include "intake.h"
 #include "json.h"
 #include "report.h"
@@ -82,6 +83,42 @@ static void print_reasons(const struct session *s, const struct item *item,
 	}
 }
 
+/* "          plan.odt and 2 more " */
+static void print_gone(const struct gone *gone, size_t count)
+{
+	fputs("          ", stdout);
+	json_put_plain(stdout, gone->path);
+	if (count > 1)
+		printf(" and %zu more", count - 1);
+}
+
+static void print_gone_given(const struct session *s, const struct item *item)
+{
+	struct gone gone;
+
+	gone_given(s, item, &gone);
+	if (gone.replaced) {
+		print_gone(&gone, gone.replaced + gone.missing);
+		puts(": a new file is in its place, which is not granted; "
+		     "'tgshare grant' it again");
+	} else if (gone.missing) {
+		print_gone(&gone, gone.missing);
+		puts(": not there any more; what was moved stays granted");
+	}
+}
+
+static void print_gone_came(const struct inbox_set *set,
+			    const struct gone *gone)
+{
+	if (!gone->missing)
+		return;
+	print_gone(gone, gone->missing);
+	fputs(": not in the vault of ", stdout);
+	json_put_plain(stdout, set->sender_name);
+	puts(" any more, where it was removed, or replaced by a new file when "
+	     "it was saved; ask to be granted it again");
+}
+
 static void print_item(const struct session *s, const struct item *item,
 		       uint64_t now)
 {
@@ -100,6 +137,8 @@ static void print_item(const struct session *s, const struct item *item,
 		print_shares(item);
 		print_reasons(s, item, now);
 	}
+	if (item_live(item, now))
+		print_gone_given(s, item);
 	tell_note(item->note);
 }
 
@@ -147,10 +186,14 @@ static void print_items(struct telling *t, const struct session *s,
 static void print_sets(struct telling *t, const struct session *s,
 		       const struct inbox_set *sets, size_t count)
 {
+	CLEANUP_FREE struct gone *gone = gone_came(s, sets, count);
+
 	t->under = 0;
 	for (size_t i = 0; i < count; i++) {
 		head(t, "What came");
 		tell_set(s, &sets[i]);
+		if (gone)
+			print_gone_came(&sets[i], &gone[i]);
 	}
 }
 
@@ -256,7 +299,11 @@ static int print_text(struct session *s, const struct outbox *o,
 static void json_item(const struct session *s, const struct item *item,
 		      uint64_t now)
 {
+	struct gone gone = {0};
 	char why[WHY_MAX];
+
+	if (item_live(item, now))
+		gone_given(s, item, &gone);
 
 	printf("{\"set\": \"%s\", \"kind\": \"%s\", ", item->id,
 	       item->kind == ITEM_SEND ? "send" : "grant");
@@ -267,8 +314,10 @@ static void json_item(const struct session *s, const struct item *item,
 	put_text("to", item->parties[0].name);
 	printf(", ");
 	put_text("note", item->note);
-	printf(", \"state\": \"%s\", \"code\": \"%s\", \"threshold\": %u",
-	       status_of_item(item, now), item->code, item->k);
+	printf(", \"state\": \"%s\", \"code\": \"%s\", \"threshold\": %u, "
+	       "\"gone\": %zu",
+	       status_of_item(item, now), item->code, item->k,
+	       gone.replaced + gone.missing);
 	put_time("created", item->created_s);
 	put_time("expires", item->expires_s);
 	printf(", \"shares\": [");
@@ -303,7 +352,7 @@ static void json_missing(const struct inbox_set *set)
 	putchar(']');
 }
 
-static void json_set(const struct inbox_set *set)
+static void json_set(const struct inbox_set *set, size_t gone)
 {
 	char hex[2 * SET_ID_LEN + 1];
 
@@ -318,9 +367,9 @@ static void json_set(const struct inbox_set *set)
 	printf(", ");
 	put_text("for", set->recipient_name);
 	printf(", \"code\": \"%s\", \"index\": %u, \"have\": %d, \"need\": %u, "
-	       "\"size\": %" PRIu64 ", \"entries\": %" PRIu32,
+	       "\"size\": %" PRIu64 ", \"entries\": %" PRIu32 ", \"gone\": %zu",
 	       set->code, set->index, __builtin_popcount(set->have_mask),
-	       set->k, set->size, set->entries);
+	       set->k, set->size, set->entries, gone);
 	printf(", \"content_have\": %" PRIu64 ", \"content_need\": %" PRIu64,
 	       set->content_have, set->content_need);
 	put_time("first_seen", set->first_seen_s);
@@ -354,6 +403,7 @@ static void json_opened(void *arg, const struct session *s,
 static int print_json(const struct session *s, const struct outbox *o,
 		      const struct inbox_set *sets, size_t count, bool all)
 {
+	CLEANUP_FREE struct gone *gone = gone_came(s, sets, count);
 	uint64_t now = when_now_s();
 	const char *before = "";
 	int err;
@@ -370,7 +420,7 @@ static int print_json(const struct session *s, const struct outbox *o,
 	before = "";
 	for (size_t i = 0; i < count; i++) {
 		fputs(before, stdout);
-		json_set(&sets[i]);
+		json_set(&sets[i], gone ? gone[i].missing : 0);
 		before = ", ";
 	}
 	err = visit_opened(&(struct opened){.s = s,
