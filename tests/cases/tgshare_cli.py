@@ -395,6 +395,8 @@ def send_refuses_what_cannot_be_sent_and_leaves_nothing():
             ([file, "--to", "bob", "--expires", "7x"], USAGE, "7x"),
             ([file, "--to", "bob", "--expires", "0d"], USAGE, "future"),
             ([file, "--to", "bob", "--expires", "2020-01-01"], USAGE, "future"),
+            ([file, "--to", "bob", "--expires", "99999999d"], USAGE, "after the year 9999"),
+            ([file, "--to", "bob", "--expires", "9" * 30 + "d"], USAGE, "after the year 9999"),
             ([file, "--to", "bob", "--expires", "2027-02-30"], USAGE, "2027-02-30"),
             ([file, "--to", "bob", "--note", "x" * 1001], USAGE, "1000"),
             ([alice.path("nothing"), "--to", "bob"], UNKNOWN, "there is no file"),
@@ -790,6 +792,15 @@ def hints_can_be_pasted():
         tg("release", "00000000", "--vault", given, status=UNKNOWN,
            says=f"'tgshare release --vault {quoted}' lists")
     alice.tg("contact", "show", "nobody", status=UNKNOWN, says="add nobody CARD'")
+    # with several vaults mounted the file alone tells which is meant
+    file = put(alice.path("hinted"), b"x")
+    tg("send", file, "--to", "nobody", status=UNKNOWN,
+       says=f"add nobody CARD --vault '{alice.mount.path}'")
+    alice.tg("send", file, "--to", "nobody", status=UNKNOWN, says="add nobody CARD'")
+    tg("send", file, "--to", "nobody", status=UNKNOWN, says="add nobody CARD'",
+       cwd=alice.mount.path)
+    tg("send", file, "--to", "nobody", status=UNKNOWN, env={"TGSHARE_VAULT": bob.mount.path},
+       says=f"add nobody CARD --vault '{alice.mount.path}'")
     # and other people's vaults are not ours
     tg("contact", "add", "x", "tgcard1.AAAA", "--vault", bob.mount.path, status=FAILED,
        says="the other one's 'tgshare card'")

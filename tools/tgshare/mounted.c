@@ -232,6 +232,25 @@ static bool same_vault(const struct mounted *a, const struct mounted *b)
 	       strcmp(a->info.mountpoint, b->info.mountpoint) == 0;
 }
 
+bool mounted_is_default(const struct mounted *m)
+{
+	const char *from_environment = getenv("TGSHARE_VAULT");
+	struct points points = {0};
+	struct mounted found = {.fd = -1};
+	bool same;
+	int err;
+
+	if (from_environment && from_environment[0])
+		err = mounted_of_path(from_environment, &found);
+	else
+		err = mounted_of_path(".", &found);
+	if (err && !(from_environment && from_environment[0]))
+		err = find_only(&found, &points);
+	same = !err && points.count <= 1 && same_vault(m, &found);
+	mounted_close(&found);
+	return same;
+}
+
 /* m is open; must hold path too. */
 static int check_same(struct mounted *m, const char *path, const char *other)
 {

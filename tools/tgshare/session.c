@@ -45,6 +45,9 @@ int session_open(struct session *s, char *const *paths, int count,
 	status = mounted_find(paths, count, vault_option, &s->m);
 	if (status)
 		return status;
+	/* what is advised may be without the file that told it this time */
+	if (count > 0 && !vault_option && !mounted_is_default(&s->m))
+		report_use_vault(s->m.info.mountpoint);
 	err = settings_load(&s->m, &s->settings);
 	if (err)
 		return session_report(s, "read .tgshare/settings.ini", err);
