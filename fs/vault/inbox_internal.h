@@ -250,6 +250,11 @@ bool inbox_was_sent_to_any_(const struct inbox *in, const uint8_t *set_id);
 MUST_CHECK int inbox_refuse_(struct inbox *in, const struct envelope *e,
 			     const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The same of what came again, or late: it is logged, and not told. */
+MUST_CHECK int inbox_pass_over_(struct inbox *in, const uint8_t *set_id,
+				const struct identity_public *from,
+				unsigned index, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 MUST_CHECK int inbox_refuse_rest_(struct inbox *in);
 /* The contacts are new ones: their refusals go with them. */
 MUST_CHECK int inbox_refuse_for_(struct inbox *in,

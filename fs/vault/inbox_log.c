@@ -366,6 +366,23 @@ int inbox_refuse_(struct inbox *in, const struct envelope *e, const char *fmt,
 	return err;
 }
 
+int inbox_pass_over_(struct inbox *in, const uint8_t *set_id,
+		     const struct identity_public *from, unsigned index,
+		     const char *fmt, ...)
+{
+	struct log_line l = {.set_id = set_id,
+			     .peer = from,
+			     .index = (uint8_t)index,
+			     .detail = VLOG_HARMLESS};
+	va_list args;
+	int err;
+
+	va_start(args, fmt);
+	err = refuse(in, &l, fmt, args);
+	va_end(args);
+	return err;
+}
+
 int inbox_refused(struct inbox *in, const char *why)
 {
 	int err;

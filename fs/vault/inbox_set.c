@@ -105,8 +105,8 @@ static int judge_share(struct inbox *in, struct parcel *p, size_t i, bool *good)
 					"announced",
 					index);
 	if (p->have_mask & 1U << (index - 1))
-		return inbox_refuse_of_(in, p, index, "share %u came again",
-					index);
+		return inbox_pass_over_(in, p->set_id, &p->sender, index,
+					"share %u came again", index);
 	*good = true;
 	return inbox_log_of_(in, p, VLOG_RECEIVED, index);
 }

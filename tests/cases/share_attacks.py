@@ -159,7 +159,7 @@ def a_post_office_replays_withholds_and_reorders():
             m.remount()
         eq(sorted(os.listdir(os.path.dirname(shared(m)))), ["late.pdf", "report.pdf"])
         eq(get(shared(m)), b"mine now")
-        refused(m, "played again", alice, 9)   # the fifth came after it opened
+        refused(m, "was finished before", alice, 9)   # the fifth came after it opened
         late.post_parts()
         control.scan(m.path)
         eq(get(shared(m, name="late.pdf")), data)
@@ -184,7 +184,7 @@ def a_withdrawal_and_a_declined_set_cannot_be_undone_by_replaying():
         assert not os.path.exists(shared(m, name="unwanted"))
         raises(errno.EKEYREVOKED, get, shared(m, name="withdrawn"))
         refused(m, "of a set that was withdrawn", alice, 3)
-        refused(m, "played again", alice, 1)
+        refused(m, "was finished before", alice, 1)
         # of which there had been no shares
         refused(m, "it came after the set had ended", alice, 2)
         arrives(m, alice)
@@ -261,7 +261,7 @@ def a_custodian_can_neither_read_nor_readdress():
         for _ in range(2):
             post.spool(m.vault, found, ".env")
             control.scan(m.path)
-        refused(m, "played again", alice, 2)
+        refused(m, "was finished before", alice, 2)
         arrives(m, alice)
 
 
@@ -307,7 +307,7 @@ def a_custody_is_released_once_and_to_nobody_else():
         post.spool(m.vault, first, ".env")
         control.scan(m.path)
         raises(errno.ENOENT, control.release, m.path, alice.public, s.id, 2)
-        refused(m, "played again", alice)
+        refused(m, "was finished before", alice)
         # what is inside must at least be an envelope, and the card a card
         for payload in (sharing.custody(0, "tgcard1.AAAA", inner),
                         sharing.custody(0, sharing.card(bob.identity, "bob"), b"x" * 300),
@@ -819,7 +819,7 @@ def a_former_recipient_reads_nothing_new():
         eq(new[8:24], old[8:24])
         # the old ciphertext in the new one's place brings only what he had
         raises(errno.EKEYREVOKED, get, path)
-        # the old set played again
+        # the old set once more
         g.set.post_all()
         control.scan(g.b.path)
         refused(g.b, "came again", g.alice, 2)

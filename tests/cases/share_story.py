@@ -484,6 +484,33 @@ def the_page_about_paper_is_right():
     eq(get(out), bytes(data))
 
 
+@check(plain=False)
+def what_comes_again_or_late_is_harmless():
+    with crowd("alice", "bob", "carol", "dave") as (alice, bob, carol, dave):
+        bob.attach(alice)
+        bundle = os.path.join(alice.post, "bundle")
+        alice.tg("export", put(alice.path("carried"), b"x"), "-o", bundle, "--to", "bob")
+        bob.tg("import", bundle)
+        assert "refused" not in bob.tg("import", bundle)
+        # a grant whose acknowledgement has not come
+        alice.send("grant", put(alice.path("plan"), b"x"), "--to", "bob")
+        bob.receive()
+        alice.send("grant", alice.path("plan"), "--to", "bob")
+        assert "refused" not in bob.receive()
+        # two of three are enough, and the third comes late
+        alice.send("send", put(alice.path("split"), b"x"), "--to", "bob", "--shares", "3",
+                   "--threshold", "2", "--via", "bob,carol,dave")
+        for keeper in carol, dave:
+            keeper.receive()
+            keeper.tg("release", "--all")
+            assert "refused" not in bob.receive()
+        readable(bob.shared("alice/split"), b"x")
+        records = bob.log("refused")
+        assert len(records) >= 3, records
+        eq({r["detail"] for r in records}, {"harmless"})
+        assert "came after the set had ended; harmless" in bob.tg("log"), bob.tg("log")
+
+
 def post_of(*everybody):
     return sorted(os.path.relpath(os.path.join(d, n), everybody[0].post)
                   for d, _, files in os.walk(everybody[0].post) for n in files)

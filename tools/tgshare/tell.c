@@ -332,6 +332,8 @@ bool tell_record(const struct session *s, const struct vlog_record *r,
 	case VLOG_ACKNOWLEDGED:
 		return tell_acknowledged(r, who, item);
 	case VLOG_REFUSED:
+		if (r->detail == VLOG_HARMLESS)
+			return false;
 		tell_refused(r, known ? who : NULL);
 		return true;
 	case VLOG_EXPIRED:
