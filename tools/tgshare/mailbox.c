@@ -12,6 +12,7 @@
 enum {
 	/* a file being synchronised may be less than whole for so long */
 	SETTLED_S = 60,
+	CLOCKS_DIFFER_MAX_S = 86400,
 	TEXT_HASH_LEN = 16,
 };
 
@@ -154,6 +155,10 @@ bool mailbox_is_unsettled(const char *name, const struct stat *st,
 	    hex_decode(name, 2 * sizeof told, told, sizeof told))
 		return false;
 	hash_text(text, len, hash);
+	int64_t now = time(NULL);
+
+	/* a time of another day is not that of a file on its way */
 	return memcmp(told, hash, sizeof told) != 0 &&
-	       st->st_mtim.tv_sec + SETTLED_S > time(NULL);
+	       st->st_mtim.tv_sec > now - SETTLED_S &&
+	       st->st_mtim.tv_sec < now + CLOCKS_DIFFER_MAX_S;
 }

@@ -14,6 +14,7 @@
 enum {
 	BLOCK = 1 << 20,
 	SETTLED_S = 60,
+	CLOCKS_DIFFER_MAX_S = 86400,
 	TIDY_AFTER_S = 3600,
 	PIECES_AGE_MAX_S = 7 * 86400,
 	PIECES_MAX = 32 << 10, /* several messages of the longest kind */
@@ -162,13 +163,18 @@ static bool is_misnamed(const char *filename,
 	       memcmp(told, hash, sizeof told) != 0;
 }
 
-/* May the file still be growing? */
+/* May the file still be growing? Not when its time is of another day: anybody
+ * may set that. */
 static bool is_unsettled(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 &&
-	       (uint64_t)st.st_mtim.tv_sec + SETTLED_S > when_now_s();
+	if (fstat(fd, &st) < 0)
+		return false;
+	int64_t now = (int64_t)when_now_s();
+
+	return st.st_mtim.tv_sec > now - SETTLED_S &&
+	       st.st_mtim.tv_sec < now + CLOCKS_DIFFER_MAX_S;
 }
 
 int spool_document(int spool_fd, int fd, uint64_t len, const char *filename,
