@@ -116,17 +116,13 @@ static bool has_place(const struct parcel *p, const uint8_t *id)
 /* What comes late of the set that p replaces is of no use any more. */
 static int log_replaced(struct inbox *in, const struct parcel *p)
 {
-	struct parcel old = {.sender = p->sender};
 	const struct log_line l = {.event = VLOG_WITHDRAWN,
 				   .detail = VLOG_REPLACED,
-				   .set_id = old.set_id,
+				   .set_id = p->m ? p->m->replaces : NULL,
 				   .peer = &p->sender,
-				   .text = p->m->name};
+				   .text = p->m ? p->m->name : ""};
 
-	if (!replaces_any(p))
-		return 0;
-	memcpy(old.set_id, p->m->replaces, SET_ID_LEN);
-	return inbox_is_finished_(in, &old) ? 0 : inbox_log_once_(in, &l);
+	return replaces_any(p) ? inbox_log_once_(in, &l) : 0;
 }
 
 /* The old set's record goes; stubs that the new one did not take, too. */

@@ -227,7 +227,7 @@ bool inbox_is_logged_(const struct inbox *in, const struct parcel *p,
 		      uint8_t event);
 /* Over and done with: opened, declined, withdrawn; a kept share released. */
 bool inbox_is_finished_(const struct inbox *in, const struct parcel *p);
-/* Of these: another set took its place before it opened. */
+/* Of these: another set took its place. */
 bool inbox_is_replaced_(const struct inbox *in, const struct parcel *p);
 struct log_line {
 	uint8_t event, index, detail;

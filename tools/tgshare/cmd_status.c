@@ -236,8 +236,48 @@ struct opened {
 	void *arg;
 };
 
+/* Sets that others of their senders took the place of. */
+struct replaced {
+	struct vlog_record *list;
+	size_t count;
+};
+
+static int find_replaced(const struct session *s, struct replaced *found)
+{
+	struct vlog_record r = {0};
+
+	for (uint64_t seq = 0;; seq++) {
+		r.seq = seq;
+		int err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &r);
+
+		if (err == -EBADMSG)
+			continue;
+		if (err)
+			return err == -ENODATA ? 0 : err;
+		if (r.event != VLOG_WITHDRAWN || r.detail != VLOG_REPLACED)
+			continue;
+		struct vlog_record *more = reallocarray(
+			found->list, found->count + 1, sizeof *more);
+
+		if (!more)
+			return -ENOMEM;
+		found->list = more;
+		more[found->count++] = r;
+	}
+}
+
+static bool was_replaced(const struct replaced *among,
+			 const struct vlog_record *r)
+{
+	for (size_t i = 0; i < among->count; i++)
+		if (memcmp(among->list[i].set_id, r->set_id, SET_ID_LEN) == 0 &&
+		    people_same_keys(&among->list[i].peer, &r->peer))
+			return true;
+	return false;
+}
+
 /* The inbox forgets what is open; the log does not. */
-static int visit_opened(const struct opened *o)
+static int visit_each(const struct opened *o, const struct replaced *replaced)
 {
 	struct vlog_record r = {0};
 
@@ -254,9 +294,21 @@ static int visit_opened(const struct opened *o)
 		else if (err)
 			return err;
 		else if (r.event == VLOG_OPENED && r.time_s >= o->since &&
-			 !is_listed(o->sets, o->count, r.set_id))
+			 !is_listed(o->sets, o->count, r.set_id) &&
+			 !was_replaced(replaced, &r))
 			o->each(o->arg, o->s, &r);
 	}
+}
+
+static int visit_opened(const struct opened *o)
+{
+	struct replaced replaced = {0};
+	int err = find_replaced(o->s, &replaced);
+
+	if (!err)
+		err = visit_each(o, &replaced);
+	free(replaced.list);
+	return err;
 }
 
 static void print_one_opened(void *arg, const struct session *s,
