@@ -149,6 +149,10 @@ def lost_keys_are_named_and_not_replaced_unasked():
             assert "the sharing keys are damaged or missing" in check_says(mount.vault, 4)
             mount.mount()
             eq(".frondfs/identity, the keys" in mount.log(), bad is not None)
+            p = subprocess.run([frond.FRONDFS, "attach", mount.path, "--list"],
+                               capture_output=True, text=True, check=False)
+            eq((p.returncode, ".frondfs/identity" in p.stderr),
+               (0, False) if bad is None else (7, True))
             for argv in ["card"], ["receive"], ["status"], ["setup"], ["setup", "--name", "al"]:
                 _, err = tg(*argv, status=NOT_SET_UP if bad is None else FAILED,
                             says=".frondfs/identity", **at)

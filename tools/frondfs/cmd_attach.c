@@ -43,6 +43,11 @@ static int report_no_mount(const char *path, int err)
 		report("no vault is mounted on '%s'; mount it first", path);
 	else if (err == -ENOENT)
 		report("there is no '%s'", path);
+	else if (err == -EBADMSG)
+		report("the sharing keys of the vault on '%s' are damaged; put "
+		       ".frondfs/identity in its backing directory back from a "
+		       "backup, and mount anew",
+		       path);
 	else
 		report("cannot ask the mount on '%s': %s", path,
 		       strerror(-err));
