@@ -72,7 +72,7 @@ _tgshare() {
 		return
 	fi
 	case $command in
-	setup) options="--name --transport --bot-token-file --api-base --part-size" ;;
+	setup) options="--name --new-keys --transport --bot-token-file --api-base --part-size" ;;
 	card) options="--qr" ;;
 	contact) options="--fingerprint --link" ;;
 	send) options="--to --shares --threshold --via --no-content --expires

@@ -67,6 +67,7 @@ complete -c tgshare -n '__fish_seen_subcommand_from status' -l all -d 'What ende
 complete -c tgshare -n '__fish_seen_subcommand_from log' -l verify -d 'Check it'
 complete -c tgshare -n '__fish_seen_subcommand_from revoke' -l from -x -a '(__tgshare_names)' -d 'Only from'
 complete -c tgshare -n '__fish_seen_subcommand_from export combine' -s o -rF -d 'Into which file'
+complete -c tgshare -n '__fish_seen_subcommand_from setup' -l new-keys -d 'When the old ones are lost'
 complete -c tgshare -n '__fish_seen_subcommand_from setup' -l bot-token-file -rF -d 'From @BotFather'
 complete -c tgshare -n '__fish_seen_subcommand_from setup' -l api-base -x -d 'Another Bot API server'
 complete -c tgshare -n '__fish_seen_subcommand_from setup' -l part-size -x -d 'MiB of a document'

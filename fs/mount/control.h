@@ -105,7 +105,8 @@ struct control_released {
 
 /*
  * Put a record into the log. Only events that a tool may report: SENT,
- * GRANTED, REVOKED, VERIFIED, EXPORTED (else EINVAL).
+ * GRANTED, REVOKED, VERIFIED, EXPORTED, and REFUSED, of which only the text
+ * counts, and of too many none is written (else EINVAL).
  */
 #define CONTROL_LOG_APPEND _IOW('F', 10, struct vlog_record)
 /* Record r.seq; ENODATA beyond the end, EBADMSG damaged. */

@@ -231,12 +231,15 @@ static int control_log_append(struct control *c, void *data)
 	case VLOG_REVOKED:
 	case VLOG_VERIFIED:
 	case VLOG_EXPORTED:
+	case VLOG_REFUSED:
 		break;
 	default:
 		return -EINVAL;
 	}
 	if (!memchr(r->text, '\0', sizeof r->text))
 		return -EINVAL;
+	if (r->event == VLOG_REFUSED)
+		return inbox_refused(sharing_inbox(c->fs->sharing), r->text);
 	return vlog_append(sharing_log(c->fs->sharing), r);
 }
 

@@ -79,7 +79,12 @@ static int open_log_and_inbox(struct sharing *s)
 		return err;
 	}
 	err = inbox_open(s->fs->vault, s->log, &s->events, &s->inbox);
-	if (err)
+	if (err == -EBADMSG)
+		log_error("%s/.frondfs/identity, the keys for sharing, is "
+			  "damaged, so nothing is shared; put it back from a "
+			  "backup, and mount anew",
+			  s->fs->vault->path);
+	else if (err)
 		log_error("%s: the inbox cannot be opened, so nothing is "
 			  "shared: %s",
 			  s->fs->vault->path, strerror(-err));

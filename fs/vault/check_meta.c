@@ -57,13 +57,30 @@ static int verify_log(struct check *c, uint64_t *number)
 	return err;
 }
 
+/* tgshare's settings come after the identity. */
+static bool was_set_up(struct check *c)
+{
+	struct backing_name backing;
+	struct vtree_dir dir;
+	struct statx stx;
+	bool found;
+
+	if (vtree_open_dir(c->vault, ".tgshare", false, 0, &dir))
+		return false;
+	found = vtree_stat(c->vault, &dir, "settings.ini", &backing, &stx) == 0;
+	vtree_close_dir(&dir);
+	return found;
+}
+
 static int verify_identity(struct check *c)
 {
 	struct identity *me = NULL;
 	int err = vault_identity(c->vault, false, &me);
 
 	secret_free(me);
-	return err == -ENOENT ? 0 : err;
+	if (err == -ENOENT)
+		return was_set_up(c) ? -EBADMSG : 0;
+	return err;
 }
 
 /* Has name so many digits, and then this ending? */

@@ -90,6 +90,10 @@ MUST_CHECK int inbox_sift(struct inbox *in,
 			  const uint8_t hash[static ENVELOPE_HASH_LEN],
 			  bool *ours);
 
+/* The collector met something that nobody can take in: it is logged, with
+ * others of the kind only so often. */
+MUST_CHECK int inbox_refused(struct inbox *in, const char *why);
+
 enum inbox_state {
 	INBOX_WAITING_CARD = 1, /* unknown sender */
 	INBOX_WAITING_MANIFEST,

@@ -8,23 +8,63 @@
 #include <errno.h>
 #include <string.h>
 
+static bool replaces_any(const struct parcel *p)
+{
+	return p->m && p->m->kind == MANIFEST_GRANT &&
+	       !sodium_is_zero(p->m->replaces, SET_ID_LEN);
+}
+
 static struct parcel *replaced_by(const struct inbox *in,
 				  const struct parcel *p)
 {
 	uint8_t key[PARCEL_KEY_LEN];
 	struct parcel *old;
 
-	if (!p->m || p->m->kind != MANIFEST_GRANT ||
-	    sodium_is_zero(p->m->replaces, SET_ID_LEN))
+	if (!replaces_any(p))
 		return NULL;
 	inbox_key_(p->m->replaces, &p->sender, 0, key);
 	old = inbox_find_(in, key);
-	return old && old != p && old->granted && old->base ? old : NULL;
+	/* of what was withdrawn the manifest is gone: it stays as it is */
+	if (!old || (old->m ? old->m->kind != MANIFEST_GRANT : old->recorded))
+		return NULL;
+	return old;
+}
+
+/*
+ * What p replaces, and what that does, which may all have come at once: the
+ * next one that fits. A sender may have made a ring of them.
+ */
+static struct parcel *next_before(const struct inbox *in,
+				  const struct parcel *p, bool with_place)
+{
+	struct parcel *old = replaced_by(in, p);
+
+	for (unsigned n = 0; n < INBOX_SETS_PER_SENDER; n++) {
+		if (!old || old == p)
+			return NULL;
+		if (!with_place || (old->base && !old->numbered))
+			return old;
+		old = replaced_by(in, old);
+	}
+	return NULL;
 }
 
 bool inbox_waits_for_stub_(const struct inbox *in, const struct parcel *p)
 {
-	return !p->base && replaced_by(in, p);
+	return !p->base && next_before(in, p, true);
+}
+
+bool inbox_is_superseded_(const struct inbox *in, const struct parcel *p)
+{
+	if (p->m->kind != MANIFEST_GRANT)
+		return false;
+	for (const struct parcel *q = in->parcels; q; q = q->next)
+		if (q != p && replaces_any(q) && !q->revoked && !q->damaged &&
+		    !inbox_expired_(q) &&
+		    memcmp(q->m->replaces, p->set_id, SET_ID_LEN) == 0 &&
+		    memcmp(&q->sender, &p->sender, sizeof q->sender) == 0)
+			return true;
+	return false;
 }
 
 static const struct place *place_of_file(const struct parcel *p,
@@ -73,23 +113,47 @@ static bool has_place(const struct parcel *p, const uint8_t *id)
 	return false;
 }
 
+/* What comes late of the set that p replaces is of no use any more. */
+static int log_replaced(struct inbox *in, const struct parcel *p)
+{
+	const struct log_line l = {.event = VLOG_WITHDRAWN,
+				   .detail = VLOG_REPLACED,
+				   .set_id = p->m ? p->m->replaces : NULL,
+				   .peer = &p->sender,
+				   .text = p->m ? p->m->name : ""};
+
+	return replaces_any(p) ? inbox_log_once_(in, &l) : 0;
+}
+
 /* The old set's record goes; stubs that the new one did not take, too. */
+static int forget_one(struct inbox *in, struct parcel *p, struct parcel *old)
+{
+	int err = inbox_unplace_(in, old, PLACE_WHOLE);
+
+	for (size_t i = 0; i < old->place_count && !err; i++)
+		if (!has_place(p, old->places[i].id))
+			err = inbox_unplace_(in, old, (uint32_t)i);
+	if (!err)
+		inbox_finish_(in, old);
+	return err;
+}
+
 static int forget_replaced(struct inbox *in, struct parcel *p)
 {
-	struct parcel *old = replaced_by(in, p);
+	struct parcel *old = next_before(in, p, false), *before;
+	int err = log_replaced(in, p);
 
 	if (!old)
-		return 0;
-	for (size_t i = 0; i < old->place_count; i++) {
-		int err = has_place(p, old->places[i].id)
-				  ? 0
-				  : inbox_unplace_(in, old, (uint32_t)i);
-
-		if (err)
-			return err;
+		return err;
+	for (; old && !err; old = before) {
+		before = next_before(in, old, false);
+		if (before == p)
+			before = NULL;
+		err = log_replaced(in, old);
+		if (!err)
+			err = forget_one(in, p, old);
 	}
-	inbox_finish_(in, old);
-	return inbox_enter_table_(in, p);
+	return err ? err : inbox_enter_table_(in, p);
 }
 
 static void tell_all(struct inbox *in, const struct parcel *p)
@@ -130,7 +194,7 @@ static int settle_grant(struct inbox *in, struct parcel *p)
 
 int inbox_grant_(struct inbox *in, struct parcel *p, uint8_t **secret)
 {
-	struct parcel *old = replaced_by(in, p);
+	struct parcel *old = next_before(in, p, true);
 	int err = old && !p->base ? take_stubs(in, p, old) : 0;
 
 	if (err)

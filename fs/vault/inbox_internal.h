@@ -227,6 +227,8 @@ bool inbox_is_logged_(const struct inbox *in, const struct parcel *p,
 		      uint8_t event);
 /* Over and done with: opened, declined, withdrawn; a kept share released. */
 bool inbox_is_finished_(const struct inbox *in, const struct parcel *p);
+/* Of these: another set took its place. */
+bool inbox_is_replaced_(const struct inbox *in, const struct parcel *p);
 struct log_line {
 	uint8_t event, index, detail;
 	const uint8_t *set_id;
@@ -248,6 +250,11 @@ bool inbox_was_sent_to_any_(const struct inbox *in, const uint8_t *set_id);
 MUST_CHECK int inbox_refuse_(struct inbox *in, const struct envelope *e,
 			     const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The same of what came again, or late: it is logged, and not told. */
+MUST_CHECK int inbox_pass_over_(struct inbox *in, const uint8_t *set_id,
+				const struct identity_public *from,
+				unsigned index, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 MUST_CHECK int inbox_refuse_rest_(struct inbox *in);
 /* The contacts are new ones: their refusals go with them. */
 MUST_CHECK int inbox_refuse_for_(struct inbox *in,
@@ -385,8 +392,10 @@ MUST_CHECK int inbox_grant_(struct inbox *in, struct parcel *p,
 			    uint8_t **secret);
 MUST_CHECK int inbox_advance_grant_(struct inbox *in, struct parcel *p,
 				    bool *dropped);
-/* It replaces a granted set, whose stubs it will have. */
+/* It replaces a set that stands already: it will have that place. */
 bool inbox_waits_for_stub_(const struct inbox *in, const struct parcel *p);
+/* A set that is here will take its place: its own keys open nothing. */
+bool inbox_is_superseded_(const struct inbox *in, const struct parcel *p);
 
 /* inbox_attached.c: does the sender's vault lie where it is attached? */
 bool inbox_is_attached_(const struct parcel *p);

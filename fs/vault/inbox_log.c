@@ -213,6 +213,16 @@ bool inbox_is_logged_(const struct inbox *in, const struct parcel *p,
 	return is_known(in->logged, &f);
 }
 
+bool inbox_is_replaced_(const struct inbox *in, const struct parcel *p)
+{
+	const struct fact f = {.event = VLOG_WITHDRAWN,
+			       .detail = VLOG_REPLACED,
+			       .set_id = p->set_id,
+			       .peer = &p->sender};
+
+	return is_known(in->logged, &f);
+}
+
 bool inbox_is_finished_(const struct inbox *in, const struct parcel *p)
 {
 	const struct fact withdrawn = {.event = VLOG_WITHDRAWN,
@@ -224,7 +234,8 @@ bool inbox_is_finished_(const struct inbox *in, const struct parcel *p)
 		       is_known(in->logged, &withdrawn);
 	return inbox_is_logged_(in, p, VLOG_OPENED) ||
 	       inbox_is_logged_(in, p, VLOG_DECLINED) ||
-	       inbox_is_logged_(in, p, VLOG_WITHDRAWN);
+	       inbox_is_logged_(in, p, VLOG_WITHDRAWN) ||
+	       inbox_is_replaced_(in, p);
 }
 
 /* Printable text: what a sender wrote must not write on our terminal. */
@@ -352,6 +363,34 @@ int inbox_refuse_(struct inbox *in, const struct envelope *e, const char *fmt,
 	va_start(args, fmt);
 	err = refuse(in, &l, fmt, args);
 	va_end(args);
+	return err;
+}
+
+int inbox_pass_over_(struct inbox *in, const uint8_t *set_id,
+		     const struct identity_public *from, unsigned index,
+		     const char *fmt, ...)
+{
+	struct log_line l = {.set_id = set_id,
+			     .peer = from,
+			     .index = (uint8_t)index,
+			     .detail = VLOG_HARMLESS};
+	va_list args;
+	int err;
+
+	va_start(args, fmt);
+	err = refuse(in, &l, fmt, args);
+	va_end(args);
+	return err;
+}
+
+int inbox_refused(struct inbox *in, const char *why)
+{
+	int err;
+
+	pthread_mutex_lock(&in->work);
+	err = inbox_refuse_(in, NULL, "%s", why);
+	pthread_mutex_unlock(&in->work);
+	inbox_settle_declines_(in);
 	return err;
 }
 

@@ -105,8 +105,8 @@ static int judge_share(struct inbox *in, struct parcel *p, size_t i, bool *good)
 					"announced",
 					index);
 	if (p->have_mask & 1U << (index - 1))
-		return inbox_refuse_of_(in, p, index, "share %u came again",
-					index);
+		return inbox_pass_over_(in, p->set_id, &p->sender, index,
+					"share %u came again", index);
 	*good = true;
 	return inbox_log_of_(in, p, VLOG_RECEIVED, index);
 }
@@ -376,6 +376,8 @@ static int advance_waiting(struct inbox *in, struct parcel *p, bool *dropped)
 
 	if (p->revoked) /* and what should follow did not, before a crash */
 		return withdraw(in, p);
+	if (inbox_is_superseded_(in, p))
+		return 0;
 	err = inbox_refuse_foreign_(in, p);
 	if (err)
 		return err;

@@ -105,6 +105,16 @@ static int refuse(struct inbox *in, const struct envelope *e, bool *keep,
 	return inbox_refuse_(in, e, "%s", why);
 }
 
+/* Of what comes again, or late: repeated commands do that, and so does a
+ * network. */
+static int pass_over(struct inbox *in, const struct envelope *e, bool *keep,
+		     const char *why)
+{
+	*keep = false;
+	return inbox_pass_over_(in, e->st.set_id, &e->st.sender, e->st.index,
+				"%s", why);
+}
+
 /*
  * What a crash left in the spool after the record was written. The manifest of
  * a withdrawn set is needed once more, to find its parts.
@@ -143,18 +153,22 @@ static const char *why_finished(const struct inbox *in,
 	if (e->st.kind == STATEMENT_REVOKE)
 		return "too late: of a set that is over";
 	return inbox_has_logged_(in, &before)
-		       ? "of a set that is over: played again"
+		       ? "of a set that was finished before"
 		       : "it came after the set had ended";
 }
 
-static int refuse_finished(struct inbox *in, const struct envelope *e,
-			   bool *keep)
+static int refuse_finished(struct inbox *in, const struct parcel *p,
+			   const struct envelope *e, bool *keep)
 {
 	int err = 0;
 
 	if (e->st.kind == STATEMENT_MANIFEST)
 		err = forget_parts_of(in, e);
-	return err ? err : refuse(in, e, keep, why_finished(in, e));
+	*keep = false;
+	/* messages overtake one another: nobody is to blame */
+	if (!err && inbox_is_replaced_(in, p))
+		return 0;
+	return err ? err : pass_over(in, e, keep, why_finished(in, e));
 }
 
 /*
@@ -179,7 +193,7 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 	}
 	if (p && in->looked && p->revoked && !p->granted &&
 	    inbox_is_finished_(in, p))
-		return refuse(in, e, keep, "of a set that was withdrawn");
+		return pass_over(in, e, keep, "of a set that was withdrawn");
 	if (p) {
 		*out = p;
 		return 0;
@@ -193,8 +207,9 @@ static int parcel_for(struct inbox *in, const struct envelope *e,
 		return -ENOMEM;
 	name_sender(in, p);
 	if (inbox_is_finished_(in, p)) {
+		err = refuse_finished(in, p, e, keep);
 		inbox_parcel_free_(p);
-		return refuse_finished(in, e, keep);
+		return err;
 	}
 	err = has_room(in, e) ? 0 : make_room(in, e);
 	if (err) {
@@ -260,7 +275,7 @@ static int take_manifest(struct inbox *in, struct parcel *p,
 	int err;
 
 	if (p->m)
-		return refuse(in, e, keep, "a manifest that came again");
+		return pass_over(in, e, keep, "a manifest that came again");
 	err = manifest_parse(e->payload, e->payload_len, &m);
 	if (err == -ENOMEM)
 		return err;
@@ -300,7 +315,7 @@ static int take_held(struct inbox *in, struct parcel *p,
 	if (err)
 		return refuse(in, e, keep, "a message that cannot be");
 	if (p->granted && e->st.kind == STATEMENT_SHARE)
-		return refuse(in, e, keep, "a share that came again");
+		return pass_over(in, e, keep, "a share that came again");
 	if (p->held_count >= INBOX_ENVELOPES_PER_SET)
 		return refuse(in, e, keep, "too many messages about one set");
 	memcpy(h.hash, hash, sizeof h.hash);
@@ -357,7 +372,8 @@ static int take_custody(struct inbox *in, struct parcel *p,
 	int err;
 
 	if (p->for_whom)
-		return refuse(in, e, keep, "a share to keep that came again");
+		return pass_over(in, e, keep,
+				 "a share to keep that came again");
 	if (message_parse_custody(e, &c))
 		return refuse(in, e, keep, "a message that cannot be");
 	l.text = c.recipient.name;

@@ -43,6 +43,13 @@ enum vlog_event {
 };
 
 enum { VLOG_TEXT_MAX = 255 };
+enum {
+	/* detail of VLOG_WITHDRAWN: another set took its place, before or
+	 * after it opened */
+	VLOG_REPLACED = 1,
+	/* detail of VLOG_REFUSED: what came again, or late; that happens */
+	VLOG_HARMLESS = 1,
+};
 
 struct vlog_record {
 	uint64_t seq;	 /* from 0; set by vlog_append */

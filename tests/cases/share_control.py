@@ -169,11 +169,16 @@ def only_statements_are_signed():
 def a_tool_may_log_only_what_it_does_itself():
     with frond.Mount() as m:
         control.log_append(m.path, "sent", "report.pdf")
-        for event in ("none", "received", "opened", "refused", "rekeyed", "declined"):
+        for event in ("none", "received", "opened", "rekeyed", "declined"):
             raises(errno.EINVAL, control.log_append, m.path, event)
         eq([r[:2] for r in control.log(m.path)], [("sent", "report.pdf")])
         state = control.log_verify(m.path)
         eq((state.count, state.fault), (1, 0))
+        # what it cannot take in, and of that only so much
+        for i in range(100):
+            control.log_append(m.path, "refused", f"rubbish {i}")
+        eq([r[:2] for r in control.log(m.path)[1:]],
+           [("refused", f"rubbish {i}") for i in range(32)])
 
 
 @check

@@ -285,6 +285,106 @@ def a_grant_shows_the_file_as_it_is_until_it_is_revoked():
             person.tg("log", "--verify", says="whole")
 
 
+@check(plain=False)
+def granted_files_that_were_replaced_or_removed_are_told():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        os.makedirs(alice.path("folder/deeper"))
+        for name in "doc", "folder/a", "folder/b", "folder/deeper/c":
+            put(alice.path(name), b"first")
+        (doc, *_), = alice.send("grant", alice.path("doc"), "--to", "bob")
+        (folder, *_), = alice.send("grant", alice.path("folder"), "--to", "bob")
+        bob.receive()
+        alice.receive()
+
+        def gone():
+            return [(alice.given(s)["gone"], bob.came(s)["gone"]) for s in (doc, folder)]
+        # nothing of that ends a grant
+        put(alice.path("doc"), b"second")
+        os.rename(alice.path("folder/b"), alice.path("folder/deeper/b"))
+        readable(bob.shared("alice/folder/b"), b"first")
+        eq(gone(), [(0, 0), (1, 0)])
+        assert "folder/b: not there any more; what was moved stays" in alice.tg("status")
+        assert "any more" not in bob.tg("status")
+        os.rename(alice.path("folder/deeper/b"), alice.path("folder/b"))
+        eq(gone(), [(0, 0), (0, 0)])
+        # and this does, as many programs save
+        os.rename(put(alice.path("new"), b"third"), alice.path("doc"))
+        os.unlink(alice.path("folder/a"))
+        os.rename(put(alice.path("new"), b"third"), alice.path("folder/deeper/c"))
+        eq(fails_with(bob.shared("alice/doc")), errno.ENOENT)
+        eq(gone(), [(1, 1), (2, 2)])
+        says = alice.tg("status")
+        assert "doc: a new file is in its place, which is not granted" in says, says
+        assert "and 1 more: a new file" in says, says
+        says = bob.tg("status")
+        assert "Shared/alice/doc: not in the vault of alice any more" in says, says
+        assert "and 1 more: not in the vault of alice" in says, says
+        (again, *_), = alice.send("grant", alice.path("doc"), "--to", "bob")
+        assert again != doc
+        bob.receive()
+        eq((alice.given(again)["gone"], bob.came(again)["gone"]), (0, 0))
+
+
+@check(plain=False)
+def another_vault_than_that_of_the_grant_is_not_attached():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        def attach(vault, status, says=""):
+            p = subprocess.run([frond.FRONDFS, "attach", bob.mount.path, "alice", vault],
+                               capture_output=True, text=True, check=False)
+            eq(p.returncode, status, p.stderr)
+            assert says in p.stderr, p.stderr
+            return frond.run(frond.FRONDFS, "attach", bob.mount.path, "--list")
+
+        (set_id, *_), = alice.send("grant", put(alice.path("plan"), b"plan"), "--to", "bob")
+        # before anything was granted nobody can know
+        assert carol.mount.vault in attach(carol.mount.vault, 0)
+        says = bob.receive()
+        assert f"another vault: {carol.mount.vault}" in says and "attach" in says, says
+        assert f"another vault: {carol.mount.vault}" in bob.tg("status")
+        eq(attach(bob.post, 3), f"alice\t{carol.mount.vault}\n")
+        eq(attach(carol.mount.vault, 1, "'plan' from alice"),
+           f"alice\t{carol.mount.vault}\n")
+        eq(attach(alice.mount.vault, 0), f"alice\t{alice.mount.vault}\n")
+        readable(bob.shared("alice/plan"), b"plan")
+        eq(attach(carol.mount.vault, 1, "'plan' from alice"),
+           f"alice\t{alice.mount.vault}\n")
+        readable(bob.shared("alice/plan"), b"plan")
+        frond.run(frond.FRONDFS, "attach", bob.mount.path, "--remove", "alice")
+        eq(attach(carol.mount.vault, 1, "not the vault"), "")
+        eq(bob.came(set_id)["state"], "not attached")
+        attach(alice.mount.vault, 0)
+        os.rename(alice.mount.vault, alice.mount.vault + " away")
+        bob.receive()
+        assert "not there now: " in bob.tg("status")
+        os.rename(alice.mount.vault + " away", alice.mount.vault)
+
+
+@check(plain=False)
+def a_grant_with_a_new_key_is_told_once_to_who_was_away():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        carol.attach(alice)
+        for i in range(scale(10, 5)):
+            name = f"plan{i}.odt"
+            put(alice.path(name), b"the plan")
+            alice.send("grant", alice.path(name), "--to", "bob,carol")
+            kept = {n: get(os.path.join(alice.post, n)) for n in post_of(alice)}
+            alice.tg("revoke", alice.path(name), "--from", "bob")
+            # what is not taken back comes as well
+            if i % 2:
+                for n in kept:
+                    put(os.path.join(alice.post, n), kept[n])
+            says = carol.receive()
+            eq(says.count("is open"), 1, says)
+            assert "(2)" not in says and "refused" not in says, says
+            eq(os.listdir(carol.shared("alice")).count(name), 1)
+            eq(get(carol.shared("alice", name)), b"the plan")
+            eq([c["name"] for c in carol.status()["came"] if c["name"].startswith(name[:5])
+                and c["state"] != "granted"], [])
+        eq(len(os.listdir(carol.shared("alice"))), scale(10, 5))
+        eq(carol.log("refused"), [])
+
+
 def fails_with(path):
     try:
         get(path)
@@ -338,6 +438,9 @@ def what_has_expired_says_so():
         bob.receive()
         eq(bob.came(set_id)["state"], "expired")
         eq(alice.given(set_id)["state"], "expired")
+        # also when the word that it had been opened is late
+        alice.receive()
+        eq(alice.given(set_id)["state"], "expired")
 
 
 @check(plain=False)
@@ -379,6 +482,33 @@ def the_page_about_paper_is_right():
     tg("combine", "-o", key, words)
     frond.run("/usr/bin/python3", "-c", program, key, backing, out)
     eq(get(out), bytes(data))
+
+
+@check(plain=False)
+def what_comes_again_or_late_is_harmless():
+    with crowd("alice", "bob", "carol", "dave") as (alice, bob, carol, dave):
+        bob.attach(alice)
+        bundle = os.path.join(alice.post, "bundle")
+        alice.tg("export", put(alice.path("carried"), b"x"), "-o", bundle, "--to", "bob")
+        bob.tg("import", bundle)
+        assert "refused" not in bob.tg("import", bundle)
+        # a grant whose acknowledgement has not come
+        alice.send("grant", put(alice.path("plan"), b"x"), "--to", "bob")
+        bob.receive()
+        alice.send("grant", alice.path("plan"), "--to", "bob")
+        assert "refused" not in bob.receive()
+        # two of three are enough, and the third comes late
+        alice.send("send", put(alice.path("split"), b"x"), "--to", "bob", "--shares", "3",
+                   "--threshold", "2", "--via", "bob,carol,dave")
+        for keeper in carol, dave:
+            keeper.receive()
+            keeper.tg("release", "--all")
+            assert "refused" not in bob.receive()
+        readable(bob.shared("alice/split"), b"x")
+        records = bob.log("refused")
+        assert len(records) >= 3, records
+        eq({r["detail"] for r in records}, {"harmless"})
+        assert "came after the set had ended; harmless" in bob.tg("log"), bob.tg("log")
 
 
 def post_of(*everybody):

@@ -126,6 +126,51 @@ def a_place_that_is_no_vault_is_status_3():
     tg("status", env={"TGSHARE_VAULT": plain}, status=NO_VAULT)
 
 
+def check_says(vault, status):
+    p = subprocess.run([frond.FRONDFS, "check", "--passfile", frond.passfile(), vault],
+                       capture_output=True, text=True, check=False)
+    eq(p.returncode, status, p.stdout + p.stderr)
+    return p.stdout + p.stderr
+
+
+@check(plain=False)
+def lost_keys_are_named_and_not_replaced_unasked():
+    with people("alice")[0].mount as mount:
+        at = {"env": {"TGSHARE_VAULT": mount.path}}
+        card, _ = tg("card", **at)
+        identity = os.path.join(mount.vault, ".frondfs/identity")
+        kept = get(identity)
+        for bad in kept[:-1] + b"x", b"", None:
+            mount.umount()
+            if bad is None:
+                os.unlink(identity)
+            else:
+                put(identity, bad)
+            assert "the sharing keys are damaged or missing" in check_says(mount.vault, 4)
+            mount.mount()
+            eq(".frondfs/identity, the keys" in mount.log(), bad is not None)
+            p = subprocess.run([frond.FRONDFS, "attach", mount.path, "--list"],
+                               capture_output=True, text=True, check=False)
+            eq((p.returncode, ".frondfs/identity" in p.stderr),
+               (0, False) if bad is None else (7, True))
+            for argv in ["card"], ["receive"], ["status"], ["setup"], ["setup", "--name", "al"]:
+                _, err = tg(*argv, status=NOT_SET_UP if bad is None else FAILED,
+                            says=".frondfs/identity", **at)
+                assert "backup" in err and "--new-keys" in err, err
+        mount.umount()
+        put(identity, kept)
+        mount.mount()
+        eq(tg("setup", "--new-keys", **at)[0].count(card.strip()), 1)
+        eq(tg("card", **at)[0], card)
+        mount.umount()
+        os.unlink(identity)
+        mount.mount()
+        tg("setup", "--new-keys", **at)
+        assert tg("card", **at)[0] != card
+        mount.umount()
+        check_says(mount.vault, 0)
+
+
 @check(plain=False)
 def the_vault_is_found_from_the_file_the_option_the_environment():
     alice, bob = pair()
@@ -354,6 +399,8 @@ def send_refuses_what_cannot_be_sent_and_leaves_nothing():
             ([file, "--to", "bob", "--expires", "7x"], USAGE, "7x"),
             ([file, "--to", "bob", "--expires", "0d"], USAGE, "future"),
             ([file, "--to", "bob", "--expires", "2020-01-01"], USAGE, "future"),
+            ([file, "--to", "bob", "--expires", "99999999d"], USAGE, "after the year 9999"),
+            ([file, "--to", "bob", "--expires", "9" * 30 + "d"], USAGE, "after the year 9999"),
             ([file, "--to", "bob", "--expires", "2027-02-30"], USAGE, "2027-02-30"),
             ([file, "--to", "bob", "--note", "x" * 1001], USAGE, "1000"),
             ([alice.path("nothing"), "--to", "bob"], UNKNOWN, "there is no file"),
@@ -407,10 +454,18 @@ def one_that_cannot_be_sent_keeps_no_other_back():
     # of two that have one name, the path tells which
     eq([name for _, _, name, _, _ in sent], ["no bytes", "here/same", "there/same"])
     alice.tg("send", alice.path("here"), "--to", "bob", says="here/link' is left out")
+    # one that is not there does not, either, wherever it stands
+    more = [put(alice.path(f"more{i}"), b"more") for i in range(2)]
+    sent = alice.send("send", alice.path("gone"), *more, alice.path("gone too"), "--to",
+                      "bob", status=UNKNOWN, says="there is no file")
+    eq([name for _, _, name, _, _ in sent], ["more0", "more1"])
+    alice.tg("send", alice.path("gone"), alice.path("gone too"), "--to", "bob",
+             status=UNKNOWN, says="there is no file")
     bob.receive()
     eq(get(bob.shared("alice/no bytes")), b"")
     eq({get(bob.shared("alice", n)) for n in ("same", "same (2)")}, {b"here", b"there"})
     eq(os.listdir(bob.shared("alice/here")), ["same"])
+    eq([get(bob.shared("alice", f"more{i}")) for i in range(2)], [b"more"] * 2)
 
 
 @check(plain=False)
@@ -643,7 +698,7 @@ def without_the_folder_the_work_at_home_goes_on():
     eq(alice.given(set_id)["state"], "revoked")
     # without a word the new key says it
     frond.raises(frond.errno.EKEYREVOKED, get, bob.shared("alice/granted"))
-    alice.receive(status=FAILED, says="plug it in, or make it")
+    alice.receive(status=QUEUED, says="plug it in, or make it")
     agent = subprocess.Popen([TGSHARE, "agent", "--vault", alice.mount.path],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
@@ -676,7 +731,7 @@ def what_opened_is_told_without_the_folder_too():
     bob.meets(alice)
     readable(bob.shared("alice/early"), b"before the card")
     for told in 1, 0:
-        out, err = tg("receive", "--vault", bob.mount.path, status=FAILED, says="plug it in")
+        out, err = tg("receive", "--vault", bob.mount.path, status=QUEUED, says="plug it in")
         eq((out.count("early is open, from alice"), err.count("plug it in")), (told, 1))
     os.rename(post + ".away", post)
     bob.receive()
@@ -685,7 +740,7 @@ def what_opened_is_told_without_the_folder_too():
     # the same words when messages wait
     os.rename(post, post + ".away")
     alice.tg("send", put(alice.path("late"), b"x"), "--to", "bob", status=QUEUED)
-    eq(tg("receive", "--vault", alice.mount.path, status=FAILED)[1].count("plug it in"), 1)
+    eq(tg("receive", "--vault", alice.mount.path, status=QUEUED)[1].count("plug it in"), 1)
 
 
 @check(plain=False, root=True)
@@ -741,6 +796,15 @@ def hints_can_be_pasted():
         tg("release", "00000000", "--vault", given, status=UNKNOWN,
            says=f"'tgshare release --vault {quoted}' lists")
     alice.tg("contact", "show", "nobody", status=UNKNOWN, says="add nobody CARD'")
+    # with several vaults mounted the file alone tells which is meant
+    file = put(alice.path("hinted"), b"x")
+    tg("send", file, "--to", "nobody", status=UNKNOWN,
+       says=f"add nobody CARD --vault '{alice.mount.path}'")
+    alice.tg("send", file, "--to", "nobody", status=UNKNOWN, says="add nobody CARD'")
+    tg("send", file, "--to", "nobody", status=UNKNOWN, says="add nobody CARD'",
+       cwd=alice.mount.path)
+    tg("send", file, "--to", "nobody", status=UNKNOWN, env={"TGSHARE_VAULT": bob.mount.path},
+       says=f"add nobody CARD --vault '{alice.mount.path}'")
     # and other people's vaults are not ours
     tg("contact", "add", "x", "tgcard1.AAAA", "--vault", bob.mount.path, status=FAILED,
        says="the other one's 'tgshare card'")

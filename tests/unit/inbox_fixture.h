@@ -53,6 +53,7 @@ struct ix_spec {
 	uint8_t kind; /* 0: MANIFEST_SEND */
 	const char *backing_path;
 	const uint8_t *vault_id, *file_id, *key, *replaces;
+	const uint8_t *set_id; /* NULL: any */
 	/* lies: */
 	bool wrong_secret; /* the commitment to it */
 	bool wrong_size;   /* announces one chunk less than was sealed */
@@ -390,6 +391,8 @@ static inline struct ix_set *ix_make(const struct ix *ix,
 
 	assert_non_null(s);
 	randombytes_buf(s->set_id, sizeof s->set_id);
+	if (spec->set_id)
+		memcpy(s->set_id, spec->set_id, sizeof s->set_id);
 	randombytes_buf(s->secret, sizeof s->secret);
 	randombytes_buf(s->m.nonce, sizeof s->m.nonce);
 	if (spec->key)

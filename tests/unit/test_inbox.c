@@ -171,8 +171,9 @@ static void test_scan__refuses_what_comes_again(void **state)
 		assert_int_equal(ix_spooled(ix, ".env"), 0);
 		assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
 		/* the second share is new, and nobody needs it */
-		assert_int_equal(ix_logged(ix, VLOG_REFUSED, "played again"),
-				 3 * (i + 1));
+		assert_int_equal(
+			ix_logged(ix, VLOG_REFUSED, "was finished before"),
+			3 * (i + 1));
 		assert_int_equal(ix_logged(ix, VLOG_REFUSED, "after the set"),
 				 i + 1);
 		ix_reopen(ix);
@@ -715,7 +716,7 @@ static void test_custody__is_kept_until_released(void **state)
 	ix_scan(ix);
 	assert_int_equal(ix_state(ix, s), -1);
 	assert_int_equal(ix_logged(ix, VLOG_RELEASED, NULL), 1);
-	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "played again"), 1);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, "was finished before"), 1);
 	free(set);
 	free(inner);
 	free(payload);

@@ -67,8 +67,9 @@ static void alice_writes(struct world *w, const char *dir_path,
 		 backing.entry);
 }
 
-static struct ix_set *grant(struct world *w, const char *name,
-			    const uint8_t *replaces, uint64_t expires_s)
+static struct ix_set *grant_as(struct world *w, const char *name,
+			       const uint8_t *set_id, const uint8_t *replaces,
+			       uint64_t expires_s)
 {
 	const struct ix_spec spec = {.name = name,
 				     .size = 11,
@@ -80,9 +81,16 @@ static struct ix_set *grant(struct world *w, const char *name,
 				     .file_id = w->file_id,
 				     .key = w->key,
 				     .replaces = replaces,
+				     .set_id = set_id,
 				     .expires_s = expires_s};
 
 	return ix_make(w->ix, &spec);
+}
+
+static struct ix_set *grant(struct world *w, const char *name,
+			    const uint8_t *replaces, uint64_t expires_s)
+{
+	return grant_as(w, name, NULL, replaces, expires_s);
 }
 
 static void attach(struct world *w, const char *path)
@@ -366,6 +374,110 @@ static void test_replaces__takes_the_stub_over(void **state)
 	ix_free(t);
 }
 
+/* Bob was away: in whatever order they are taken in, there is one. */
+static void test_replaces__what_comes_at_once(void **state)
+{
+	struct world *w = *state;
+	struct ix *ix = w->ix;
+	char name[20], path[60], text[1001];
+
+	attach(w, w->alice->path);
+	for (int i = 0; i < 24; i++) {
+		struct ix_set *s[3];
+
+		snprintf(name, sizeof name, "plan%d.odt", i);
+		snprintf(path, sizeof path, "Shared/alice/%s", name);
+		alice_writes(w, "", name, "hello world");
+		for (int k = 0; k < 3; k++)
+			s[k] = grant(w, name, k ? s[k - 1]->set_id : NULL, 0);
+		/* perhaps the first one was shown before, locked */
+		if (i % 2) {
+			ix_deliver(ix, &s[0]->manifest, ".env");
+			ix_scan(ix);
+		}
+		for (int k = 0; k < 3; k++)
+			ix_deliver_all(ix, s[k]);
+		ix_scan(ix);
+		/* and what is late, or comes again */
+		ix_deliver_all(ix, s[0]);
+		ix_deliver_all(ix, s[1]);
+		ix_scan(ix);
+		assert_int_equal(ix_state(ix, s[0]), -1);
+		assert_int_equal(ix_state(ix, s[1]), -1);
+		assert_int_equal(ix_state(ix, s[2]), INBOX_GRANTED);
+		assert_int_equal(read_granted(w, path, text), 0);
+		assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"),
+				 i + 1);
+		assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), i + 1);
+		assert_int_equal(ix_logged(ix, VLOG_OPENED, path), 1);
+		assert_int_equal(ix_logged(ix, VLOG_REFUSED, NULL), 0);
+		assert_int_equal(ix_spooled(ix, ".env"), 0);
+		for (int k = 0; k < 3; k++)
+			ix_free(s[k]);
+	}
+}
+
+/* A new set that is taken back again keeps the old one from nothing. */
+static void test_replaces__waits_for_the_new_one(void **state)
+{
+	struct world *w = *state;
+	struct ix *ix = w->ix;
+	struct ix_set *s, *t;
+	uint8_t reason = REVOKE_REVOKED;
+	struct ix_blob hers;
+	char text[1001];
+
+	alice_writes(w, "", "plan.odt", "hello world");
+	attach(w, w->alice->path);
+	s = grant(w, "plan.odt", NULL, 0);
+	t = grant(w, "plan.odt", s->set_id, 0);
+	hers = ix_seal(ix, ix->alice, STATEMENT_REVOKE, 0, t->set_id, &reason,
+		       1);
+	ix_deliver_all(ix, s);
+	ix_deliver(ix, &t->manifest, ".env");
+	ix_deliver(ix, &t->share[1], ".env");
+	ix_scan(ix);
+	ix_scan(ix);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
+	assert_int_equal(ix_error(ix, PLAN), -ENOKEY);
+	assert_int_equal(ix_logged(ix, VLOG_OPENED, NULL), 0);
+	ix_deliver(ix, &hers, ".env");
+	ix_scan(ix);
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, t), INBOX_REVOKED);
+	assert_int_equal(ix_state(ix, s), INBOX_GRANTED);
+	assert_int_equal(read_granted(w, "Shared/alice/plan (2).odt", text), 0);
+	free(hers.bytes);
+	ix_free(s);
+	ix_free(t);
+}
+
+static void test_replaces__in_a_ring(void **state)
+{
+	struct world *w = *state;
+	struct ix *ix = w->ix;
+	uint8_t id[SET_ID_LEN];
+	struct ix_set *s[4];
+
+	alice_writes(w, "", "plan.odt", "hello world");
+	attach(w, w->alice->path);
+	randombytes_buf(id, sizeof id);
+	s[0] = grant(w, "plan.odt", id, 0);
+	s[1] = grant_as(w, "plan.odt", id, s[0]->set_id, 0);
+	s[2] = grant(w, "plan.odt", id, 0);
+	randombytes_buf(id, sizeof id);
+	s[3] = grant_as(w, "other.odt", id, id, 0);
+	for (int i = 0; i < 4; i++)
+		ix_deliver_all(ix, s[i]);
+	ix_scan(ix);
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, s[2]), INBOX_GRANTED);
+	assert_int_equal(ix_state(ix, s[3]), INBOX_GRANTED);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 2);
+	for (int i = 0; i < 4; i++)
+		ix_free(s[i]);
+}
+
 static void test_grant__expires(void **state)
 {
 	struct world *w = *state;
@@ -451,6 +563,9 @@ int main(void)
 		TEST(test_revoke__seen_by_a_changed_header_stays),
 		TEST(test_grant__remembers_which_header_the_key_is_for),
 		TEST(test_replaces__takes_the_stub_over),
+		TEST(test_replaces__what_comes_at_once),
+		TEST(test_replaces__waits_for_the_new_one),
+		TEST(test_replaces__in_a_ring),
 		TEST(test_grant__expires),
 		TEST(test_declined__grant_is_forgotten),
 		TEST(test_grant__stub_comes_back),

@@ -28,7 +28,9 @@ static int parse_span(const char *text, uint64_t *span_s)
 
 	if (!unit || end[1])
 		return -EINVAL;
-	if (errno || n == 0 || n > latest_s / 604800)
+	if (errno || n > latest_s / 604800)
+		return -EOVERFLOW;
+	if (n == 0)
 		return -ERANGE;
 	*span_s = n * seconds[unit - units];
 	return 0;
@@ -72,7 +74,9 @@ int when_parse(const char *text, uint64_t now_s, uint64_t *time_s)
 		err = parse_date(text, &value);
 	if (err)
 		return err;
-	if (value <= now_s || value > latest_s)
+	if (value > latest_s)
+		return -EOVERFLOW;
+	if (value <= now_s)
 		return -ERANGE;
 	*time_s = value;
 	return 0;

@@ -12,7 +12,8 @@ uint64_t when_now_s(void);
 /*
  * "30m", "12h", "7d", "2w" from now on, or a date "2027-01-31" (its end),
  * "2027-01-31T12:00" or "2027-01-31T12:00:30", local: seconds since the epoch.
- * -EINVAL: none of these; -ERANGE: not in the future, or after the year 9999.
+ * -EINVAL: none of these; -ERANGE: not in the future; -EOVERFLOW: after the
+ * year 9999.
  */
 MUST_CHECK int when_parse(const char *text, uint64_t now_s, uint64_t *time_s);
 

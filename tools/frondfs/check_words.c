@@ -32,7 +32,9 @@ static const struct words {
 					"it go from there"},
 	[CHECK_UNREADABLE] = {"unreadable", "cannot be read"},
 	[CHECK_LOG] = {"log", "the log was changed, cut, or is not complete"},
-	[CHECK_IDENTITY] = {"identity", "the sharing identity is damaged"},
+	[CHECK_IDENTITY] = {"identity",
+			    "the sharing keys are damaged or missing: nothing "
+			    "can be shared; put the file back from a backup"},
 	[CHECK_RECORD] = {"record", "what is known of a set that somebody sent "
 				    "is damaged"},
 	[CHECK_SPOOLED] = {"spooled", "is not what its name says; it has to be "

@@ -43,6 +43,11 @@ static int report_no_mount(const char *path, int err)
 		report("no vault is mounted on '%s'; mount it first", path);
 	else if (err == -ENOENT)
 		report("there is no '%s'", path);
+	else if (err == -EBADMSG)
+		report("the sharing keys of the vault on '%s' are damaged; put "
+		       ".frondfs/identity in its backing directory back from a "
+		       "backup, and mount anew",
+		       path);
 	else
 		report("cannot ask the mount on '%s': %s", path,
 		       strerror(-err));
@@ -84,20 +89,21 @@ static int open_attached(int root_fd, bool make, int *out)
 	return 0;
 }
 
-/* Let the mount see it now; if it is busy, it will see it later. */
-static void ask_for_scan(int root_fd)
+/* Let the mount see it now: true; if it is busy, it will see it later. */
+static bool ask_for_scan(int root_fd)
 {
 	const struct timespec pause = {.tv_nsec = SCAN_POLL_MS * 1000000L};
 	struct control_scan scan = {0};
 
 	if (ioctl(root_fd, CONTROL_SCAN, &scan) < 0)
-		return;
+		return false;
 	for (int ms = 0; ms < SCAN_PATIENCE_MS && !scan.done;
 	     ms += SCAN_POLL_MS) {
 		nanosleep(&pause, NULL);
 		if (ioctl(root_fd, CONTROL_SCAN, &scan) < 0)
-			return;
+			return false;
 	}
+	return scan.done && !scan.err;
 }
 
 /* Is BACKING a vault that may be attached? Else says why not. */
@@ -144,15 +150,71 @@ static void warn_if_unknown(const struct target *t, const char *name)
 		       name);
 }
 
+/*
+ * Did the mount, which has looked, find that nothing of what they granted can
+ * be of this vault? *what: something of that.
+ */
+static bool is_another(const struct target *t, const char *name,
+		       char what[static NAME_MAX + 1])
+{
+	CLEANUP_FREE struct control_set *next = calloc(1, sizeof *next);
+
+	what[0] = '\0';
+	while (next && ioctl(t->root_fd, CONTROL_SET_NEXT, next) == 0) {
+		const struct inbox_set *set = &next->set;
+
+		if (strcmp(set->sender_name, name) != 0)
+			continue;
+		if (set->state == INBOX_GRANTED)
+			return false;
+		if (set->state == INBOX_NOT_ATTACHED)
+			snprintf(what, NAME_MAX + 1, "%s", set->name);
+	}
+	return what[0];
+}
+
+/* As it was before: "" is nothing. */
+static int put_back(const struct target *t, int dir, const char *name,
+		    const char *before)
+{
+	int err = 0;
+
+	if (before[0])
+		err = xio_replace_file(dir, name, before, strlen(before), 0600);
+	else if (unlinkat(dir, name, 0) < 0 || fsync(dir) < 0)
+		err = -errno;
+	ask_for_scan(t->root_fd);
+	return err;
+}
+
+static int refuse_another(const struct target *t, int dir, const char *name,
+			  const char *backing, const char *before)
+{
+	char what[NAME_MAX + 1];
+
+	if (!ask_for_scan(t->root_fd) || !is_another(t, name, what))
+		return CMD_OK;
+	report("'%s' is not the vault that '%s' from %s lies in; name the "
+	       "backing directory of that one%s",
+	       backing, what, name,
+	       put_back(t, dir, name, before)
+		       ? "; what was attached before is forgotten"
+		       : "");
+	return CMD_FAILED;
+}
+
 static int attach(const struct target *t, const char *name, const char *backing)
 {
 	CLEANUP_FD int dir = -1;
-	char real[PATH_MAX];
+	char real[PATH_MAX], before[PATH_MAX + 1] = "";
+	size_t len = 0;
 	int err, status = check_backing(t, backing, real);
 
 	if (status)
 		return status;
 	err = open_attached(t->root_fd, true, &dir);
+	if (!err && xio_read_file(dir, name, before, PATH_MAX, &len) == 0)
+		before[len] = '\0';
 	if (!err)
 		err = xio_replace_file(dir, name, real, strlen(real), 0600);
 	if (err) {
@@ -161,8 +223,7 @@ static int attach(const struct target *t, const char *name, const char *backing)
 		return CMD_FAILED;
 	}
 	warn_if_unknown(t, name);
-	ask_for_scan(t->root_fd);
-	return CMD_OK;
+	return refuse_another(t, dir, name, backing, before);
 }
 
 static int detach(const struct target *t, const char *name)

@@ -436,7 +436,7 @@ static int take_envelope(struct bundle_in *b, uint64_t len)
 
 static int take_part(struct bundle_in *b, uint64_t len)
 {
-	int err = spool_document(b->s->spool_fd, b->fd, len, "", NULL);
+	int err = spool_document(b->s->spool_fd, b->fd, len, "", NULL, NULL);
 
 	b->left -= len;
 	b->parts += !err;

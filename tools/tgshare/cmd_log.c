@@ -34,6 +34,10 @@ static void describe_detail(const struct vlog_record *r, char *text,
 	};
 
 	text[0] = '\0';
+	if (r->event == VLOG_WITHDRAWN && r->detail == VLOG_REPLACED)
+		snprintf(text, size, "replaced");
+	if (r->event == VLOG_REFUSED && r->detail == VLOG_HARMLESS)
+		snprintf(text, size, "harmless");
 	if (r->event == VLOG_ACKNOWLEDGED &&
 	    r->detail < sizeof states / sizeof *states && states[r->detail])
 		snprintf(text, size, "%s", states[r->detail]);
@@ -54,7 +58,8 @@ static void print_record(const struct session *s, const struct vlog_record *r)
 	       no_set ? "-" : hex,
 	       nobody ? "-" : people_label(&s->people, &r->peer, label));
 	json_put_plain(stdout, r->text);
-	fputs(r->text[0] && detail[0] ? " " : "", stdout);
+	if (r->text[0] && detail[0])
+		fputs(r->event == VLOG_REFUSED ? "; " : " ", stdout);
 	fputs(detail, stdout);
 	if (r->index)
 		printf("%s(share %u)", r->text[0] || detail[0] ? " " : "",

@@ -59,6 +59,11 @@ static int receive(struct session *s, long wait_s)
 	}
 	if (status)
 		return status;
+	if (s->unsettled)
+		report("something in the mailbox is not what its name says; it "
+		       "may still be on its way: 'tgshare receive%s' again in "
+		       "a minute",
+		       report_vault());
 	size_t failed = result.delivered.failed;
 
 	if (!result.events && !failed && alone && isatty(STDOUT_FILENO))

@@ -467,12 +467,30 @@ static int check_request(const struct request *r)
 	return CMD_OK;
 }
 
+/* The vault is that of the files which are there: what is wrong with another is
+ * said when its turn comes. */
+static int open_session(struct session *s, const struct request *r)
+{
+	CLEANUP_FREE char **there =
+		calloc((size_t)r->file_count + 1, sizeof *there);
+	int count = 0;
+
+	if (!there)
+		return report_as(CMD_FAILED, "memory is short");
+	for (int i = 0; i < r->file_count; i++)
+		if (faccessat(AT_FDCWD, r->files[i], F_OK,
+			      AT_SYMLINK_NOFOLLOW) == 0)
+			there[count++] = r->files[i];
+	return count ? session_open(s, there, count, r->vault)
+		     : session_open(s, r->files, r->file_count, r->vault);
+}
+
 static int run(struct request *r, enum item_kind kind)
 {
 	struct session s;
 	struct sending w = {
 		.s = &s, .r = r, .kind = kind, .began_s = when_now_s()};
-	int status = session_open(&s, r->files, r->file_count, r->vault);
+	int status = open_session(&s, r);
 
 	if (!status)
 		status = session_need_transport(&s);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 const char cmd_setup_help[] =
-	"Usage: tgshare setup [--vault MOUNT] [--name NAME]\n"
+	"Usage: tgshare setup [--vault MOUNT] [--name NAME] [--new-keys]\n"
 	"                     [--transport dir:PATH | telegram]\n"
 	"                     [--bot-token-file FILE] [--api-base URL] "
 	"[--part-size MIB]\n"
@@ -20,6 +20,7 @@ const char cmd_setup_help[] =
 	"Run it again\n"
 	"to change something; the keys stay.\n"
 	"  --vault MOUNT         which mounted vault, if there are several\n"
+	"  --new-keys            when those that you had are lost\n"
 	"  --name NAME           what your card calls you (your login name)\n"
 	"  --transport dir:PATH  messages lie in a folder that all of you can "
 	"reach\n"
@@ -39,6 +40,7 @@ enum { PART_MIB_MAX = 2000 };
 struct setup {
 	const char *vault, *name, *transport, *token_file, *api_base,
 		*part_size;
+	bool new_keys;
 };
 
 /* It stands where anybody may read it, so it is not quoted either. */
@@ -58,6 +60,7 @@ static int parse(int argc, char **argv, struct setup *opt, bool *help)
 	static const struct option options[] = {
 		{"vault", required_argument, NULL, 'v'},
 		{"name", required_argument, NULL, 'n'},
+		{"new-keys", no_argument, NULL, 'k'},
 		{"transport", required_argument, NULL, 't'},
 		{"bot-token-file", required_argument, NULL, 'b'},
 		/* what people try, told apart from its abbreviation */
@@ -75,6 +78,8 @@ static int parse(int argc, char **argv, struct setup *opt, bool *help)
 			opt->vault = optarg;
 		else if (c == 'b')
 			opt->token_file = optarg;
+		else if (c == 'k')
+			opt->new_keys = true;
 		else if (c == 'a')
 			opt->api_base = optarg;
 		else if (c == 'p')
@@ -306,8 +311,10 @@ static int show(struct session *s)
 
 static int setup(struct session *s, const struct setup *opt)
 {
-	int status = choose_name(s, opt->name);
+	int status = opt->new_keys ? CMD_OK : session_keys_lost(s);
 
+	if (!status)
+		status = choose_name(s, opt->name);
 	if (!status)
 		status = choose_transport(s, opt);
 	if (!status)

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "gone.h"
 #include "intake.h"
 #include "json.h"
 #include "report.h"
@@ -82,6 +83,42 @@ static void print_reasons(const struct session *s, const struct item *item,
 	}
 }
 
+/* "          plan.odt and 2 more " */
+static void print_gone(const struct gone *gone, size_t count)
+{
+	fputs("          ", stdout);
+	json_put_plain(stdout, gone->path);
+	if (count > 1)
+		printf(" and %zu more", count - 1);
+}
+
+static void print_gone_given(const struct session *s, const struct item *item)
+{
+	struct gone gone;
+
+	gone_given(s, item, &gone);
+	if (gone.replaced) {
+		print_gone(&gone, gone.replaced + gone.missing);
+		puts(": a new file is in its place, which is not granted; "
+		     "'tgshare grant' it again");
+	} else if (gone.missing) {
+		print_gone(&gone, gone.missing);
+		puts(": not there any more; what was moved stays granted");
+	}
+}
+
+static void print_gone_came(const struct inbox_set *set,
+			    const struct gone *gone)
+{
+	if (!gone->missing)
+		return;
+	print_gone(gone, gone->missing);
+	fputs(": not in the vault of ", stdout);
+	json_put_plain(stdout, set->sender_name);
+	puts(" any more, where it was removed, or replaced by a new file when "
+	     "it was saved; ask to be granted it again");
+}
+
 static void print_item(const struct session *s, const struct item *item,
 		       uint64_t now)
 {
@@ -100,6 +137,8 @@ static void print_item(const struct session *s, const struct item *item,
 		print_shares(item);
 		print_reasons(s, item, now);
 	}
+	if (item_live(item, now))
+		print_gone_given(s, item);
 	tell_note(item->note);
 }
 
@@ -147,10 +186,14 @@ static void print_items(struct telling *t, const struct session *s,
 static void print_sets(struct telling *t, const struct session *s,
 		       const struct inbox_set *sets, size_t count)
 {
+	CLEANUP_FREE struct gone *gone = gone_came(s, sets, count);
+
 	t->under = 0;
 	for (size_t i = 0; i < count; i++) {
 		head(t, "What came");
 		tell_set(s, &sets[i]);
+		if (gone)
+			print_gone_came(&sets[i], &gone[i]);
 	}
 }
 
@@ -193,8 +236,48 @@ struct opened {
 	void *arg;
 };
 
+/* Sets that others of their senders took the place of. */
+struct replaced {
+	struct vlog_record *list;
+	size_t count;
+};
+
+static int find_replaced(const struct session *s, struct replaced *found)
+{
+	struct vlog_record r = {0};
+
+	for (uint64_t seq = 0;; seq++) {
+		r.seq = seq;
+		int err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &r);
+
+		if (err == -EBADMSG)
+			continue;
+		if (err)
+			return err == -ENODATA ? 0 : err;
+		if (r.event != VLOG_WITHDRAWN || r.detail != VLOG_REPLACED)
+			continue;
+		struct vlog_record *more = reallocarray(
+			found->list, found->count + 1, sizeof *more);
+
+		if (!more)
+			return -ENOMEM;
+		found->list = more;
+		more[found->count++] = r;
+	}
+}
+
+static bool was_replaced(const struct replaced *among,
+			 const struct vlog_record *r)
+{
+	for (size_t i = 0; i < among->count; i++)
+		if (memcmp(among->list[i].set_id, r->set_id, SET_ID_LEN) == 0 &&
+		    people_same_keys(&among->list[i].peer, &r->peer))
+			return true;
+	return false;
+}
+
 /* The inbox forgets what is open; the log does not. */
-static int visit_opened(const struct opened *o)
+static int visit_each(const struct opened *o, const struct replaced *replaced)
 {
 	struct vlog_record r = {0};
 
@@ -211,9 +294,21 @@ static int visit_opened(const struct opened *o)
 		else if (err)
 			return err;
 		else if (r.event == VLOG_OPENED && r.time_s >= o->since &&
-			 !is_listed(o->sets, o->count, r.set_id))
+			 !is_listed(o->sets, o->count, r.set_id) &&
+			 !was_replaced(replaced, &r))
 			o->each(o->arg, o->s, &r);
 	}
+}
+
+static int visit_opened(const struct opened *o)
+{
+	struct replaced replaced = {0};
+	int err = find_replaced(o->s, &replaced);
+
+	if (!err)
+		err = visit_each(o, &replaced);
+	free(replaced.list);
+	return err;
 }
 
 static void print_one_opened(void *arg, const struct session *s,
@@ -256,7 +351,11 @@ static int print_text(struct session *s, const struct outbox *o,
 static void json_item(const struct session *s, const struct item *item,
 		      uint64_t now)
 {
+	struct gone gone = {0};
 	char why[WHY_MAX];
+
+	if (item_live(item, now))
+		gone_given(s, item, &gone);
 
 	printf("{\"set\": \"%s\", \"kind\": \"%s\", ", item->id,
 	       item->kind == ITEM_SEND ? "send" : "grant");
@@ -267,8 +366,10 @@ static void json_item(const struct session *s, const struct item *item,
 	put_text("to", item->parties[0].name);
 	printf(", ");
 	put_text("note", item->note);
-	printf(", \"state\": \"%s\", \"code\": \"%s\", \"threshold\": %u",
-	       status_of_item(item, now), item->code, item->k);
+	printf(", \"state\": \"%s\", \"code\": \"%s\", \"threshold\": %u, "
+	       "\"gone\": %zu",
+	       status_of_item(item, now), item->code, item->k,
+	       gone.replaced + gone.missing);
 	put_time("created", item->created_s);
 	put_time("expires", item->expires_s);
 	printf(", \"shares\": [");
@@ -303,7 +404,7 @@ static void json_missing(const struct inbox_set *set)
 	putchar(']');
 }
 
-static void json_set(const struct inbox_set *set)
+static void json_set(const struct inbox_set *set, size_t gone)
 {
 	char hex[2 * SET_ID_LEN + 1];
 
@@ -318,9 +419,9 @@ static void json_set(const struct inbox_set *set)
 	printf(", ");
 	put_text("for", set->recipient_name);
 	printf(", \"code\": \"%s\", \"index\": %u, \"have\": %d, \"need\": %u, "
-	       "\"size\": %" PRIu64 ", \"entries\": %" PRIu32,
+	       "\"size\": %" PRIu64 ", \"entries\": %" PRIu32 ", \"gone\": %zu",
 	       set->code, set->index, __builtin_popcount(set->have_mask),
-	       set->k, set->size, set->entries);
+	       set->k, set->size, set->entries, gone);
 	printf(", \"content_have\": %" PRIu64 ", \"content_need\": %" PRIu64,
 	       set->content_have, set->content_need);
 	put_time("first_seen", set->first_seen_s);
@@ -354,6 +455,7 @@ static void json_opened(void *arg, const struct session *s,
 static int print_json(const struct session *s, const struct outbox *o,
 		      const struct inbox_set *sets, size_t count, bool all)
 {
+	CLEANUP_FREE struct gone *gone = gone_came(s, sets, count);
 	uint64_t now = when_now_s();
 	const char *before = "";
 	int err;
@@ -370,7 +472,7 @@ static int print_json(const struct session *s, const struct outbox *o,
 	before = "";
 	for (size_t i = 0; i < count; i++) {
 		fputs(before, stdout);
-		json_set(&sets[i]);
+		json_set(&sets[i], gone ? gone[i].missing : 0);
 		before = ", ";
 	}
 	err = visit_opened(&(struct opened){.s = s,

@@ -14,6 +14,9 @@
 #include <string.h>
 #include <time.h>
 
+/* So many records from one that is told, what follows on it is looked for. */
+enum { LOOK_AHEAD = 64 };
+
 static const char cursor_name[] = "log.seen", acked_dir[] = "acked";
 
 static void pause_ms(long ms)
@@ -269,6 +272,23 @@ static void notify(const struct taking *t)
 		notify_asked(r->text, who);
 }
 
+/* One that took its place, and has it, is open, too: that is told. */
+static bool was_replaced(const struct taking *t)
+{
+	struct vlog_record r = {.seq = t->r.seq + 1};
+	int err = 0;
+
+	for (; !err && r.seq <= t->r.seq + LOOK_AHEAD; r.seq++) {
+		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &r);
+		if (!err && r.event == VLOG_WITHDRAWN &&
+		    r.detail == VLOG_REPLACED &&
+		    memcmp(r.set_id, t->r.set_id, SET_ID_LEN) == 0 &&
+		    people_same_keys(&r.peer, &t->r.peer))
+			return true;
+	}
+	return false;
+}
+
 /* Only what somebody else did: our own doing was told when we did it. */
 static void tell(const struct taking *t)
 {
@@ -276,7 +296,8 @@ static void tell(const struct taking *t)
 		t->r.event == VLOG_ACKNOWLEDGED ? acknowledged(t) : NULL;
 
 	/* of one that cannot be read yet, its line tells what to do */
-	if (t->r.event == VLOG_OPENED && in_inbox(t) == INBOX_NOT_ATTACHED)
+	if (t->r.event == VLOG_OPENED &&
+	    (in_inbox(t) == INBOX_NOT_ATTACHED || was_replaced(t)))
 		return;
 	if (t->s->notify)
 		notify(t);

@@ -103,6 +103,15 @@ static int report_mounted(int err, const char *path)
 				 "the mount of '%s' died; unmount it with "
 				 "'frondfs umount' and mount it anew",
 				 path);
+	if (err == -EBADMSG)
+		return report_as(CMD_FAILED,
+				 "the sharing keys of the vault of '%s' are "
+				 "damaged (.frondfs/identity in its backing "
+				 "directory): put that file back from a "
+				 "backup and mount anew; without one, move it "
+				 "away, mount anew, and run 'tgshare setup "
+				 "--new-keys'",
+				 path);
 	return report_as(err == -ENOENT ? CMD_NO_VAULT : CMD_FAILED,
 			 "cannot open '%s': %s", path, strerror(-err));
 }
@@ -221,6 +230,25 @@ static bool same_vault(const struct mounted *a, const struct mounted *b)
 {
 	return memcmp(a->info.vault_id, b->info.vault_id, VAULT_ID_LEN) == 0 &&
 	       strcmp(a->info.mountpoint, b->info.mountpoint) == 0;
+}
+
+bool mounted_is_default(const struct mounted *m)
+{
+	const char *from_environment = getenv("TGSHARE_VAULT");
+	struct points points = {0};
+	struct mounted found = {.fd = -1};
+	bool same;
+	int err;
+
+	if (from_environment && from_environment[0])
+		err = mounted_of_path(from_environment, &found);
+	else
+		err = mounted_of_path(".", &found);
+	if (err && !(from_environment && from_environment[0]))
+		err = find_only(&found, &points);
+	same = !err && points.count <= 1 && same_vault(m, &found);
+	mounted_close(&found);
+	return same;
 }
 
 /* m is open; must hold path too. */

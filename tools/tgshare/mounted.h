@@ -26,6 +26,8 @@ MUST_CHECK int mounted_of_path(const char *path, struct mounted *m);
  */
 MUST_CHECK int mounted_find(char *const *paths, int count, const char *option,
 			    struct mounted *m);
+/* Would it be found without paths and option, too? */
+bool mounted_is_default(const struct mounted *m);
 void mounted_close(struct mounted *m);
 
 /* An ioctl of control.h on fd. 0 or a negative errno. */

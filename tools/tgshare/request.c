@@ -226,6 +226,11 @@ static int resolve_expiry(struct request *r)
 		return report_usage(r->command,
 				    "--expires %s is not in the future",
 				    r->expires);
+	if (err == -EOVERFLOW)
+		return report_usage(r->command,
+				    "--expires %s is after the year 9999; "
+				    "leave it out where there is to be no end",
+				    r->expires);
 	if (err)
 		return report_usage(
 			r->command,

@@ -76,13 +76,42 @@ static int take_envelope(void *arg, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
+/* The mount logs it, and tells of no more than it should. */
+__attribute__((format(printf, 2, 3))) static int refuse(struct collecting *c,
+							const char *fmt, ...)
+{
+	struct vlog_record r = {.event = VLOG_REFUSED};
+	va_list args;
+	int err = wake(c);
+
+	va_start(args, fmt);
+	vsnprintf(r.text, sizeof r.text, fmt, args);
+	va_end(args);
+	return err ? err : mounted_ask(c->s->m.fd, CONTROL_LOG_APPEND, &r);
+}
+
+static int take_whole_text(struct collecting *c, const char *text, size_t len)
+{
+	const struct spool_taker taker = {take_envelope, c};
+	size_t count = 0;
+	int err = spool_text(text, len, &taker, &count);
+
+	if (err || count)
+		return err;
+	c->arrived++;
+	return refuse(c, "a text without a whole message: altered on its way, "
+			 "or not from tgshare");
+}
+
 static int take_text(void *arg, const char *from, const char *text, size_t len)
 {
 	struct collecting *c = arg;
 	const struct spool_taker taker = {take_envelope, c};
 	int err = wake(c);
 
-	if (!err)
+	if (!err && !from[0])
+		err = take_whole_text(c, text, len);
+	else if (!err)
 		err = spool_pieces(c->s->pieces_fd, from, text, len, &taker,
 				   &c->heard.unfinished);
 	if (err)
@@ -94,9 +123,17 @@ static int take_document(void *arg, int fd, uint64_t len, const char *filename,
 			 const uint8_t *hash)
 {
 	struct collecting *c = arg;
-	int err = spool_document(c->s->spool_fd, fd, len, filename, hash);
+	bool misnamed = false;
+	int err = spool_document(c->s->spool_fd, fd, len, filename, hash,
+				 &misnamed);
 
+	if (!err && misnamed)
+		err = refuse(c,
+			     "what was called %.64s is not that: altered on "
+			     "its way",
+			     filename);
 	if (err) {
+		c->s->unsettled |= err == -EAGAIN;
 		if (err != -EAGAIN)
 			c->err = err;
 		return err;
@@ -171,6 +208,13 @@ static void tell_lost(void *arg, const char *reason)
 	report("%s; the sender's tgshare will send it again", reason);
 }
 
+static void note_unsettled(void *arg)
+{
+	struct collecting *c = arg;
+
+	c->s->unsettled = true;
+}
+
 /* Once, however often it is met. */
 static void tell_once(struct session *s, int err, const char *reason)
 {
@@ -209,6 +253,7 @@ int round_collect(struct session *s, int timeout_ms, size_t *arrived)
 						    .document = take_document,
 						    .started = take_greeting,
 						    .lost = tell_lost,
+						    .unsettled = note_unsettled,
 						    .begins = begin_message,
 						    .ends = end_message,
 						    .arg = &c};
@@ -219,6 +264,7 @@ int round_collect(struct session *s, int timeout_ms, size_t *arrived)
 	do {
 		before = c.arrived;
 		c.err = 0;
+		s->unsettled = false;
 		err = t->ops->run(t, &receiver, before ? 0 : timeout_ms);
 	} while (!err && c.arrived > before);
 	answer_last(&c);

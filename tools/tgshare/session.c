@@ -45,6 +45,9 @@ int session_open(struct session *s, char *const *paths, int count,
 	status = mounted_find(paths, count, vault_option, &s->m);
 	if (status)
 		return status;
+	/* what is advised may be without the file that told it this time */
+	if (count > 0 && !vault_option && !mounted_is_default(&s->m))
+		report_use_vault(s->m.info.mountpoint);
 	err = settings_load(&s->m, &s->settings);
 	if (err)
 		return session_report(s, "read .tgshare/settings.ini", err);
@@ -67,10 +70,25 @@ void session_close(struct session *s)
 	mounted_close(&s->m);
 }
 
+int session_keys_lost(const struct session *s)
+{
+	if (s->m.info.has_identity || !s->settings.name[0])
+		return CMD_OK;
+	return report_as(CMD_NOT_SET_UP,
+			 "the sharing keys of the vault on '%s' are gone: put "
+			 "'%s/.frondfs/identity' back from a backup and mount "
+			 "anew; without one, 'tgshare setup --new-keys%s' "
+			 "makes others, and everybody needs your new card",
+			 s->m.info.mountpoint, s->m.info.backing,
+			 report_vault());
+}
+
 int session_need_identity(struct session *s)
 {
-	if (s->m.info.has_identity && s->settings.name[0])
-		return CMD_OK;
+	int status = session_keys_lost(s);
+
+	if (status || (s->m.info.has_identity && s->settings.name[0]))
+		return status;
 	return report_as(CMD_NOT_SET_UP,
 			 "the vault on '%s' has no card yet; run 'tgshare "
 			 "setup --transport telegram%s', or with --transport "

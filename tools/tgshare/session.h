@@ -36,7 +36,8 @@ struct session {
 	bool notify;	 /* somebody may sit at the desktop */
 	struct answering *answering; /* what people are told just now */
 	bool no_room;		     /* for what came, the last time */
-	bool waited; /* for another tgshare that held the lock */
+	bool unsettled; /* something lies there that is not whole, or altered */
+	bool waited;	/* for another tgshare that held the lock */
 	/* what was refused is left alone for a while: nobody asked */
 	bool patient;
 	struct session_told told[SESSION_TOLD_MAX];
@@ -48,6 +49,8 @@ MUST_CHECK int session_open(struct session *s, char *const *paths, int count,
 			    const char *vault_option);
 void session_close(struct session *s);
 
+/* There was an identity, as setup knows, and it is not there any more. */
+MUST_CHECK int session_keys_lost(const struct session *s);
 /* There is an identity, and a name. */
 MUST_CHECK int session_need_identity(struct session *s);
 /* The transport of the settings works; implies the identity. */

@@ -191,6 +191,8 @@ static int open_source(const struct mounted *m, const char *path,
 		      : s->fd < 0 || fstat(s->fd, st) < 0 ? -errno
 							  : 0;
 	}
+	if (err == -ENOENT || err == -ENOTDIR)
+		return report_as(CMD_UNKNOWN, "there is no file '%s'", path);
 	if (err)
 		return report_as(CMD_FAILED, "cannot open '%s': %s", path,
 				 strerror(-err));

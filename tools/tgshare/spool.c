@@ -14,6 +14,7 @@
 enum {
 	BLOCK = 1 << 20,
 	SETTLED_S = 60,
+	CLOCKS_DIFFER_MAX_S = 86400,
 	TIDY_AFTER_S = 3600,
 	PIECES_AGE_MAX_S = 7 * 86400,
 	PIECES_MAX = 32 << 10, /* several messages of the longest kind */
@@ -151,23 +152,33 @@ static int copy_hashed(int from, int to, uint64_t len,
 	return 0;
 }
 
-/* Does the name tell another hash, and may the file still be growing? */
-static bool is_unsettled(int fd, const char *filename,
-			 const uint8_t hash[static ENVELOPE_HASH_LEN])
+/* Does the name tell another hash? */
+static bool is_misnamed(const char *filename,
+			const uint8_t hash[static ENVELOPE_HASH_LEN])
 {
 	uint8_t told[ENVELOPE_HASH_LEN];
+
+	return strlen(filename) >= 2 * sizeof told &&
+	       !hex_decode(filename, 2 * sizeof told, told, sizeof told) &&
+	       memcmp(told, hash, sizeof told) != 0;
+}
+
+/* May the file still be growing? Not when its time is of another day: anybody
+ * may set that. */
+static bool is_unsettled(int fd)
+{
 	struct stat st;
 
-	if (strlen(filename) < 2 * sizeof told ||
-	    hex_decode(filename, 2 * sizeof told, told, sizeof told) ||
-	    memcmp(told, hash, sizeof told) == 0)
+	if (fstat(fd, &st) < 0)
 		return false;
-	return fstat(fd, &st) == 0 &&
-	       (uint64_t)st.st_mtim.tv_sec + SETTLED_S > when_now_s();
+	int64_t now = (int64_t)when_now_s();
+
+	return st.st_mtim.tv_sec > now - SETTLED_S &&
+	       st.st_mtim.tv_sec < now + CLOCKS_DIFFER_MAX_S;
 }
 
 int spool_document(int spool_fd, int fd, uint64_t len, const char *filename,
-		   const uint8_t *known)
+		   const uint8_t *known, bool *misnamed)
 {
 	size_t name_len = strlen(filename), suffix = strlen(envelope_suffix);
 	bool envelope =
@@ -176,6 +187,7 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename,
 	uint8_t hash[ENVELOPE_HASH_LEN];
 	CLEANUP_FD int copy = -1;
 	char temp[TEMP_NAME_MAX];
+	bool other;
 	int err;
 
 	if (envelope && len > ENVELOPE_MAX_LEN)
@@ -187,8 +199,11 @@ int spool_document(int spool_fd, int fd, uint64_t len, const char *filename,
 		memcpy(hash, known, sizeof hash);
 	else if (!err)
 		err = copy_hashed(fd, copy, len, hash);
-	if (!err && is_unsettled(fd, filename, hash))
+	other = !err && is_misnamed(filename, hash);
+	if (other && is_unsettled(fd))
 		err = -EAGAIN;
+	if (misnamed)
+		*misnamed = other;
 	if (!err)
 		err = finish(spool_fd, copy < 0 ? fd : copy, temp, hash,
 			     envelope ? envelope_suffix : part_suffix);
@@ -213,6 +228,14 @@ static int take_all(const struct spool_taker *taker, const char *text,
 			return err;
 		(*count)++;
 	}
+}
+
+int spool_text(const char *text, size_t len, const struct spool_taker *taker,
+	       size_t *count)
+{
+	size_t at;
+
+	return take_all(taker, text, len, &at, count);
 }
 
 /* What from wrote before and was not whole; "" if nothing. */

@@ -24,10 +24,12 @@ MUST_CHECK int spool_to_sift(int spool_fd, const uint8_t *bytes, size_t len,
  * ".env", else a part of a sealed copy. -EAGAIN:
  * a name that tells a hash, which is not that of these bytes, of a file that
  * was changed a moment ago: it may still be on its way (a folder being
- * synchronised).
+ * synchronised). *misnamed (or NULL): such a name, but not a moment ago; it is
+ * kept as what it is.
  */
 MUST_CHECK int spool_document(int spool_fd, int fd, uint64_t len,
-			      const char *filename, const uint8_t *hash);
+			      const char *filename, const uint8_t *hash,
+			      bool *misnamed);
 
 /*
  * All envelopes in what people type, paste and forward, perhaps in several
@@ -42,6 +44,9 @@ struct spool_taker {
 MUST_CHECK int spool_pieces(int pieces_fd, const char *from, const char *text,
 			    size_t len, const struct spool_taker *taker,
 			    bool *unfinished);
+/* The same of a text that is all there will be. */
+MUST_CHECK int spool_text(const char *text, size_t len,
+			  const struct spool_taker *taker, size_t *count);
 
 /* Beginnings that a crash left, and what nobody sent the rest of for a week.
  * Under session_lock(). */

@@ -11,10 +11,13 @@ const char *status_of_item(const struct item *item, uint64_t now_s)
 {
 	if (item->end < sizeof ends / sizeof *ends && ends[item->end])
 		return ends[item->end];
-	if (item->recipient_state == ACK_OPENED)
+	/* a copy is theirs, whenever that is heard of; a grant ends */
+	if (item->kind == ITEM_SEND && item->recipient_state == ACK_OPENED)
 		return "opened";
 	if (!item_live(item, now_s))
 		return "expired";
+	if (item->recipient_state == ACK_OPENED)
+		return "opened";
 	if (item->recipient_state == ACK_RECEIVED)
 		return "received";
 	if (item->exported)

@@ -4,8 +4,10 @@
 #include "report.h"
 #include "text.h"
 #include "when.h"
+#include "xio.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -112,13 +114,41 @@ static void tell_content(const struct inbox_set *set)
 	       set->content_have * 100 / need);
 }
 
+/* Is anything attached under this name? */
+static bool is_attached(const struct session *s, const char *name,
+			char path[static PATH_MAX + 1])
+{
+	CLEANUP_FREE char *file = NULL;
+	size_t len = 0;
+
+	if (!name[0] ||
+	    asprintf(&file, CONTACTS_ATTACHED_DIR "/%s", name) < 0) {
+		file = NULL;
+		return false;
+	}
+	if (xio_read_file(s->m.fd, file, path, PATH_MAX, &len))
+		return false;
+	path[len] = '\0';
+	path[strcspn(path, "\r\n")] = '\0';
+	return path[0];
+}
+
 static void tell_not_attached(const struct session *s,
 			      const struct inbox_set *set)
 {
 	CLEANUP_FREE char *mount = quote_word(s->m.info.mountpoint);
+	char path[PATH_MAX + 1];
 
-	printf("granted; tell where its files lie: 'frondfs attach %s %s "
-	       "BACKING'",
+	printf("granted; ");
+	if (is_attached(s, set->sender_name, path)) {
+		fputs("what is attached is ", stdout);
+		fputs(access(path, F_OK) ? "not there now: "
+					 : "another vault: ",
+		      stdout);
+		json_put_plain(stdout, path);
+		printf("; ");
+	}
+	printf("tell where its files lie: 'frondfs attach %s %s BACKING'",
 	       mount ? mount : "MOUNT",
 	       set->sender_name[0] ? set->sender_name : "NAME");
 }
@@ -302,6 +332,8 @@ bool tell_record(const struct session *s, const struct vlog_record *r,
 	case VLOG_ACKNOWLEDGED:
 		return tell_acknowledged(r, who, item);
 	case VLOG_REFUSED:
+		if (r->detail == VLOG_HARMLESS)
+			return false;
 		tell_refused(r, known ? who : NULL);
 		return true;
 	case VLOG_EXPIRED:
@@ -309,6 +341,8 @@ bool tell_record(const struct session *s, const struct vlog_record *r,
 		return true;
 	case VLOG_WITHDRAWN:
 	case VLOG_KEY_REVOKED:
+		if (r->detail == VLOG_REPLACED)
+			return false;
 		tell_name(r->text);
 		printf(" was %s by %s\n",
 		       r->event == VLOG_WITHDRAWN ? "withdrawn" : "revoked",

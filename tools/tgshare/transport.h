@@ -42,10 +42,12 @@ struct transport_message {
 
 /* What arrives. Return 0 once it is durable, else it will come again. */
 struct transport_receiver {
-	/* from: the same for what the same person writes; "" unknown */
+	/* from: the same for what the same person writes, perhaps in pieces;
+	 * "": it is all of it */
 	int (*text)(void *arg, const char *from, const char *text, size_t len);
 	/* fd: the document's bytes, positioned at its beginning; hash: their
-	 * BLAKE2b-256 where it is known, or NULL */
+	 * BLAKE2b-256 where it is known, or NULL. -EAGAIN: they are not what
+	 * the name tells, and may still be on their way. */
 	int (*document)(void *arg, int fd, uint64_t len, const char *filename,
 			const uint8_t *hash);
 	void *arg;
@@ -54,6 +56,9 @@ struct transport_receiver {
 	int (*started)(void *arg, const char *word, const char *address);
 	/* Something came and cannot be had; a sentence. Or NULL. */
 	void (*lost)(void *arg, const char *reason);
+	/* Something lies there that is not what its name tells, or not yet:
+	 * it is left for now. Or NULL. */
+	void (*unsettled)(void *arg);
 	/*
 	 * Around what one message brings, which may begin several times before
 	 * it ends: whoever wrote it can be answered at this address; "" when

@@ -1,3 +1,4 @@
+#include "mailbox.h"
 #include "text.h"
 #include "transport.h"
 #include "xio.h"
@@ -7,7 +8,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,17 +17,16 @@
 
 enum {
 	PART_MAX = 64 << 20,
-	BLOCK = 1 << 20,
 	TEXT_MAX = 1 << 20,
 	/* Synchronised and network folders change without inotify noticing */
 	LOOK_EVERY_MS = 2000,
 	ID_TEXT_LEN = 2 * TRANSPORT_ID_LEN,
-	NAME_LEN_MAX = 200,
 	REASON_MAX = 512,
 	STALE_S = 86400,
 };
 
-static const char temp_prefix[] = ".tmp-", text_suffix[] = ".txt";
+static const char temp_prefix[] = MAILBOX_TEMP_PREFIX,
+		  text_suffix[] = MAILBOX_TEXT_SUFFIX;
 
 struct queued {
 	struct transport_message message;
@@ -160,6 +159,14 @@ static bool box_is_there(const struct dir_transport *d)
 	       is.st_ino == was.st_ino;
 }
 
+/* What is said of a folder that may be back later. */
+static bool is_away(int err)
+{
+	return err == -ENOENT || err == -ENOTDIR || err == -EIO ||
+	       err == -ENODEV || err == -ENXIO || err == -ENOTCONN ||
+	       err == -ESTALE || err == -EHOSTDOWN || err == -ETIMEDOUT;
+}
+
 /* A stick or a network folder comes and goes: whatever is there now. */
 static int find_own_box(struct dir_transport *d)
 {
@@ -237,106 +244,15 @@ static int open_mailbox(struct dir_transport *d, const char *address)
 	return fd;
 }
 
-static bool good_name(const char *name)
-{
-	return name && name[0] && name[0] != '.' &&
-	       strlen(name) <= NAME_LEN_MAX &&
-	       strspn(name, "abcdefghijklmnopqrstuvwxyz"
-			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
-		       strlen(name);
-}
-
-/* Named by what it says, so that sending twice leaves one. */
-static void name_text(const struct transport_message *m, char *name,
-		      size_t size)
-{
-	uint8_t hash[16];
-	char hex[2 * sizeof hash + 1];
-
-	crypto_generichash(hash, sizeof hash, m->text, m->text_len, NULL, 0);
-	hex_encode(hash, sizeof hash, hex);
-	snprintf(name, size, "%s%s", hex, text_suffix);
-}
-
-static int copy_document(struct dir_transport *d, int to,
-			 const struct transport_message *m)
-{
-	for (uint64_t done = 0; done < m->len;) {
-		size_t n =
-			m->len - done < BLOCK ? (size_t)(m->len - done) : BLOCK;
-		int err = xio_pread(m->fd, d->block, n,
-				    (off_t)(m->offset + done));
-
-		if (!err)
-			err = xio_write(to, d->block, n);
-		if (err)
-			return err;
-		done += n;
-		if (m->progress)
-			m->progress(m->arg, done);
-	}
-	return 0;
-}
-
-static int fill(struct dir_transport *d, int box, const char *temp,
-		const struct transport_message *m)
-{
-	/* Everybody may read it: it is sealed. */
-	CLEANUP_FD int fd = openat(
-		box, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	int err;
-
-	if (fd < 0)
-		return -errno;
-	err = m->text ? xio_write(fd, m->text, m->text_len)
-		      : copy_document(d, fd, m);
-	if (!err && fsync(fd) < 0)
-		err = -errno;
-	return err;
-}
-
-static bool there_already(int box, const char *name, uint64_t len)
-{
-	struct stat st;
-
-	return fstatat(box, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISREG(st.st_mode) && (uint64_t)st.st_size == len;
-}
-
-static int put(struct dir_transport *d, int box, const char *name,
-	       const struct transport_message *m)
-{
-	char temp[64];
-	int err;
-
-	if (there_already(box, name, m->text ? m->text_len : m->len))
-		return 0;
-	xio_temp_name(temp_prefix, temp, sizeof temp);
-	err = fill(d, box, temp, m);
-	if (!err && renameat(box, temp, box, name) < 0)
-		err = -errno;
-	if (err)
-		unlinkat(box, temp, 0);
-	else if (fsync(box) < 0)
-		err = -errno;
-	return err;
-}
-
 static void deliver(struct dir_transport *d, const struct transport_message *m)
 {
-	char name[NAME_LEN_MAX + 1];
+	char name[MAILBOX_NAME_MAX + 1];
 	int err = find_own_box(d);
 	CLEANUP_FD int box = err ? err : open_mailbox(d, m->address);
 
-	err = box < 0 ? box : 0;
-	if (m->text)
-		name_text(m, name, sizeof name);
-	else
-		snprintf(name, sizeof name, "%s", m->filename);
-	if (!err && !good_name(name))
-		err = -EINVAL;
+	err = box < 0 ? box : mailbox_name(m, name);
 	if (!err) {
-		err = put(d, box, name, m);
+		err = mailbox_put(box, name, m, d->block);
 		if (err)
 			set_reason(d, "cannot write into the mailbox '%s': %s",
 				   m->address, strerror(-err));
@@ -367,14 +283,21 @@ static bool ends_with(const char *name, const char *suffix)
 	return len > n && strcmp(name + len - n, suffix) == 0;
 }
 
-static int take_text(const struct transport_receiver *r, int fd, size_t len)
+static int take_text(const struct transport_receiver *r, int fd,
+		     const struct stat *st, const char *name)
 {
+	size_t len = (size_t)st->st_size;
 	CLEANUP_FREE char *text = malloc(len + 1);
 	int err;
 
 	if (!text)
 		return -ENOMEM;
 	err = xio_pread(fd, text, len, 0);
+	if (!err && mailbox_is_unsettled(name, st, text, len)) {
+		if (r->unsettled)
+			r->unsettled(r->arg);
+		err = -EAGAIN;
+	}
 	return err ? err : r->text(r->arg, "", text, len);
 }
 
@@ -398,7 +321,7 @@ static int take_one(struct dir_transport *d, const struct transport_receiver *r,
 	if (st.st_size > (ends_with(name, text_suffix) ? TEXT_MAX : PART_MAX))
 		return 0;
 	return ends_with(name, text_suffix)
-		       ? take_text(r, fd, (size_t)st.st_size)
+		       ? take_text(r, fd, &st, name)
 		       : r->document(r->arg, fd, (uint64_t)st.st_size, name,
 				     NULL);
 }
@@ -432,7 +355,8 @@ static int receive_all(struct dir_transport *d,
 	}
 	while ((entry = readdir(dir))) {
 		drop_stale(d, entry->d_name);
-		if (!good_name(entry->d_name) || take_one(d, r, entry->d_name))
+		if (!mailbox_good_name(entry->d_name) ||
+		    take_one(d, r, entry->d_name))
 			continue;
 		if (unlinkat(d->box_fd, entry->d_name, 0) == 0)
 			*any = true;
@@ -466,7 +390,7 @@ static int dir_run(struct transport *t, const struct transport_receiver *r,
 
 	if (!err && !any && timeout_ms > 0)
 		wait_for_mail(d, timeout_ms);
-	return err;
+	return is_away(err) ? -EAGAIN : err;
 }
 
 static int dir_retract(struct transport *t, const char *address,
@@ -477,7 +401,7 @@ static int dir_retract(struct transport *t, const char *address,
 
 	if (box < 0)
 		return box;
-	if (!good_name(ref))
+	if (!mailbox_good_name(ref))
 		return -EINVAL;
 	if (unlinkat(box, ref, 0) < 0 || fsync(box) < 0)
 		return -errno;
@@ -536,14 +460,6 @@ static const struct transport_ops dir_ops = {
 	.free = dir_free,
 };
 
-/* What is said of a folder that may be back later. */
-static bool is_away(int err)
-{
-	return err == -ENOENT || err == -ENOTDIR || err == -EIO ||
-	       err == -ENODEV || err == -ENXIO || err == -ENOTCONN ||
-	       err == -ESTALE || err == -EHOSTDOWN || err == -ETIMEDOUT;
-}
-
 int transport_dir_open(const char *path,
 		       const uint8_t own_id[static TRANSPORT_ID_LEN],
 		       struct transport **out)
@@ -561,7 +477,7 @@ int transport_dir_open(const char *path,
 	d->last = &d->first;
 	strcpy(d->path, path);
 	hex_encode(own_id, TRANSPORT_ID_LEN, d->own);
-	d->block = malloc(BLOCK);
+	d->block = malloc(MAILBOX_BLOCK);
 	set_address(d);
 	err = d->block ? find_own_box(d) : -ENOMEM;
 	if (err && !is_away(err)) {
