@@ -191,7 +191,14 @@ def a_second_mount_needs_shared():
         with mounted(vault, two, "-o", "shared") as b:
             put(f"{a}/seen", b"by both")
             eq(get(f"{b}/seen"), b"by both")
+        # it would keep for a moment what others write, and know no locks of theirs
+        cli("mount", "--passfile", passfile(), vault, two, "-o", "ro", status=MOUNTED,
+            says="every mount of it -o shared")
+        with mounted(vault, two, "-o", "ro,shared") as b:
+            eq(get(f"{b}/seen"), b"by both")
     with mounted(vault, one, "-o", "ro"):
+        cli("mount", "--passfile", passfile(), vault, two, "-o", "shared", status=MOUNTED,
+            says="every mount of it -o shared")
         with mounted(vault, two, "-o", "ro") as b:
             eq(get(f"{b}/seen"), b"by both")
 
