@@ -119,6 +119,17 @@ static int store(const struct vault *vault, int fd, const char *name)
 	return xio_replace_file(fd, name, record, sizeof record, 0600);
 }
 
+static bool is_same(const struct vault *vault, const uint8_t *record)
+{
+	return memcmp(record + SEAL_OFFSET, vault->seal, VAULT_MAC_LEN) == 0;
+}
+
+static bool is_older(const struct vault *vault, const uint8_t *record)
+{
+	return !is_same(vault, record) &&
+	       vault->sealed_s < be64_load(record + TIME_OFFSET);
+}
+
 int seen_vault_ini(const struct vault *vault, bool accept)
 {
 	uint8_t record[SEEN_LEN];
@@ -130,14 +141,26 @@ int seen_vault_ini(const struct vault *vault, bool accept)
 		return err;
 	sodium_bin2hex(name, sizeof name, vault->id, VAULT_ID_LEN);
 	loaded = load(vault, fd, name, record);
-	if (!loaded &&
-	    memcmp(record + SEAL_OFFSET, vault->seal, VAULT_MAC_LEN) == 0)
+	if (!loaded && is_same(vault, record))
 		return 0;
-	if (!loaded && !accept &&
-	    vault->sealed_s < be64_load(record + TIME_OFFSET))
+	if (!loaded && !accept && is_older(vault, record))
 		return -ESTALE;
 	err = store(vault, fd, name);
 	return err || loaded == -ENOENT ? err : loaded;
+}
+
+int seen_vault_ini_look(const struct vault *vault)
+{
+	uint8_t record[SEEN_LEN];
+	char name[NAME_LEN + 1];
+	CLEANUP_FD int fd = -1;
+	int err = seen_state_open(&fd);
+
+	if (err)
+		return err;
+	sodium_bin2hex(name, sizeof name, vault->id, VAULT_ID_LEN);
+	err = load(vault, fd, name, record);
+	return !err && is_older(vault, record) ? -ESTALE : err;
 }
 
 static void sessions_name(const struct vault *vault,

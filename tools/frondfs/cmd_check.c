@@ -72,6 +72,7 @@ struct telling {
 	struct progress bar;
 	bool json, any;
 	bool older; /* something was put back */
+	bool older_ini;
 };
 
 static atomic_bool interrupted;
@@ -99,6 +100,7 @@ static void on_found(void *arg, const struct check_finding *f)
 
 	progress_end(&t->bar);
 	t->older |= f->fault == CHECK_OLDER || f->fault == CHECK_PUT_BACK;
+	t->older_ini |= f->fault == CHECK_OLD_INI;
 	if (t->json) {
 		(void)fputs(t->any ? ",\n  " : "\n  ", stdout);
 		check_words_put_json(stdout, f);
@@ -217,6 +219,10 @@ static void print_advice(const struct vault *vault,
 		       "you have restored it yourself, say so: 'frondfs "
 		       "accept-old FILE...' in the mount, or mount with "
 		       "'-o accept-old'");
+	if (telling->older_ini)
+		report("a vault with an older vault.ini is not mounted: put "
+		       "the newer one in its place, or, if you restored a "
+		       "backup, mount once with '-o accept-old'");
 	if (seen == SEEN_MOUNTED && !telling->json)
 		printf("%s is mounted: the mount notices by itself what is "
 		       "older than this machine has seen; it is not looked for "
@@ -231,6 +237,7 @@ static int check(struct vault *vault, const struct check_request *req,
 	struct check_result result = {0};
 	const struct check_options opt = {.jobs = req->jobs,
 					  .repair = req->repair,
+					  .compare = true,
 					  .stop = &interrupted,
 					  .found = on_found,
 					  .progress = on_progress,
