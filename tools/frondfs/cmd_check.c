@@ -72,7 +72,7 @@ struct telling {
 	struct progress bar;
 	bool json, any;
 	bool older; /* something was put back */
-	bool older_ini;
+	bool older_ini, older_journal;
 };
 
 static atomic_bool interrupted;
@@ -101,6 +101,7 @@ static void on_found(void *arg, const struct check_finding *f)
 	progress_end(&t->bar);
 	t->older |= f->fault == CHECK_OLDER || f->fault == CHECK_PUT_BACK;
 	t->older_ini |= f->fault == CHECK_OLD_INI;
+	t->older_journal |= f->fault == CHECK_OLD_SESSION;
 	if (t->json) {
 		(void)fputs(t->any ? ",\n  " : "\n  ", stdout);
 		check_words_put_json(stdout, f);
@@ -223,6 +224,12 @@ static void print_advice(const struct vault *vault,
 		report("a vault with an older vault.ini is not mounted: put "
 		       "the newer one in its place, or, if you restored a "
 		       "backup, mount once with '-o accept-old'");
+	if (telling->older_journal)
+		report("a vault with a journal that was put back is not "
+		       "mounted: if you restored a backup, or this is a copy "
+		       "made while it was mounted, mount once with '-o "
+		       "accept-old'; else delete 'session*' in "
+		       ".frondfs/journal");
 	if (seen == SEEN_MOUNTED && !telling->json)
 		printf("%s is mounted: the mount notices by itself what is "
 		       "older than this machine has seen; it is not looked for "
