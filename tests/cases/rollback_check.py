@@ -175,6 +175,19 @@ def of_a_mounted_vault_the_mount_tells():
 
 
 @check(plain=False)
+def of_a_mount_that_does_not_remember_nobody_tells():
+    vault, _, _ = files()
+    for options in ("shared", "remember=off"):
+        with frond.Mount(options, vault=vault) as m:
+            for path in (vault, m.path):
+                found, doc = findings(path)
+                eq((found, doc["seen"]), ([], "unknown"), options)
+                said = frondfs_check(path)
+                assert "by itself" not in said and "unmount it and check it then" in said, said
+        eq(findings(vault)[1]["seen"], "compared", options)
+
+
+@check(plain=False)
 def a_check_keeps_nothing_and_is_in_nobodys_way():
     vault, before, where = files()
     shutil.rmtree(state := os.path.join(os.environ["XDG_STATE_HOME"], "frondfs"))

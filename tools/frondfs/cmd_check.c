@@ -64,7 +64,8 @@ struct check_request {
 enum seen {
 	SEEN_UNKNOWN,
 	SEEN_COMPARED,
-	SEEN_MOUNTED, /* the mount has that, and compares by itself */
+	SEEN_MOUNTED,	/* the mount has that, and compares by itself */
+	SEEN_BY_NOBODY, /* mounted, and the mount does not have it */
 };
 
 /* A check under way, for its callbacks. */
@@ -169,7 +170,8 @@ static void print_json_end(const struct vault *vault,
 			   const struct check_result *r, enum seen seen,
 			   int status)
 {
-	static const char *const words[] = {"unknown", "compared", "mounted"};
+	static const char *const words[] = {"unknown", "compared", "mounted",
+					    "unknown"};
 	char id[2 * VAULT_ID_LEN + 1];
 
 	hex_encode(vault->id, VAULT_ID_LEN, id);
@@ -199,8 +201,11 @@ static enum seen remember(struct vault *vault, bool repair)
 
 	if (live && !err)
 		memory_close(vault);
-	if (err == -EBUSY || (live && !err))
+	/* who compares has it, and lets nobody else have it */
+	if (err == -EBUSY)
 		return SEEN_MOUNTED;
+	if (live && (!err || err == -ENOENT))
+		return SEEN_BY_NOBODY;
 	/* of what is no file the log has told */
 	if (err && err != -ENOENT && err != -ENOTSUP)
 		report("nothing of '%s' is compared with what this machine "
@@ -234,6 +239,12 @@ static void print_advice(const struct vault *vault,
 		printf("%s is mounted: the mount notices by itself what is "
 		       "older than this machine has seen; it is not looked for "
 		       "here\n",
+		       vault->path);
+	if (seen == SEEN_BY_NOBODY && !telling->json)
+		printf("%s is mounted, by a mount that does not remember what "
+		       "was seen here (it is shared, has remember=off, or is "
+		       "another account's): what is older is not looked for; "
+		       "unmount it and check it then\n",
 		       vault->path);
 }
 
