@@ -42,17 +42,20 @@ bool seen_state_path(char path[static PATH_MAX])
 	return len < PATH_MAX;
 }
 
-/* With what is missing on the way there. */
+/* With what is missing on the way there. The first error is the reason. */
 static int make_directories(char *path)
 {
+	int reason = 0;
+
 	for (char *slash = strchr(path + 1, '/');; slash = strchr(slash, '/')) {
 		int failed;
 
 		if (slash)
 			*slash = '\0';
 		failed = mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+		reason = reason ? reason : failed;
 		if (!slash)
-			return failed;
+			return failed ? reason : 0;
 		*slash++ = '/';
 	}
 }
@@ -62,12 +65,17 @@ int seen_state_open(int *out)
 	char path[PATH_MAX];
 	CLEANUP_FD int fd = -1;
 	struct stat st;
+	int err;
 
 	if (!seen_state_path(path))
 		return -ENOENT;
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT && make_directories(path) == 0)
+	if (fd < 0 && errno == ENOENT) {
+		err = make_directories(path);
+		if (err)
+			return err;
 		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	/* sudo leaves HOME as it was: nobody's memory for somebody else */

@@ -272,10 +272,8 @@ static void open_memory(const struct mount_request *req, struct vault *vault,
 		report("what this machine remembered of the files in '%s' was "
 		       "damaged; it begins anew",
 		       req->backing);
-	else if (err && !told && err != -EBUSY && err != -EACCES &&
-		 err != -EPERM && err != -ENOENT && err != -ENOTSUP)
-		log_notice("cannot remember which files were seen: %s",
-			   strerror(-err));
+	else if (err && !told && err != -EBUSY && err != -ENOTSUP)
+		report_not_remembered(err, req->backing);
 }
 
 /* Was a newer vault.ini seen on this machine? */

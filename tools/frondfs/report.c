@@ -2,7 +2,7 @@
 
 #include "cleanup.h"
 #include "json.h"
-#include "log.h"
+#include "seen.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -138,6 +138,20 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault)
 	}
 }
 
+void report_not_remembered(int err, const char *backing)
+{
+	char path[PATH_MAX];
+	bool has_place = seen_state_path(path);
+
+	report("cannot remember in '%s' what was seen of the vault '%s' (%s): "
+	       "what somebody puts back to an older state is not noticed; set "
+	       "XDG_STATE_HOME to a directory in which this account may write",
+	       has_place ? path : "$HOME", backing,
+	       !has_place      ? "there is no HOME"
+	       : err == -EPERM ? "it is another account's"
+			       : strerror(-err));
+}
+
 int report_seen(int err, const char *backing, const char *accept)
 {
 	if (err == -ESTALE) {
@@ -151,10 +165,8 @@ int report_seen(int err, const char *backing, const char *accept)
 		report("what this machine remembered of the vault '%s' was "
 		       "damaged; it begins anew",
 		       backing);
-	else if (err && err != -EACCES && err != -EPERM && err != -ENOENT)
-		/* not of accounts that have no home */
-		log_notice("cannot remember which vault.ini was seen: %s",
-			   strerror(-err));
+	else if (err)
+		report_not_remembered(err, backing);
 	return CMD_OK;
 }
 

@@ -30,6 +30,9 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault);
  */
 int report_seen(int err, const char *backing, const char *accept);
 
+/* Nothing can be remembered: what is put back is not noticed. */
+void report_not_remembered(int err, const char *backing);
+
 /*
  * Mounting failed with fault, and err (0 where nothing more is known);
  * returns the exit status.
