@@ -302,6 +302,21 @@ def the_exit_status_is_that_of_fsck():
 
 
 @check(plain=False)
+def what_fails_around_it_does_not_look_like_a_repair():
+    top, where = vault()
+
+    def status(*args, out=None, **env):
+        with open(out or os.devnull, "w") as f:
+            return subprocess.run([FRONDFS, "check", "--passfile", passfile(), *args, top],
+                                  stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.DEVNULL,
+                                  env=dict(os.environ, **env), timeout=60).returncode
+    eq(status(FRONDFS_CRYPTO="none"), 8)
+    eq((status(out="/dev/full"), status("--json", out="/dev/full")), (8, 8))
+    flip(where["big"], HEADER + 9)
+    eq((status(), status("--json", out="/dev/full")), (4, 12))
+
+
+@check(plain=False)
 def an_interrupt_ends_it_with_a_summary():
     top, where = vault()
     for n in range(3000):

@@ -47,7 +47,7 @@ const char cmd_check_help[] =
 enum check_status {
 	STATUS_REPAIRED = 1,
 	STATUS_DAMAGED = 4,
-	STATUS_FAILED = 8,
+	STATUS_FAILED = CMD_CHECK_FAILED,
 	STATUS_USAGE = 16,
 	STATUS_CANCELLED = 32,
 	JOBS_MAX = 256,
