@@ -277,6 +277,26 @@ def info_tells_about_a_path_in_a_mount():
 
 
 @check
+def a_mount_without_attributes_is_known_too():
+    vault, point = new_vault(), directory()
+    with mounted(vault, point, "-o", "xattr=off") as p:
+        put(f"{p}/file", bytes(5000))
+        os.mkdir(f"{p}/dir")
+        os.mkfifo(f"{p}/dir/fifo")
+        about = json.loads(cli("info", "--json", p))
+        eq((about["type"], about["backing"]), ("directory", vault))
+        assert about["requests"]["lookup"] > 0, about
+        about = json.loads(cli("info", "--json", f"{p}/file"))
+        eq((about["type"], about["backing"], about["size"], about["chunks"]),
+           ("file", None, 5000, 2))
+        cli("info", f"{p}/dir", says="backing file: unknown")
+        cli("info", f"{p}/dir/fifo", says="fifo")
+        cli("check", "--passfile", passfile(), p, says="nothing is damaged")
+        cli("check", "--passfile", passfile(), f"{p}/dir", status=8,
+            says="is in a mounted vault; name its mount point")
+
+
+@check
 def info_json_carries_any_name():
     vault, point = new_vault(), directory()
     names = [b'quote"back\\slash', b"tab\tnew\nline\x01\x7f", "grüß €😀".encode(),

@@ -1,3 +1,4 @@
+#include "behind.h"
 #include "check.h"
 #include "check_words.h"
 #include "cmd.h"
@@ -13,12 +14,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/xattr.h>
 
 const char cmd_check_help[] =
 	"Usage: frondfs check [OPTION...] BACKING | MOUNTPOINT\n"
@@ -281,18 +280,6 @@ static int check(struct vault *vault, const struct check_request *req,
 	return status;
 }
 
-/* The directory that is to be read: of a mount, what lies behind it. */
-static const char *backing_of(const char *path, char backing[static PATH_MAX])
-{
-	ssize_t n =
-		getxattr(path, "user.frondfs.backing", backing, PATH_MAX - 1);
-
-	if (n <= 0)
-		return path;
-	backing[n] = '\0';
-	return backing;
-}
-
 static int refuse(int err, const char *backing, const struct vault_fault *fault)
 {
 	(void)report_vault(err, backing, fault);
@@ -347,13 +334,18 @@ static int open_and_check(const struct check_request *req, const char *backing)
 
 static int run(const struct check_request *req)
 {
-	char behind[PATH_MAX];
-	const char *backing = backing_of(req->path, behind);
+	const char *backing = req->path;
+	struct behind behind;
 	struct vault_fault fault = {0};
 	struct vault_ini ini;
 	int err = vault_probe(backing, &ini, &fault);
+	bool inside = err == -ENOMEDIUM && behind_get(req->path, &behind);
 
-	if (err == -ENOMEDIUM && backing == behind) {
+	/* of a mount, what lies behind it */
+	if (inside && behind.is_mount_point) {
+		backing = behind.backing;
+		err = vault_probe(backing, &ini, &fault);
+	} else if (inside) {
 		report("'%s' is in a mounted vault; name its mount point",
 		       req->path);
 		return STATUS_FAILED;
