@@ -133,6 +133,8 @@ def init_refuses_what_is_not_empty_and_changes_nothing():
 @check
 def no_terminal_and_no_passfile_is_status_10():
     cli("init", *QUICK, fresh("backing"), status=NO_PASSPHRASE, says="no terminal")
+    cli("passwd", "--passfile", passfile(), new_vault(), status=NO_PASSPHRASE,
+        says="give the new one with '--new-passfile NEW'")
     cli("mount", new_vault(), directory(), status=NO_PASSPHRASE, says="no terminal")
     cli("mount", "-f", new_vault(), directory(), status=NO_PASSPHRASE, says="no terminal")
 
@@ -245,6 +247,8 @@ def info_tells_about_a_vault():
     cli("info", frond.work(), status=NOT_A_VAULT, says="neither")
     cli("info", put(fresh("file")), status=NOT_A_VAULT, says="neither")
     cli("info", fresh("none"), status=NOT_A_VAULT, says="no directory")
+    os.unlink(f"{vault}/.frondfs/vault.ini")
+    cli("info", vault, status=NOT_A_VAULT, says="restore that file from your backup")
 
 
 @check

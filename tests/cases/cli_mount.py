@@ -13,7 +13,7 @@ import frond
 from command import DAMAGED, FAILED, MOUNTED, NEWER, NO_FUSE, NOBODY, NOT_A_VAULT, OK, POINT, \
     QUICK, USAGE, WRONG, as_nobody, cli, directory, mounted, new_vault, owned_by_nobody, tree, \
     with_fuse_for_all
-from frond import FRONDFS, check, eq, fresh, get, passfile, put, until
+from frond import FRONDFS, check, eq, fresh, get, passfile, put, run, until
 
 
 @check
@@ -332,9 +332,27 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
     os.kill(m.pid, signal.SIGKILL)
     until(lambda: not os.path.exists(f"/proc/{m.pid}"), 10, "the daemon's end")
     cli("mount", vault, point, status=POINT, says="already")
+    cli("info", point, status=FAILED, says="the mount there died: unmount it with 'frondfs umount'")
+    cli("check", point, status=8, says="the mount there died: unmount it with 'frondfs umount'")
     cli("umount", point)
     with mounted(vault, point):
         pass
+
+
+@check(root=True)
+def what_keeps_a_vault_from_being_used_is_said_with_what_to_do():
+    vault, place, point = new_vault(), directory("read-only"), directory()
+    run("mount", "--bind", vault, place)
+    try:
+        run("mount", "-o", "remount,bind,ro", place)
+        cli("mount", "--passfile", passfile(), place, point, status=FAILED,
+            says="only read the vault with '-o ro'")
+        with mounted(place, point, "-o", "ro"):
+            pass
+    finally:
+        run("umount", "-l", place)
+    os.chmod(vault, 0o700)
+    as_nobody("info", vault, status=FAILED, says="become the user whose vault it is")
 
 
 command.main()

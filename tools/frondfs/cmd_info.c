@@ -210,7 +210,8 @@ static int info_vault(const char *path, bool json)
 	bool mounted;
 	int err = vault_probe(path, &ini, &fault);
 
-	if (err == -ENOMEDIUM || err == -ENOTDIR) {
+	if ((err == -ENOMEDIUM && !report_is_of_vault(path)) ||
+	    err == -ENOTDIR) {
 		report("'%s' is neither a vault nor in a mounted one; name a "
 		       "backing directory or a path in a mount",
 		       path);

@@ -96,8 +96,9 @@ static int take_positionals(struct mount_request *req, int argc, char **argv)
 		return report_usage("mount", "allow_other and allow_root "
 					     "exclude each other");
 	if (!source->passfile && !source->extpass)
-		req->source = (struct passphrase_source){req->opt.passfile,
-							 req->opt.extpass};
+		req->source = (struct passphrase_source){
+			.passfile = req->opt.passfile,
+			.extpass = req->opt.extpass};
 	if (source->passfile && source->extpass)
 		return report_usage("mount", "a passfile and an extpass "
 					     "command exclude each other");
