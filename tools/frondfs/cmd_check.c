@@ -1,5 +1,6 @@
 #include "behind.h"
 #include "check.h"
+#include "check_advice.h"
 #include "check_words.h"
 #include "cmd.h"
 #include "journal.h"
@@ -71,8 +72,7 @@ enum seen {
 struct telling {
 	struct progress bar;
 	bool json, any;
-	bool older; /* something was put back */
-	bool older_ini, older_journal;
+	struct check_advice advice;
 };
 
 static atomic_bool interrupted;
@@ -99,9 +99,7 @@ static void on_found(void *arg, const struct check_finding *f)
 	struct telling *t = arg;
 
 	progress_end(&t->bar);
-	t->older |= f->fault == CHECK_OLDER || f->fault == CHECK_PUT_BACK;
-	t->older_ini |= f->fault == CHECK_OLD_INI;
-	t->older_journal |= f->fault == CHECK_OLD_SESSION;
+	check_advice_add(&t->advice, f);
 	if (t->json) {
 		(void)fputs(t->any ? ",\n  " : "\n  ", stdout);
 		check_words_put_json(stdout, f);
@@ -218,22 +216,7 @@ static enum seen remember(struct vault *vault, bool repair)
 static void print_advice(const struct vault *vault,
 			 const struct telling *telling, enum seen seen)
 {
-	if (telling->older)
-		report("what is older, or was put back, is left as it is: put "
-		       "the newer in its place, remove what had gone, or, if "
-		       "you have restored it yourself, say so: 'frondfs "
-		       "accept-old FILE...' in the mount, or mount with "
-		       "'-o accept-old'");
-	if (telling->older_ini)
-		report("a vault with an older vault.ini is not mounted: put "
-		       "the newer one in its place, or, if you restored a "
-		       "backup, mount once with '-o accept-old'");
-	if (telling->older_journal)
-		report("a vault with a journal that was put back is not "
-		       "mounted: if you restored a backup, or this is a copy "
-		       "made while it was mounted, mount once with '-o "
-		       "accept-old'; else delete 'session*' in "
-		       ".frondfs/journal");
+	check_advice_put(&telling->advice);
 	if (seen == SEEN_MOUNTED && !telling->json)
 		printf("%s is mounted: the mount notices by itself what is "
 		       "older than this machine has seen; it is not looked for "
