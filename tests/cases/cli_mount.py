@@ -203,6 +203,36 @@ def a_second_mount_needs_shared():
             eq(get(f"{b}/seen"), b"by both")
 
 
+HOLD = """
+import fcntl, os, struct, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, 37, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 1, 0))
+open(sys.argv[2], "w").close()
+time.sleep(0.1)
+"""
+
+
+@check
+def a_lock_that_is_held_for_a_moment_while_it_mounts_is_waited_for():
+    """As by a mount that has ended, and looks once more whether all is durable."""
+    vault, point, hold = new_vault(), directory(), put(fresh("hold.py"), HOLD.encode())
+    with mounted(vault, point):
+        pass
+
+    def mounts():
+        held = fresh("held")
+        command = (f"'{sys.executable}' '{hold}' '{vault}/.frondfs/lock' '{held}' "
+                   f">/dev/null 2>&1 & while [ ! -e '{held}' ]; do sleep 0.01; done; "
+                   f"cat '{passfile()}'")
+        p = subprocess.run([FRONDFS, "mount", "--extpass", command, vault, point],
+                           stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        assert p.returncode in (OK, MOUNTED), p.stderr
+        return p.returncode == OK
+    # on a busy machine the moment may be a long one
+    assert any(mounts() for _ in range(5)), "refused every time"
+    cli("umount", point)
+
+
 @check
 def unmounting_one_of_several_shared_mounts_does_not_wait_long():
     vault, one, two = new_vault(), directory(), directory()
