@@ -25,7 +25,8 @@ struct dir_stream {
 struct dirhandle {
 	struct inode *inode;
 	pthread_mutex_t lock;	   /* held from dir_acquire to dir_release */
-	bool complained;	   /* lock */
+	bool complained;	   /* lock: of what is not the vault's */
+	unsigned lost;		   /* lock: so many lost names were told */
 	unsigned told_ahead;	   /* lock; see ops_dir.c */
 	struct dir_stream *stream; /* the cache's lock; stable if in use */
 	struct dirhandle *prev, *next; /* the cache's lock: of unused streams */

@@ -52,6 +52,16 @@ static bool is_new(struct damage_log *log, ino_t ino, uint64_t chunk)
 	return new;
 }
 
+bool damage_log_is_new(struct fs *fs, const struct inode *dir,
+		       const char *entry)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (; *entry; entry++)
+		hash = (hash ^ (uint8_t)*entry) * UINT64_C(0x100000001b3);
+	return is_new(fs->damage, dir->ino, hash);
+}
+
 static void log_older(const char *path)
 {
 	log_error(

@@ -17,6 +17,9 @@
  */
 enum { TELL_AHEAD_MAX = 16384 };
 
+/* Lost names that a listing has told; "frondfs check" names all. */
+enum { LOST_TOLD_MAX = 100 };
+
 /* A reply being filled. */
 struct listing {
 	fuse_req_t req;
@@ -115,6 +118,23 @@ static void stat_from_dirent(const struct listing *l, const struct dirent64 *d,
 	st->st_mode = (mode_t)DTTOIF(d->d_type);
 }
 
+/* A name that cannot be read is the vault's own, or looks like it. */
+static const char *what_is_wrong(const char *entry)
+{
+	switch (name_classify(entry)) {
+	case NAME_KIND_LONG:
+		return "its name is lost, as the file beside it that ends in "
+		       ".name is missing or damaged; put that back from a "
+		       "backup, or \"frondfs check --repair\" gives it another";
+	case NAME_KIND_ENTRY:
+		return "its name was not made in this directory; if it is the "
+		       "vault's, move it back where it was, or \"frondfs check "
+		       "--repair\" gives it a name here";
+	default:
+		return "it does not belong there";
+	}
+}
+
 /* Say what is wrong with a backing entry, and where to find it. */
 static void log_stranger(struct fs *fs, struct inode *dir, const char *entry,
 			 const char *what, int err)
@@ -127,17 +147,29 @@ static void log_stranger(struct fs *fs, struct inode *dir, const char *entry,
 		return;
 	log_warning("%s: %s \"%s/%s%s%s\": %s", path ? path : "?", what,
 		    fs->vault->path, top ? "" : backing, top ? "" : "/", entry,
-		    err == -EBADMSG ? "it does not belong there"
-				    : strerror(-err));
+		    err == -EBADMSG ? what_is_wrong(entry) : strerror(-err));
 }
 
-/* Foreign and damaged entries are left out, and named once. */
+/* Each of the vault's own is named, once, if there are not very many. */
+static bool is_news(const struct listing *l, const char *entry, int err)
+{
+	enum name_kind kind = name_classify(entry);
+	bool said;
+
+	if (err == -EBADMSG &&
+	    (kind == NAME_KIND_LONG || kind == NAME_KIND_ENTRY))
+		return damage_log_is_new(l->fs, l->dir, entry) &&
+		       l->h->lost++ < LOST_TOLD_MAX;
+	said = l->h->complained;
+	l->h->complained = true;
+	return !said;
+}
+
+/* Foreign and damaged entries are left out, and named. */
 static void complain(const struct listing *l, const char *entry, int err)
 {
-	if (l->h->complained)
-		return;
-	l->h->complained = true;
-	log_stranger(l->fs, l->dir, entry, "a listing leaves out", err);
+	if (is_news(l, entry, err))
+		log_stranger(l->fs, l->dir, entry, "a listing leaves out", err);
 }
 
 /* 0, -ENOENT: not to be shown, or what makes the listing fail. */

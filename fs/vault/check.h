@@ -41,6 +41,8 @@ enum check_fault {
 			  cannot be read */
 	CHECK_STUCK,   /* an interrupted re-keying that cannot be finished */
 	CHECK_KEPT,    /* what a journal held that had no place to go to */
+	CHECK_OLD_INI, /* vault.ini: this machine has seen a newer one */
+	CHECK_OLD_SESSION, /* a journal that ended on this machine before */
 	/* not damage */
 	CHECK_REKEY,	/* an interrupted re-keying, to be finished */
 	CHECK_CRASHED,	/* a mount ended unexpectedly; the next one finishes it
@@ -92,6 +94,8 @@ struct check_options {
 	unsigned jobs; /* threads; 0: one for each processor */
 	bool repair;   /* the caller holds the vault's lock alone */
 	bool count;    /* find out how much there is, for progress() */
+	bool compare;  /* vault.ini and the journal with what this machine has
+			  seen (seen.h) */
 	const atomic_bool *stop;
 	/* One call at a time, from any thread. */
 	void (*found)(void *arg, const struct check_finding *f);

@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SESSION_PATH NAME_VAULT_DIR "/journal/session"
-#define DAMAGED_PATH NAME_VAULT_DIR "/journal/session.damaged"
+#define JOURNAL_PATH NAME_VAULT_DIR "/journal"
+#define SESSION_PATH JOURNAL_PATH "/session"
+#define DAMAGED_PATH JOURNAL_PATH "/session.damaged"
 
 /* A file that the next mount puts right. */
 struct mended {
@@ -157,6 +158,18 @@ static void report_damaged(struct check *c)
 		check_found(c, &t, CHECK_DAMAGED, NULL);
 }
 
+/* No mount takes it up just so: nothing is put right by it. */
+static bool was_put_back(struct check *c)
+{
+	const struct trouble t = {.fault = CHECK_OLD_SESSION,
+				  .entry = JOURNAL_PATH};
+
+	if (!c->opt->compare || journal_seen(c->vault) != -ESTALE)
+		return false;
+	check_trouble(c, &t);
+	return true;
+}
+
 int check_journal_begin(struct check *c)
 {
 	struct crashed *crashed = calloc(1, sizeof *crashed);
@@ -164,16 +177,16 @@ int check_journal_begin(struct check *c)
 				     .go_on = c->opt->repair,
 				     .tell = on_finding,
 				     .arg = crashed};
-	bool did_crash;
+	bool put_back = was_put_back(c), did_crash;
 	int err, kept_err;
 
 	if (!crashed)
 		return -ENOMEM;
 	crashed->c = c;
-	err = journal_recover(c->vault, &r);
+	err = put_back ? 0 : journal_recover(c->vault, &r);
 	did_crash = r.crashed;
 	/* whose unmounting finds the vault in use would leave it there */
-	if (!err && c->opt->repair)
+	if (!err && !put_back && c->opt->repair)
 		(void)!journal_forget_ended(c->vault);
 	if (!err)
 		report_damaged(c);

@@ -4,6 +4,7 @@
 #include "fernet_text.h"
 #include "inbox_internal.h"
 #include "rekey.h"
+#include "seen.h"
 #include "text.h"
 #include "vlog.h"
 #include "xio.h"
@@ -209,6 +210,8 @@ void check_meta(struct check *c, void *arg)
 	(void)arg;
 	if (err == -EBADMSG)
 		trouble(c, CHECK_LOG, "log", number);
+	if (c->opt->compare && seen_vault_ini_look(c->vault) == -ESTALE)
+		trouble(c, CHECK_OLD_INI, VAULT_INI_FILE, 0);
 	if (verify_identity(c) == -EBADMSG)
 		trouble(c, CHECK_IDENTITY, "identity", 0);
 	check_inbox(c);

@@ -42,17 +42,20 @@ bool seen_state_path(char path[static PATH_MAX])
 	return len < PATH_MAX;
 }
 
-/* With what is missing on the way there. */
+/* With what is missing on the way there. The first error is the reason. */
 static int make_directories(char *path)
 {
+	int reason = 0;
+
 	for (char *slash = strchr(path + 1, '/');; slash = strchr(slash, '/')) {
 		int failed;
 
 		if (slash)
 			*slash = '\0';
 		failed = mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+		reason = reason ? reason : failed;
 		if (!slash)
-			return failed;
+			return failed ? reason : 0;
 		*slash++ = '/';
 	}
 }
@@ -62,12 +65,17 @@ int seen_state_open(int *out)
 	char path[PATH_MAX];
 	CLEANUP_FD int fd = -1;
 	struct stat st;
+	int err;
 
 	if (!seen_state_path(path))
 		return -ENOENT;
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT && make_directories(path) == 0)
+	if (fd < 0 && errno == ENOENT) {
+		err = make_directories(path);
+		if (err)
+			return err;
 		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	/* sudo leaves HOME as it was: nobody's memory for somebody else */
@@ -119,6 +127,17 @@ static int store(const struct vault *vault, int fd, const char *name)
 	return xio_replace_file(fd, name, record, sizeof record, 0600);
 }
 
+static bool is_same(const struct vault *vault, const uint8_t *record)
+{
+	return memcmp(record + SEAL_OFFSET, vault->seal, VAULT_MAC_LEN) == 0;
+}
+
+static bool is_older(const struct vault *vault, const uint8_t *record)
+{
+	return !is_same(vault, record) &&
+	       vault->sealed_s < be64_load(record + TIME_OFFSET);
+}
+
 int seen_vault_ini(const struct vault *vault, bool accept)
 {
 	uint8_t record[SEEN_LEN];
@@ -130,14 +149,26 @@ int seen_vault_ini(const struct vault *vault, bool accept)
 		return err;
 	sodium_bin2hex(name, sizeof name, vault->id, VAULT_ID_LEN);
 	loaded = load(vault, fd, name, record);
-	if (!loaded &&
-	    memcmp(record + SEAL_OFFSET, vault->seal, VAULT_MAC_LEN) == 0)
+	if (!loaded && is_same(vault, record))
 		return 0;
-	if (!loaded && !accept &&
-	    vault->sealed_s < be64_load(record + TIME_OFFSET))
+	if (!loaded && !accept && is_older(vault, record))
 		return -ESTALE;
 	err = store(vault, fd, name);
 	return err || loaded == -ENOENT ? err : loaded;
+}
+
+int seen_vault_ini_look(const struct vault *vault)
+{
+	uint8_t record[SEEN_LEN];
+	char name[NAME_LEN + 1];
+	CLEANUP_FD int fd = -1;
+	int err = seen_state_open(&fd);
+
+	if (err)
+		return err;
+	sodium_bin2hex(name, sizeof name, vault->id, VAULT_ID_LEN);
+	err = load(vault, fd, name, record);
+	return !err && is_older(vault, record) ? -ESTALE : err;
 }
 
 static void sessions_name(const struct vault *vault,

@@ -31,6 +31,10 @@ MUST_CHECK int seen_state_open(int *out);
  */
 MUST_CHECK int seen_vault_ini(const struct vault *vault, bool accept);
 
+/* The same for whoever only looks: nothing is remembered. -ENOENT: nothing was.
+ */
+MUST_CHECK int seen_vault_ini_look(const struct vault *vault);
+
 /*
  * The journal's sessions (journal.h) that ended on this machine, the last 256
  * of them: one that ended never comes back but by the hand of somebody who

@@ -91,8 +91,9 @@ MUST_CHECK int vault_probe(const char *path, struct vault_ini *ini,
 /*
  * Say that this process has it mounted, until vault_close(). Exclusive unless
  * shared or read_only. -EBUSY: someone else has it in a way that excludes
- * this one. Held by an open file description lock on byte 0 of .frondfs/lock,
- * so it goes with the process and works over NFS. The lock file may be opened
+ * this one; shared ones exclude those that are only read_only. Held by open
+ * file description locks on bytes 0, 2 and 3 of .frondfs/lock, so it goes with
+ * the process and works over NFS. The lock file may be opened
  * by whoever may enter .frondfs; a read-only mount of a read-only file system
  * that has none goes without. Fails with what fcntl(2) says where the backing
  * file system has no locks.

@@ -10,7 +10,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { MOUNT_BYTE, INI_BYTE, POLL_INTERVAL_MS = 20 };
+/*
+ * READER_BYTE and SHARER_BYTE tell those apart that do not have it alone: who
+ * reads may keep what was read, and must not while others write.
+ */
+enum { MOUNT_BYTE, INI_BYTE, READER_BYTE, SHARER_BYTE, POLL_INTERVAL_MS = 20 };
 
 static int open_lock(int meta_fd, int flags, int *out)
 {
@@ -52,6 +56,20 @@ static int open_to_share(int meta_fd, int *fd)
 	return err;
 }
 
+/* Both sides take their own first and look then: never do both go on. */
+static int join(int fd, bool shared)
+{
+	struct flock own =
+		lock_byte(F_RDLCK, shared ? SHARER_BYTE : READER_BYTE);
+	struct flock other =
+		lock_byte(F_WRLCK, shared ? READER_BYTE : SHARER_BYTE);
+
+	if (fcntl(fd, F_OFD_SETLK, &own) < 0 ||
+	    fcntl(fd, F_OFD_GETLK, &other) < 0)
+		return -errno;
+	return other.l_type == F_UNLCK ? 0 : -EBUSY;
+}
+
 int vault_lock(struct vault *vault, bool shared, bool read_only)
 {
 	CLEANUP_FD int fd = -1;
@@ -69,6 +87,9 @@ int vault_lock(struct vault *vault, bool shared, bool read_only)
 		return err;
 	if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
 		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+	err = exclusive ? 0 : join(fd, shared);
+	if (err)
+		return err;
 	if (vault->lock_fd >= 0)
 		close(vault->lock_fd);
 	vault->lock_fd = TAKE_FD(fd);
@@ -80,7 +101,10 @@ int vault_lock(struct vault *vault, bool shared, bool read_only)
 int vault_lock_share(struct vault *vault)
 {
 	struct flock lock = lock_byte(F_RDLCK, MOUNT_BYTE);
+	int err = join(vault->lock_fd, true);
 
+	if (err)
+		return err;
 	if (fcntl(vault->lock_fd, F_OFD_SETLK, &lock) < 0)
 		return -errno;
 	vault->shared = true;

@@ -1,4 +1,4 @@
-#include "vlog.h"
+#include "vlog_internal.h"
 
 #include "bytes.h"
 #include "fernet_text.h"
@@ -7,12 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#define LOG_FILE "log"	     /* in .frondfs */
 #define HEAD_FILE "log.head" /* in .frondfs */
 
 enum {
@@ -26,13 +24,6 @@ enum {
 
 _Static_assert(RECORD_LEN == 387 && TOKEN_LEN == 457,
 	       "the lengths of frondfs-format(5)");
-
-struct vlog {
-	struct vault *vault;
-	int fd;		      /* -1: none, and it cannot be made */
-	pthread_mutex_t lock; /* one call at a time */
-	struct fernet_key *key;
-};
 
 /* How many records there have been, and the digest of the last one's token. */
 struct head {
@@ -52,95 +43,6 @@ static const struct head beginning; /* in front of the first record */
 static void break_chain(struct head *tail)
 {
 	memset(tail->digest, 0xff, sizeof tail->digest);
-}
-
-/* Nothing can be made here, or not be written. */
-static bool is_no_place(int err)
-{
-	return err == EACCES || err == EROFS || err == EPERM;
-}
-
-static int open_file(struct vault *vault, int *out)
-{
-	int fd = openat(vault->meta_fd, LOG_FILE,
-			O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-
-	/* Every user of a shared vault must get at it, whatever the umask of
-	 * the first; who may, .frondfs decides. */
-	if (fd >= 0)
-		(void)!fchmod(fd, 0666);
-	else if (errno != EEXIST && !is_no_place(errno))
-		return -errno;
-	if (fd < 0)
-		fd = openat(vault->meta_fd, LOG_FILE,
-			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && is_no_place(errno))
-		fd = openat(vault->meta_fd, LOG_FILE,
-			    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && errno != ENOENT)
-		return -errno;
-	*out = fd;
-	return 0;
-}
-
-int vlog_open(struct vault *vault, struct vlog **out)
-{
-	uint8_t raw[FERNET_KEY_LEN];
-	struct vlog *log = calloc(1, sizeof *log);
-	int err;
-
-	if (!log)
-		return -ENOMEM;
-	log->vault = vault;
-	log->fd = -1;
-	pthread_mutex_init(&log->lock, NULL);
-	log->key = secret_alloc(sizeof *log->key);
-	err = log->key ? open_file(vault, &log->fd) : -ENOMEM;
-	if (err) {
-		vlog_close(log);
-		return err;
-	}
-	kdf_subkey(vault->keys->master, KDF_LOG, raw, sizeof raw);
-	fernet_key_init(log->key, raw);
-	sodium_memzero(raw, sizeof raw);
-	*out = log;
-	return 0;
-}
-
-void vlog_close(struct vlog *log)
-{
-	if (!log)
-		return;
-	if (log->fd >= 0)
-		close(log->fd);
-	secret_free(log->key);
-	pthread_mutex_destroy(&log->lock);
-	free(log);
-}
-
-/* Threads by the mutex, other processes by a lock on the whole file. */
-static int log_lock(struct vlog *log, int type)
-{
-	struct flock fl = {.l_type = (short)type, .l_whence = SEEK_SET};
-
-	pthread_mutex_lock(&log->lock);
-	while (log->fd >= 0 && fcntl(log->fd, F_OFD_SETLKW, &fl) < 0)
-		if (errno != EINTR) {
-			int err = -errno;
-
-			pthread_mutex_unlock(&log->lock);
-			return err;
-		}
-	return 0;
-}
-
-static void log_unlock(struct vlog *log)
-{
-	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-
-	if (log->fd >= 0 && fcntl(log->fd, F_OFD_SETLK, &fl) < 0)
-		log_warning("cannot unlock the log: %s", strerror(errno));
-	pthread_mutex_unlock(&log->lock);
 }
 
 static void digest_token(const uint8_t token[static TOKEN_LEN],
@@ -430,12 +332,12 @@ int vlog_append(struct vlog *log, struct vlog_record *r)
 		return -EINVAL;
 	if (log->fd < 0)
 		return -EROFS;
-	err = log_lock(log, F_WRLCK);
+	err = vlog_lock_(log, F_WRLCK);
 	if (err)
 		/* A descriptor that is not open for writing. */
 		return err == -EBADF ? -EROFS : err;
 	err = append_locked(log, &copy);
-	log_unlock(log);
+	vlog_unlock_(log);
 	if (!err)
 		*r = copy;
 	return err;
@@ -522,12 +424,12 @@ int vlog_verify(struct vlog *log, enum vlog_fault *what, uint64_t *seq)
 {
 	enum vlog_fault fault = VLOG_FAULT_NONE;
 	uint64_t place = 0;
-	int err = log_lock(log, F_RDLCK);
+	int err = vlog_lock_(log, F_RDLCK);
 
 	if (err)
 		return err;
 	err = verify_locked(log, &fault, &place);
-	log_unlock(log);
+	vlog_unlock_(log);
 	if (!err || err == -EBADMSG) {
 		*what = fault;
 		*seq = place;

@@ -136,6 +136,41 @@ def damaged_links_and_attributes_are_named():
 
 
 @check(plain=False)
+def what_is_damaged_is_told_with_what_to_do():
+    top, where = vault()
+
+    def advice(*args):
+        p = subprocess.run([FRONDFS, "check", "--passfile", passfile(), *args, top],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           timeout=60)
+        return p.stderr
+    eq(advice(), "")
+    for name in ("big", "huge"):
+        flip(where[name], HEADER + SLOT + 30)
+    said = advice()
+    assert said.count("\n") == 1 and "restore them from a backup" in said, said
+    frond.lose_dirid(dirid(where["bare"]))
+    put(os.path.join(top, ".frondfs", "log"), b"y" * 457)
+    put(os.path.join(top, ".frondfs", "identity"), b"x" * 105)
+    for said in advice(), advice("--json"):
+        for words in ("restore them from a backup", "'frondfs check --repair'",
+                      "move both away", ".frondfs/identity"):
+            assert words in said, said
+    said = advice("--repair")
+    assert "--repair" not in said and "restore them from a backup" in said, said
+    # and as it says, without a backup
+    for name in ("log", "log.head", "identity"):
+        if os.path.exists(path := os.path.join(top, ".frondfs", name)):
+            os.unlink(path)
+    flip(where["big"], HEADER + SLOT + 30)
+    flip(where["huge"], HEADER + SLOT + 30)
+    eq(findings(top)[0], [])
+    with frond.Mount(vault=top):
+        pass
+    eq(findings(top)[0], [])
+
+
+@check(plain=False)
 def what_lies_in_the_vaults_own_directory_is_verified():
     top, _ = vault()
     meta = os.path.join(top, ".frondfs")
@@ -299,6 +334,21 @@ def the_exit_status_is_that_of_fsck():
     frondfs_check(top, "--repair", status=4)
     os.truncate(os.path.join(top, ".frondfs/vault.ini"), 100)
     frondfs_check(top, status=4)
+
+
+@check(plain=False)
+def what_fails_around_it_does_not_look_like_a_repair():
+    top, where = vault()
+
+    def status(*args, out=None, **env):
+        with open(out or os.devnull, "w") as f:
+            return subprocess.run([FRONDFS, "check", "--passfile", passfile(), *args, top],
+                                  stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.DEVNULL,
+                                  env=dict(os.environ, **env), timeout=60).returncode
+    eq(status(FRONDFS_CRYPTO="none"), 8)
+    eq((status(out="/dev/full"), status("--json", out="/dev/full")), (8, 8))
+    flip(where["big"], HEADER + 9)
+    eq((status(), status("--json", out="/dev/full")), (4, 12))
 
 
 @check(plain=False)

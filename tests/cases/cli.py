@@ -93,7 +93,8 @@ def what_init_advises_can_be_pasted():
     for name in "plain", "with blanks", "it's $HOME", "a\\b", "ü":
         backing = os.path.join(directory("advice"), name)
         text = cli("init", "--passfile", passfile(), *QUICK, backing)
-        recover = re.search(r"^  python3 (.*) list (.*)$", text, re.M)
+        # not the one of a machine where another comes first
+        recover = re.search(r"^  /usr/bin/python3 (.*) list (.*)$", text, re.M)
         eq(shlex.split(recover[2]), [backing])
         eq(os.path.realpath(shlex.split(recover[1])[0]),
            os.path.realpath(os.path.join(frond.ROOT, "contrib/recover.py")))
@@ -133,6 +134,8 @@ def init_refuses_what_is_not_empty_and_changes_nothing():
 @check
 def no_terminal_and_no_passfile_is_status_10():
     cli("init", *QUICK, fresh("backing"), status=NO_PASSPHRASE, says="no terminal")
+    cli("passwd", "--passfile", passfile(), new_vault(), status=NO_PASSPHRASE,
+        says="give the new one with '--new-passfile NEW'")
     cli("mount", new_vault(), directory(), status=NO_PASSPHRASE, says="no terminal")
     cli("mount", "-f", new_vault(), directory(), status=NO_PASSPHRASE, says="no terminal")
 
@@ -245,6 +248,8 @@ def info_tells_about_a_vault():
     cli("info", frond.work(), status=NOT_A_VAULT, says="neither")
     cli("info", put(fresh("file")), status=NOT_A_VAULT, says="neither")
     cli("info", fresh("none"), status=NOT_A_VAULT, says="no directory")
+    os.unlink(f"{vault}/.frondfs/vault.ini")
+    cli("info", vault, status=NOT_A_VAULT, says="restore that file from your backup")
 
 
 @check
@@ -274,6 +279,26 @@ def info_tells_about_a_path_in_a_mount():
         eq(json.loads(cli("info", "--json", f"{p}/link"))["type"], "symlink")
         os.mkfifo(f"{p}/fifo")
         cli("info", f"{p}/fifo", says="fifo")
+
+
+@check
+def a_mount_without_attributes_is_known_too():
+    vault, point = new_vault(), directory()
+    with mounted(vault, point, "-o", "xattr=off") as p:
+        put(f"{p}/file", bytes(5000))
+        os.mkdir(f"{p}/dir")
+        os.mkfifo(f"{p}/dir/fifo")
+        about = json.loads(cli("info", "--json", p))
+        eq((about["type"], about["backing"]), ("directory", vault))
+        assert about["requests"]["lookup"] > 0, about
+        about = json.loads(cli("info", "--json", f"{p}/file"))
+        eq((about["type"], about["backing"], about["size"], about["chunks"]),
+           ("file", None, 5000, 2))
+        cli("info", f"{p}/dir", says="backing file: unknown")
+        cli("info", f"{p}/dir/fifo", says="fifo")
+        cli("check", "--passfile", passfile(), p, says="nothing is damaged")
+        cli("check", "--passfile", passfile(), f"{p}/dir", status=8,
+            says="is in a mounted vault; name its mount point")
 
 
 @check

@@ -13,7 +13,7 @@ import frond
 from command import DAMAGED, FAILED, MOUNTED, NEWER, NO_FUSE, NOBODY, NOT_A_VAULT, OK, POINT, \
     QUICK, USAGE, WRONG, as_nobody, cli, directory, mounted, new_vault, owned_by_nobody, tree, \
     with_fuse_for_all
-from frond import FRONDFS, check, eq, fresh, get, passfile, put, until
+from frond import FRONDFS, check, eq, fresh, get, passfile, put, run, until
 
 
 @check
@@ -191,9 +191,46 @@ def a_second_mount_needs_shared():
         with mounted(vault, two, "-o", "shared") as b:
             put(f"{a}/seen", b"by both")
             eq(get(f"{b}/seen"), b"by both")
+        # it would keep for a moment what others write, and know no locks of theirs
+        cli("mount", "--passfile", passfile(), vault, two, "-o", "ro", status=MOUNTED,
+            says="every mount of it -o shared")
+        with mounted(vault, two, "-o", "ro,shared") as b:
+            eq(get(f"{b}/seen"), b"by both")
     with mounted(vault, one, "-o", "ro"):
+        cli("mount", "--passfile", passfile(), vault, two, "-o", "shared", status=MOUNTED,
+            says="every mount of it -o shared")
         with mounted(vault, two, "-o", "ro") as b:
             eq(get(f"{b}/seen"), b"by both")
+
+
+HOLD = """
+import fcntl, os, struct, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, 37, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 1, 0))
+open(sys.argv[2], "w").close()
+time.sleep(0.1)
+"""
+
+
+@check
+def a_lock_that_is_held_for_a_moment_while_it_mounts_is_waited_for():
+    """As by a mount that has ended, and looks once more whether all is durable."""
+    vault, point, hold = new_vault(), directory(), put(fresh("hold.py"), HOLD.encode())
+    with mounted(vault, point):
+        pass
+
+    def mounts():
+        held = fresh("held")
+        command = (f"'{sys.executable}' '{hold}' '{vault}/.frondfs/lock' '{held}' "
+                   f">/dev/null 2>&1 & while [ ! -e '{held}' ]; do sleep 0.01; done; "
+                   f"cat '{passfile()}'")
+        p = subprocess.run([FRONDFS, "mount", "--extpass", command, vault, point],
+                           stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        assert p.returncode in (OK, MOUNTED), p.stderr
+        return p.returncode == OK
+    # on a busy machine the moment may be a long one
+    assert any(mounts() for _ in range(5)), "refused every time"
+    cli("umount", point)
 
 
 @check
@@ -325,9 +362,27 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
     os.kill(m.pid, signal.SIGKILL)
     until(lambda: not os.path.exists(f"/proc/{m.pid}"), 10, "the daemon's end")
     cli("mount", vault, point, status=POINT, says="already")
+    cli("info", point, status=FAILED, says="the mount there died: unmount it with 'frondfs umount'")
+    cli("check", point, status=8, says="the mount there died: unmount it with 'frondfs umount'")
     cli("umount", point)
     with mounted(vault, point):
         pass
+
+
+@check(root=True)
+def what_keeps_a_vault_from_being_used_is_said_with_what_to_do():
+    vault, place, point = new_vault(), directory("read-only"), directory()
+    run("mount", "--bind", vault, place)
+    try:
+        run("mount", "-o", "remount,bind,ro", place)
+        cli("mount", "--passfile", passfile(), place, point, status=FAILED,
+            says="only read the vault with '-o ro'")
+        with mounted(place, point, "-o", "ro"):
+            pass
+    finally:
+        run("umount", "-l", place)
+    os.chmod(vault, 0o700)
+    as_nobody("info", vault, status=FAILED, says="become the user whose vault it is")
 
 
 command.main()

@@ -8,6 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, get, put, raises, run
+from vaultcheck import frondfs_check
 
 DATA = blob(50000, 99)
 
@@ -56,6 +57,40 @@ def foreign_files_in_the_backing_directory_do_no_harm():
         m.mount()
         eq(os.listdir(m.path), ["f"])
         eq(get(m / "f"), DATA)
+
+
+@check(plain=False)
+def a_lost_name_is_told_with_a_remedy_whatever_else_lies_there():
+    with frond.Mount() as m:
+        os.makedirs(m / "d")
+        for i in range(3):
+            put(m / f"{'long' * 50}{i}", DATA)
+        put(m / "d/elsewhere", DATA)
+        lost = {os.path.basename(os.fsdecode(m.backing(m / f"{'long' * 50}{i}")))
+                for i in range(3)}
+        moved = os.fsdecode(m.backing(m / "d/elsewhere"))
+        m.umount()
+        for name in lost:
+            os.unlink(os.path.join(m.vault, name + ".name"))
+        os.rename(moved, os.path.join(m.vault, os.path.basename(moved)))
+        for name in (".stfolder", "note.txt"):
+            put(os.path.join(m.vault, name), b"foreign")
+        m.mount()
+        for _ in range(3):
+            eq(os.listdir(m.path), ["d"])
+        lines = [line for line in m.log().splitlines() if "leaves out" in line]
+        for name in lost:
+            (line,) = [line for line in lines if f'"{m.vault}/{name}"' in line]
+            assert "its name is lost" in line and "frondfs check --repair" in line, line
+            assert "belong" not in line, line
+        (line,) = [line for line in lines if os.path.basename(moved) in line]
+        assert "not made in this directory" in line and "--repair" in line, line
+        assert any("note.txt" in line or ".stfolder" in line for line in lines), lines
+        m.umount()
+        frondfs_check(m.vault, "--repair", status=1)
+        m.mount()
+        eq(sorted(len(get(os.path.join(d, n))) for d, _, names in os.walk(m.path)
+                  for n in names), [len(DATA)] * 4)
 
 
 @check(plain=False)

@@ -83,4 +83,16 @@ def the_manual_has_all_statuses_files_and_options():
     eq([o for o in sorted(options) if f"--{o}" not in manual.replace("\\-", "-")], [])
 
 
+@check
+def the_manual_has_all_that_info_tells():
+    manual = get(f"{ROOT}/docs/man/frondfs.1").decode()
+    about = re.search(r"(?ms)^\.SS info\n(.*?)(?=^\.SS )", manual)[1].replace("\\-", "-")
+    source = "".join(get(f"{ROOT}/tools/frondfs/{name}").decode()
+                     for name in ("cmd_info.c", "mount_counters.c"))
+    members = set(re.findall(r'\\"(\w+)\\":', source)
+                  + re.findall(r'put_json_text\("(\w+)"', source))
+    assert len(members) > 20, members
+    eq([name for name in sorted(members) if not re.search(rf"\b{name}\b", about)], [])
+
+
 frond.main()

@@ -168,5 +168,26 @@ def the_backing_files_are_the_users_own():
                 eq(os.lstat(os.path.join(d, name)).st_uid, USER)
 
 
+@check(plain=False, root=True)
+def who_may_not_remember_is_told():
+    anothers = fresh("state")
+    os.makedirs(os.path.join(anothers, "frondfs"))
+    before = os.environ["XDG_STATE_HOME"]
+    try:
+        for place, why in ((fresh("nowhere"), "Permission denied"),
+                           (anothers, "it is another account's")):
+            os.environ["XDG_STATE_HOME"] = place
+            with mounted() as m:
+                said = m.log()
+            eq(said.count(f"cannot remember in '{place}/frondfs'"), 1, said)
+            assert f"({why})" in said and "set XDG_STATE_HOME" in said, said
+        with mounted(options="remember=off") as m:
+            eq(m.log(), "")
+    finally:
+        os.environ["XDG_STATE_HOME"] = before
+    with mounted() as m:
+        eq(m.log(), "")
+
+
 fuse_for_all()
 frond.main()

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """A vault.ini put back to an older state is noticed where the newer was seen."""
+import json
 import os
 import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -43,6 +45,16 @@ def changed():
     new_passphrase(vault, OLD, NEW)
     mount(vault, NEW)
     return vault, old
+
+
+def checked(vault, passphrase, *options, status=OK, state=None):
+    """What a check finds, and what it says of that."""
+    env = dict(os.environ, XDG_STATE_HOME=state) if state else None
+    p = subprocess.run([frond.FRONDFS, "check", "--json", "--passfile", passfile(passphrase),
+                        *options, vault], stdin=subprocess.DEVNULL, env=env, timeout=120,
+                       capture_output=True, text=True)
+    eq(p.returncode, status, p.stderr)
+    return json.loads(p.stdout)["findings"], p.stderr
 
 
 def state_file(vault):
@@ -130,6 +142,27 @@ def what_is_remembered_is_authentic_and_of_its_vault():
     put(state_file(another), good)
     mount(another, OLD, says="begins anew")
     assert get(state_file(another)) != good
+
+
+@check
+def a_check_names_it_too():
+    vault, old = changed()
+    new = shutil.copy(at(vault), fresh("vault.ini"))
+    eq(checked(vault, NEW)[0], [])
+    shutil.copy(old, at(vault))
+    for options in ((), ("--repair",)):
+        found, said = checked(vault, OLD, *options, status=4)
+        eq([(f["what"], f["state"], f["backing"]) for f in found],
+           [("old-vault-ini", "damaged", ".frondfs/vault.ini")])
+        assert "mount once with '-o accept-old'" in said, said
+    # nothing of that was remembered
+    mount(vault, OLD, status=OLD_VAULT)
+    eq(checked(vault, OLD, state=fresh("another machine"))[0], [])
+    shutil.copy(new, at(vault))
+    eq(checked(vault, NEW)[0], [])
+    shutil.copy(old, at(vault))
+    mount(vault, OLD, "-o", "accept-old")
+    eq(checked(vault, OLD)[0], [])
 
 
 @check

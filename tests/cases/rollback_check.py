@@ -125,6 +125,31 @@ def who_accepts_it_is_not_told_again():
 
 
 @check(plain=False)
+def a_journal_that_was_put_back_hides_nothing():
+    with frond.Mount() as m:
+        put(m / "f", blob(CHUNK * 20, "first"))
+        os.sync()
+        with open(m / "f", "r+b") as f:
+            f.write(blob(CHUNK * 10, "second"))
+            os.fsync(f.fileno())
+        shutil.copytree(m.vault, copy := fresh("while mounted"), symlinks=True)
+        later()
+        put(m / "f", blob(CHUNK * 20, "third"))
+    eq(findings(m.vault)[0], [])
+    shutil.rmtree(m.vault)
+    shutil.move(copy, m.vault)
+    found, _ = findings(m.vault, status=4)
+    # and its end may lie in the journal alone
+    assert {("damaged", "old-session", None), ("damaged", "older", "f")} <= set(found), found
+    p = subprocess.run([FRONDFS, "check", "--passfile", passfile(), m.vault],
+                       stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True)
+    assert "delete 'session*' in .frondfs/journal" in p.stderr, p.stderr
+    with frond.Mount("accept-old", vault=m.vault) as m:
+        eq(get(m / "f")[10 * CHUNK:], blob(CHUNK * 20, "first")[10 * CHUNK:])
+    eq(findings(m.vault)[0], [])
+
+
+@check(plain=False)
 def another_machine_has_nothing_to_compare_with():
     vault, before, where = files()
     bring_back(vault, before, where["big"])
@@ -147,6 +172,19 @@ def of_a_mounted_vault_the_mount_tells():
             found, doc = findings(path)
             eq((found, doc["seen"]), ([], "mounted"))
             assert "the mount notices by itself" in frondfs_check(path)
+
+
+@check(plain=False)
+def of_a_mount_that_does_not_remember_nobody_tells():
+    vault, _, _ = files()
+    for options in ("shared", "remember=off"):
+        with frond.Mount(options, vault=vault) as m:
+            for path in (vault, m.path):
+                found, doc = findings(path)
+                eq((found, doc["seen"]), ([], "unknown"), options)
+                said = frondfs_check(path)
+                assert "by itself" not in said and "unmount it and check it then" in said, said
+        eq(findings(vault)[1]["seen"], "compared", options)
 
 
 @check(plain=False)

@@ -578,6 +578,7 @@ def accept_old_says_what_it_cannot_do():
         accept(m / "no/thing", status=1, says="there is no")
         accept(plain, status=1, says="does not lie in a mounted vault")
         accept("/", status=1, says="does not lie in a mounted vault")
+        accept(m.path, status=1, says="is where the vault is mounted")
         accept(m / ("x" * 300), status=1, says="name too long")
         os.mkdir(m / "d")
         os.mkdir(m / "d/sub")

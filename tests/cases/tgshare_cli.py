@@ -1185,6 +1185,12 @@ def a_log_that_was_tampered_with_says_where():
     put(path, true)
     alice.mount.mount()
     alice.tg("log", "--verify", says="whole: 4 entries")
+    # what a synchronising service takes away meanwhile the mount still has
+    os.unlink(path)
+    alice.tg("contact", "verify", "p0", "--fingerprint",
+             re.search(r"fingerprint: +([\d ]+)", alice.tg("contact", "show", "p0"))[1])
+    alice.tg("log", "--verify", says="whole: 5 entries")
+    eq(get(path)[:4 * one], true)
     alice.mount.umount()
 
 

@@ -178,6 +178,7 @@ class Terminal:
 
 
 def as_nobody(*argv, status=OK, says="", env=None):
+    env = dict(env or os.environ, XDG_STATE_HOME=frond.state_of(NOBODY))
     return cli(*argv, status=status, says=says, env=env,
                user=NOBODY, group=NOBODY, extra_groups=[])
 

@@ -164,6 +164,13 @@ def blob(n, seed=1):
     return b"".join(rng.randbytes(min(most, n - at)) for at in range(0, n, most))
 
 
+def state_of(uid):
+    """Where this user's mounts remember: what is there is root's, who was first."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    common = uid and state == os.path.join(work(), "state")
+    return os.path.join(state, f"of {uid}") if common else state
+
+
 def in_child(fn, uid=None, gid=None, groups=()):
     """What fn() returns in a forked process, run as that user."""
     r, w = os.pipe()
@@ -174,6 +181,7 @@ def in_child(fn, uid=None, gid=None, groups=()):
                 os.setgroups(groups)
                 os.setresgid(gid, gid, gid)
                 os.setresuid(uid, uid, uid)
+                os.environ["XDG_STATE_HOME"] = state_of(uid)
             answer = (True, fn(), "")
         except BaseException as e:
             where = traceback.format_exc(limit=-4)
@@ -241,6 +249,7 @@ def _become(user=None, nofile=None):
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
+            os.environ["XDG_STATE_HOME"] = state_of(user)
         # A daemon must not outlive the test that started it.
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
         if os.getppid() != parent:

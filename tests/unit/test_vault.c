@@ -473,7 +473,9 @@ static void test_lock__who_may_be_there_together(void **state)
 		{0, 0, 0, 0, -EBUSY}, {0, 0, 0, 1, -EBUSY},
 		{0, 0, 1, 0, -EBUSY}, {0, 1, 0, 0, -EBUSY},
 		{1, 0, 0, 0, -EBUSY}, {1, 0, 1, 0, 0},
-		{1, 0, 0, 1, 0},      {0, 1, 0, 1, 0},
+		{1, 0, 0, 1, -EBUSY}, {0, 1, 0, 1, 0},
+		{0, 1, 1, 0, -EBUSY}, {1, 0, 1, 1, 0},
+		{1, 1, 0, 1, -EBUSY}, {0, 1, 1, 1, -EBUSY},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -546,6 +548,7 @@ static int lock_as_reader(void *arg)
 
 	FX_EXPECT(geteuid() != 0);
 	FX_EXPECT(!vault_lock(vault, false, true));
+	vault_unlock(vault);
 	FX_EXPECT(!vault_lock(vault, true, false));
 	FX_EXPECT(vault_lock(vault, false, false) < 0);
 	return 0;

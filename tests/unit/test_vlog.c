@@ -426,6 +426,57 @@ static void test_log__threads_and_processes_take_turns(void **state)
 	expect_verdict(fx, VLOG_FAULT_NONE, (THREADS + 1) * EACH);
 }
 
+static void test_log__what_is_taken_away_while_open_is_put_back(void **state)
+{
+	struct fixture *fx = *state;
+	struct vlog *log, *other;
+	enum vlog_fault what;
+	uint64_t seq;
+
+	fill(fx, 3);
+	log = log_open(fx);
+	other = log_open(fx);
+	assert_int_equal(unlinkat(fx->vault->meta_fd, "log", 0), 0);
+	append(log, 3);
+	expect_verdict(fx, VLOG_FAULT_NONE, 4);
+	append(other, 4);
+	expect_verdict(fx, VLOG_FAULT_NONE, 5);
+	assert_int_equal(unlinkat(fx->vault->meta_fd, "log", 0), 0);
+	assert_int_equal(vlog_verify(log, &what, &seq), 0);
+	assert_int_equal(seq, 5);
+	vlog_close(log);
+	vlog_close(other);
+	expect_verdict(fx, VLOG_FAULT_NONE, 5);
+}
+
+/* As a synchronising service does, with the same bytes or with older ones. */
+static void test_log__what_is_replaced_while_open_is_followed(void **state)
+{
+	struct fixture *fx = *state;
+	int meta = fx->vault->meta_fd;
+	uint8_t bytes[3 * TOKEN_LEN];
+	enum vlog_fault what;
+	struct vlog *log;
+	uint64_t seq;
+	int fd;
+
+	fill(fx, 3);
+	log = log_open(fx);
+	fd = log_fd(fx);
+	assert_int_equal(xio_pread(fd, bytes, sizeof bytes, 0), 0);
+	close(fd);
+	assert_int_equal(
+		xio_replace_file(meta, "log", bytes, sizeof bytes, 0666), 0);
+	append(log, 3);
+	expect_verdict(fx, VLOG_FAULT_NONE, 4);
+	assert_int_equal(
+		xio_replace_file(meta, "log", bytes, sizeof bytes, 0666), 0);
+	assert_int_equal(vlog_verify(log, &what, &seq), -EBADMSG);
+	assert_int_equal(what, VLOG_FAULT_CUT);
+	vlog_close(log);
+	expect_verdict(fx, VLOG_FAULT_CUT, 3);
+}
+
 static void test_log__another_vault_cannot_read_it(void **state)
 {
 	struct fixture *fx = *state;
@@ -457,6 +508,10 @@ int main(void)
 		cmocka_unit_test(test_log__a_crash_leaves_it_sound),
 		cmocka_unit_test(test_log__a_full_disk_leaves_it_sound),
 		cmocka_unit_test(test_log__threads_and_processes_take_turns),
+		cmocka_unit_test(
+			test_log__what_is_taken_away_while_open_is_put_back),
+		cmocka_unit_test(
+			test_log__what_is_replaced_while_open_is_followed),
 		cmocka_unit_test(test_log__another_vault_cannot_read_it),
 	};
 

@@ -39,6 +39,13 @@ static const struct words {
 				    "is damaged"},
 	[CHECK_SPOOLED] = {"spooled", "is not what its name says; it has to be "
 				      "sent again"},
+	[CHECK_OLD_INI] = {"old-vault-ini",
+			   "older than the one that this machine saw last: an "
+			   "old passphrase may have come back to life"},
+	[CHECK_OLD_SESSION] = {"old-session",
+			       "is of a mount that ended here before: "
+			       "somebody has put it back, and old content "
+			       "could come back with it"},
 	[CHECK_STUCK] = {"stuck", "an interrupted change of a file's key "
 				  "cannot be finished"},
 	[CHECK_REKEY] = {"rekey", "a change of a file's key was interrupted; "

@@ -31,7 +31,8 @@ int cmd_passwd(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_attach(int argc, char **argv);
 int cmd_accept(int argc, char **argv);
-/* Its exit statuses are those of fsck(8). */
+/* Its exit statuses are those of fsck(8): a sum, with this one. */
+enum { CMD_CHECK_FAILED = 8 };
 int cmd_check(int argc, char **argv);
 
 /* What --help says. */

@@ -1,3 +1,4 @@
+#include "behind.h"
 #include "cmd.h"
 #include "control.h"
 #include "report.h"
@@ -60,15 +61,29 @@ static int accept_old(const char *path)
 	return 0;
 }
 
+/* It is the directory which it lies in that was asked. */
+static void report_outside(const char *path)
+{
+	struct behind b;
+
+	if (behind_get(path, &b) && b.is_mount_point)
+		report("'%s' is where the vault is mounted, which is older "
+		       "than nothing; name what lies in it, or mount it with "
+		       "'-o accept-old' to accept everything",
+		       path);
+	else
+		report("'%s' does not lie in a mounted vault; mount it, and "
+		       "name the file there",
+		       path);
+}
+
 static void report_not_accepted(const char *path, int err)
 {
 	switch (err) {
 	case -ENOTTY:
 	case -EINVAL:
 	case -ENOSYS:
-		report("'%s' does not lie in a mounted vault; mount it, and "
-		       "name the file there",
-		       path);
+		report_outside(path);
 		break;
 	case -ENOENT:
 	case -ENOTDIR:

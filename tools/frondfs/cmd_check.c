@@ -1,4 +1,6 @@
+#include "behind.h"
 #include "check.h"
+#include "check_advice.h"
 #include "check_words.h"
 #include "cmd.h"
 #include "journal.h"
@@ -13,12 +15,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/xattr.h>
 
 const char cmd_check_help[] =
 	"Usage: frondfs check [OPTION...] BACKING | MOUNTPOINT\n"
@@ -47,7 +47,7 @@ const char cmd_check_help[] =
 enum check_status {
 	STATUS_REPAIRED = 1,
 	STATUS_DAMAGED = 4,
-	STATUS_FAILED = 8,
+	STATUS_FAILED = CMD_CHECK_FAILED,
 	STATUS_USAGE = 16,
 	STATUS_CANCELLED = 32,
 	JOBS_MAX = 256,
@@ -64,14 +64,15 @@ struct check_request {
 enum seen {
 	SEEN_UNKNOWN,
 	SEEN_COMPARED,
-	SEEN_MOUNTED, /* the mount has that, and compares by itself */
+	SEEN_MOUNTED,	/* the mount has that, and compares by itself */
+	SEEN_BY_NOBODY, /* mounted, and the mount does not have it */
 };
 
 /* A check under way, for its callbacks. */
 struct telling {
 	struct progress bar;
 	bool json, any;
-	bool older; /* something was put back */
+	struct check_advice advice;
 };
 
 static atomic_bool interrupted;
@@ -98,7 +99,7 @@ static void on_found(void *arg, const struct check_finding *f)
 	struct telling *t = arg;
 
 	progress_end(&t->bar);
-	t->older |= f->fault == CHECK_OLDER || f->fault == CHECK_PUT_BACK;
+	check_advice_add(&t->advice, f);
 	if (t->json) {
 		(void)fputs(t->any ? ",\n  " : "\n  ", stdout);
 		check_words_put_json(stdout, f);
@@ -166,7 +167,8 @@ static void print_json_end(const struct vault *vault,
 			   const struct check_result *r, enum seen seen,
 			   int status)
 {
-	static const char *const words[] = {"unknown", "compared", "mounted"};
+	static const char *const words[] = {"unknown", "compared", "mounted",
+					    "unknown"};
 	char id[2 * VAULT_ID_LEN + 1];
 
 	hex_encode(vault->id, VAULT_ID_LEN, id);
@@ -196,8 +198,11 @@ static enum seen remember(struct vault *vault, bool repair)
 
 	if (live && !err)
 		memory_close(vault);
-	if (err == -EBUSY || (live && !err))
+	/* who compares has it, and lets nobody else have it */
+	if (err == -EBUSY)
 		return SEEN_MOUNTED;
+	if (live && (!err || err == -ENOENT))
+		return SEEN_BY_NOBODY;
 	/* of what is no file the log has told */
 	if (err && err != -ENOENT && err != -ENOTSUP)
 		report("nothing of '%s' is compared with what this machine "
@@ -211,16 +216,17 @@ static enum seen remember(struct vault *vault, bool repair)
 static void print_advice(const struct vault *vault,
 			 const struct telling *telling, enum seen seen)
 {
-	if (telling->older)
-		report("what is older, or was put back, is left as it is: put "
-		       "the newer in its place, remove what had gone, or, if "
-		       "you have restored it yourself, say so: 'frondfs "
-		       "accept-old FILE...' in the mount, or mount with "
-		       "'-o accept-old'");
+	check_advice_put(&telling->advice);
 	if (seen == SEEN_MOUNTED && !telling->json)
 		printf("%s is mounted: the mount notices by itself what is "
 		       "older than this machine has seen; it is not looked for "
 		       "here\n",
+		       vault->path);
+	if (seen == SEEN_BY_NOBODY && !telling->json)
+		printf("%s is mounted, by a mount that does not remember what "
+		       "was seen here (it is shared, has remember=off, or is "
+		       "another account's): what is older is not looked for; "
+		       "unmount it and check it then\n",
 		       vault->path);
 }
 
@@ -231,6 +237,7 @@ static int check(struct vault *vault, const struct check_request *req,
 	struct check_result result = {0};
 	const struct check_options opt = {.jobs = req->jobs,
 					  .repair = req->repair,
+					  .compare = true,
 					  .stop = &interrupted,
 					  .found = on_found,
 					  .progress = on_progress,
@@ -254,18 +261,6 @@ static int check(struct vault *vault, const struct check_request *req,
 	else
 		print_summary(&result, err);
 	return status;
-}
-
-/* The directory that is to be read: of a mount, what lies behind it. */
-static const char *backing_of(const char *path, char backing[static PATH_MAX])
-{
-	ssize_t n =
-		getxattr(path, "user.frondfs.backing", backing, PATH_MAX - 1);
-
-	if (n <= 0)
-		return path;
-	backing[n] = '\0';
-	return backing;
 }
 
 static int refuse(int err, const char *backing, const struct vault_fault *fault)
@@ -322,13 +317,18 @@ static int open_and_check(const struct check_request *req, const char *backing)
 
 static int run(const struct check_request *req)
 {
-	char behind[PATH_MAX];
-	const char *backing = backing_of(req->path, behind);
+	const char *backing = req->path;
+	struct behind behind;
 	struct vault_fault fault = {0};
 	struct vault_ini ini;
 	int err = vault_probe(backing, &ini, &fault);
+	bool inside = err == -ENOMEDIUM && behind_get(req->path, &behind);
 
-	if (err == -ENOMEDIUM && backing == behind) {
+	/* of a mount, what lies behind it */
+	if (inside && behind.is_mount_point) {
+		backing = behind.backing;
+		err = vault_probe(backing, &ini, &fault);
+	} else if (inside) {
 		report("'%s' is in a mounted vault; name its mount point",
 		       req->path);
 		return STATUS_FAILED;

@@ -1,3 +1,4 @@
+#include "behind.h"
 #include "chunk.h"
 #include "cmd.h"
 #include "json.h"
@@ -74,6 +75,22 @@ static void get_text_xattr(const char *path, const char *name, char *out,
 	out[len > 0 ? len : 0] = '\0';
 }
 
+/* Something without attributes of its own. What lies behind it the mount tells
+ * of its mount point alone. */
+static bool is_in_mount(struct path_info *info)
+{
+	struct behind b;
+
+	if (!S_ISREG(info->st.st_mode) && !S_ISDIR(info->st.st_mode) &&
+	    parent_is_in_mount(info->path))
+		return true;
+	if (!behind_get(info->path, &b))
+		return false;
+	if (b.is_mount_point)
+		strcpy(info->backing, b.backing);
+	return true;
+}
+
 /* False: path is not in a mounted vault. */
 static bool look_up_path(const char *path, struct path_info *info)
 {
@@ -85,9 +102,8 @@ static bool look_up_path(const char *path, struct path_info *info)
 	get_text_xattr(path, "user.frondfs.backing", info->backing,
 		       sizeof info->backing);
 	get_text_xattr(path, "user.frondfs.id", info->id, sizeof info->id);
-	if (!info->backing[0])
-		return !S_ISREG(info->st.st_mode) &&
-		       !S_ISDIR(info->st.st_mode) && parent_is_in_mount(path);
+	if (!info->backing[0] && !is_in_mount(info))
+		return false;
 	info->backing_size = chunk_backing_len((uint64_t)info->st.st_size);
 	if (lstat(info->backing, &st) == 0)
 		info->backing_size = (uint64_t)st.st_size;
@@ -194,7 +210,8 @@ static int info_vault(const char *path, bool json)
 	bool mounted;
 	int err = vault_probe(path, &ini, &fault);
 
-	if (err == -ENOMEDIUM || err == -ENOTDIR) {
+	if ((err == -ENOMEDIUM && !report_is_of_vault(path)) ||
+	    err == -ENOTDIR) {
 		report("'%s' is neither a vault nor in a mounted one; name a "
 		       "backing directory or a path in a mount",
 		       path);

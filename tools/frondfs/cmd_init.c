@@ -163,6 +163,15 @@ static char *find_recover(void)
 	return realpath(path, NULL);
 }
 
+/* The system's own, where there is one: it finds the system's packages, and
+ * another that comes first in PATH may not. */
+static const char *python(void)
+{
+	static const char systems[] = "/usr/bin/python3";
+
+	return access(systems, X_OK) == 0 ? systems : "python3";
+}
+
 static void print_recovery(const char *quoted_backing)
 {
 	CLEANUP_FREE char *recover = find_recover();
@@ -171,8 +180,8 @@ static void print_recovery(const char *quoted_backing)
 	printf("With them and a copy of the directory, ");
 	if (quoted)
 		printf("this reads everything without frondfs:\n"
-		       "  python3 %s list %s\n\n",
-		       quoted, quoted_backing);
+		       "  %s %s list %s\n\n",
+		       python(), quoted, quoted_backing);
 	else
 		printf("recover.py, which comes with frondfs,\n"
 		       "reads everything without it.\n\n");

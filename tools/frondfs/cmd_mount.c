@@ -14,12 +14,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 enum {
 	NOFILE_WANTED = 65536,
 	KEY_SLOTS_MAX = 4096,
 	/* umount(8) returns before the process behind the mount has ended */
 	ENDING_PATIENCE_MS = 500,
+	LOCK_PAUSE_MS = 20,
 };
 
 const char cmd_mount_help[] =
@@ -96,8 +98,9 @@ static int take_positionals(struct mount_request *req, int argc, char **argv)
 		return report_usage("mount", "allow_other and allow_root "
 					     "exclude each other");
 	if (!source->passfile && !source->extpass)
-		req->source = (struct passphrase_source){req->opt.passfile,
-							 req->opt.extpass};
+		req->source = (struct passphrase_source){
+			.passfile = req->opt.passfile,
+			.extpass = req->opt.extpass};
 	if (source->passfile && source->extpass)
 		return report_usage("mount", "a passfile and an extpass "
 					     "command exclude each other");
@@ -272,10 +275,8 @@ static void open_memory(const struct mount_request *req, struct vault *vault,
 		report("what this machine remembered of the files in '%s' was "
 		       "damaged; it begins anew",
 		       req->backing);
-	else if (err && !told && err != -EBUSY && err != -EACCES &&
-		 err != -EPERM && err != -ENOENT && err != -ENOTSUP)
-		log_notice("cannot remember which files were seen: %s",
-			   strerror(-err));
+	else if (err && !told && err != -EBUSY && err != -ENOTSUP)
+		report_not_remembered(err, req->backing);
 }
 
 /* Was a newer vault.ini seen on this machine? */
@@ -291,6 +292,21 @@ static int check_seen(const struct mount_request *req, struct vault *vault)
 	if (!status)
 		open_memory(req, vault, err && err != -EBADMSG);
 	return status;
+}
+
+/* The mount that was there before takes the lock once more, for a moment, after
+ * it had let go of it (journal_stop). */
+static int lock(const struct mount_request *req, struct vault *vault)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+	int err;
+
+	for (int ms = 0;; ms += LOCK_PAUSE_MS) {
+		err = vault_lock(vault, req->opt.shared, req->opt.read_only);
+		if (err != -EBUSY || ms >= ENDING_PATIENCE_MS)
+			return err;
+		nanosleep(&pause, NULL);
+	}
 }
 
 static int unlock(const struct mount_request *req, struct vault **out)
@@ -310,7 +326,7 @@ static int unlock(const struct mount_request *req, struct vault **out)
 			 slots < KEY_SLOTS_MAX ? slots : KEY_SLOTS_MAX, out,
 			 &fault);
 	if (!err)
-		err = vault_lock(*out, req->opt.shared, req->opt.read_only);
+		err = lock(req, *out);
 	return err ? report_vault(err, req->backing, &fault)
 		   : check_seen(req, *out);
 }

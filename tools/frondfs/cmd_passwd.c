@@ -111,7 +111,8 @@ int cmd_passwd(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	struct passwd_request req = {0};
+	struct passwd_request req = {
+		.replacement.instead = "the new one with '--new-passfile NEW'"};
 	int c;
 
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {

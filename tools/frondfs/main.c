@@ -105,7 +105,9 @@ static int run(int (*command)(int, char **), int argc, char **argv)
 	int status = start_crypto();
 
 	opterr = 0;
-	return status ? status : command(argc, argv);
+	if (status)
+		return command == cmd_check ? CMD_CHECK_FAILED : status;
+	return command(argc, argv);
 }
 
 static int print_help(const char *about)
@@ -161,6 +163,15 @@ static int dispatch(int argc, char **argv)
 	return report_no_command(argv[1]);
 }
 
+/* What is lost of what was printed is a failure, whatever else there was. */
+static int add_failure(int argc, char **argv, int status)
+{
+	if (!is_mount_helper(argv[0]) && argc > 1 &&
+	    strcmp(argv[1], "check") == 0)
+		return status | CMD_CHECK_FAILED;
+	return status ? status : CMD_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	int status;
@@ -175,5 +186,5 @@ int main(int argc, char **argv)
 		return status;
 	report("cannot write to standard output: %s",
 	       strerror(errno ? errno : EIO));
-	return status ? status : CMD_FAILED;
+	return add_failure(argc, argv, status);
 }

@@ -158,7 +158,8 @@ static int get_from_command(const char *command, struct passphrase *out)
 	return err ? report_source(err, "command", command) : CMD_OK;
 }
 
-static int get_from_terminal(const char *prompt, struct passphrase *out)
+static int get_from_terminal(const struct passphrase_source *source,
+			     const char *prompt, struct passphrase *out)
 {
 	CLEANUP_SECRET char *line = secret_alloc(PASSPHRASE_MAX);
 	int err = line ? tty_ask(prompt, line, PASSPHRASE_MAX, &out->len)
@@ -166,7 +167,10 @@ static int get_from_terminal(const char *prompt, struct passphrase *out)
 
 	if (err == -ENXIO)
 		report("there is no terminal to ask for the passphrase; give "
-		       "a passfile or a command that prints it");
+		       "%s",
+		       source->instead
+			       ? source->instead
+			       : "a passfile or a command that prints it");
 	else if (err == -ENODATA || (!err && out->len == 0))
 		report("no passphrase was entered; an empty one is not "
 		       "accepted");
@@ -188,7 +192,7 @@ int passphrase_get(const struct passphrase_source *source, const char *prompt,
 		return get_from_file(source->passfile, out);
 	if (source->extpass)
 		return get_from_command(source->extpass, out);
-	return get_from_terminal(prompt, out);
+	return get_from_terminal(source, prompt, out);
 }
 
 int passphrase_get_new(const struct passphrase_source *source,
@@ -199,7 +203,7 @@ int passphrase_get_new(const struct passphrase_source *source,
 
 	if (status || source->passfile || source->extpass)
 		return status;
-	status = get_from_terminal("The same again: ", &again);
+	status = get_from_terminal(source, "The same again: ", &again);
 	if (status)
 		return status;
 	if (again.len != out->len ||

@@ -12,6 +12,8 @@ enum { PASSPHRASE_MAX = 4096 };
 /* Both NULL: the terminal. At most one is set. */
 struct passphrase_source {
 	const char *passfile, *extpass;
+	const char *instead; /* what to give where there is no terminal; NULL:
+				either of these */
 };
 
 struct passphrase {

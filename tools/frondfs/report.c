@@ -2,7 +2,7 @@
 
 #include "cleanup.h"
 #include "json.h"
-#include "log.h"
+#include "seen.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -79,12 +79,17 @@ static void report_damage(const char *backing, const struct vault_fault *fault)
 }
 
 /* What a vault's directories have tells one that lost its settings. */
-static void report_no_vault(const char *backing)
+bool report_is_of_vault(const char *path)
 {
 	char dirid[PATH_MAX];
 
-	snprintf(dirid, sizeof dirid, "%s/.dirid", backing);
-	if (access(dirid, F_OK) == 0)
+	snprintf(dirid, sizeof dirid, "%s/.dirid", path);
+	return access(dirid, F_OK) == 0;
+}
+
+static void report_no_vault(const char *backing)
+{
+	if (report_is_of_vault(backing))
 		report("'%s' belongs to a vault, but has no "
 		       ".frondfs/vault.ini: name the vault's top directory, or "
 		       "restore that file from your backup",
@@ -94,6 +99,34 @@ static void report_no_vault(const char *backing)
 		       "name the backing directory of one, or make a new one "
 		       "with 'frondfs init'",
 		       backing);
+}
+
+/* What the system said, and what to do about it where that is known. */
+static void report_system(int err, const char *backing)
+{
+	static const struct {
+		int err;
+		const char *advice;
+	} known[] = {
+		{ENOTCONN, "; the mount there died: unmount it with 'frondfs "
+			   "umount', and name the backing directory"},
+		{EACCES, "; become the user whose vault it is, or ask for "
+			 "access to that directory and .frondfs in it"},
+		{EPERM, "; become the user whose vault it is"},
+		{ENOSPC, "; make room there and try again"},
+		{EDQUOT, "; make room there and try again"},
+		{EROFS, "; make that file system writable, or only read the "
+			"vault with '-o ro'"},
+		{ENOLCK, "; the file system has no locks: mount it with them"},
+		{EIO, "; the disk or the network fails: see the system's log"},
+	};
+	const char *advice = "";
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (known[i].err == -err)
+			advice = known[i].advice;
+	report("cannot use the vault '%s': %s%s", backing, strerror(-err),
+	       advice);
 }
 
 int report_vault(int err, const char *backing, const struct vault_fault *fault)
@@ -132,10 +165,23 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault)
 		       backing);
 		return CMD_FAILED;
 	default:
-		report("cannot use the vault '%s': %s", backing,
-		       strerror(-err));
+		report_system(err, backing);
 		return CMD_FAILED;
 	}
+}
+
+void report_not_remembered(int err, const char *backing)
+{
+	char path[PATH_MAX];
+	bool has_place = seen_state_path(path);
+
+	report("cannot remember in '%s' what was seen of the vault '%s' (%s): "
+	       "what somebody puts back to an older state is not noticed; set "
+	       "XDG_STATE_HOME to a directory in which this account may write",
+	       has_place ? path : "$HOME", backing,
+	       !has_place      ? "there is no HOME"
+	       : err == -EPERM ? "it is another account's"
+			       : strerror(-err));
 }
 
 int report_seen(int err, const char *backing, const char *accept)
@@ -151,10 +197,8 @@ int report_seen(int err, const char *backing, const char *accept)
 		report("what this machine remembered of the vault '%s' was "
 		       "damaged; it begins anew",
 		       backing);
-	else if (err && err != -EACCES && err != -EPERM && err != -ENOENT)
-		/* not of accounts that have no home */
-		log_notice("cannot remember which vault.ini was seen: %s",
-			   strerror(-err));
+	else if (err)
+		report_not_remembered(err, backing);
 	return CMD_OK;
 }
 

@@ -21,6 +21,9 @@ __attribute__((format(printf, 2, 3))) int report_usage(const char *command,
  */
 int report_bad_option(const char *command, int c, char **argv);
 
+/* Does the directory belong to a vault, though it has no vault.ini? */
+bool report_is_of_vault(const char *path);
+
 /* A vault_* function said err (negative errno); returns the exit status. */
 int report_vault(int err, const char *backing, const struct vault_fault *fault);
 
@@ -29,6 +32,9 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault);
  * accept: how to say that the older one is right.
  */
 int report_seen(int err, const char *backing, const char *accept);
+
+/* Nothing can be remembered: what is put back is not noticed. */
+void report_not_remembered(int err, const char *backing);
 
 /*
  * Mounting failed with fault, and err (0 where nothing more is known);
