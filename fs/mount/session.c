@@ -34,7 +34,8 @@ enum {
 	 * it keeps in flight of it; then these answer what somebody asks. */
 	THREADS_BESIDE = 4,
 	EXCLUSIVE_TIMEOUT_S = 86400,
-	READ_ONLY_TIMEOUT_S = 1, /* others may mount it shared */
+	/* where there are no locks, others may write */
+	READ_ONLY_TIMEOUT_S = 1,
 	DIR_FDS_MAX = 4096,
 	DIR_STREAMS_MAX = 256,
 	/* fewer than the vault has slots for keys: files being made need one */
