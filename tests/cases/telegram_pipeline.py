@@ -122,8 +122,9 @@ def stopped_in_the_middle(alice, name):
 
 def is_told(person):
     """Has somebody been told that it is out? The process that did so may be killed
-    even then."""
-    return any(get(os.path.join(d, "journal")).endswith(b"told\n") for d in outbox(person))
+    even then; or before it has written anything."""
+    journals = (os.path.join(d, "journal") for d in outbox(person))
+    return any(get(j).endswith(b"told\n") for j in journals if os.path.exists(j))
 
 
 @check(plain=False)

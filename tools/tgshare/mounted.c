@@ -232,21 +232,31 @@ static bool same_vault(const struct mounted *a, const struct mounted *b)
 	       strcmp(a->info.mountpoint, b->info.mountpoint) == 0;
 }
 
+/* None is opened: one that nobody uses may be about to unmount itself. */
+static size_t count_vaults(void)
+{
+	FILE *info = fopen("/proc/self/mountinfo", "re");
+	CLEANUP_FREE char *line = NULL;
+	size_t size = 0, count = 0;
+
+	if (!info)
+		return 0;
+	while (getline(&line, &size, info) > 0)
+		count += vault_of_line(line) != NULL;
+	fclose(info);
+	return count;
+}
+
 bool mounted_is_default(const struct mounted *m)
 {
 	const char *from_environment = getenv("TGSHARE_VAULT");
-	struct points points = {0};
+	bool named = from_environment && from_environment[0];
 	struct mounted found = {.fd = -1};
 	bool same;
-	int err;
 
-	if (from_environment && from_environment[0])
-		err = mounted_of_path(from_environment, &found);
-	else
-		err = mounted_of_path(".", &found);
-	if (err && !(from_environment && from_environment[0]))
-		err = find_only(&found, &points);
-	same = !err && points.count <= 1 && same_vault(m, &found);
+	if (mounted_of_path(named ? from_environment : ".", &found))
+		return !named && count_vaults() == 1;
+	same = same_vault(m, &found);
 	mounted_close(&found);
 	return same;
 }
