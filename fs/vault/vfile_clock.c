@@ -7,11 +7,9 @@
 #include "vfile_slot.h"
 #include "xio.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
 	CLOCKS_DIFFER_MAX_S = 86400,
@@ -55,18 +53,6 @@ static uint64_t stamp_at(const struct vfile *f, uint64_t index)
 	return fernet_timestamp(start);
 }
 
-/* The first chunk from this one on that is no hole of the backing file. */
-static uint64_t next_data(const struct vfile *f, uint64_t index, uint64_t last)
-{
-	off_t data = lseek(f->fd, (off_t)chunk_offset(index), SEEK_DATA);
-	uint64_t next;
-
-	if (data < 0)
-		return errno == ENXIO ? last : index;
-	next = ((uint64_t)data - CHUNK_AREA_OFFSET) / CHUNK_TOKEN_LEN;
-	return next < last ? next : last;
-}
-
 /* The chunk with the latest time that is to be followed; false: none. */
 static bool find_latest(const struct vfile *f, uint64_t *latest)
 {
@@ -77,7 +63,7 @@ static bool find_latest(const struct vfile *f, uint64_t *latest)
 	     i = i < last && i + step > last ? last : i + step) {
 		uint64_t stamp;
 
-		i = next_data(f, i, last);
+		i = journal_next_data_(f->fd, i, last);
 		stamp = stamp_at(f, i);
 		if (stamp > newest && is_ahead(f, stamp)) {
 			newest = stamp;

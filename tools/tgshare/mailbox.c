@@ -145,7 +145,14 @@ int mailbox_put(int box, const char *name, const struct transport_message *m,
 	return err;
 }
 
-/* Does the name tell another text, and may the file still be growing? */
+bool mailbox_is_fresh(const struct stat *st)
+{
+	int64_t now = time(NULL);
+
+	return st->st_mtim.tv_sec > now - SETTLED_S &&
+	       st->st_mtim.tv_sec < now + CLOCKS_DIFFER_MAX_S;
+}
+
 bool mailbox_is_unsettled(const char *name, const struct stat *st,
 			  const char *text, size_t len)
 {
@@ -155,10 +162,5 @@ bool mailbox_is_unsettled(const char *name, const struct stat *st,
 	    hex_decode(name, 2 * sizeof told, told, sizeof told))
 		return false;
 	hash_text(text, len, hash);
-	int64_t now = time(NULL);
-
-	/* a time of another day is not that of a file on its way */
-	return memcmp(told, hash, sizeof told) != 0 &&
-	       st->st_mtim.tv_sec > now - SETTLED_S &&
-	       st->st_mtim.tv_sec < now + CLOCKS_DIFFER_MAX_S;
+	return memcmp(told, hash, sizeof told) != 0 && mailbox_is_fresh(st);
 }

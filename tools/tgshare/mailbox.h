@@ -29,6 +29,10 @@ MUST_CHECK int mailbox_name(const struct transport_message *m,
 MUST_CHECK int mailbox_put(int box, const char *name,
 			   const struct transport_message *m, uint8_t *block);
 
+/* May the file still be growing? Not when its time is of another day: anybody
+ * may set that. */
+bool mailbox_is_fresh(const struct stat *st);
+
 /* Does a text's name tell another text, and may the file still be on its way?
  */
 bool mailbox_is_unsettled(const char *name, const struct stat *st,

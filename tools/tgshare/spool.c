@@ -1,5 +1,6 @@
 #include "spool.h"
 #include "envelope.h"
+#include "mailbox.h"
 #include "text.h"
 #include "when.h"
 #include "xio.h"
@@ -13,8 +14,6 @@
 
 enum {
 	BLOCK = 1 << 20,
-	SETTLED_S = 60,
-	CLOCKS_DIFFER_MAX_S = 86400,
 	TIDY_AFTER_S = 3600,
 	PIECES_AGE_MAX_S = 7 * 86400,
 	PIECES_MAX = 32 << 10, /* several messages of the longest kind */
@@ -163,18 +162,11 @@ static bool is_misnamed(const char *filename,
 	       memcmp(told, hash, sizeof told) != 0;
 }
 
-/* May the file still be growing? Not when its time is of another day: anybody
- * may set that. */
 static bool is_unsettled(int fd)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return false;
-	int64_t now = (int64_t)when_now_s();
-
-	return st.st_mtim.tv_sec > now - SETTLED_S &&
-	       st.st_mtim.tv_sec < now + CLOCKS_DIFFER_MAX_S;
+	return fstat(fd, &st) == 0 && mailbox_is_fresh(&st);
 }
 
 int spool_document(int spool_fd, int fd, uint64_t len, const char *filename,
