@@ -91,16 +91,20 @@ static void swap(struct image *im, const struct op *op)
 	image_enter(image_at(im, op->to_dir), op->to_name, (unsigned)a);
 }
 
+void op_bear(struct image *im, const struct op *op)
+{
+	struct image_object *o = image_at(im, op->obj);
+
+	o->mode = op->mode;
+	o->ino = op->ino;
+	if (S_ISLNK(op->mode))
+		image_write(o, 0, op->bytes, op->len);
+}
+
 static void enter(struct image *im, const struct op *op)
 {
-	if (op->born) {
-		struct image_object *o = image_at(im, op->obj);
-
-		o->mode = op->mode;
-		o->ino = op->ino;
-		if (S_ISLNK(op->mode))
-			image_write(o, 0, op->bytes, op->len);
-	}
+	if (op->born)
+		op_bear(im, op);
 	image_enter(image_at(im, op->dir), op->name, op->obj);
 }
 

@@ -57,6 +57,8 @@ bool op_is_entry(const struct op *op);
 bool op_is_content(const struct op *op);
 
 void op_apply(struct image *im, const struct op *op);
+/* Of an OP_ENTER that is born: what is new, without its name. */
+void op_bear(struct image *im, const struct op *op);
 void op_print(FILE *out, size_t index, const struct op *op);
 
 /* To a file and back; 0 or an errno. */

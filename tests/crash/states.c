@@ -113,10 +113,8 @@ static void apply_names(struct building *b)
 		} else {
 			lost(b, i);
 			/* it may get another name that is there */
-			if (op->kind == OP_ENTER && op->born) {
-				op_apply(b->im, op);
-				image_leave(image_at(b->im, op->dir), op->name);
-			}
+			if (op->kind == OP_ENTER && op->born)
+				op_bear(b->im, op);
 		}
 	}
 }
