@@ -101,6 +101,11 @@ int xio_read_file(int dirfd, const char *name, void *buf, size_t max,
 	return 0;
 }
 
+bool xio_is_shortage(int err)
+{
+	return err == -ENOMEM || err == -EMFILE || err == -ENFILE;
+}
+
 void xio_temp_name(const char *prefix, char *name, size_t size)
 {
 	uint8_t random[12];

@@ -7,6 +7,7 @@
 
 #include "cleanup.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,6 +37,10 @@ MUST_CHECK int xio_read_file(int dirfd, const char *name, void *buf, size_t max,
  */
 MUST_CHECK int xio_replace_file(int dirfd, const char *name, const void *buf,
 				size_t len, mode_t mode);
+
+/* Nobody could look (no memory, no descriptor): that says nothing of what there
+ * is. */
+bool xio_is_shortage(int err);
 
 /* prefix followed by 24 random hex digits and a NUL; name has size bytes. */
 void xio_temp_name(const char *prefix, char *name, size_t size);

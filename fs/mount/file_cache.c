@@ -198,15 +198,18 @@ static int open_vfile(struct fs *fs, struct inode *i, bool for_writing,
 /* Reopen for writing what could only be opened for reading before. */
 static int make_writable(struct fs *fs, struct open_file *of)
 {
+	unsigned tries = 0;
 	bool writable;
-	int fd, err = 0;
+	int fd = -1, err = 0;
 
 	pthread_mutex_lock(&of->opening);
-	if (!vfile_writable(of->vf)) {
-		err = file_open_backing(fs, of->inode, true, &fd, &writable);
-		if (!err)
-			vfile_make_writable(of->vf, fd);
-	}
+	if (!vfile_writable(of->vf))
+		do {
+			err = file_open_backing(fs, of->inode, true, &fd,
+						&writable);
+		} while (fs_spare_fd(fs, err, &tries));
+	if (fd >= 0)
+		vfile_make_writable(of->vf, fd);
 	pthread_mutex_unlock(&of->opening);
 	return err;
 }

@@ -53,29 +53,49 @@ static int read_header(const struct fs *fs, const struct fs_name *n,
 	return 0;
 }
 
-static void look_at_link(const struct fs *fs, const struct fs_name *n,
+static void look_at_file(struct fs *fs, const struct fs_name *n,
+			 struct former *f)
+{
+	unsigned tries = 0;
+	int err;
+
+	do {
+		err = read_header(fs, n, f);
+	} while (fs_spare_fd(fs, err, &tries));
+}
+
+static void look_at_link(struct fs *fs, const struct fs_name *n,
 			 struct former *f)
 {
 	char target[VLINK_TARGET_MAX + 1];
 	size_t len;
 
-	if (vlink_read_born(fs->vault, n->dirfd, n->backing.entry, target, &len,
-			    &f->born_s))
+	if (fs_read_link(fs, n->dirfd, n->backing.entry, target, &len,
+			 &f->born_s))
 		f->born_s = 0;
 }
 
-static void look_at_dir(const struct fs_name *n, struct inode *i,
-			struct former *f)
+static int read_dirid(const struct fs_name *n, struct former *f)
 {
 	CLEANUP_FD int fd = -1;
+	int err = vdir_open_path(n->dirfd, n->backing.entry, &fd);
 
-	f->has_dirid = true;
+	return err ? err : vdir_read_id(fd, f->dirid);
+}
+
+static void look_at_dir(struct fs *fs, const struct fs_name *n, struct inode *i,
+			struct former *f)
+{
+	unsigned tries = 0;
+	int err = 0;
+
 	if (i && i->has_dirid)
 		memcpy(f->dirid, i->dirid, DIRID_LEN);
 	else
-		f->has_dirid =
-			!vdir_open_path(n->dirfd, n->backing.entry, &fd) &&
-			!vdir_read_id(fd, f->dirid);
+		do {
+			err = read_dirid(n, f);
+		} while (fs_spare_fd(fs, err, &tries));
+	f->has_dirid = !err;
 }
 
 void former_look(struct fs *fs, const struct fs_name *n, struct inode *i,
@@ -85,14 +105,14 @@ void former_look(struct fs *fs, const struct fs_name *n, struct inode *i,
 	if (!fs->vault->memory || (i && i->grant))
 		return;
 	if (S_ISDIR(type))
-		look_at_dir(n, i, f);
+		look_at_dir(fs, n, i, f);
 	else if (S_ISLNK(type))
 		look_at_link(fs, n, f);
 	else if (S_ISREG(type) && i &&
 		 file_birth_if_known(fs, i, f->id, &f->born_s))
 		f->has_id = true;
 	else if (S_ISREG(type))
-		(void)!read_header(fs, n, f);
+		look_at_file(fs, n, f);
 }
 
 int former_may_move(struct fs *fs, const struct fs_name *from,

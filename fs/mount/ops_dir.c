@@ -1,6 +1,7 @@
 /* Directories: listing what the backing directory has, under plain names. */
 #include "dir_cache.h"
 #include "log.h"
+#include "xio.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -189,7 +190,7 @@ static int plain_name(const struct listing *l, const char *entry,
 	} while (err && fs_spare_fd(l->fs, err, &tries));
 	if (err == 0 || err == -ENOENT)
 		return err;
-	if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)
+	if (xio_is_shortage(err))
 		return err;
 	complain(l, entry, err);
 	return -ENOENT;
@@ -347,6 +348,10 @@ static void find_stranger(struct fs *fs, DIR *dir,
 			continue;
 		err = why_not_shown(fs, dirfd(dir), dirid, d->d_name);
 		if (!err) {
+			s->err = 0;
+			return;
+		}
+		if (xio_is_shortage(err)) {
 			s->err = 0;
 			return;
 		}

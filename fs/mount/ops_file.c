@@ -333,7 +333,7 @@ static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,
 {
 	struct open_file *of = file_of(fi);
 	struct inode *i = file_inode(of);
-	unsigned changed = i->attrs_changed;
+	unsigned changed = i->attrs_changed, tries = 0;
 	struct vfile *vf;
 	int err = file_acquire(fs_of(req), of, false, &vf);
 
@@ -342,7 +342,10 @@ static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,
 		/* What was only written needs no more than its data. */
 		if (i->attrs_durable == changed)
 			data_only = 1;
-		err = vfile_sync_for(vf, data_only, &handle_of(fi)->told);
+		do {
+			err = vfile_sync_for(vf, data_only,
+					     &handle_of(fi)->told);
+		} while (fs_spare_fd(fs_of(req), err, &tries));
 		if (!err && !data_only)
 			i->attrs_durable = changed;
 		file_release(of);

@@ -44,19 +44,30 @@ static bool is_this(const struct fs *fs, const struct inode *i,
 	       stx->stx_ino == inode_number(fs->inodes, i->dev, i->ino);
 }
 
+/* What a process has open; NULL: it could not be looked at. */
+static DIR *open_fds(struct fs *fs, pid_t pid)
+{
+	unsigned tries = 0;
+	char path[40];
+	DIR *dir;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", pid);
+	do {
+		dir = opendir(path);
+	} while (!dir && fs_spare_fd(fs, -errno, &tries));
+	return dir;
+}
+
 /*
  * The caller is in the middle of lseek(2), with the file among what it has
  * open. -ENOSYS: it could not be looked at.
  */
 static int size_at_caller(fuse_req_t req, const struct inode *i, uint64_t *size)
 {
-	CLEANUP_DIR DIR *dir = NULL;
+	CLEANUP_DIR DIR *dir = open_fds(fs_of(req), fuse_req_ctx(req)->pid);
 	const struct dirent *d;
 	struct statx stx;
-	char path[40];
 
-	snprintf(path, sizeof path, "/proc/%d/fd", fuse_req_ctx(req)->pid);
-	dir = opendir(path);
 	while (dir && (d = readdir(dir))) {
 		if (d->d_name[0] != '.' &&
 		    !statx_cached(dirfd(dir), d->d_name, &stx) &&

@@ -1,6 +1,7 @@
 #include "contacts.h"
 
 #include "log.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -33,12 +34,6 @@ static bool name_of_card(const char *file, char name[CARD_NAME_MAX + 1])
 	return contact_name_check(name) == 0;
 }
 
-/* Nobody could look: that says nothing of what there is. */
-static bool is_shortage(int err)
-{
-	return err == -ENOMEM || err == -EMFILE || err == -ENFILE;
-}
-
 /* The path in attached/NAME; NULL in *path when there is none to be used. */
 static int read_attached(struct loading *l, const char *name, char **path)
 {
@@ -51,7 +46,7 @@ static int read_attached(struct loading *l, const char *name, char **path)
 		return 0;
 	err = vtree_read(l->vault, &l->attached, name, text, ATTACHED_FILE_MAX,
 			 &len);
-	if (is_shortage(err))
+	if (xio_is_shortage(err))
 		return err;
 	if (err) {
 		if (err != -ENOENT)
@@ -101,7 +96,7 @@ static int load_one(void *arg, const char *file, unsigned char type)
 	err = vtree_read(l->vault, &l->cards, file, text, sizeof text, &len);
 	if (!err)
 		err = card_parse(text, len, &card);
-	if (is_shortage(err))
+	if (xio_is_shortage(err))
 		return err;
 	if (err) {
 		log_warning("the card of %s is left out: %s", c.name,

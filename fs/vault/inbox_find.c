@@ -194,7 +194,7 @@ static int hunt_entry(struct hunt *h, const struct vtree_dir *dir,
 	if (!err && push_name(h, path_len, plain))
 		err = hunt_in(h, &sub, strlen(h->path), depth - 1);
 	vtree_close_dir(&sub);
-	return err > 0 ? 1 : err == -ENOMEM || err == -EMFILE ? err : 0;
+	return err > 0 ? 1 : xio_is_shortage(err) ? err : 0;
 }
 
 static int hunt_in(struct hunt *h, const struct vtree_dir *dir, size_t path_len,

@@ -226,6 +226,9 @@ static int begin(struct journal *j)
 	/* last: it makes all entries of the directory durable */
 	if (!err)
 		err = journal_session_write_(j->vault, j->dir_fd, &s);
+	/* now, as there may be no descriptors to spare later */
+	if (!err)
+		err = journal_keep_session_(j);
 	if (!err)
 		take_over(j, has_ended ? &ended : NULL);
 	if (err) {

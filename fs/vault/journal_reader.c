@@ -85,8 +85,7 @@ static int open_segment(const struct journal_reader *r, unsigned n, int *out)
 /* Is this what is wrong with one file? Else the next try may find it right. */
 static bool is_its_own(int err)
 {
-	return err != -ENOMEM && err != -EMFILE && err != -ENFILE &&
-	       err != -EACCES;
+	return !xio_is_shortage(err) && err != -EACCES;
 }
 
 /* A segment that has no head yet holds nothing. */

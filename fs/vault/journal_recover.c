@@ -408,12 +408,6 @@ static int look_at_ended(struct vault *vault)
 		       : 0;
 }
 
-/* Nobody could look: that says nothing of what there is. */
-static bool is_shortage(int err)
-{
-	return err == -ENOMEM || err == -EMFILE || err == -ENFILE;
-}
-
 static int was_seen(struct vault *vault, int dir_fd, const char *name)
 {
 	struct journal_session s;
@@ -424,7 +418,7 @@ static int was_seen(struct vault *vault, int dir_fd, const char *name)
 			       ? 0
 			       : err;
 	err = seen_session(vault, s.id, s.start_s);
-	return err == -ESTALE || is_shortage(err) ? err : 0;
+	return err == -ESTALE || xio_is_shortage(err) ? err : 0;
 }
 
 int journal_seen(struct vault *vault)
@@ -433,7 +427,7 @@ int journal_seen(struct vault *vault)
 	int err = rekey_open_journal(vault, false, &fd);
 
 	if (err)
-		return is_shortage(err) ? err : 0;
+		return xio_is_shortage(err) ? err : 0;
 	err = was_seen(vault, fd, JOURNAL_SESSION_FILE);
 	return err ? err : was_seen(vault, fd, JOURNAL_ENDED_FILE);
 }
@@ -485,7 +479,7 @@ static void say_why(const struct vault *vault, int err, bool begun)
 			  "where the vault lies ('frondfs check --repair' "
 			  "does what needs none), or mount it with -o ro",
 			  vault->path);
-	else if (!begun && !is_shortage(err))
+	else if (!begun && !xio_is_shortage(err))
 		log_error("%s: .frondfs/journal/" JOURNAL_SESSION_FILE
 			  " or " JOURNAL_ENDED_FILE
 			  ", which tells of a mount that ended unexpectedly, "

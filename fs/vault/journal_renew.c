@@ -234,6 +234,25 @@ static int find_dir_again(struct journal *j)
 	return err;
 }
 
+/* The session's file as it is now. -ESTALE: it is not this session's. */
+static int see_session(struct journal *j)
+{
+	struct journal_session s;
+	struct stat st = {0};
+	int err;
+
+	(void)!fstatat(j->dir_fd, JOURNAL_SESSION_FILE, &st,
+		       AT_SYMLINK_NOFOLLOW);
+	err = journal_session_read_(j->vault, j->dir_fd, JOURNAL_SESSION_FILE,
+				    &s);
+	if (xio_is_shortage(err))
+		return err;
+	if (err || memcmp(s.id, j->session, sizeof s.id) != 0)
+		return -ESTALE;
+	j->session_st = st;
+	return 0;
+}
+
 static int write_session(struct journal *j)
 {
 	struct journal_session s;
@@ -243,7 +262,11 @@ static int write_session(struct journal *j)
 		return err;
 	memcpy(s.id, j->session, sizeof s.id);
 	s.start_s = (uint64_t)j->start_s;
-	return journal_session_write_(j->vault, j->dir_fd, &s);
+	err = journal_session_write_(j->vault, j->dir_fd, &s);
+	/* what fails is tried again when there is something to make durable */
+	if (!err)
+		(void)!see_session(j);
+	return err;
 }
 
 static int make_session_anew(struct journal *j)
@@ -281,22 +304,15 @@ static bool is_same_stat(const struct stat *a, const struct stat *b)
 
 static int keep_session(struct journal *j, bool back)
 {
-	struct journal_session s;
-	struct stat st = {0};
-	int err;
+	struct stat st;
+	bool seen = fstatat(j->dir_fd, JOURNAL_SESSION_FILE, &st,
+			    AT_SYMLINK_NOFOLLOW) == 0 &&
+		    is_same_stat(&st, &j->session_st);
+	int err = seen ? 0 : see_session(j);
 
-	if (fstatat(j->dir_fd, JOURNAL_SESSION_FILE, &st,
-		    AT_SYMLINK_NOFOLLOW) == 0 &&
-	    is_same_stat(&st, &j->session_st))
-		return back ? write_session(j) : 0;
-	err = journal_session_read_(j->vault, j->dir_fd, JOURNAL_SESSION_FILE,
-				    &s);
-	if (err == -ENOMEM)
-		return err;
-	if (err || memcmp(s.id, j->session, sizeof s.id) != 0)
+	if (err == -ESTALE)
 		return make_session_anew(j);
-	j->session_st = st;
-	return back ? write_session(j) : 0;
+	return !err && back ? write_session(j) : err;
 }
 
 int journal_keep_session_(struct journal *j)

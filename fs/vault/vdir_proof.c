@@ -12,10 +12,10 @@ static int parent_of(int fd, uint8_t id[static DIRID_LEN])
 {
 	uint8_t ids[VDIR_IDS_LEN];
 	size_t len = 0;
+	int err = xio_read_file(fd, NAME_DIRID_FILE, ids, sizeof ids, &len);
 
-	if (xio_read_file(fd, NAME_DIRID_FILE, ids, sizeof ids, &len) ||
-	    len != sizeof ids)
-		return -ENOENT;
+	if (err || len != sizeof ids)
+		return xio_is_shortage(err) ? err : -ENOENT;
 	memcpy(id, ids + DIRID_LEN, DIRID_LEN);
 	return 0;
 }
@@ -34,7 +34,7 @@ int vdir_hint(int dirfd, const char *entry, uint8_t id[static DIRID_LEN])
 	fd = openat(dirfd, entry,
 		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
-		return -ENOENT;
+		return xio_is_shortage(-errno) ? -errno : -ENOENT;
 	if (S_ISDIR(st.st_mode))
 		return parent_of(fd, id);
 	if (xio_pread(fd, header, sizeof header, 0) != 0 ||
@@ -44,23 +44,29 @@ int vdir_hint(int dirfd, const char *entry, uint8_t id[static DIRID_LEN])
 	return 0;
 }
 
-static bool opens(const struct vault *vault, int dirfd,
-		  const uint8_t id[static DIRID_LEN], const char *entry)
+/* 1: it does; 0; or that nobody could look. */
+static int opens(const struct vault *vault, int dirfd,
+		 const uint8_t id[static DIRID_LEN], const char *entry)
 {
 	char plain[NAME_PLAIN_MAX + 1];
+	int err = vdir_plain_name(vault, dirfd, id, entry, plain);
 
-	return vdir_plain_name(vault, dirfd, id, entry, plain) == 0;
+	return xio_is_shortage(err) ? err : err == 0;
 }
 
-/* Does a name open with an id that is mentioned: by it, or in stored? */
-static bool opens_otherwise(const struct vault *vault, int dirfd,
-			    const uint8_t *stored, const char *entry)
+/* The same with an id that is mentioned: by what has the name, or in stored. */
+static int opens_otherwise(const struct vault *vault, int dirfd,
+			   const uint8_t *stored, const char *entry)
 {
 	uint8_t hint[DIRID_LEN];
+	int found = stored ? opens(vault, dirfd, stored, entry) : 0, err;
 
-	return (stored && opens(vault, dirfd, stored, entry)) ||
-	       (!vdir_hint(dirfd, entry, hint) &&
-		opens(vault, dirfd, hint, entry));
+	if (found)
+		return found;
+	err = vdir_hint(dirfd, entry, hint);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return opens(vault, dirfd, hint, entry);
 }
 
 int vdir_prove_id(const struct vault *vault, int dirfd,
@@ -70,8 +76,7 @@ int vdir_prove_id(const struct vault *vault, int dirfd,
 	uint8_t ids[VDIR_IDS_LEN];
 	const uint8_t *stored = vdir_read_aside(dirfd, ids) ? NULL : ids;
 	const struct dirent *e;
-	bool otherwise = false;
-	int err;
+	int otherwise = 0, found, err;
 
 	if (!aside && stored && memcmp(stored, dirid, DIRID_LEN) == 0)
 		return 0;
@@ -81,10 +86,14 @@ int vdir_prove_id(const struct vault *vault, int dirfd,
 	while ((e = readdir(dir))) {
 		if (name_classify(e->d_name) == NAME_KIND_INTERNAL)
 			continue;
-		if (opens(vault, dirfd, dirid, e->d_name))
-			return 0;
-		otherwise = otherwise ||
-			    opens_otherwise(vault, dirfd, stored, e->d_name);
+		found = opens(vault, dirfd, dirid, e->d_name);
+		if (found)
+			return found > 0 ? 0 : found;
+		if (!otherwise)
+			otherwise = opens_otherwise(vault, dirfd, stored,
+						    e->d_name);
+		if (otherwise < 0)
+			return otherwise;
 	}
 	return otherwise ? -EIO : 0;
 }

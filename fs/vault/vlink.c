@@ -177,7 +177,7 @@ int vlink_companion_copy(int from_fd, int to_fd, const char *companion)
 	if (err == -ENOENT)
 		return 0; /* a damaged link is moved as it is */
 	if (err)
-		return -EIO;
+		return xio_is_shortage(err) ? err : -EIO;
 	return vdir_put_beside(to_fd, companion, token, len);
 }
 

@@ -6,7 +6,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import check, run
+from frond import check, eq, put, run
 
 SEED = int(os.environ.get("FROND_SEED") or time.time_ns() // 1000000 % 10**9)
 
@@ -52,6 +52,20 @@ def under_shared():
 def with_few_descriptors_and_many_threads():
     with frond.Mount(nofile=128) as m:
         model(m.path, SEED + 3, threads=24, ops=frond.scale(2500, 300))
+
+
+@check(plain=False)
+def where_descriptors_run_out_now_and_then():
+    """Wherever that happens, nobody hears of it."""
+    if frond.SLOW:
+        raise frond.Skip("sanitizers bring their own libraries")
+    scarce = frond.fresh("scarce")
+    wrapper = ["env", f"LD_PRELOAD={frond.helper('libscarcity.so')}", f"SCARCITY={scarce}"]
+    with frond.Mount(wrapper=wrapper) as m:
+        put(scarce)
+        model(m.path, SEED + 5, threads=24, ops=frond.scale(700, 200))
+        os.unlink(scarce)
+        eq(m.log(), "")
 
 
 @check
