@@ -194,6 +194,10 @@ int vlink_companion_keep(int from_fd, int to_fd, const char *companion)
 	if (!companion[0] ||
 	    fstatat(to_fd, companion, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
+	/* which takes no descriptor: the link has moved already */
+	if (linkat(from_fd, companion, to_fd, companion, 0) == 0 ||
+	    errno == EEXIST)
+		return 0;
 	return vlink_companion_copy(from_fd, to_fd, companion);
 }
 
@@ -211,41 +215,38 @@ static int points_to(int dirfd, const struct dirent *d, const char *companion,
 }
 
 /* Does a link in this directory point to the companion? */
-static int is_needed(int dirfd, const char *companion, bool *needed)
+static bool is_needed(DIR *dir, const char *companion)
 {
-	CLEANUP_DIR DIR *dir = NULL;
 	const struct dirent *d;
-	int err = xio_list(dirfd, &dir);
+	bool needed = false;
 
-	if (err)
-		return err;
-	*needed = false;
-	while (!err && !*needed) {
+	rewinddir(dir);
+	while (!needed) {
 		errno = 0;
 		d = readdir(dir);
 		if (!d)
-			return -errno;
-		err = points_to(dirfd, d, companion, needed);
+			return errno != 0;
+		if (points_to(dirfd(dir), d, companion, &needed))
+			return true;
 	}
-	return err;
+	return true;
 }
 
 void vlink_companion_settle(int dirfd, const char *companion)
 {
-	CLEANUP_FREE char *token = NULL;
-	bool needed = true;
-	size_t len = 0;
+	CLEANUP_DIR DIR *dir = NULL;
+	char temp[64];
 
-	if (!companion[0] || is_needed(dirfd, companion, &needed) || needed)
+	if (!companion[0] || xio_list(dirfd, &dir) || is_needed(dir, companion))
 		return;
-	token = malloc(TOKEN_TEXT_MAX);
-	if (!token ||
-	    xio_read_file(dirfd, companion, token, TOKEN_TEXT_MAX, &len))
+	xio_temp_name(NAME_TEMP_PREFIX, temp, sizeof temp);
+	if (renameat(dirfd, companion, dirfd, temp) < 0)
 		return;
-	unlinkat(dirfd, companion, 0);
 	/* another mount may have linked it here just before */
-	if ((is_needed(dirfd, companion, &needed) || needed) &&
-	    vdir_put_beside(dirfd, companion, token, len))
-		log_error("the target of a symbolic link is lost: %s",
-			  companion);
+	if (!is_needed(dir, companion))
+		unlinkat(dirfd, temp, 0);
+	else if (renameat(dirfd, temp, dirfd, companion) < 0)
+		log_error("the target of a symbolic link is lost: %s, which "
+			  "stays aside as %s",
+			  companion, temp);
 }

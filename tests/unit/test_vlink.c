@@ -20,17 +20,17 @@ int __wrap_symlinkat(const char *target, int dirfd, const char *name)
 /* Another mount: links AAAC of this directory just before a companion goes. */
 static int elsewhere_fd = -1;
 
-int __real_unlinkat(int dirfd, const char *name, int flags);
-int __wrap_unlinkat(int dirfd, const char *name, int flags);
+int __real_renameat(int dirfd, const char *name, int to_fd, const char *to);
+int __wrap_renameat(int dirfd, const char *name, int to_fd, const char *to);
 
-int __wrap_unlinkat(int dirfd, const char *name, int flags)
+int __wrap_renameat(int dirfd, const char *name, int to_fd, const char *to)
 {
 	if (elsewhere_fd >= 0 && strstr(name, NAME_LINK_SUFFIX)) {
 		assert_int_equal(linkat(elsewhere_fd, "AAAC", dirfd, "AAAZ", 0),
 				 0);
 		elsewhere_fd = -1;
 	}
-	return __real_unlinkat(dirfd, name, flags);
+	return __real_renameat(dirfd, name, to_fd, to);
 }
 
 /* Targets longer than this make tokens longer than a link can hold. */
