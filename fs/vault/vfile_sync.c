@@ -113,20 +113,33 @@ uint64_t vfile_told(const struct vfile *f)
 	return failed > told ? failed : told;
 }
 
+struct vfile_owed vfile_owed(const struct vfile *f)
+{
+	const struct journal_file *jf = f->jf;
+	struct vfile_owed owed = {.failed = f->failed, .why = f->why};
+
+	if (jf && jf->failed > owed.failed)
+		owed = (struct vfile_owed){.failed = jf->failed,
+					   .why = jf->why};
+	return owed;
+}
+
+void vfile_owe(struct vfile *f, const struct vfile_owed *owed)
+{
+	f->why = owed->why;
+	f->failed = owed->failed;
+}
+
 /* What has failed before, if the caller has not heard of it. */
 static int tell(const struct vfile *f, struct journal_file *jf,
 		_Atomic uint64_t *told)
 {
-	uint64_t failed = f->failed, later = jf ? jf->failed : 0;
-	int why = f->why, untold = jf ? atomic_exchange(&jf->untold, 0) : 0;
+	int untold = jf ? atomic_exchange(&jf->untold, 0) : 0;
+	struct vfile_owed owed = vfile_owed(f);
 
-	if (later > failed) {
-		failed = later;
-		why = jf->why;
-	}
-	if (!told || atomic_exchange(told, failed) >= failed)
+	if (!told || atomic_exchange(told, owed.failed) >= owed.failed)
 		return untold;
-	return why;
+	return owed.why;
 }
 
 /* Once something was not made durable it is said, and not tried again: the
