@@ -202,8 +202,9 @@ void journal_wake_(struct journal *j, bool at_once);
 struct journal_put {
 	const struct journal_head *head;
 	const uint8_t *tokens;
-	bool tail;  /* the file's end changes */
-	bool quiet; /* nothing that programs could see changes */
+	const uint64_t *sums; /* of each token; or NULL: nobody knows yet */
+	bool tail;	      /* the file's end changes */
+	bool quiet;	      /* nothing that programs could see changes */
 	bool hurry;
 	bool note; /* of the file's floor, whatever head says */
 };
