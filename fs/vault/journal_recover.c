@@ -470,8 +470,9 @@ int journal_forget_ended(struct vault *vault)
 static void say_why(const struct vault *vault, int err, bool begun)
 {
 	if (err == -ESTALE)
-		log_error("%s: the journal of a mount that ended here before "
-			  "was put back, and is not replayed",
+		log_error("%s: its journal is of a mount that ended here "
+			  "before, or was finished in another copy, and is "
+			  "not replayed",
 			  vault->path);
 	else if (err == -ENOSPC || err == -EDQUOT)
 		log_error("%s: what a mount that ended unexpectedly has left "

@@ -142,6 +142,24 @@ def what_check_has_finished_is_over_too():
     eq(status, OLD_VAULT, text)
 
 
+@check(plain=False)
+def an_original_whose_copy_was_opened_first_loses_nothing():
+    m, _ = crashed("f")
+    shutil.copytree(m.vault, copy := fresh("copy"), symlinks=True)
+    with frond.Mount(vault=copy) as c:
+        eq(get(c / "f"), WHOLE)
+    status, text = refused(m)
+    eq((status, text.count("\n")), (OLD_VAULT, 1), text)
+    for word in "another copy of this vault was opened here", "delete nothing", "accept-old":
+        assert word in text, text
+    m.options = "accept-old"
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+    m.options = ""
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+
+
 def grow_over_a_hole(path):
     """What is behind the first bytes is a hole, as the journal alone says yet."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT)

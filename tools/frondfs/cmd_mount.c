@@ -249,12 +249,14 @@ static int check_session(const struct mount_request *req, struct vault *vault)
 	if (!req->opt.remember || req->opt.read_only || req->opt.accept_old ||
 	    journal_seen(vault) != -ESTALE)
 		return CMD_OK;
-	report("'%s/.frondfs/journal' holds what a mount left that ended here "
-	       "before: somebody has put it back, and old content could come "
-	       "back with it. If you restored a backup, or this is a copy made "
-	       "while it was mounted, mount once with '-o accept-old'; else "
-	       "delete 'session*' in there",
-	       req->backing);
+	report("'%s/.frondfs/journal' holds what a mount left, and that has "
+	       "been finished on this machine before: another copy of this "
+	       "vault was opened here, or this one is a copy or a backup, or "
+	       "somebody has put it back. What was written last may lie there "
+	       "alone, so delete nothing: copy '%s' aside, then mount once "
+	       "with '-o accept-old', which brings that to its place, over "
+	       "nothing newer, and takes all else for right as it is",
+	       req->backing, req->backing);
 	return CMD_OLD_VAULT;
 }
 
