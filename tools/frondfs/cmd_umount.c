@@ -105,18 +105,9 @@ static void find_backing(const char *point, char backing[static PATH_MAX])
  * behind this one has let go of it. */
 static bool is_mounted_elsewhere(const char *backing)
 {
-	CLEANUP_FREE struct behind *b = malloc(sizeof *b);
-	FILE *table = setmntent("/proc/self/mounts", "re");
-	const struct mntent *m;
-	bool found = false;
+	char point[PATH_MAX];
 
-	while (b && table && !found && (m = getmntent(table)))
-		found = strcmp(m->mnt_type, "fuse.frondfs") == 0 &&
-			behind_get(m->mnt_dir, b) && b->is_mount_point &&
-			strcmp(b->backing, backing) == 0;
-	if (table)
-		endmntent(table);
-	return found;
+	return behind_find(backing, point);
 }
 
 static bool is_there(const char *backing, const char *name)
