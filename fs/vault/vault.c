@@ -253,7 +253,9 @@ static int make_meta(const struct vault *vault, int *out)
 	bool made;
 	int err;
 
-	if (root < 0)
+	/* all is gone, as when a disk is not there that was mounted here */
+	if (root < 0 ||
+	    faccessat(root, NAME_DIRID_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	made = mkdirat(root, NAME_VAULT_DIR, 0700) == 0;
 	if (!made && errno != EEXIST)

@@ -106,7 +106,8 @@ MUST_CHECK int vault_lock_share(struct vault *vault);
 /*
  * Somebody has removed .frondfs under who has the vault alone: make it anew, or
  * take what stands there by now, and lock that. What else was in it is gone:
- * vault.ini can only come from a backup. -EBUSY: somebody has locked that one.
+ * vault.ini can only come from a backup. -EBUSY: somebody has locked that one;
+ * -ENOENT: this is no vault's directory any more.
  */
 MUST_CHECK int vault_find_meta(struct vault *vault);
 /* Is there a vault.ini, or one that only cannot be looked for? */

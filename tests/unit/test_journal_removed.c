@@ -120,6 +120,29 @@ static void test_removed__for_good(void **state)
 	expect_file(fx, LEN);
 }
 
+/* Nothing is made in what is no vault any more. */
+static void test_removed__with_all_else(void **state)
+{
+	struct fixture *fx = *state;
+	int root;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	root = fx->vault->root_fd;
+	remove_files();
+	remove_meta();
+	assert_int_equal(renameat(root, NAME_DIRID_FILE, root, "away"), 0);
+	put(0, LEN);
+	assert_int_equal(vfile_sync(file, true), -ENOENT);
+	assert_false(fx_exists(root, NAME_VAULT_DIR));
+	/* when it is back */
+	assert_int_equal(renameat(root, "away", root, NAME_DIRID_FILE), 0);
+	assert_int_equal(vfile_sync(file, true), 0);
+	assert_true(fx_exists(root, NAME_VAULT_DIR));
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
 /* One that has been restored and is mounted again is another's. */
 static void test_removed__and_mounted_again(void **state)
 {
@@ -146,6 +169,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_removed__what_is_fsynced_stays),
 		TEST(test_removed__for_good),
+		TEST(test_removed__with_all_else),
 		TEST(test_removed__and_mounted_again),
 	};
 	int ret = vf_init();
