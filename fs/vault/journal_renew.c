@@ -227,7 +227,8 @@ int journal_renew_(struct journal *j, unsigned segment, uint64_t len)
 	return 0;
 }
 
-/* The directory itself may have been removed and made again. */
+/* The directory itself may have been removed and made again, with the one that
+ * it lies in. */
 static int find_dir_again(struct journal *j)
 {
 	CLEANUP_FD int fd = -1;
@@ -237,6 +238,11 @@ static int find_dir_again(struct journal *j)
 	if (fstat(j->dir_fd, &st) == 0 && st.st_nlink > 0)
 		return 0;
 	err = rekey_open_journal(j->vault, true, &fd);
+	if (err == -ENOENT || err == -ESTALE) {
+		err = vault_find_meta(j->vault);
+		if (!err)
+			err = rekey_open_journal(j->vault, true, &fd);
+	}
 	if (!err && dup3(fd, j->dir_fd, O_CLOEXEC) < 0)
 		err = -errno;
 	return err;
@@ -277,15 +283,29 @@ static int write_session(struct journal *j)
 	return err;
 }
 
+/* Nobody can make it anew: what is open here can still be saved. */
+void journal_mind_ini_(const struct journal *j)
+{
+	if (!vault_has_ini(j->vault))
+		log_error("%s/" NAME_VAULT_DIR "/" VAULT_INI_FILE
+			  " is gone: without it nothing in this vault can be "
+			  "opened again, whatever the passphrase; put it back "
+			  "from your backup (as long as the vault is mounted, "
+			  "its files can still be copied out of it)",
+			  j->vault->path);
+}
+
 static int make_session_anew(struct journal *j)
 {
 	int err = find_dir_again(j);
 
-	if (!j->made_anew)
+	if (!j->made_anew) {
 		log_error("%s: somebody has removed the journal of this mount, "
 			  "or put another one in its place (a synchronising "
 			  "service, another mount elsewhere); it is made anew",
 			  j->vault->path);
+		journal_mind_ini_(j);
+	}
 	j->made_anew = true;
 	return err ? err : write_session(j);
 }
@@ -358,6 +378,17 @@ bool journal_is_gone_(struct journal *j, unsigned segment)
 
 	return j->counts_links && fstat(j->seg[segment].fd, &st) == 0 &&
 	       st.st_nlink == 0;
+}
+
+bool journal_is_lost_(struct journal *j)
+{
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		if (!journal_is_empty_(&j->seg[n]) &&
+		    faccessat(j->dir_fd, j->seg[n].name, F_OK,
+			      AT_SYMLINK_NOFOLLOW) < 0 &&
+		    errno == ENOENT)
+			return true;
+	return false;
 }
 
 void journal_untwin_(struct journal *j, unsigned segment)

@@ -345,7 +345,7 @@ int journal_commit_(struct journal *j, uint64_t position, int *met)
 	uint64_t reached;
 	int err = 0, overcome = 0;
 
-	if (j->committed >= position)
+	if (j->unrecorded || j->committed >= position)
 		return 0;
 	pthread_mutex_lock(&j->commit_lock);
 	if (j->committed < position) {
