@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-/* In flux, the end is marked first: only then the length is right. */
+/* The end is marked first: only then the length is right. */
 static int settle_for_sync(struct vfile *f)
 {
 	struct workspace *ws = workspace_get();
@@ -97,7 +97,7 @@ static int settle_for_sync_with_room(struct vfile *f)
 	int err;
 
 	do {
-		err = f->flux ? settle_for_sync(f) : 0;
+		err = vfile_lacks_end_(f) ? settle_for_sync(f) : 0;
 	} while (err && !vfile_make_room_(f, &tried, err));
 	return err;
 }
