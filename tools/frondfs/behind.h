@@ -16,8 +16,8 @@ struct behind {
 /* False: path lies in no mounted vault. */
 bool behind_get(const char *path, struct behind *b);
 
-/* A mount, here and not hidden from the caller, of the vault whose absolute
- * path this is. */
+/* A mount of the vault whose absolute path this is, as the table of mounts has
+ * it: not one with fsname=. */
 bool behind_find(const char *backing, char point[static PATH_MAX]);
 
 #endif
