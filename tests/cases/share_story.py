@@ -327,6 +327,99 @@ def granted_files_that_were_replaced_or_removed_are_told():
 
 
 @check(plain=False)
+def what_is_granted_again_takes_the_old_place():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        bob.attach(alice)
+
+        def save(name, data):
+            os.rename(put(alice.path("new"), data), alice.path(name))
+
+        def grant(name, to="bob"):
+            (set_id, *_), = alice.send("grant", alice.path(name), "--to", to)
+            for person in bob, carol, alice:
+                person.receive()
+            return set_id
+        put(alice.path("doc"), b"first")
+        sets = [grant("doc")]
+        hers = grant("doc", "carol")
+        readable(bob.shared("alice/doc"), b"first")
+        for data in b"second", b"third":
+            save("doc", data)
+            sets.append(grant("doc"))
+            readable(bob.shared("alice/doc"), data)
+            eq(os.listdir(bob.shared("alice")), ["doc"])
+            eq([alice.given(s)["state"] for s in sets],
+               ["replaced"] * (len(sets) - 1) + ["opened"])
+            eq([c["set"] for c in bob.status()["came"]], sets[-1:])
+            # and the same once more is the same
+            eq(grant("doc"), sets[-1])
+        for person in alice, bob:
+            says = person.tg("status", "--all")
+            assert "ask to be" not in says, says
+            eq(says.count("in its place"), int(person is alice), says)  # carol's
+        eq(alice.given(hers)["gone"], 1)
+        eq(bob.log("refused"), [])
+        # bob is away, and for a while the folder for messages, too
+        save("doc", b"between")
+        alice.send("grant", alice.path("doc"), "--to", "bob")
+        os.rename(alice.post, alice.post + " away")
+        for data in b"unsent", b"last":
+            save("doc", data)
+            alice.tg("grant", alice.path("doc"), "--to", "bob", status=QUEUED)
+        os.rename(alice.post + " away", alice.post)
+        alice.receive()
+        bob.receive()
+        readable(bob.shared("alice/doc"), b"last")
+        eq(os.listdir(bob.shared("alice")), ["doc"])
+        eq(len(bob.status()["came"]), 1)
+        # what was moved can be read, and keeps its name
+        os.rename(alice.path("doc"), alice.path("moved"))
+        put(alice.path("doc"), b"fourth")
+        sets.append(grant("doc"))
+        eq((get(bob.shared("alice/doc")), get(bob.shared("alice/doc (2)"))),
+           (b"last", b"fourth"))
+        alice.tg("revoke", hers)
+        says = alice.tg("status")
+        assert "doc: not there any more; what was moved" in says, says
+        assert "in its place" not in says, says
+
+
+@check(plain=False)
+def a_folder_that_is_granted_again_loses_nothing():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        os.mkdir(alice.path("folder"))
+        for name in "kept", "saved", "out":
+            put(alice.path("folder", name), name.encode())
+
+        def grant(*argv):
+            (set_id, *_), = alice.send("grant", alice.path("folder"), "--to", "bob", *argv)
+            bob.receive()
+            return set_id
+        first = grant()
+        os.rename(put(alice.path("new"), b"anew"), alice.path("folder/saved"))
+        os.unlink(alice.path("folder/out"))
+        # an end that the old one does not have
+        other = grant("--expires", "1h")
+        eq(alice.given(first)["state"], "sent")
+        eq(sorted(os.listdir(bob.shared("alice"))), ["folder", "folder (2)"])
+        alice.tg("revoke", other)
+        bob.receive()
+        put(alice.path("folder/more"), b"more")
+        second = grant()
+        readable(bob.shared("alice/folder/saved"), b"anew")
+        eq({n: get(bob.shared("alice/folder", n)) for n in
+            os.listdir(bob.shared("alice/folder"))},
+           {"kept": b"kept", "saved": b"anew", "more": b"more"})
+        eq(alice.given(first)["state"], "replaced")
+        # a file that has left the folder, and stays granted
+        os.rename(alice.path("folder/kept"), alice.path("kept"))
+        third = grant()
+        eq(get(bob.shared("alice/folder/kept")), b"kept")
+        eq([alice.given(s)["state"] for s in (second, third)], ["sent", "sent"])
+
+
+@check(plain=False)
 def another_vault_than_that_of_the_grant_is_not_attached():
     with crowd("alice", "bob", "carol") as (alice, bob, carol):
         def attach(vault, status, says=""):
