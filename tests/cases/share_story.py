@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, fresh, get, put, raises, scale, until
-from share import FAILED, QUEUED, TGSHARE, people, readable, same_tree, tg
+from share import FAILED, QUEUED, TGSHARE, UNKNOWN, people, readable, same_tree, tg
 
 
 class crowd:
@@ -100,7 +100,7 @@ def the_story():
                                (carol, {"kept", "released"})):
             person.tg("log", "--verify", says="whole")
             assert events <= {r["event"] for r in person.log()}, person.log()
-        alice.tg("revoke", report, status=FAILED, says="theirs now")
+        alice.tg("revoke", report, status=UNKNOWN, says="theirs now")
         bob.mount.remount()
         eq(get(theirs), data + b"mine now")
         spooled = os.listdir(os.path.join(bob.mount.vault, ".frondfs/inbox"))
