@@ -487,6 +487,25 @@ def fails_with(path):
 
 
 @check(plain=False)
+def who_keeps_a_grant_is_not_told_that_it_was_revoked():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        plan = put(alice.path("plan"), b"plan")
+        alice.send("grant", plan, "--to", "bob,carol")
+        for person in bob, carol:
+            person.attach(alice)
+            person.receive()
+        readable(carol.shared("alice/plan"), b"plan")
+        alice.tg("revoke", plan, "--from", "bob")
+        # carol looks before she is told of the new key
+        eq(fails_with(carol.shared("alice/plan")), errno.EKEYREVOKED)
+        until(lambda: carol.log("key revoked"), what="the log")
+        says = carol.receive()
+        assert "plan is open" in says and "revoked" not in says, says
+        assert "was revoked by alice" in bob.receive()
+        readable(carol.shared("alice/plan"), b"plan")
+
+
+@check(plain=False)
 def a_granted_folder_is_revoked_as_a_whole():
     with crowd("alice", "bob", "carol") as (alice, bob, carol):
         top = alice.path("project")
