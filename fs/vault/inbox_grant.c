@@ -217,13 +217,22 @@ static int settle_grant(struct inbox *in, struct parcel *p)
 	return forget_replaced(in, p);
 }
 
+/* Does it stand where the old one stands, since the last time? */
+static bool has_stub_of(const struct parcel *p, const struct parcel *old)
+{
+	const struct place *from = place_before(old, p, 0);
+
+	return p->place_count > 0 && from &&
+	       memcmp(from->id, p->places[0].id, FILE_ID_LEN) == 0;
+}
+
 /* It may have been shown, locked, before it was known what it replaces. */
 static int take_place(struct inbox *in, struct parcel *p)
 {
 	struct parcel *old = next_before(in, p, true);
 	int err = 0;
 
-	if (!old || (p->base && p->m->folder))
+	if (!old || (p->base && (p->m->folder || has_stub_of(p, old))))
 		return 0;
 	if (p->base)
 		err = inbox_unplace_(in, p, 0);
