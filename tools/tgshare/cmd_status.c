@@ -192,7 +192,8 @@ static void print_sets(struct telling *t, const struct session *s,
 	t->under = 0;
 	for (size_t i = 0; i < count; i++) {
 		head(t, "What came");
-		tell_set(s, &sets[i]);
+		tell_set(s, &sets[i],
+			 gone && gone[i].missing >= sets[i].entries);
 		if (gone)
 			print_gone_came(&sets[i], &gone[i]);
 	}

@@ -393,7 +393,7 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 		}
 		if (r.seq == to)
 			continue;
-		tell_set(s, &sets[i]);
+		tell_set(s, &sets[i], false);
 		(*events)++;
 	}
 	return err;
