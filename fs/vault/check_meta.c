@@ -202,6 +202,38 @@ static void check_left(struct check *c, const char *in, const char *ending,
 	}
 }
 
+/* Under whatever name somebody, or a service, keeps it. */
+static bool is_ini_copy(const struct check *c, const char *name)
+{
+	CLEANUP_FREE char *text = malloc(VAULT_INI_MAX);
+	CLEANUP_FREE struct vault_ini *ini = calloc(1, sizeof *ini);
+	unsigned bad_line;
+	struct stat st;
+	size_t len;
+
+	return text && ini && strcmp(name, VAULT_INI_FILE) != 0 &&
+	       fstatat(c->vault->meta_fd, name, &st, AT_SYMLINK_NOFOLLOW) ==
+		       0 &&
+	       S_ISREG(st.st_mode) &&
+	       !xio_read_file(c->vault->meta_fd, name, text, VAULT_INI_MAX,
+			      &len) &&
+	       !vault_ini_parse(text, len, ini, &bad_line) &&
+	       memcmp(ini->id, c->vault->id, VAULT_ID_LEN) == 0;
+}
+
+static void check_ini_copies(struct check *c)
+{
+	CLEANUP_FD int fd = -1;
+	CLEANUP_DIR DIR *dir = NULL;
+	const struct dirent *e;
+
+	if (open_meta_dir(c, ".", &fd) || xio_list(fd, &dir))
+		return;
+	while ((e = readdir(dir)))
+		if (is_ini_copy(c, e->d_name))
+			trouble(c, CHECK_INI_COPY, e->d_name, 0);
+}
+
 void check_meta(struct check *c, void *arg)
 {
 	uint64_t number;
@@ -212,6 +244,7 @@ void check_meta(struct check *c, void *arg)
 		trouble(c, CHECK_LOG, "log", number);
 	if (c->opt->compare && seen_vault_ini_look(c->vault) == -ESTALE)
 		trouble(c, CHECK_OLD_INI, VAULT_INI_FILE, 0);
+	check_ini_copies(c);
 	if (verify_identity(c) == -EBADMSG)
 		trouble(c, CHECK_IDENTITY, "identity", 0);
 	check_inbox(c);

@@ -67,14 +67,40 @@ bool inbox_is_superseded_(const struct inbox *in, const struct parcel *p)
 	return false;
 }
 
-static const struct place *place_of_file(const struct parcel *p,
-					 const uint8_t *file_id)
+static bool has_file(const struct parcel *p, const uint8_t *file_id)
 {
-	for (size_t i = 0; i < p->place_count; i++)
-		if (p->places[i].state == PLACE_STANDS &&
+	for (size_t i = 0; i < p->m->entry_count; i++)
+		if (p->m->entries[i].type == MANIFEST_FILE &&
 		    memcmp(p->m->entries[i].file_id, file_id, FILE_ID_LEN) == 0)
-			return &p->places[i];
-	return NULL;
+			return true;
+	return false;
+}
+
+/*
+ * Where an entry of p stands already: as the same file, or as one that the
+ * owner put it in the place of, and that p does not have any more.
+ */
+static const struct place *place_before(const struct parcel *old,
+					const struct parcel *p, size_t entry)
+{
+	const struct manifest_entry *want = &p->m->entries[entry];
+	const struct place *of_name = NULL;
+
+	if (want->type != MANIFEST_FILE)
+		return NULL;
+	for (size_t i = 0; i < old->place_count; i++) {
+		const struct manifest_entry *e = &old->m->entries[i];
+
+		if (e->type != MANIFEST_FILE ||
+		    old->places[i].state != PLACE_STANDS)
+			continue;
+		if (memcmp(e->file_id, want->file_id, FILE_ID_LEN) == 0)
+			return &old->places[i];
+		if (strcmp(e->path, want->path) == 0 &&
+		    !has_file(p, e->file_id))
+			of_name = &old->places[i];
+	}
+	return of_name;
 }
 
 /* The new set's entries stand where the old one's stand. */
@@ -92,8 +118,7 @@ static int take_stubs(struct inbox *in, struct parcel *p,
 	free(p->base);
 	p->base = base;
 	for (size_t i = 0; i < p->place_count; i++) {
-		const struct place *from =
-			place_of_file(old, p->m->entries[i].file_id);
+		const struct place *from = place_before(old, p, i);
 
 		if (!from)
 			continue;
@@ -192,10 +217,31 @@ static int settle_grant(struct inbox *in, struct parcel *p)
 	return forget_replaced(in, p);
 }
 
-int inbox_grant_(struct inbox *in, struct parcel *p, uint8_t **secret)
+/* Does it stand where the old one stands, since the last time? */
+static bool has_stub_of(const struct parcel *p, const struct parcel *old)
+{
+	const struct place *from = place_before(old, p, 0);
+
+	return p->place_count > 0 && from &&
+	       memcmp(from->id, p->places[0].id, FILE_ID_LEN) == 0;
+}
+
+/* It may have been shown, locked, before it was known what it replaces. */
+static int take_place(struct inbox *in, struct parcel *p)
 {
 	struct parcel *old = next_before(in, p, true);
-	int err = old && !p->base ? take_stubs(in, p, old) : 0;
+	int err = 0;
+
+	if (!old || (p->base && (p->m->folder || has_stub_of(p, old))))
+		return 0;
+	if (p->base)
+		err = inbox_unplace_(in, p, 0);
+	return err ? err : take_stubs(in, p, old);
+}
+
+int inbox_grant_(struct inbox *in, struct parcel *p, uint8_t **secret)
+{
+	int err = take_place(in, p);
 
 	if (err)
 		return err;

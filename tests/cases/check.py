@@ -136,6 +136,35 @@ def damaged_links_and_attributes_are_named():
 
 
 @check(plain=False)
+def copies_of_vault_ini_are_named():
+    top, _ = vault()
+    meta = os.path.join(top, ".frondfs")
+    text = get(os.path.join(meta, "vault.ini"))
+    names = ["vault (conflicted copy).ini", "vault.ini~", "old",
+             "vault.sync-conflict-20261121-120000-ABCDEFG.ini"]
+    for name in names:
+        put(os.path.join(meta, name), text)
+    # that of another vault opens nothing here, and this opens nothing at all
+    put(os.path.join(meta, "vault (1).ini"), get(os.path.join(frond.new_vault(),
+                                                              ".frondfs/vault.ini")))
+    put(os.path.join(meta, "vault.ini.part"), text[:-9])
+    os.symlink("vault.ini", os.path.join(meta, "link"))
+
+    def named(where):
+        found, doc = findings(where)
+        eq(found, [("note", "vault-ini-copy", None)] * len(names))
+        eq(sorted(f["backing"] for f in doc["findings"]),
+           sorted(f".frondfs/{name}" for name in names))
+    named(top)
+    with frond.Mount(vault=top) as m:
+        named(m.path)
+    assert f".frondfs/{names[0]} (in the backing directory): a copy of vault.ini" in \
+        frondfs_check(top)
+    findings(top, "--repair")
+    eq(get(os.path.join(meta, "old")), text)
+
+
+@check(plain=False)
 def what_is_damaged_is_told_with_what_to_do():
     top, where = vault()
 

@@ -205,7 +205,9 @@ def attach_lists_removes_and_refuses():
         eq(run(*listing), f"bob\t{other}\n")
         eq(get(os.path.join(m.path, ".tgshare/attached/bob")).decode().strip(), other)
         eq(os.stat(os.path.join(m.path, ".tgshare/attached/bob")).st_mode & 0o777, 0o600)
-        attach(m, "carol", frond.work(), status=3)
+        for nothing in frond.work(), os.path.join(frond.work(), "nothing"):
+            says = attach(m, "carol", nothing, status=3)
+            assert "of carol's vault" in says and "init" not in says, says
         attach(m, ".x", other, status=2)
         attach(m, "me", m.vault, status=1)
         within = os.path.join(m.path, "within")

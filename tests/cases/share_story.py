@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import blob, check, eq, fresh, get, put, raises, scale, until
-from share import FAILED, QUEUED, TGSHARE, people, readable, same_tree, tg
+from share import FAILED, QUEUED, TGSHARE, UNKNOWN, people, readable, same_tree, tg
 
 
 class crowd:
@@ -100,7 +100,7 @@ def the_story():
                                (carol, {"kept", "released"})):
             person.tg("log", "--verify", says="whole")
             assert events <= {r["event"] for r in person.log()}, person.log()
-        alice.tg("revoke", report, status=FAILED, says="theirs now")
+        alice.tg("revoke", report, status=UNKNOWN, says="theirs now")
         bob.mount.remount()
         eq(get(theirs), data + b"mine now")
         spooled = os.listdir(os.path.join(bob.mount.vault, ".frondfs/inbox"))
@@ -318,12 +318,102 @@ def granted_files_that_were_replaced_or_removed_are_told():
         assert "doc: a new file is in its place, which is not granted" in says, says
         assert "and 1 more: a new file" in says, says
         says = bob.tg("status")
+        assert "doc from alice: granted; " in says, says
+        assert "folder from alice: may be read; " in says, says
         assert "Shared/alice/doc: not in the vault of alice any more" in says, says
         assert "and 1 more: not in the vault of alice" in says, says
         (again, *_), = alice.send("grant", alice.path("doc"), "--to", "bob")
         assert again != doc
         bob.receive()
         eq((alice.given(again)["gone"], bob.came(again)["gone"]), (0, 0))
+
+
+@check(plain=False)
+def what_is_granted_again_takes_the_old_place():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        bob.attach(alice)
+
+        def save(name, data):
+            os.rename(put(alice.path("new"), data), alice.path(name))
+
+        def grant(name, to="bob"):
+            (set_id, *_), = alice.send("grant", alice.path(name), "--to", to)
+            for person in bob, carol, alice:
+                person.receive()
+            return set_id
+        put(alice.path("doc"), b"first")
+        sets = [grant("doc")]
+        hers = grant("doc", "carol")
+        readable(bob.shared("alice/doc"), b"first")
+        for data in b"second", b"third":
+            save("doc", data)
+            sets.append(grant("doc"))
+            readable(bob.shared("alice/doc"), data)
+            eq(os.listdir(bob.shared("alice")), ["doc"])
+            eq([alice.given(s)["state"] for s in sets],
+               ["replaced"] * (len(sets) - 1) + ["opened"])
+            eq([c["set"] for c in bob.status()["came"]], sets[-1:])
+            # and the same once more is the same
+            eq(grant("doc"), sets[-1])
+        for person in alice, bob:
+            says = person.tg("status", "--all")
+            assert "ask to be" not in says, says
+            eq(says.count("in its place"), int(person is alice), says)  # carol's
+        eq(alice.given(hers)["gone"], 1)
+        eq(bob.log("refused"), [])
+        # bob is away
+        for data in b"between", b"last":
+            save("doc", data)
+            alice.send("grant", alice.path("doc"), "--to", "bob")
+        bob.receive()
+        readable(bob.shared("alice/doc"), b"last")
+        eq(os.listdir(bob.shared("alice")), ["doc"])
+        eq(len(bob.status()["came"]), 1)
+        # what was moved can be read, and keeps its name
+        os.rename(alice.path("doc"), alice.path("moved"))
+        put(alice.path("doc"), b"fourth")
+        sets.append(grant("doc"))
+        eq((get(bob.shared("alice/doc")), get(bob.shared("alice/doc (2)"))),
+           (b"last", b"fourth"))
+        alice.tg("revoke", hers)
+        says = alice.tg("status")
+        assert "doc: not there any more; what was moved" in says, says
+        assert "in its place" not in says, says
+
+
+@check(plain=False)
+def a_folder_that_is_granted_again_loses_nothing():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        os.mkdir(alice.path("folder"))
+        for name in "kept", "saved", "out":
+            put(alice.path("folder", name), name.encode())
+
+        def grant(*argv):
+            (set_id, *_), = alice.send("grant", alice.path("folder"), "--to", "bob", *argv)
+            bob.receive()
+            return set_id
+        first = grant()
+        os.rename(put(alice.path("new"), b"anew"), alice.path("folder/saved"))
+        os.unlink(alice.path("folder/out"))
+        # an end that the old one does not have
+        other = grant("--expires", "1h")
+        eq(alice.given(first)["state"], "sent")
+        eq(sorted(os.listdir(bob.shared("alice"))), ["folder", "folder (2)"])
+        alice.tg("revoke", other)
+        bob.receive()
+        put(alice.path("folder/more"), b"more")
+        second = grant()
+        readable(bob.shared("alice/folder/saved"), b"anew")
+        eq({n: get(bob.shared("alice/folder", n)) for n in
+            os.listdir(bob.shared("alice/folder"))},
+           {"kept": b"kept", "saved": b"anew", "more": b"more"})
+        eq(alice.given(first)["state"], "replaced")
+        # a file that has left the folder, and stays granted
+        os.rename(alice.path("folder/kept"), alice.path("kept"))
+        third = grant()
+        eq(get(bob.shared("alice/folder/kept")), b"kept")
+        eq([alice.given(s)["state"] for s in (second, third)], ["sent", "sent"])
 
 
 @check(plain=False)
@@ -391,6 +481,25 @@ def fails_with(path):
         return 0
     except OSError as e:
         return e.errno
+
+
+@check(plain=False)
+def who_keeps_a_grant_is_not_told_that_it_was_revoked():
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        plan = put(alice.path("plan"), b"plan")
+        alice.send("grant", plan, "--to", "bob,carol")
+        for person in bob, carol:
+            person.attach(alice)
+            person.receive()
+        readable(carol.shared("alice/plan"), b"plan")
+        alice.tg("revoke", plan, "--from", "bob")
+        # carol looks before she is told of the new key
+        eq(fails_with(carol.shared("alice/plan")), errno.EKEYREVOKED)
+        until(lambda: carol.log("key revoked"), what="the log")
+        says = carol.receive()
+        assert "plan is open" in says and "revoked" not in says, says
+        assert "was revoked by alice" in bob.receive()
+        readable(carol.shared("alice/plan"), b"plan")
 
 
 @check(plain=False)

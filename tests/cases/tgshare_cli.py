@@ -146,7 +146,9 @@ def lost_keys_are_named_and_not_replaced_unasked():
                 os.unlink(identity)
             else:
                 put(identity, bad)
-            assert "the sharing keys are damaged or missing" in check_says(mount.vault, 4)
+            says = check_says(mount.vault, 4)
+            assert "the sharing keys are damaged or missing" in says, says
+            assert "'tgshare setup --new-keys'" in says, says
             mount.mount()
             eq(".frondfs/identity, the keys" in mount.log(), bad is not None)
             p = subprocess.run([frond.FRONDFS, "attach", mount.path, "--list"],

@@ -374,6 +374,66 @@ static void test_replaces__takes_the_stub_over(void **state)
 	ix_free(t);
 }
 
+/* Its owner saved by putting a new file in the place of the old one. */
+static void test_replaces__another_file_of_that_name(void **state)
+{
+	struct world *w = *state;
+	struct ix *ix = w->ix;
+	struct ix_set *s = granted(w), *t;
+	struct statx before = ix_stat(ix->fx->vault, PLAN), after;
+	char text[1001];
+
+	assert_int_equal(unlinkat(w->alice->vault->root_fd, w->backing, 0), 0);
+	alice_writes(w, "", "plan.odt", "another one");
+	assert_int_equal(read_granted(w, PLAN, text), -ENOENT);
+	t = grant(w, "plan.odt", s->set_id, 0);
+	ix_deliver_all(ix, t);
+	ix_scan(ix);
+	for (int i = 0; i < 2; i++) {
+		after = ix_stat(ix->fx->vault, PLAN);
+		assert_int_equal(after.stx_ino, before.stx_ino);
+		assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
+		assert_int_equal(ix_state(ix, s), -1);
+		assert_int_equal(ix_state(ix, t), INBOX_GRANTED);
+		assert_int_equal(read_granted(w, PLAN, text), 0);
+		assert_string_equal(text, "another one");
+		ix_reopen(ix);
+		ix_scan(ix);
+	}
+	ix_free(s);
+	ix_free(t);
+}
+
+/* What tells of the set between them comes last. */
+static void test_replaces__what_is_known_late(void **state)
+{
+	struct world *w = *state;
+	struct ix *ix = w->ix;
+	struct ix_set *s[3] = {granted(w)};
+	char text[1001];
+
+	for (int k = 1; k < 3; k++) {
+		assert_int_equal(
+			unlinkat(w->alice->vault->root_fd, w->backing, 0), 0);
+		alice_writes(w, "", "plan.odt", k < 2 ? "between" : "the last");
+		s[k] = grant(w, "plan.odt", s[k - 1]->set_id, 0);
+	}
+	ix_deliver(ix, &s[2]->manifest, ".env");
+	ix_scan(ix);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 2);
+	ix_deliver(ix, &s[1]->manifest, ".env");
+	ix_deliver_all(ix, s[2]);
+	ix_scan(ix);
+	ix_scan(ix);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
+	assert_int_equal(read_granted(w, PLAN, text), 0);
+	assert_string_equal(text, "the last");
+	assert_int_equal(ix_state(ix, s[0]), -1);
+	assert_int_equal(ix_state(ix, s[1]), -1);
+	for (int k = 0; k < 3; k++)
+		ix_free(s[k]);
+}
+
 /* Bob was away: in whatever order they are taken in, there is one. */
 static void test_replaces__what_comes_at_once(void **state)
 {
@@ -563,6 +623,8 @@ int main(void)
 		TEST(test_revoke__seen_by_a_changed_header_stays),
 		TEST(test_grant__remembers_which_header_the_key_is_for),
 		TEST(test_replaces__takes_the_stub_over),
+		TEST(test_replaces__another_file_of_that_name),
+		TEST(test_replaces__what_is_known_late),
 		TEST(test_replaces__what_comes_at_once),
 		TEST(test_replaces__waits_for_the_new_one),
 		TEST(test_replaces__in_a_ring),

@@ -39,8 +39,8 @@ static const char *const texts[KINDS] = {
 		"both from the same backup, or, without one, move both away "
 		"while nothing is mounted, and a new log begins",
 	[IDENTITY] = "restore .frondfs/identity from a backup; without one, "
-		     "move it away and run 'tgshare setup', and your contacts "
-		     "need the new card",
+		     "move away what is there, mount anew, and run 'tgshare "
+		     "setup --new-keys', and your contacts need the new card",
 	[SEND] = "ask who sent a damaged set to send it again",
 	[OLDER] = "what is older, or was put back, is left as it is: put the "
 		  "newer in its place, remove what had gone, or, if you have "

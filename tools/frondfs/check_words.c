@@ -73,6 +73,10 @@ static const struct words {
 				"editor made"},
 	[CHECK_HIDDEN] = {"hidden-copy", "a copy of something, which the mount "
 					 "does not show"},
+	[CHECK_INI_COPY] = {"vault-ini-copy",
+			    "a copy of vault.ini, which opens the vault with "
+			    "the passphrase of its time, also after 'frondfs "
+			    "passwd'; delete it when vault.ini opens"},
 	[CHECK_FOREIGN] = {"foreign", "is not the vault's"},
 	[CHECK_BUSY] = {"busy", "was being written all the time; look again "
 				"later"},

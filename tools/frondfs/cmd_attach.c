@@ -106,15 +106,29 @@ static bool ask_for_scan(int root_fd)
 	return scan.done && !scan.err;
 }
 
+/* Theirs is looked for: making one, as is advised elsewhere, helps nobody. */
+static int report_none(int err, const char *name, const char *backing)
+{
+	report("%s '%s'; say where the backing directory of %s's vault lies "
+	       "on this machine",
+	       err == -ENOMEDIUM ? "there is no vault in"
+				 : "there is no directory",
+	       backing, name);
+	return CMD_NOT_A_VAULT;
+}
+
 /* Is BACKING a vault that may be attached? Else says why not. */
-static int check_backing(const struct target *t, const char *backing,
-			 char real[static PATH_MAX])
+static int check_backing(const struct target *t, const char *name,
+			 const char *backing, char real[static PATH_MAX])
 {
 	struct vault_fault fault = {0};
 	struct vault_ini ini;
 	struct stat st;
 	int err = vault_probe(backing, &ini, &fault);
 
+	if (err == -ENOENT || err == -ENOTDIR ||
+	    (err == -ENOMEDIUM && !report_is_of_vault(backing)))
+		return report_none(err, name, backing);
 	if (err)
 		return report_vault(err, backing, &fault);
 	if (!realpath(backing, real) || stat(real, &st) < 0) {
@@ -208,7 +222,7 @@ static int attach(const struct target *t, const char *name, const char *backing)
 	CLEANUP_FD int dir = -1;
 	char real[PATH_MAX], before[PATH_MAX + 1] = "";
 	size_t len = 0;
-	int err, status = check_backing(t, backing, real);
+	int err, status = check_backing(t, name, backing, real);
 
 	if (status)
 		return status;

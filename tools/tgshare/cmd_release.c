@@ -134,7 +134,7 @@ static int list_kept(const struct session *s, const struct inbox_set *sets,
 
 	for (size_t i = 0; i < count; i++)
 		if (sets[i].state == INBOX_CUSTODY) {
-			tell_set(s, &sets[i]);
+			tell_set(s, &sets[i], false);
 			kept++;
 		}
 	if (!kept)

@@ -97,7 +97,7 @@ static int report_nothing(const struct choice *c, const char *what,
 			  const char *from)
 {
 	if (c->opened)
-		return report_as(CMD_FAILED,
+		return report_as(CMD_UNKNOWN,
 				 "%s has opened '%s': that copy is theirs now, "
 				 "and nothing can take it back",
 				 c->opened->parties[0].name, c->opened->name);

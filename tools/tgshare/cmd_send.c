@@ -1,6 +1,7 @@
 #include "cmd.h"
 #include "json.h"
 #include "pipeline.h"
+#include "renewal.h"
 #include "report.h"
 #include "request.h"
 #include "when.h"
@@ -59,60 +60,15 @@ struct sending {
 	size_t count, failed; /* messages */
 };
 
-static bool same_parties(const struct item *item, const struct plan *plan)
-{
-	if (item->party_count != plan->party_count || item->k != plan->k ||
-	    item->n != plan->n ||
-	    memcmp(item->holders, plan->holders, item->n) != 0)
-		return false;
-	for (size_t i = 0; i < item->party_count; i++)
-		if (!people_same_keys(&item->parties[i].pub,
-				      &plan->parties[i].pub))
-			return false;
-	return true;
-}
-
 static bool says_the_same(const struct item *item, const struct source *from,
 			  const struct plan *plan)
 {
 	return !item->exported && item_live(item, when_now_s()) &&
-	       same_parties(item, plan) &&
+	       renewal_same_parties(item, plan) &&
 	       strcmp(item->path, from->relative) == 0 &&
 	       strcmp(item->note, plan->note ? plan->note : "") == 0 &&
 	       item->no_content == plan->no_content &&
 	       !item->expires_s == !plan->expires_s;
-}
-
-/* An earlier set that says the same, and can still be gone on with. */
-static struct item *find_same(const struct sending *w,
-			      const struct source *from,
-			      const struct plan *plan)
-{
-	for (size_t i = 0; i < w->outbox.count; i++) {
-		struct item *item = w->outbox.items[i];
-		bool over = w->kind == ITEM_SEND &&
-			    item->recipient_state >= ACK_OPENED;
-
-		if (item->kind != w->kind || over ||
-		    !says_the_same(item, from, plan))
-			continue;
-		/* a grant is of what the file is, whatever it becomes */
-		if (w->kind == ITEM_GRANT || (item->size == from->total &&
-					      item->mtime_ns == from->mtime_ns))
-			return item;
-	}
-	return NULL;
-}
-
-/* One that was being sealed; whether of the same bytes is to be seen. */
-static const struct item *find_draft(const struct sending *w,
-				     const struct source *from,
-				     const struct plan *plan)
-{
-	for (size_t i = 0; i < w->outbox.draft_count; i++)
-		if (says_the_same(w->outbox.drafts[i], from, plan))
-			return w->outbox.drafts[i];
-	return NULL;
 }
 
 /* A grant of a file that has been replaced by another since is another. */
@@ -137,6 +93,40 @@ static bool same_files(const struct item *item, const struct source *from)
 			return false;
 	}
 	return files == item->file_count;
+}
+
+/* An earlier set that says the same, and can still be gone on with. */
+static struct item *find_same(const struct sending *w,
+			      const struct source *from,
+			      const struct plan *plan)
+{
+	for (size_t i = 0; i < w->outbox.count; i++) {
+		struct item *item = w->outbox.items[i];
+		bool over = w->kind == ITEM_SEND &&
+			    item->recipient_state >= ACK_OPENED;
+
+		if (item->kind != w->kind || over ||
+		    !says_the_same(item, from, plan))
+			continue;
+		/* a grant is of what the file is, whatever it becomes */
+		if (w->kind == ITEM_GRANT
+			    ? same_files(item, from)
+			    : item->size == from->total &&
+				      item->mtime_ns == from->mtime_ns)
+			return item;
+	}
+	return NULL;
+}
+
+/* One that was being sealed; whether of the same bytes is to be seen. */
+static const struct item *find_draft(const struct sending *w,
+				     const struct source *from,
+				     const struct plan *plan)
+{
+	for (size_t i = 0; i < w->outbox.draft_count; i++)
+		if (says_the_same(w->outbox.drafts[i], from, plan))
+			return w->outbox.drafts[i];
+	return NULL;
 }
 
 static int make_room(struct sending *w)
@@ -245,17 +235,24 @@ static int share_with(struct sending *w, const struct source *from,
 {
 	struct plan plan;
 	struct item *earlier;
+	const struct item *old = NULL;
 	int status;
 
 	request_plan(w->r, to, &plan);
 	earlier = find_same(w, from, &plan);
-	if (earlier && (w->kind == ITEM_SEND || same_files(earlier, from)))
+	if (earlier)
 		return resume(w, earlier);
 	if (w->kind == ITEM_SEND && w->r->to_count == 1 &&
 	    pipeline_fits(w->s, from, &plan))
 		return send_sealing(w, from, &plan);
 	status = load_cargo(w, from, c);
-	return status ? status : make(w, from, c, &plan);
+	if (status)
+		return status;
+	if (w->kind == ITEM_GRANT)
+		old = renewal_find(w->s, &w->outbox, from, c, &plan);
+	if (old)
+		memcpy(plan.replaces, old->set_id, SET_ID_LEN);
+	return make(w, from, c, &plan);
 }
 
 static int share_file(struct sending *w, const char *path)
@@ -375,12 +372,16 @@ static void print_item(const struct sending *w, const struct item *item)
 		       item->id, report_vault());
 }
 
+/* What a set replaces ends with it, also when that was interrupted. */
 static int log_all(struct sending *w)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < w->count && !err; i++)
+	for (size_t i = 0; i < w->count && !err; i++) {
 		err = compose_log(w->s, w->made[i]);
+		if (!err)
+			err = renewal_end(w->s, &w->outbox, w->made[i]);
+	}
 	return err ? session_report(w->s, "write to the log", err) : CMD_OK;
 }
 

@@ -92,11 +92,12 @@ static void print_gone(const struct gone *gone, size_t count)
 		printf(" and %zu more", count - 1);
 }
 
-static void print_gone_given(const struct session *s, const struct item *item)
+static void print_gone_given(const struct session *s, const struct outbox *o,
+			     const struct item *item)
 {
 	struct gone gone;
 
-	gone_given(s, item, &gone);
+	gone_given(s, o, item, &gone);
 	if (gone.replaced) {
 		print_gone(&gone, gone.replaced + gone.missing);
 		puts(": a new file is in its place, which is not granted; "
@@ -119,8 +120,8 @@ static void print_gone_came(const struct inbox_set *set,
 	     "it was saved; ask to be granted it again");
 }
 
-static void print_item(const struct session *s, const struct item *item,
-		       uint64_t now)
+static void print_item(const struct session *s, const struct outbox *o,
+		       const struct item *item, uint64_t now)
 {
 	char when[WHEN_TEXT_MAX];
 
@@ -138,7 +139,7 @@ static void print_item(const struct session *s, const struct item *item,
 		print_reasons(s, item, now);
 	}
 	if (item_live(item, now))
-		print_gone_given(s, item);
+		print_gone_given(s, o, item);
 	tell_note(item->note);
 }
 
@@ -179,7 +180,7 @@ static void print_items(struct telling *t, const struct session *s,
 		    (over && over_s(item) < t->since))
 			continue;
 		head(t, over ? "What you gave, and is over" : "What you gave");
-		print_item(s, item, t->now);
+		print_item(s, o, item, t->now);
 	}
 }
 
@@ -191,7 +192,8 @@ static void print_sets(struct telling *t, const struct session *s,
 	t->under = 0;
 	for (size_t i = 0; i < count; i++) {
 		head(t, "What came");
-		tell_set(s, &sets[i]);
+		tell_set(s, &sets[i],
+			 gone && gone[i].missing >= sets[i].entries);
 		if (gone)
 			print_gone_came(&sets[i], &gone[i]);
 	}
@@ -348,14 +350,14 @@ static int print_text(struct session *s, const struct outbox *o,
 	return err;
 }
 
-static void json_item(const struct session *s, const struct item *item,
-		      uint64_t now)
+static void json_item(const struct session *s, const struct outbox *o,
+		      const struct item *item, uint64_t now)
 {
 	struct gone gone = {0};
 	char why[WHY_MAX];
 
 	if (item_live(item, now))
-		gone_given(s, item, &gone);
+		gone_given(s, o, item, &gone);
 
 	printf("{\"set\": \"%s\", \"kind\": \"%s\", ", item->id,
 	       item->kind == ITEM_SEND ? "send" : "grant");
@@ -465,7 +467,7 @@ static int print_json(const struct session *s, const struct outbox *o,
 		if (o->items[i]->kind == ITEM_NOTE)
 			continue;
 		fputs(before, stdout);
-		json_item(s, o->items[i], now);
+		json_item(s, o, o->items[i], now);
 		before = ", ";
 	}
 	printf("], \"came\": [");

@@ -428,7 +428,7 @@ static bool is_spent(const struct item *item, const struct item_message *m)
 	if (!m->ref || m->taken_back || item->kind == ITEM_NOTE)
 		return false;
 	return item->end == ITEM_WITHDRAWN || item->end == ITEM_REVOKED ||
-	       item->end == ITEM_REPLACED ||
+	       (item->end == ITEM_REPLACED && !item_message_links(item, m)) ||
 	       item->recipient_state >= ACK_OPENED ||
 	       (item_has_keys(&item->parties[m->party]) &&
 		item_message_done(item, m));

@@ -1,5 +1,6 @@
 #include "gone.h"
 #include "text.h"
+#include "when.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,8 +20,29 @@ static void note(struct gone *gone, size_t *count, const char *path)
 		snprintf(gone->path, sizeof gone->path, "%s", path);
 }
 
-void gone_given(const struct session *s, const struct item *item,
-		struct gone *gone)
+/* By another set, as the one that is meant may have been moved away. */
+static bool is_granted_too(const struct outbox *o, const struct item *item,
+			   const uint8_t *id)
+{
+	uint64_t now = when_now_s();
+
+	for (size_t i = 0; i < o->count; i++) {
+		const struct item *other = o->items[i];
+
+		if (other == item || other->kind != ITEM_GRANT ||
+		    !item_live(other, now) ||
+		    !people_same_keys(&other->parties[0].pub,
+				      &item->parties[0].pub))
+			continue;
+		for (size_t j = 0; j < other->file_count; j++)
+			if (memcmp(other->files[j].id, id, FILE_ID_LEN) == 0)
+				return true;
+	}
+	return false;
+}
+
+void gone_given(const struct session *s, const struct outbox *o,
+		const struct item *item, struct gone *gone)
 {
 	memset(gone, 0, sizeof *gone);
 	for (size_t i = 0; i < item->file_count; i++) {
@@ -37,7 +59,10 @@ void gone_given(const struct session *s, const struct item *item,
 		else if (n == 2 * FILE_ID_LEN &&
 			 !hex_decode(text, (size_t)n, id, sizeof id) &&
 			 memcmp(id, f->id, sizeof id) != 0)
-			note(gone, &gone->replaced, f->path);
+			note(gone,
+			     is_granted_too(o, item, id) ? &gone->missing
+							 : &gone->replaced,
+			     f->path);
 	}
 }
 

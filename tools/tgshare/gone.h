@@ -13,10 +13,10 @@ struct gone {
 	char path[CONTROL_PATH_MAX]; /* one of them, of the vault's top */
 };
 
-/* Of a grant of ours: another file has that name; or none, as it was removed,
- * or moved, which ends nothing. */
-void gone_given(const struct session *s, const struct item *item,
-		struct gone *gone);
+/* Of a grant of ours: another file has that name, which they were not granted;
+ * or none, as it was removed, or moved, which ends nothing. */
+void gone_given(const struct session *s, const struct outbox *o,
+		const struct item *item, struct gone *gone);
 
 /*
  * Of what was granted to us, its sets being these: what its owner does not

@@ -296,8 +296,11 @@ static void tell(const struct taking *t)
 		t->r.event == VLOG_ACKNOWLEDGED ? acknowledged(t) : NULL;
 
 	/* of one that cannot be read yet, its line tells what to do */
-	if (t->r.event == VLOG_OPENED &&
-	    (in_inbox(t) == INBOX_NOT_ATTACHED || was_replaced(t)))
+	if (t->r.event == VLOG_OPENED && in_inbox(t) == INBOX_NOT_ATTACHED)
+		return;
+	/* who had looked at the file saw that its key had changed */
+	if ((t->r.event == VLOG_OPENED || t->r.event == VLOG_KEY_REVOKED) &&
+	    was_replaced(t))
 		return;
 	if (t->s->notify)
 		notify(t);
@@ -390,7 +393,7 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 		}
 		if (r.seq == to)
 			continue;
-		tell_set(s, &sets[i]);
+		tell_set(s, &sets[i], false);
 		(*events)++;
 	}
 	return err;

@@ -539,10 +539,17 @@ static uint64_t again_s(uint64_t then_s, unsigned times, uint64_t now_s)
 						    : then_s + wait_s(times);
 }
 
+bool item_message_links(const struct item *item, const struct item_message *m)
+{
+	return m->kind == STATEMENT_MANIFEST && item->end == ITEM_REPLACED &&
+	       !item->exported && item->recipient_state == 0 &&
+	       !sodium_is_zero(item->replaces, SET_ID_LEN);
+}
+
 uint64_t item_message_due_s(const struct item *item,
 			    const struct item_message *m, uint64_t now_s)
 {
-	if (item->kind == ITEM_NOTE)
+	if (item->kind == ITEM_NOTE || item_message_links(item, m))
 		return m->sends == 0 ? 0 : UINT64_MAX;
 	if (item->exported || !item_live(item, now_s) ||
 	    item_message_done(item, m) || (item->no_content && m->kind == 0))

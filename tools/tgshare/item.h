@@ -171,6 +171,10 @@ MUST_CHECK int item_note_end(int outbox, struct item *item, enum item_end end,
 bool item_has_keys(const struct item_party *party);
 /* Has whom it went to acknowledged this message, directly or by more? */
 bool item_message_done(const struct item *item, const struct item_message *m);
+/* The manifest of a set between two others, the one that it replaced and the
+ * one that replaced it: who does not know it takes the last one for a new set.
+ */
+bool item_message_links(const struct item *item, const struct item_message *m);
 /* When it is to be sent (again): 0 at once, UINT64_MAX never. */
 uint64_t item_message_due_s(const struct item *item,
 			    const struct item_message *m, uint64_t now_s);

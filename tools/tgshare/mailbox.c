@@ -14,6 +14,7 @@ enum {
 	SETTLED_S = 60,
 	CLOCKS_DIFFER_MAX_S = 86400,
 	TEXT_HASH_LEN = 16,
+	STALE_S = 86400,
 };
 
 bool mailbox_good_name(const char *name)
@@ -163,4 +164,73 @@ bool mailbox_is_unsettled(const char *name, const struct stat *st,
 		return false;
 	hash_text(text, len, hash);
 	return memcmp(told, hash, sizeof told) != 0 && mailbox_is_fresh(st);
+}
+
+struct listed {
+	char *name;
+	struct timespec mtime;
+};
+
+static int by_age(const void *a, const void *b)
+{
+	const struct listed *x = a, *y = b;
+
+	if (x->mtime.tv_sec != y->mtime.tv_sec)
+		return x->mtime.tv_sec < y->mtime.tv_sec ? -1 : 1;
+	if (x->mtime.tv_nsec != y->mtime.tv_nsec)
+		return x->mtime.tv_nsec < y->mtime.tv_nsec ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+/* What somebody began to write, and did not end, goes. */
+static void drop_stale(int box, const char *name, const struct stat *st)
+{
+	if (strncmp(name, MAILBOX_TEMP_PREFIX, strlen(MAILBOX_TEMP_PREFIX)) ==
+		    0 &&
+	    st->st_mtim.tv_sec + STALE_S < time(NULL))
+		unlinkat(box, name, 0);
+}
+
+static int list_one(int box, const char *name, struct listed **list,
+		    size_t *count)
+{
+	struct listed *more;
+	struct stat st;
+
+	if (fstatat(box, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	drop_stale(box, name, &st);
+	if (!mailbox_good_name(name))
+		return 0;
+	more = reallocarray(*list, *count + 1, sizeof *more);
+	if (!more)
+		return -ENOMEM;
+	*list = more;
+	more[*count].mtime = st.st_mtim;
+	more[*count].name = strdup(name);
+	return more[(*count)++].name ? 0 : -ENOMEM;
+}
+
+int mailbox_list(int box, char ***names, size_t *count)
+{
+	CLEANUP_FREE struct listed *list = NULL;
+	CLEANUP_DIR DIR *dir = NULL;
+	const struct dirent *entry;
+	int err = xio_list(box, &dir);
+
+	*count = 0;
+	while (!err && (entry = readdir(dir)))
+		err = list_one(box, entry->d_name, &list, count);
+	*names = err ? NULL : calloc(*count + 1, sizeof **names);
+	if (!err && *names && *count)
+		qsort(list, *count, sizeof *list, by_age);
+	for (size_t i = 0; i < *count; i++) {
+		if (*names)
+			(*names)[i] = list[i].name;
+		else
+			free(list[i].name);
+	}
+	if (!*names)
+		*count = 0;
+	return !err && !*names ? -ENOMEM : err;
 }

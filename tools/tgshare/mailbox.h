@@ -29,6 +29,12 @@ MUST_CHECK int mailbox_name(const struct transport_message *m,
 MUST_CHECK int mailbox_put(int box, const char *name,
 			   const struct transport_message *m, uint8_t *block);
 
+/*
+ * The names in the directory that may be messages, the oldest first: what
+ * follows up an earlier one is to come after it. *names, and each: malloced.
+ */
+MUST_CHECK int mailbox_list(int box, char ***names, size_t *count);
+
 /* May the file still be growing? Not when its time is of another day: anybody
  * may set that. */
 bool mailbox_is_fresh(const struct stat *st);

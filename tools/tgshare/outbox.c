@@ -211,6 +211,17 @@ static int drop_old_drafts(struct session *s, const struct outbox *o,
 	return err;
 }
 
+/* Nothing of it is to be sent any more. */
+static bool is_told(const struct item *item, uint64_t now)
+{
+	if (item_live(item, now))
+		return item->recipient_state >= ACK_OPENED;
+	for (size_t i = 0; i < item->message_count; i++)
+		if (item_message_due(item, &item->messages[i], now))
+			return false;
+	return true;
+}
+
 int outbox_tidy(struct session *s, const struct outbox *o)
 {
 	uint64_t now = when_now_s();
@@ -227,8 +238,7 @@ int outbox_tidy(struct session *s, const struct outbox *o)
 				err = item_remove(s->outbox_fd, item->id);
 		} else if (ended_long_ago(item, now))
 			err = item_remove(s->outbox_fd, item->id);
-		else if (!item_live(item, now) ||
-			 item->recipient_state >= ACK_OPENED)
+		else if (is_told(item, now))
 			err = item_remove_envelopes(s->outbox_fd, item);
 	}
 	return err ? err : remove_copies(s, o, now);

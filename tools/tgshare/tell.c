@@ -153,7 +153,8 @@ static void tell_not_attached(const struct session *s,
 	       set->sender_name[0] ? set->sender_name : "NAME");
 }
 
-static void tell_state(const struct session *s, const struct inbox_set *set)
+static void tell_state(const struct session *s, const struct inbox_set *set,
+		       bool lost)
 {
 	char when[WHEN_TEXT_MAX], hex[2 * SET_ID_LEN + 1];
 
@@ -180,7 +181,7 @@ static void tell_state(const struct session *s, const struct inbox_set *set)
 		printf("open");
 		break;
 	case INBOX_GRANTED:
-		printf("may be read");
+		fputs(lost ? "granted" : "may be read", stdout);
 		break;
 	case INBOX_NOT_ATTACHED:
 		tell_not_attached(s, set);
@@ -223,14 +224,14 @@ static void tell_what(const struct inbox_set *set)
 	printf(": ");
 }
 
-void tell_set(const struct session *s, const struct inbox_set *set)
+void tell_set(const struct session *s, const struct inbox_set *set, bool lost)
 {
 	char hex[2 * SET_ID_LEN + 1], when[WHEN_TEXT_MAX];
 
 	hex_encode(set->set_id, SET_ID_LEN, hex);
 	printf("%.8s  ", hex);
 	tell_what(set);
-	tell_state(s, set);
+	tell_state(s, set, lost);
 	if (set->code[0] && set->state != INBOX_CUSTODY)
 		printf("; verification code %s", set->code);
 	if (set->expires_s && set->state != INBOX_EXPIRED)

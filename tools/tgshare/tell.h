@@ -13,8 +13,9 @@ void tell_name(const char *name);
 /* In quotes, below what it belongs to; nothing when it is empty. */
 void tell_note(const char *note);
 
-/* One line about a set that is not open yet, and its note. */
-void tell_set(const struct session *s, const struct inbox_set *set);
+/* One line about a set that is not open yet, and its note. lost: of what was
+ * granted nothing is there. */
+void tell_set(const struct session *s, const struct inbox_set *set, bool lost);
 
 /*
  * The note of what opened at path (relative to the mount; what the log has of

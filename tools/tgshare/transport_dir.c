@@ -22,11 +22,9 @@ enum {
 	LOOK_EVERY_MS = 2000,
 	ID_TEXT_LEN = 2 * TRANSPORT_ID_LEN,
 	REASON_MAX = 512,
-	STALE_S = 86400,
 };
 
-static const char temp_prefix[] = MAILBOX_TEMP_PREFIX,
-		  text_suffix[] = MAILBOX_TEXT_SUFFIX;
+static const char text_suffix[] = MAILBOX_TEXT_SUFFIX;
 
 struct queued {
 	struct transport_message message;
@@ -327,41 +325,24 @@ static int take_one(struct dir_transport *d, const struct transport_receiver *r,
 }
 
 /* What a sender began and was killed over. */
-static void drop_stale(const struct dir_transport *d, const char *name)
-{
-	struct stat st;
-
-	if (strncmp(name, temp_prefix, strlen(temp_prefix)) == 0 &&
-	    fstatat(d->box_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_mtim.tv_sec + STALE_S < time(NULL))
-		unlinkat(d->box_fd, name, 0);
-}
-
 static int receive_all(struct dir_transport *d,
 		       const struct transport_receiver *r, bool *any)
 {
-	int fd = openat(d->box_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *entry;
+	char **names = NULL;
+	size_t count = 0;
+	int err = mailbox_list(d->box_fd, &names, &count);
 
-	if (!dir) {
-		int err = -errno;
-
-		if (fd >= 0)
-			close(fd);
+	if (err)
 		set_reason(d, "cannot read the mailbox '%s': %s",
 			   d->address + 4, strerror(-err));
-		return err;
-	}
-	while ((entry = readdir(dir))) {
-		drop_stale(d, entry->d_name);
-		if (!mailbox_good_name(entry->d_name) ||
-		    take_one(d, r, entry->d_name))
-			continue;
-		if (unlinkat(d->box_fd, entry->d_name, 0) == 0)
+	for (size_t i = 0; i < count; i++) {
+		if (!err && !take_one(d, r, names[i]) &&
+		    unlinkat(d->box_fd, names[i], 0) == 0)
 			*any = true;
+		free(names[i]);
 	}
-	return 0;
+	free(names);
+	return err;
 }
 
 static void wait_for_mail(struct dir_transport *d, int timeout_ms)

@@ -1,0 +1,111 @@
+#include "renewal.h"
+#include "text.h"
+#include "when.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+enum { OPEN_MAX = 16 };
+
+bool renewal_same_parties(const struct item *item, const struct plan *plan)
+{
+	if (item->party_count != plan->party_count || item->k != plan->k ||
+	    item->n != plan->n ||
+	    memcmp(item->holders, plan->holders, item->n) != 0)
+		return false;
+	for (size_t i = 0; i < item->party_count; i++)
+		if (!people_same_keys(&item->parties[i].pub,
+				      &plan->parties[i].pub))
+			return false;
+	return true;
+}
+
+static bool has_id(const struct item_file *files, size_t count,
+		   const uint8_t *id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(files[i].id, id, FILE_ID_LEN) == 0)
+			return true;
+	return false;
+}
+
+/* For nftw(3), which has no argument to pass. */
+static struct {
+	const struct item *item;
+	const struct cargo *but; /* not these */
+} wanted;
+
+/* What cannot be looked at may be one of them. */
+static int visit(const char *path, const struct stat *st, int type,
+		 struct FTW *where)
+{
+	char text[2 * FILE_ID_LEN + 1];
+	uint8_t id[FILE_ID_LEN];
+	ssize_t n;
+
+	(void)st;
+	(void)where;
+	if (type == FTW_DNR || type == FTW_NS)
+		return 1;
+	if (type != FTW_F)
+		return 0;
+	n = lgetxattr(path, "user.frondfs.id", text, sizeof text);
+	return n == 2 * FILE_ID_LEN &&
+	       !hex_decode(text, (size_t)n, id, sizeof id) &&
+	       has_id(wanted.item->files, wanted.item->file_count, id) &&
+	       !has_id(wanted.but->files, wanted.but->file_count, id);
+}
+
+/* What was moved stays granted, wherever it is now. */
+static bool is_elsewhere(const struct session *s, const struct item *item,
+			 const struct cargo *c)
+{
+	wanted.item = item;
+	wanted.but = c;
+	return nftw(s->m.info.mountpoint, visit, OPEN_MAX,
+		    FTW_PHYS | FTW_MOUNT) != 0;
+}
+
+static bool shares_a_file(const struct item *item, const struct cargo *c)
+{
+	for (size_t i = 0; i < item->file_count; i++)
+		if (has_id(c->files, c->file_count, item->files[i].id))
+			return true;
+	return false;
+}
+
+const struct item *renewal_find(const struct session *s, const struct outbox *o,
+				const struct source *from,
+				const struct cargo *c, const struct plan *plan)
+{
+	for (size_t i = 0; i < o->count; i++) {
+		const struct item *item = o->items[i];
+
+		if (item->kind != ITEM_GRANT ||
+		    !item_live(item, when_now_s()) ||
+		    item->folder != from->folder ||
+		    strcmp(item->path, from->relative) != 0 ||
+		    !people_same_keys(&item->parties[0].pub,
+				      &plan->parties[0].pub))
+			continue;
+		if (shares_a_file(item, c) &&
+		    (!renewal_same_parties(item, plan) ||
+		     !item->expires_s != !plan->expires_s))
+			continue;
+		if (!is_elsewhere(s, item, c))
+			return item;
+	}
+	return NULL;
+}
+
+int renewal_end(const struct session *s, struct outbox *o,
+		const struct item *item)
+{
+	struct item *old = outbox_set(o, item->replaces);
+
+	if (!old || old == item || old->end != ITEM_LIVE)
+		return 0;
+	return item_note_end(s->outbox_fd, old, ITEM_REPLACED, when_now_s());
+}
