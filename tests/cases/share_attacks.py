@@ -1018,15 +1018,15 @@ def bob_box(person):
 
 @check
 def a_thief_of_the_backing_directory_learns_nothing():
-    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+    with crowd("alice", "robert", "carol") as (alice, bob, carol):
         data = b"the words that nobody may see " * 400
         secret = put(alice.path("confidential.txt"), data)
         (sent, *_), = alice.send(
-            "send", secret, "--to", "bob", "--shares", "2", "--threshold", "2", "--via",
-            "bob,carol", "--note", "remember the garden")
-        (granted, *_), = alice.send("grant", secret, "--to", "bob")
+            "send", secret, "--to", "robert", "--shares", "2", "--threshold", "2", "--via",
+            "robert,carol", "--note", "remember the garden")
+        (granted, *_), = alice.send("grant", secret, "--to", "robert")
         bob.attach(alice)
-        needles = [b"words that nobody", b"confidential", b"garden", b"bob", b"carol",
+        needles = [b"words that nobody", b"confidential", b"garden", b"robert", b"carol",
                    b"alice", b"tgcard1", b"tgshare1", b"FRONDBN1", os.fsencode(alice.post)]
         for person in alice, bob, carol:
             person.tg("card")
