@@ -59,18 +59,18 @@ static bool is_zeros(const struct piece *p, const uint8_t *plain)
 /* What cannot be read has nothing to be put back. */
 static void know_piece(struct vfile *f, struct workspace *ws, struct piece *p)
 {
-	p->known = vfile_load_chunk_(f, ws, p->index, p->was) == 0 &&
+	p->known = p->from < p->to &&
+		   vfile_load_chunk_(f, ws, p->index, p->was) == 0 &&
 		   !is_zeros(p, p->was);
 }
 
 /* Zeros, by writing them. */
-static int zero_piece(struct vfile *f, struct workspace *ws, struct piece *p,
-		      uint64_t *bad_chunk)
+static int zero_piece(struct vfile *f, struct workspace *ws,
+		      const struct piece *p, uint64_t *bad_chunk)
 {
-	if (p->from == p->to)
-		return 0;
-	know_piece(f, ws, p);
-	return write_piece(f, ws, p, workspace_zeros, bad_chunk);
+	return p->from == p->to
+		       ? 0
+		       : write_piece(f, ws, p, workspace_zeros, bad_chunk);
 }
 
 /* There may be room once the journal is empty. */
@@ -83,12 +83,8 @@ static int put_piece_back(struct vfile *f, struct workspace *ws,
 
 	do {
 		err = write_piece(f, ws, p, p->was + p->from, &bad);
-		if (err == -EAGAIN) {
-			err = vfile_learn_locked_(f, ws);
-			if (!err)
-				err = write_piece(f, ws, p, p->was + p->from,
-						  &bad);
-		}
+		if (err == -EAGAIN && vfile_learn_locked_(f, ws) == 0)
+			err = write_piece(f, ws, p, p->was + p->from, &bad);
 	} while (err && !vfile_make_room_(f, &tried, err));
 	return err;
 }
@@ -184,19 +180,58 @@ static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 }
 
 /* Whole chunks first..last-1 and parts of those around them. */
-static int zero_all(struct vfile *f, struct workspace *ws, struct piece *pieces,
-		    uint64_t first, uint64_t last, uint64_t *bad_chunk)
+static int zero_all(struct vfile *f, struct workspace *ws,
+		    const struct piece *pieces, uint64_t first, uint64_t last,
+		    uint64_t *bad_chunk)
 {
 	int err = zero_piece(f, ws, &pieces[0], bad_chunk);
 
 	if (!err)
 		err = zero_piece(f, ws, &pieces[1], bad_chunk);
-	if (err || first >= last)
-		return err;
+	if (!err && first < last)
+		err = punch(f, ws, first, last, bad_chunk);
+	return err;
+}
+
+/* The same by who holds the whole file: what is to be known is learnt here, as
+ * putting back wants to know of others. */
+static int zero_knowing(struct vfile *f, struct workspace *ws,
+			const struct piece *pieces, uint64_t first,
+			uint64_t last, uint64_t *bad_chunk)
+{
+	int err;
+
+	do {
+		err = zero_all(f, ws, pieces, first, last, bad_chunk);
+		if (err != -EAGAIN)
+			return err;
+		err = vfile_learn_locked_(f, ws);
+	} while (!err);
+	if (vfile_is_bad_(err))
+		*bad_chunk = chunk_last_index(f->size);
+	return err;
+}
+
+/* first, last: the whole chunks between the first two pieces. */
+static void know_pieces(struct vfile *f, struct workspace *ws, uint64_t offset,
+			uint64_t end, uint64_t first, uint64_t last,
+			struct piece pieces[PIECES])
+{
+	pieces[0].index = offset / CHUNK_SIZE;
+	pieces[0].from = pieces[0].to = (size_t)(offset % CHUNK_SIZE);
+	if (pieces[0].from > 0)
+		pieces[0].to = end < first * CHUNK_SIZE
+				       ? (size_t)(end % CHUNK_SIZE)
+				       : CHUNK_SIZE;
+	pieces[1].index = last;
+	if (first <= last)
+		pieces[1].to = (size_t)(end - last * CHUNK_SIZE);
 	/* where nothing can claim it as a hole it becomes zeros, too */
-	pieces[2] = (struct piece){.index = first, .to = CHUNK_SIZE};
-	know_piece(f, ws, &pieces[2]);
-	return punch(f, ws, first, last, bad_chunk);
+	pieces[2].index = first;
+	if (first < last)
+		pieces[2].to = CHUNK_SIZE;
+	for (size_t i = 0; i < PIECES; i++)
+		know_piece(f, ws, &pieces[i]);
 }
 
 /* Zeros from offset to end, both within the file: all of it or nothing. */
@@ -205,11 +240,7 @@ static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 {
 	uint64_t first = (offset + CHUNK_SIZE - 1) / CHUNK_SIZE;
 	uint64_t last = end / CHUNK_SIZE;
-	struct piece pieces[PIECES] = {
-		{.index = offset / CHUNK_SIZE,
-		 .from = (size_t)(offset % CHUNK_SIZE)},
-		{.index = last},
-	};
+	struct piece pieces[PIECES] = {0};
 	enum chunk_holes holes;
 	int err = vfile_load_holes_(f, ws, &holes);
 
@@ -218,15 +249,9 @@ static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 		return err;
 	}
 	if (last > chunk_last_index(f->size))
-		pieces[1].index = last = chunk_last_index(f->size);
-	pieces[0].to = pieces[0].from;
-	if (pieces[0].from > 0)
-		pieces[0].to = end < first * CHUNK_SIZE
-				       ? (size_t)(end % CHUNK_SIZE)
-				       : CHUNK_SIZE;
-	if (first <= last)
-		pieces[1].to = (size_t)(end - last * CHUNK_SIZE);
-	err = zero_all(f, ws, pieces, first, last, bad_chunk);
+		last = chunk_last_index(f->size);
+	know_pieces(f, ws, offset, end, first, last, pieces);
+	err = zero_knowing(f, ws, pieces, first, last, bad_chunk);
 	if (err)
 		put_back(f, ws, pieces);
 	sodium_memzero(pieces, sizeof pieces);
