@@ -110,10 +110,9 @@ struct segment {
 	char name[JOURNAL_NAME_LEN + 1]; /* commit_lock */
 	uint64_t number;		 /* append_lock */
 	uint64_t end;			 /* append_lock */
-	uint64_t reach;	  /* append_lock: no byte is written from here on */
-	bool uncommitted; /* append_lock */
-	bool suspect;	  /* commit_lock: not all of it reached the disk */
-	bool twin;	  /* commit_lock: its former file may still be there */
+	bool uncommitted;		 /* append_lock */
+	bool suspect; /* commit_lock: not all of it reached the disk */
+	bool twin;    /* commit_lock: its former file may still be there */
 };
 
 struct vfile;
@@ -240,8 +239,9 @@ uint64_t journal_sum_(const uint8_t *bytes, size_t len);
 
 /* journal_renew.c */
 /*
- * Another file with the first len bytes takes the segment's place, durable; an
- * empty one, if there are none. Needs commit_lock and append_lock.
+ * Another file with the first len bytes, and the mark behind them, takes the
+ * segment's place, durable; an empty one, if there are none. Needs commit_lock
+ * and append_lock.
  */
 MUST_CHECK int journal_renew_(struct journal *j, unsigned segment,
 			      uint64_t len);

@@ -221,6 +221,84 @@ static void test_reuse__room_is_kept_and_given_back(void **state)
 	assert_int_equal(journal_stop(fx->vault), 0);
 }
 
+static void remove_segments(const struct journal *j)
+{
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		assert_int_equal(unlinkat(j->dir_fd, j->seg[n].name, 0), 0);
+}
+
+/* Both were removed, one with nothing but old records in it. */
+static void make_anew(struct vfile *f)
+{
+	struct journal *j = f->vault->journal;
+
+	overwrite_some(f);
+	empty_active(j);
+	remove_segments(j);
+	assert_int_equal(vf_put(f, old_bytes, CHUNK_SIZE, 0), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		assert_int_equal(segment_len(j, n),
+				 j->seg[n].end + JOURNAL_RECORD_HEAD_LEN);
+}
+
+static void make_anew_and_rest(struct vfile *f)
+{
+	make_anew(f);
+	assert_int_equal(journal_flush(f->vault), 0);
+}
+
+/* The mark is behind what is copied, and nobody makes the file longer. */
+static void test_reuse__one_that_is_made_anew(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make_old(fx, LEN);
+	die_after(fx, make_anew, false);
+	expect_left(fx, 1, false, false);
+	mount_again(fx, &r);
+	die_after(fx, make_anew_and_rest, false);
+	expect_left(fx, 0, false, false);
+	mount_again(fx, &r);
+	assert_int_equal(r.left, 0);
+	expect_no_session(fx);
+}
+
+static void fail_to_append(struct vfile *f)
+{
+	const struct journal *j = f->vault->journal;
+
+	use_again(f);
+	appends_failing = 1;
+	assert_int_equal(vf_put(f, old_bytes, CHUNK_SIZE, 0), -EIO);
+	assert_int_equal(segment_len(j, j->active),
+			 j->seg[j->active].end + JOURNAL_RECORD_HEAD_LEN);
+}
+
+static void fail_and_rest(struct vfile *f)
+{
+	fail_to_append(f);
+	assert_int_equal(journal_flush(f->vault), 0);
+}
+
+/* What was written of it is gone, and the mark is there again. */
+static void test_reuse__what_could_not_be_appended(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make_old(fx, LEN);
+	die_after(fx, fail_to_append, false);
+	expect_left(fx, 3, false, false);
+	mount_again(fx, &r);
+	die_after(fx, fail_and_rest, false);
+	expect_left(fx, 0, false, false);
+	mount_again(fx, &r);
+	assert_int_equal(r.left, 0);
+	expect_no_session(fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,6 +307,8 @@ int main(void)
 		TEST(test_reuse__damage_is_noticed),
 		TEST(test_reuse__without_a_mark),
 		TEST(test_reuse__room_is_kept_and_given_back),
+		TEST(test_reuse__one_that_is_made_anew),
+		TEST(test_reuse__what_could_not_be_appended),
 	};
 	int ret = vf_init();
 
