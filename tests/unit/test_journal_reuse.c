@@ -187,6 +187,152 @@ static void test_reuse__without_a_mark(void **state)
 	expect_no_session(fx);
 }
 
+enum { RECORD_LEN = JOURNAL_RECORD_HEAD_LEN + CHUNK_TOKEN_LEN };
+
+/* Of three records, in the segment with this digit; its file is fd. */
+struct spoiling {
+	void (*spoil)(const struct journal_reader *r,
+		      const struct journal_segment_file *s, int fd);
+	bool others; /* and no word of its writer's that it is all there */
+	bool told;
+};
+
+static void remove_it(const struct journal_reader *r,
+		      const struct journal_segment_file *s, int fd)
+{
+	char name[JOURNAL_NAME_LEN + 1];
+
+	(void)fd;
+	journal_segment_name_(r->session->id, s->n, name);
+	assert_int_equal(unlinkat(r->dir_fd, name, 0), 0);
+}
+
+static void remove_the_other(const struct journal_reader *r,
+			     const struct journal_segment_file *s, int fd)
+{
+	assert_int_equal(r->count, JOURNAL_SEGMENTS);
+	remove_it(r, s == r->segment ? s + 1 : r->segment, fd);
+}
+
+static void cut_to_its_head(const struct journal_reader *r,
+			    const struct journal_segment_file *s, int fd)
+{
+	(void)r, (void)s;
+	assert_int_equal(ftruncate(fd, JOURNAL_HEAD_LEN), 0);
+}
+
+static void cut_behind_a_record(const struct journal_reader *r,
+				const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	assert_int_equal(ftruncate(fd, (off_t)s->end - RECORD_LEN), 0);
+}
+
+static void cut_its_mark_off(const struct journal_reader *r,
+			     const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	assert_int_equal(ftruncate(fd, (off_t)s->end), 0);
+}
+
+/* As it once stood there, over a record. */
+static void put_a_mark(const struct journal_segment_file *s, int fd,
+		       unsigned records)
+{
+	uint64_t at = s->end - (uint64_t)records * RECORD_LEN;
+	uint8_t mark[JOURNAL_RECORD_HEAD_LEN];
+
+	journal_end_build(&s->ids, at, mark);
+	assert_int_equal(pwrite(fd, mark, sizeof mark, (off_t)at), sizeof mark);
+}
+
+static void mark_over_the_last(const struct journal_reader *r,
+			       const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	put_a_mark(s, fd, 1);
+}
+
+static void mark_over_the_first(const struct journal_reader *r,
+				const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	put_a_mark(s, fd, 3);
+}
+
+static void do_nothing(const struct journal_reader *r,
+		       const struct journal_segment_file *s, int fd)
+{
+	(void)r, (void)s, (void)fd;
+}
+
+static void spoil_used(struct fixture *fx, const struct spoiling *how)
+{
+	struct journal_reader *r;
+	struct journal_found found;
+	const struct journal_segment_file *s = NULL;
+	char name[JOURNAL_NAME_LEN + 1];
+	CLEANUP_FD int fd = -1;
+
+	assert_int_equal(journal_reader_open(fx->vault, &r), 0);
+	while (journal_reader_next_(r, &found) == 1)
+		s = &r->segment[found.segment];
+	assert_non_null(s);
+	journal_segment_name_(r->session->id, s->n, name);
+	fd = openat(r->dir_fd, name, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	how->spoil(r, s, fd);
+	journal_segment_name_(r->session->id, JOURNAL_RESERVE, name);
+	if (how->others)
+		assert_int_equal(unlinkat(r->dir_fd, name, 0), 0);
+	journal_reader_close(r);
+}
+
+static void try_spoiling(const struct spoiling *how, bool wholly)
+{
+	struct journal_recovery r = {.wholly = wholly};
+	void *made = NULL;
+	struct fixture *fx;
+	int dir;
+
+	assert_int_equal(fx_setup(&made), 0);
+	fx = made;
+	make_old(fx, LEN);
+	die_after(fx, use_again, true);
+	spoil_used(fx, how);
+	mount_again(fx, &r);
+	dir = journal_dir(fx);
+	/* when the power fails, all of that may be so */
+	assert_int_equal(fx_count(dir) > 0, how->told && !wholly);
+	close(dir);
+	assert_int_equal(fx_teardown(&made), 0);
+}
+
+/* What nobody has left who was killed. */
+static void test_reuse__what_was_taken_away_is_missed(void **state)
+{
+	static const struct spoiling all[] = {
+		{remove_it, false, true},
+		{remove_the_other, false, true},
+		{cut_to_its_head, false, true},
+		{cut_behind_a_record, false, true},
+		{cut_its_mark_off, false, true},
+		{mark_over_the_last, false, true},
+		{mark_over_the_first, true, true},
+		/* as programs did that knew no mark */
+		{remove_it, true, false},
+		{cut_its_mark_off, true, false},
+		{do_nothing, false, false},
+		{do_nothing, true, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		try_spoiling(&all[i], false);
+		try_spoiling(&all[i], true);
+	}
+}
+
 static off_t segment_len(const struct journal *j, unsigned n)
 {
 	struct stat st;
@@ -306,6 +452,7 @@ int main(void)
 		TEST(test_reuse__a_process_that_died_while_it_wrote),
 		TEST(test_reuse__damage_is_noticed),
 		TEST(test_reuse__without_a_mark),
+		cmocka_unit_test(test_reuse__what_was_taken_away_is_missed),
 		TEST(test_reuse__room_is_kept_and_given_back),
 		TEST(test_reuse__one_that_is_made_anew),
 		TEST(test_reuse__what_could_not_be_appended),
