@@ -13,6 +13,9 @@
 
 enum { SCAN_BYTES = 4096 /* no larger than a page */ };
 
+/* To find what lies behind the records: all of the longest segment, thrice. */
+#define SEARCH_MAX (3 * (uint64_t)UINT32_MAX)
+
 void journal_reader_close(struct journal_reader *r)
 {
 	if (!r)
@@ -404,16 +407,26 @@ static bool has_later(struct journal_reader *r)
 	return false;
 }
 
-/* The next place from *offset on where a record may begin. */
+/* The next place from *offset on where a record may begin; read: how many bytes
+ * that took. No segment gets longer than offsets have bits. */
 static bool find_begin(const struct journal_reader *r,
-		       const struct journal_segment_file *s, uint64_t *offset)
+		       const struct journal_segment_file *s, uint64_t *offset,
+		       uint64_t *read)
 {
 	size_t len, at;
 
 	do {
-		len = 0;
-		if (read_more(s->fd, r->buf, SCAN_BYTES, (off_t)*offset, &len))
+		off_t data = lseek(s->fd, (off_t)*offset, SEEK_DATA);
+
+		if (data < 0 && errno == ENXIO)
 			return false;
+		if (data > (off_t)*offset)
+			*offset = (uint64_t)data;
+		len = 0;
+		if (*offset > UINT32_MAX ||
+		    read_more(s->fd, r->buf, SCAN_BYTES, (off_t)*offset, &len))
+			return false;
+		*read += len;
 		at = journal_record_find_(r->buf, len);
 		*offset += at;
 	} while (at == len && len > 0);
@@ -422,18 +435,23 @@ static bool find_begin(const struct journal_reader *r,
 
 /*
  * Does anything whole lie behind what is none, at offset? Its length may be
- * what is wrong with it.
+ * what is wrong with it. What takes forever nobody has left who died.
  */
 static bool has_more(const struct journal_reader *r,
 		     const struct journal_segment_file *s, uint64_t offset)
 {
 	struct journal_head h;
+	uint64_t read = 0;
 	size_t len;
 
-	while (++offset, find_begin(r, s, &offset))
+	while (++offset, find_begin(r, s, &offset, &read)) {
 		if (read_record(s, offset, r->buf, &len) == 0 &&
 		    journal_record_parse(&s->ids, offset, r->buf, len, &h) == 0)
 			return true;
+		read += len;
+		if (read > SEARCH_MAX)
+			return true;
+	}
 	return false;
 }
 

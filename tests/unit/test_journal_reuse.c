@@ -260,6 +260,32 @@ static void mark_over_the_first(const struct journal_reader *r,
 	put_a_mark(s, fd, 3);
 }
 
+/* Something whole behind a mark that is none, in a file with holes. */
+static void put_far_behind(const struct journal_segment_file *s, int fd,
+			   uint64_t at)
+{
+	uint8_t mark[JOURNAL_RECORD_HEAD_LEN];
+
+	journal_end_build(&s->ids, at, mark);
+	assert_int_equal(pwrite(fd, mark, sizeof mark, (off_t)at), sizeof mark);
+	assert_int_equal(pwrite(fd, "damage", 6, (off_t)s->end + 90), 6);
+	assert_int_equal(ftruncate(fd, (off_t)1 << 42), 0);
+}
+
+static void far_behind(const struct journal_reader *r,
+		       const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	put_far_behind(s, fd, (uint64_t)3 << 30);
+}
+
+static void where_none_can_be(const struct journal_reader *r,
+			      const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	put_far_behind(s, fd, (uint64_t)5 << 30);
+}
+
 static void do_nothing(const struct journal_reader *r,
 		       const struct journal_segment_file *s, int fd)
 {
@@ -322,6 +348,8 @@ static void test_reuse__what_was_taken_away_is_missed(void **state)
 		/* as programs did that knew no mark */
 		{remove_it, true, false},
 		{cut_its_mark_off, true, false},
+		{far_behind, false, true},
+		{where_none_can_be, false, false},
 		{do_nothing, false, false},
 		{do_nothing, true, false},
 	};
