@@ -286,6 +286,47 @@ static void where_none_can_be(const struct journal_reader *r,
 	put_far_behind(s, fd, (uint64_t)5 << 30);
 }
 
+/* Records without tokens, and no mark. */
+static void leave_notes(const struct journal_segment_file *s, int fd,
+			unsigned count)
+{
+	uint8_t bytes[RECORD_LEN];
+	struct journal_head h;
+	off_t end = JOURNAL_HEAD_LEN;
+
+	assert_int_equal(pread(fd, bytes, sizeof bytes, end), sizeof bytes);
+	assert_int_equal(journal_record_parse(&s->ids, (uint64_t)end, bytes,
+					      sizeof bytes, &h),
+			 0);
+	h.size = JOURNAL_SIZE_KEPT;
+	h.count = h.len = 0;
+	assert_int_equal(ftruncate(fd, end), 0);
+	for (; count > 0; count--, end += JOURNAL_RECORD_HEAD_LEN) {
+		journal_record_build(&s->ids, &h, (uint64_t)end, NULL, bytes);
+		assert_int_equal(
+			pwrite(fd, bytes, JOURNAL_RECORD_HEAD_LEN, end),
+			JOURNAL_RECORD_HEAD_LEN);
+	}
+}
+
+/* So many end where a page does. */
+enum { NOTES = 170 };
+
+static void end_with_a_page(const struct journal_reader *r,
+			    const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	leave_notes(s, fd, NOTES);
+	assert_int_equal(lseek(fd, 0, SEEK_END) % 4096, 0);
+}
+
+static void end_within_a_page(const struct journal_reader *r,
+			      const struct journal_segment_file *s, int fd)
+{
+	(void)r;
+	leave_notes(s, fd, NOTES - 1);
+}
+
 static void do_nothing(const struct journal_reader *r,
 		       const struct journal_segment_file *s, int fd)
 {
@@ -350,6 +391,9 @@ static void test_reuse__what_was_taken_away_is_missed(void **state)
 		{cut_its_mark_off, true, false},
 		{far_behind, false, true},
 		{where_none_can_be, false, false},
+		{end_within_a_page, false, true},
+		/* as far as a process gets that dies while it writes */
+		{end_with_a_page, false, false},
 		{do_nothing, false, false},
 		{do_nothing, true, false},
 	};
