@@ -14,6 +14,7 @@ struct open_file {
 	bool pinned;	  /* the cache's lock: no name leads to it */
 	bool lingers;	  /* the cache's lock: nobody holds it, and it stays */
 	pthread_mutex_t opening; /* held while vf is opened or reopened */
+	struct vfile_owed owed;	 /* opening: by the vf before */
 	struct vfile *vf;	 /* stable while users > 0 */
 	_Atomic int users;	 /* requests under way; -1: vf is not open */
 	atomic_bool recent;	 /* used since the clock hand came by */
@@ -92,6 +93,7 @@ static struct vfile *evict_one(struct file_cache *c, struct open_file **gone)
 				atomic_store(&of->users, 0);
 			} else {
 				vfile_leave_claims(of->vf);
+				of->owed = vfile_owed(of->vf);
 				vf = TAKE_PTR(of->vf);
 				ring_remove(c, of);
 			}
@@ -127,7 +129,8 @@ static void dismiss(struct fs *fs, struct open_file *of)
 	struct inode *i = of->inode;
 
 	open_file_free(of);
-	if (i->parked) {
+	/* who has opened and unlinked it meanwhile needs what was parked */
+	if (i->parked && i->opens == 0) {
 		former_file_gone(fs, i);
 		inode_unpark(fs->inodes, i);
 	}
@@ -231,6 +234,7 @@ static void install(struct file_cache *c, struct open_file *of,
 	bool known =
 		!of->inode->grant && !inode_is_copy(c->fs->inodes, of->inode);
 
+	vfile_owe(vf, &of->owed);
 	pthread_mutex_lock(&c->lock);
 	of->vf = vf;
 	if (known) {

@@ -296,11 +296,13 @@ static int end_session(struct journal *j)
 {
 	struct journal_session s;
 	int err = journal_remove_own_(j->dir_fd, j->session);
+	bool gone;
 
 	if (err)
 		return err;
-	if (renameat(j->dir_fd, JOURNAL_SESSION_FILE, j->dir_fd,
-		     JOURNAL_ENDED_FILE) < 0)
+	gone = renameat(j->dir_fd, JOURNAL_SESSION_FILE, j->dir_fd,
+			JOURNAL_ENDED_FILE) < 0;
+	if (gone && errno != ENOENT)
 		return -errno;
 	vault_unlock(j->vault);
 	memory_mark(j->vault);
@@ -308,6 +310,10 @@ static int end_session(struct journal *j)
 		return -errno;
 	/* what fails is tried again by memory_close() */
 	(void)!memory_keep(j->vault);
+	/* somebody has removed it: no mount takes it for one that did not end
+	 */
+	if (gone)
+		return 0;
 	err = vault_lock(j->vault, false, false);
 	if (err)
 		return err == -EBUSY ? 0 : err;
@@ -340,9 +346,24 @@ static int look_for_flux(struct journal *j)
 	return err;
 }
 
+static void say_end(const struct journal *j, int err, bool lost)
+{
+	if (err && lost)
+		log_error("%s: somebody has removed the journal of this mount, "
+			  "and not all that it held could be brought to its "
+			  "place (%s): that is lost",
+			  j->vault->path, strerror(-err));
+	else if (err)
+		log_error("%s: the journal is kept (%s); the next mount goes "
+			  "on from it",
+			  j->vault->path, strerror(-err));
+	journal_mind_ini_(j);
+}
+
 int journal_stop(struct vault *vault)
 {
 	struct journal *j = vault->journal;
+	bool lost;
 	int err;
 
 	if (!j)
@@ -353,16 +374,17 @@ int journal_stop(struct vault *vault)
 	/* what has failed once is written elsewhere */
 	if (err)
 		err = journal_flush(vault);
+	lost = err && journal_is_lost_(j);
+	/* nor where another one has the vault, and may have what is newer */
+	if (lost && err != -EBUSY)
+		err = journal_save_(j);
 	if (!err)
 		err = look_for_flux(j);
 	vault->journal = NULL;
 	journal_forget_files_(j);
 	if (!err)
 		err = end_session(j);
-	if (err)
-		log_error("%s: the journal is kept (%s); the next mount goes "
-			  "on from it",
-			  vault->path, strerror(-err));
+	say_end(j, err, lost);
 	journal_keeper_join_(j);
 	journal_free(j);
 	return err;

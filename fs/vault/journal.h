@@ -104,7 +104,10 @@ MUST_CHECK int journal_retry(struct vault *vault, struct journal_recovery *r,
  */
 MUST_CHECK int journal_seen(struct vault *vault);
 
-/* Is there a session that did not end, or may not have? */
+/* Is there a session that did not end, or that nobody can tell of? What it
+ * wrote last may lie in the journal alone. */
+bool journal_is_unfinished(struct vault *vault);
+/* The same, or one that has ended, and may not be durable. */
 bool journal_is_pending(struct vault *vault);
 
 /* Make one durable that has ended, if no other is to begin. */

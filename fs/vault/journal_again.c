@@ -32,6 +32,40 @@ static void cut_holes(struct journal_holes *h, uint64_t end)
 			h->list[i].end = end;
 }
 
+/* A token of the chunk that is the last one now, but not as the last one. */
+static bool denies_end(const struct journal_file *jf,
+		       const struct journal_head *h)
+{
+	uint64_t last = chunk_last_index(jf->size);
+
+	return h->kind == JOURNAL_KIND_TOKENS && h->first <= last &&
+	       last - h->first < h->count &&
+	       (h->size == JOURNAL_SIZE_KEPT ||
+		chunk_last_index(h->size) != last);
+}
+
+/*
+ * Such a token is of a growth that has failed, or a later record tells of the
+ * chunk: what becomes the last one, or is written as the last one, has one that
+ * says so. In place of the end it would be damage.
+ */
+static void enter_but_for_end(struct journal_file *jf,
+			      const struct journal_put *put, unsigned segment,
+			      uint64_t offset)
+{
+	uint64_t last = chunk_last_index(jf->size);
+	const struct journal_entry *e = journal_entry_(jf, last);
+	struct journal_entry was = {.chunk = UINT64_MAX};
+
+	if (e)
+		was = *e;
+	journal_enter_record_(jf, put, segment, offset);
+	if (was.chunk == last)
+		journal_enter_(jf, &was);
+	else
+		journal_drop_(jf, last);
+}
+
 static int take_record(struct journal_file *jf, const struct journal_put *put,
 		       unsigned segment, uint64_t offset,
 		       struct journal_holes *holes)
@@ -45,7 +79,9 @@ static int take_record(struct journal_file *jf, const struct journal_put *put,
 		err = add_hole(holes, h->first, h->count, segment);
 	else
 		err = journal_reserve_(jf, h->count);
-	if (!err)
+	if (!err && denies_end(jf, h))
+		enter_but_for_end(jf, put, segment, offset);
+	else if (!err)
 		journal_enter_record_(jf, put, segment, offset);
 	return err;
 }

@@ -39,13 +39,13 @@ static int read_tokens(const struct journal *j, const struct journal_entry *e,
 	return 0;
 }
 
+/* There is no other token of the last chunk than one with its mark. */
 static bool is_tail(const struct journal_file *jf,
 		    const struct journal_entry *e)
 {
 	uint64_t size = jf->size;
 
 	return e->chunk == chunk_last_index(size) &&
-	       (jf->tail || e->len != CHUNK_TOKEN_LEN) &&
 	       e->len == chunk_backing_len(size) - chunk_offset(e->chunk);
 }
 

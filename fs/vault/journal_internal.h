@@ -143,7 +143,9 @@ struct journal {
 	struct segment seg[JOURNAL_SEGMENTS]; /* append_lock */
 	unsigned active;		      /* append_lock */
 	uint64_t number;		      /* retire_lock: the last one */
-	int stuck; /* append_lock: why nothing gets into its place */
+	int stuck;	 /* append_lock: why nothing gets into its place */
+	bool unrecorded; /* by the time that nobody else is there: the records
+			    end with this process */
 	_Atomic uint64_t appended; /* bytes, ever; changed under append_lock */
 	_Atomic uint64_t committed;
 
@@ -206,8 +208,9 @@ void journal_wake_(struct journal *j, bool at_once);
 struct journal_put {
 	const struct journal_head *head;
 	const uint8_t *tokens;
-	bool tail;  /* the file's end changes */
-	bool quiet; /* nothing that programs could see changes */
+	const uint64_t *sums; /* of each token; or NULL: nobody knows yet */
+	bool tail;	      /* the file's end changes */
+	bool quiet;	      /* nothing that programs could see changes */
 	bool hurry;
 	bool note; /* of the file's floor, whatever head says */
 };
@@ -259,6 +262,10 @@ MUST_CHECK int journal_keep_session_(struct journal *j);
 /* Nothing that was done before is missing any more. */
 MUST_CHECK int journal_move_session_(struct journal *j, int64_t start_s);
 bool journal_is_gone_(struct journal *j, unsigned segment);
+/* Would the next mount not find what the segments hold? */
+bool journal_is_lost_(struct journal *j);
+/* Say so where vault.ini is missing. */
+void journal_mind_ini_(const struct journal *j);
 /*
  * Remove the segment's former file, unless that has been done for good. Where
  * it stays, the number in its head tells that it is the shorter of two, or
@@ -402,6 +409,9 @@ MUST_CHECK int journal_for_all_(struct journal *j,
  */
 MUST_CHECK int journal_retire_(struct journal *j, bool all, bool insist,
 			       int *kept);
+/* The same without records, which are lost with this process. Nobody else may
+ * be there any more. */
+MUST_CHECK int journal_save_(struct journal *j);
 /* It has failed, and it is not time to try again. */
 bool journal_waits_(const struct journal_file *jf);
 

@@ -432,20 +432,24 @@ int journal_seen(struct vault *vault)
 	return err ? err : was_seen(vault, fd, JOURNAL_ENDED_FILE);
 }
 
-bool journal_is_pending(struct vault *vault)
+bool journal_is_unfinished(struct vault *vault)
 {
 	struct journal_reader *r = NULL;
-	CLEANUP_FD int fd = -1;
-	int err = rekey_open_journal(vault, false, &fd);
+	int err = journal_reader_open(vault, &r);
 
-	if (!err &&
-	    faccessat(fd, JOURNAL_ENDED_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return true;
-	if (!err)
-		err = journal_reader_open(vault, &r);
 	journal_reader_close(r);
 	/* who may not look there does not know */
 	return err != -ENOENT;
+}
+
+bool journal_is_pending(struct vault *vault)
+{
+	CLEANUP_FD int fd = -1;
+
+	return (rekey_open_journal(vault, false, &fd) == 0 &&
+		faccessat(fd, JOURNAL_ENDED_FILE, F_OK, AT_SYMLINK_NOFOLLOW) ==
+			0) ||
+	       journal_is_unfinished(vault);
 }
 
 int journal_forget_ended(struct vault *vault)
@@ -470,8 +474,9 @@ int journal_forget_ended(struct vault *vault)
 static void say_why(const struct vault *vault, int err, bool begun)
 {
 	if (err == -ESTALE)
-		log_error("%s: the journal of a mount that ended here before "
-			  "was put back, and is not replayed",
+		log_error("%s: its journal is of a mount that ended here "
+			  "before, or was finished in another copy, and is "
+			  "not replayed",
 			  vault->path);
 	else if (err == -ENOSPC || err == -EDQUOT)
 		log_error("%s: what a mount that ended unexpectedly has left "

@@ -19,29 +19,37 @@
 
 enum { COPY_BYTES = 1 << 20, PAGE_BYTES = 4096, LANES = 4, FETCH_TRIES = 2 };
 
+/* Both change all of it. It stays in this process, so it may be another one
+ * where there is no multiplication that wide. */
+static uint64_t fold(uint64_t a, uint64_t b)
+{
+#ifdef __SIZEOF_INT128__
+	const unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+#else
+	a = (a ^ b << 29 ^ b >> 35) * UINT64_C(0x9e3779b97f4a7c15);
+	return a ^ a >> 32;
+#endif
+}
+
 /* Named one by one, or gcc keeps the lanes in memory: a fifth of the speed. */
 uint64_t journal_sum_(const uint8_t *bytes, size_t len)
 {
 	const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
-	uint64_t a = len, b = 1, c = 2, d = 3, word[LANES];
+	const uint64_t other = UINT64_C(0xbf58476d1ce4e5b9);
+	uint64_t a = len, b = 1, c = 2, d = 3, word[2 * LANES];
 
 	for (; len >= sizeof word; len -= sizeof word, bytes += sizeof word) {
 		memcpy(word, bytes, sizeof word);
-		a = (a ^ word[0]) * odd;
-		b = (b ^ word[1]) * odd;
-		c = (c ^ word[2]) * odd;
-		d = (d ^ word[3]) * odd;
-		a ^= a >> 32;
-		b ^= b >> 32;
-		c ^= c >> 32;
-		d ^= d >> 32;
+		a = fold(a ^ word[0] ^ odd, word[1] ^ other);
+		b = fold(b ^ word[2] ^ odd, word[3] ^ other);
+		c = fold(c ^ word[4] ^ odd, word[5] ^ other);
+		d = fold(d ^ word[6] ^ odd, word[7] ^ other);
 	}
 	for (size_t i = 0; i < len; i++)
 		a = (a ^ bytes[i]) * odd;
-	a = (a ^ b ^ a >> 29) * odd;
-	a = (a ^ c ^ a >> 29) * odd;
-	a = (a ^ d ^ a >> 29) * odd;
-	return a ^ a >> 32;
+	return fold(a ^ b ^ odd, c ^ d ^ other);
 }
 
 /* Does the backing directory answer at all? */
@@ -229,7 +237,8 @@ int journal_renew_(struct journal *j, unsigned segment, uint64_t len)
 	return 0;
 }
 
-/* The directory itself may have been removed and made again. */
+/* The directory itself may have been removed and made again, with the one that
+ * it lies in. */
 static int find_dir_again(struct journal *j)
 {
 	CLEANUP_FD int fd = -1;
@@ -239,6 +248,11 @@ static int find_dir_again(struct journal *j)
 	if (fstat(j->dir_fd, &st) == 0 && st.st_nlink > 0)
 		return 0;
 	err = rekey_open_journal(j->vault, true, &fd);
+	if (err == -ENOENT || err == -ESTALE) {
+		err = vault_find_meta(j->vault);
+		if (!err)
+			err = rekey_open_journal(j->vault, true, &fd);
+	}
 	if (!err && dup3(fd, j->dir_fd, O_CLOEXEC) < 0)
 		err = -errno;
 	return err;
@@ -279,15 +293,29 @@ static int write_session(struct journal *j)
 	return err;
 }
 
+/* Nobody can make it anew: what is open here can still be saved. */
+void journal_mind_ini_(const struct journal *j)
+{
+	if (!vault_has_ini(j->vault))
+		log_error("%s/" NAME_VAULT_DIR "/" VAULT_INI_FILE
+			  " is gone: without it nothing in this vault can be "
+			  "opened again, whatever the passphrase; put it back "
+			  "from your backup (as long as the vault is mounted, "
+			  "its files can still be copied out of it)",
+			  j->vault->path);
+}
+
 static int make_session_anew(struct journal *j)
 {
 	int err = find_dir_again(j);
 
-	if (!j->made_anew)
+	if (!j->made_anew) {
 		log_error("%s: somebody has removed the journal of this mount, "
 			  "or put another one in its place (a synchronising "
 			  "service, another mount elsewhere); it is made anew",
 			  j->vault->path);
+		journal_mind_ini_(j);
+	}
 	j->made_anew = true;
 	return err ? err : write_session(j);
 }
@@ -360,6 +388,17 @@ bool journal_is_gone_(struct journal *j, unsigned segment)
 
 	return j->counts_links && fstat(j->seg[segment].fd, &st) == 0 &&
 	       st.st_nlink == 0;
+}
+
+bool journal_is_lost_(struct journal *j)
+{
+	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++)
+		if (!journal_is_empty_(&j->seg[n]) &&
+		    faccessat(j->dir_fd, j->seg[n].name, F_OK,
+			      AT_SYMLINK_NOFOLLOW) < 0 &&
+		    errno == ENOENT)
+			return true;
+	return false;
 }
 
 void journal_untwin_(struct journal *j, unsigned segment)

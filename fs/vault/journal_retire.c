@@ -222,6 +222,20 @@ int journal_retire_(struct journal *j, bool all, bool insist, int *kept)
 	return err;
 }
 
+static int bring_bare(struct journal_file *jf, unsigned segment)
+{
+	bool flux;
+
+	(void)segment;
+	return bring_home(jf, &flux);
+}
+
+int journal_save_(struct journal *j)
+{
+	j->unrecorded = true;
+	return journal_for_all_(j, bring_bare, 0);
+}
+
 int journal_flush(struct vault *vault)
 {
 	int kept = 0, err = 0;

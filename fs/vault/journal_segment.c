@@ -111,26 +111,38 @@ static int find_room(struct journal *j, size_t len,
 	}
 }
 
+/* Of the record's token number i; zeros follow the file's last one. */
+static uint16_t token_len(const struct journal_head *h, uint64_t i)
+{
+	return h->first + i == chunk_last_index(h->size)
+		       ? (uint16_t)(h->len - i * CHUNK_TOKEN_LEN)
+		       : CHUNK_TOKEN_LEN;
+}
+
+static uint64_t sum_of(const struct journal_put *put, uint64_t i)
+{
+	return journal_sum_(put->tokens + i * CHUNK_TOKEN_LEN,
+			    token_len(put->head, i));
+}
+
 /* The record's tokens are the newest now. Needs lock and room. */
 static void enter_tokens(struct journal_file *jf, const struct journal_put *put,
 			 unsigned segment, uint64_t offset)
 {
 	const struct journal_head *h = put->head;
-	uint64_t last = chunk_last_index(h->size);
 
 	/* KEPT is no smaller than any */
 	if (h->size < h->before)
-		journal_drop_range_(jf, last + 1, UINT64_MAX - 1);
+		journal_drop_range_(jf, chunk_last_index(h->size) + 1,
+				    UINT64_MAX - 1);
 	for (uint64_t i = 0; i < h->count; i++) {
-		struct journal_entry e = {
+		const struct journal_entry e = {
 			.chunk = h->first + i,
 			.segment = (uint8_t)segment,
 			.offset = (uint32_t)(offset + i * CHUNK_TOKEN_LEN),
-			.len = CHUNK_TOKEN_LEN};
+			.len = token_len(h, i),
+			.sum = put->sums ? put->sums[i] : sum_of(put, i)};
 
-		if (e.chunk == last)
-			e.len = (uint16_t)(h->len - i * CHUNK_TOKEN_LEN);
-		e.sum = journal_sum_(put->tokens + i * CHUNK_TOKEN_LEN, e.len);
 		journal_enter_(jf, &e);
 	}
 }
@@ -256,12 +268,21 @@ static int may_append(const struct journal_file *jf,
 int journal_append_(struct journal_file *jf, const struct journal_put *put)
 {
 	struct journal *j = jf->journal;
+	struct journal_put summed = *put;
+	uint64_t sums[WORKSPACE_CHUNKS];
 	int err = may_append(jf, put);
 
 	if (err)
 		return err;
+	/* before anybody has to wait for it */
+	if (put->head->kind == JOURNAL_KIND_TOKENS &&
+	    put->head->count <= WORKSPACE_CHUNKS) {
+		for (uint64_t i = 0; i < put->head->count; i++)
+			sums[i] = sum_of(put, i);
+		summed.sums = sums;
+	}
 	pthread_mutex_lock(&j->append_lock);
-	err = journal_append_locked_(jf, put);
+	err = journal_append_locked_(jf, &summed);
 	pthread_mutex_unlock(&j->append_lock);
 	if (err)
 		return err;
@@ -335,7 +356,7 @@ int journal_commit_(struct journal *j, uint64_t position, int *met)
 	uint64_t reached;
 	int err = 0, overcome = 0;
 
-	if (j->committed >= position)
+	if (j->unrecorded || j->committed >= position)
 		return 0;
 	pthread_mutex_lock(&j->commit_lock);
 	if (j->committed < position) {

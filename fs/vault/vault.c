@@ -4,6 +4,7 @@
 #include "memory.h"
 #include "vault_key.h"
 #include "vault_lock.h"
+#include "vtree.h"
 #include "xio.h"
 
 #include <dirent.h>
@@ -235,10 +236,63 @@ int vault_orphans_open(struct vault *vault)
 		if (err)
 			return err;
 	}
-	if (vault->orphans_fd >= 0)
-		close(vault->orphans_fd);
-	vault->orphans_fd = TAKE_FD(fd);
+	if (vault->orphans_fd < 0)
+		vault->orphans_fd = TAKE_FD(fd);
+	/* others may be using the number */
+	else if (dup3(fd, vault->orphans_fd, O_CLOEXEC) < 0)
+		return -errno;
 	return 0;
+}
+
+/* As vault_create() makes it. */
+static int make_meta(const struct vault *vault, int *out)
+{
+	CLEANUP_FD int root =
+		openat(vault->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FD int fd = -1;
+	bool made;
+	int err;
+
+	/* all is gone, as when a disk is not there that was mounted here */
+	if (root < 0 ||
+	    faccessat(root, NAME_DIRID_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	made = mkdirat(root, NAME_VAULT_DIR, 0700) == 0;
+	if (!made && errno != EEXIST)
+		return -errno;
+	fd = openat(root, NAME_VAULT_DIR,
+		    O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = made ? vtree_own(vault, fd) : 0;
+	/* or what is made durable in it goes with it */
+	if (!err && fsync(root) < 0)
+		err = -errno;
+	if (!err)
+		*out = TAKE_FD(fd);
+	return err;
+}
+
+int vault_find_meta(struct vault *vault)
+{
+	CLEANUP_FD int fd = -1;
+	int err = make_meta(vault, &fd);
+
+	/* before anything is done in there */
+	if (!err)
+		err = vault_lock_alone_in(vault, fd);
+	if (!err && dup3(fd, vault->meta_fd, O_CLOEXEC) < 0)
+		err = -errno;
+	if (err || vault->orphans_fd < 0)
+		return err;
+	return vault_orphans_open(vault);
+}
+
+bool vault_has_ini(const struct vault *vault)
+{
+	return faccessat(vault->root_fd, NAME_VAULT_DIR "/" VAULT_INI_FILE,
+			 F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	       (errno != ENOENT && errno != ENOTDIR);
 }
 
 /* Replace vault.ini; it stays its owner's when root does it. */

@@ -103,6 +103,16 @@ MUST_CHECK int vault_lock(struct vault *vault, bool shared, bool read_only);
 /* From now on with others, without letting go of it in between. */
 MUST_CHECK int vault_lock_share(struct vault *vault);
 
+/*
+ * Somebody has removed .frondfs under who has the vault alone: make it anew, or
+ * take what stands there by now, and lock that. What else was in it is gone:
+ * vault.ini can only come from a backup. -EBUSY: somebody has locked that one;
+ * -ENOENT: this is no vault's directory any more.
+ */
+MUST_CHECK int vault_find_meta(struct vault *vault);
+/* Is there a vault.ini, or one that only cannot be looked for? */
+bool vault_has_ini(const struct vault *vault);
+
 /* Let go of it. */
 void vault_unlock(struct vault *vault);
 

@@ -70,14 +70,15 @@ static int join(int fd, bool shared)
 	return other.l_type == F_UNLCK ? 0 : -EBUSY;
 }
 
-int vault_lock(struct vault *vault, bool shared, bool read_only)
+static int lock_in(struct vault *vault, int meta_fd, bool shared,
+		   bool read_only)
 {
 	CLEANUP_FD int fd = -1;
 	bool exclusive = !shared && !read_only;
 	struct flock lock =
 		lock_byte(exclusive ? F_WRLCK : F_RDLCK, MOUNT_BYTE);
-	int err = exclusive ? open_lock(vault->meta_fd, O_RDWR | O_CREAT, &fd)
-			    : open_to_share(vault->meta_fd, &fd);
+	int err = exclusive ? open_lock(meta_fd, O_RDWR | O_CREAT, &fd)
+			    : open_to_share(meta_fd, &fd);
 
 	if (err == -ENOENT && read_only) {
 		vault->shared = shared;
@@ -96,6 +97,16 @@ int vault_lock(struct vault *vault, bool shared, bool read_only)
 	vault->shared = shared;
 	vault->exclusive = exclusive;
 	return 0;
+}
+
+int vault_lock(struct vault *vault, bool shared, bool read_only)
+{
+	return lock_in(vault, vault->meta_fd, shared, read_only);
+}
+
+int vault_lock_alone_in(struct vault *vault, int meta_fd)
+{
+	return lock_in(vault, meta_fd, false, false);
 }
 
 int vault_lock_share(struct vault *vault)

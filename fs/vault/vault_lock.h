@@ -7,7 +7,12 @@
 
 #include "cleanup.h"
 
+struct vault;
+
 /* Wait until this caller may rewrite vault.ini; closing *fd lets go. */
 MUST_CHECK int vault_lock_ini(int meta_fd, int *fd);
+
+/* vault_lock() alone, by the lock in this directory. */
+MUST_CHECK int vault_lock_alone_in(struct vault *vault, int meta_fd);
 
 #endif

@@ -198,6 +198,14 @@ MUST_CHECK int vfile_sync(struct vfile *f, bool data_only);
 MUST_CHECK int vfile_sync_for(struct vfile *f, bool data_only,
 			      _Atomic uint64_t *told);
 uint64_t vfile_told(const struct vfile *f);
+/* What there is to tell: from one that is closed though handles of it stay, to
+ * the one that is opened for them later. */
+struct vfile_owed {
+	uint64_t failed; /* 0: nothing */
+	int why;	 /* a negative errno */
+};
+struct vfile_owed vfile_owed(const struct vfile *f);
+void vfile_owe(struct vfile *f, const struct vfile_owed *owed);
 
 /*
  * Locks on a shared backing file. The lock of requests, flock locks and

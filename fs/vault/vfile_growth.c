@@ -82,6 +82,9 @@ static void cut_growth(struct vfile *f, const struct growth *g)
 /*
  * What the last record says of the former end shall not be so, and no older
  * one may come back instead. Chunks in front of it stay as they were written.
+ * Where the journal does not take that, either, the end in place is the right
+ * one, but after a crash what was to follow it would be there in part: so fsync
+ * does not succeed before the end has a record.
  */
 static void take_back(struct vfile *f, struct workspace *ws,
 		      const struct growth *g, struct journal_file *jf)
@@ -98,8 +101,10 @@ static void take_back(struct vfile *f, struct workspace *ws,
 		err = vfile_put_record_(
 			f, ws->tokens, g->old_last, 1, len, f->size,
 			RECORD_HURRY | vfile_holes_flags_(g->had));
-	if (err)
-		journal_forget_(jf, g->base, g->old_last);
+	if (err) {
+		journal_forget_(jf, g->old_last, g->old_last);
+		f->belied = true;
+	}
 }
 
 /* Whoever empties the segment that has the record must not take the end for a
@@ -112,6 +117,7 @@ static void note_end(struct vfile *f, const struct growth *g,
 	jf->holes_known = true;
 	pthread_mutex_unlock(&f->marks_lock);
 	jf->flux = !g->mark;
+	f->belied = false;
 }
 
 /*
@@ -119,23 +125,20 @@ static void note_end(struct vfile *f, const struct growth *g,
  * nor may an older end come there later, which would cut what is behind it, or
  * what was cut off come back and look like the new data. Takes applying.
  */
-static int begin_behind(const struct growth *g, struct journal_file *jf)
+static int begin_behind(struct journal_file *jf)
 {
-	/* older ones would be taken along, should it fail */
-	bool drain = g->over > 1 && jf->count > 0;
 	int err = 0;
 
 	/* what has failed before is not durable by itself */
 	if (jf->lost && jf->cut > jf->durable)
 		(void)!journal_retire_(jf->journal, true, true, NULL);
 	do {
-		if (drain || jf->tail)
+		if (jf->tail)
 			err = journal_drain_(jf);
 		if (!err && jf->cut > jf->durable)
 			err = journal_sync_file_(jf);
 		if (err)
 			return err;
-		drain = false;
 		pthread_mutex_lock(&jf->applying);
 		/* that of a file that cannot be written may be there again */
 		if (!jf->tail && jf->cut <= jf->durable)
@@ -165,6 +168,43 @@ static int write_behind(struct vfile *f, struct workspace *ws,
 	return err;
 }
 
+static int reserve_growth(struct vfile *f, const struct growth *g,
+			  const struct journal_file *jf)
+{
+	uint64_t cut = jf->cut;
+	int err;
+
+	if (g->base == g->end && g->end < f->reserved && cut == f->reserved_cut)
+		return 0;
+	err = vfile_reserve_(f, g->base, g->end);
+	if (err)
+		return err;
+	f->reserved = g->end + 1;
+	f->reserved_cut = cut;
+	return 0;
+}
+
+/* Room for the whole former end and what is behind it, or no record tells of
+ * any of that. */
+static int reserve_behind(struct vfile *f, const struct growth *g,
+			  const struct journal_file *jf)
+{
+	int err;
+
+	if (!g->hole) {
+		err = reserve_growth(f, g, jf);
+	} else {
+		err = vfile_reserve_(f, g->old_last, g->old_last);
+		if (!err)
+			err = vfile_reserve_(f, g->first, g->end);
+	}
+	if (err) {
+		(void)!vfile_cut_backing_(f, f->size);
+		f->reserved = 0;
+	}
+	return err;
+}
+
 /*
  * The former end loses its mark in the journal, what is behind it goes to its
  * place. If that fails, the record must not get there: so nobody applies any
@@ -177,12 +217,15 @@ static int grow_behind(struct vfile *f, struct workspace *ws,
 	int err = vfile_get_jf_(f, true, &jf);
 
 	if (!err)
-		err = begin_behind(g, jf);
+		err = begin_behind(jf);
 	if (err)
 		return err;
-	err = vfile_put_record_(f, ws->tokens, g->base, g->over,
-				g->over * CHUNK_TOKEN_LEN, g->size,
-				RECORD_HURRY | vfile_holes_flags_(g->had));
+	err = reserve_behind(f, g, jf);
+	if (!err)
+		err = vfile_put_record_(f, ws->tokens, g->base, g->over,
+					g->over * CHUNK_TOKEN_LEN, g->size,
+					RECORD_HURRY |
+						vfile_holes_flags_(g->had));
 	if (!err) {
 		err = write_behind(f, ws, g, jf);
 		if (err)
@@ -206,22 +249,6 @@ static void undo_growth(struct vfile *f, struct workspace *ws,
 			(void)!write_at(f, ws->tokens, len, 0);
 	}
 	cut_growth(f, g);
-}
-
-static int reserve_growth(struct vfile *f, const struct growth *g,
-			  const struct journal_file *jf)
-{
-	uint64_t cut = jf->cut;
-	int err;
-
-	if (g->end < f->reserved && cut == f->reserved_cut)
-		return 0;
-	err = vfile_reserve_(f, g->base, g->end);
-	if (err)
-		return err;
-	f->reserved = g->end + 1;
-	f->reserved_cut = cut;
-	return 0;
 }
 
 static int record_growth(struct vfile *f, struct workspace *ws,

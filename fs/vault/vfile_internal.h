@@ -61,6 +61,9 @@ struct vfile {
 	/* Its last chunk is in place without its mark. Changed by holders of
 	 * a range that reaches RANGE_END. */
 	atomic_bool flux;
+	/* The journal's newest record of its end is not so, for growing it has
+	 * failed. Range to RANGE_END. */
+	atomic_bool belied;
 	/* Made by this vfile: while it is empty its chunk holds nothing. Range
 	 * to RANGE_END, and the next five with it. */
 	bool made;
@@ -403,7 +406,12 @@ MUST_CHECK int vfile_punch_journaled_(struct vfile *f, struct workspace *ws,
 				      uint64_t first, uint64_t last);
 /* Truncation to the present length. */
 MUST_CHECK int vfile_touch_journaled_(struct vfile *f);
-/* Mark the end, if it is in flux. The range reaches RANGE_END. */
+/* Does the end lack its mark, or the record that it has one? */
+static inline bool vfile_lacks_end_(const struct vfile *f)
+{
+	return f->flux || f->belied;
+}
+/* Mark the end, if it lacks that. The range reaches RANGE_END. */
 MUST_CHECK int vfile_settle_locked_(struct vfile *f, struct workspace *ws);
 /* The same if it has been for long, by one who reads: the journal's thread
  * never finds a file without readers, perhaps. */

@@ -175,8 +175,10 @@ int vfile_put_record_(struct vfile *f, const uint8_t *tokens, uint64_t first,
 	head.ino = jf->ino;
 	memcpy(head.file_id, f->id, sizeof head.file_id);
 	err = journal_append_(jf, &put);
-	if (!err && tail)
+	if (!err && tail) {
 		vfile_leave_flux_(f);
+		f->belied = false;
+	}
 	return err;
 }
 
@@ -332,7 +334,7 @@ static int settle(struct vfile *f, struct workspace *ws, int flags)
 	size_t stored_len;
 	int err;
 
-	if (!f->flux)
+	if (!vfile_lacks_end_(f))
 		return 0;
 	err = seal_end(f, ws, &stored_len, &holes);
 	if (!err)
@@ -356,7 +358,7 @@ bool vfile_in_flux(const struct vfile *f)
 
 bool vfile_is_settled(struct vfile *f)
 {
-	return !f->flux && !vfile_is_loose_(f);
+	return !vfile_lacks_end_(f) && !vfile_is_loose_(f);
 }
 
 /* The journal does not take it: into its place, where it needs no room. */
@@ -394,7 +396,7 @@ void vfile_settle(struct vfile *f)
 	int err;
 
 	vfile_tighten_(f);
-	if (!f->flux)
+	if (!vfile_lacks_end_(f))
 		return;
 	ws = workspace_get();
 	if (!ws) {
@@ -405,7 +407,7 @@ void vfile_settle(struct vfile *f)
 	err = settle(f, ws, 0);
 	if (err && journal_retire_(f->journal, true, false, NULL) == 0)
 		err = settle(f, ws, 0);
-	if (err)
+	if (err && f->flux)
 		err = settle_in_place(f, ws);
 	rangelock_release(&f->ranges, &r);
 	if (err)

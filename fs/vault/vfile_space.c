@@ -1,10 +1,12 @@
 #include "vfile_internal.h"
 
 #include "bytes.h"
+#include "log.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <string.h>
 
 /* Have the backing file system set room aside, where it can. */
@@ -31,22 +33,85 @@ int vfile_reserve_(struct vfile *f, uint64_t first, uint64_t last)
 	return errno == ENOSPC || errno == EDQUOT || errno == EIO ? -errno : 0;
 }
 
-/* Zeros into part of the file, by writing them. */
-static int write_zeros(struct vfile *f, struct workspace *ws, uint64_t from,
-		       uint64_t to, uint64_t *bad_chunk)
-{
-	while (from < to) {
-		uint64_t chunk_end = (from / CHUNK_SIZE + 1) * CHUNK_SIZE;
-		uint64_t end = chunk_end < to ? chunk_end : to;
-		int err = vfile_write_locked_(f, ws, workspace_zeros,
-					      (size_t)(end - from), from,
-					      bad_chunk);
+/* Part of a chunk that is to be zeros, and what was there. */
+struct piece {
+	uint64_t index;
+	size_t from, to; /* within the chunk */
+	bool known;
+	uint8_t was[CHUNK_SIZE];
+};
 
+enum { PIECES = 3 };
+
+static int write_piece(struct vfile *f, struct workspace *ws,
+		       const struct piece *p, const uint8_t *data,
+		       uint64_t *bad_chunk)
+{
+	return vfile_write_locked_(f, ws, data, p->to - p->from,
+				   p->index * CHUNK_SIZE + p->from, bad_chunk);
+}
+
+static bool is_zeros(const struct piece *p, const uint8_t *plain)
+{
+	return bytes_all_zero(plain + p->from, p->to - p->from);
+}
+
+/* What cannot be read has nothing to be put back. */
+static void know_piece(struct vfile *f, struct workspace *ws, struct piece *p)
+{
+	p->known = vfile_load_chunk_(f, ws, p->index, p->was) == 0 &&
+		   !is_zeros(p, p->was);
+}
+
+/* Zeros, by writing them. */
+static int zero_piece(struct vfile *f, struct workspace *ws, struct piece *p,
+		      uint64_t *bad_chunk)
+{
+	if (p->from == p->to)
+		return 0;
+	know_piece(f, ws, p);
+	return write_piece(f, ws, p, workspace_zeros, bad_chunk);
+}
+
+/* There may be room once the journal is empty. */
+static int put_piece_back(struct vfile *f, struct workspace *ws,
+			  const struct piece *p)
+{
+	bool tried = false;
+	uint64_t bad;
+	int err;
+
+	do {
+		err = write_piece(f, ws, p, p->was + p->from, &bad);
+		if (err == -EAGAIN) {
+			err = vfile_learn_locked_(f, ws);
+			if (!err)
+				err = write_piece(f, ws, p, p->was + p->from,
+						  &bad);
+		}
+	} while (err && !vfile_make_room_(f, &tried, err));
+	return err;
+}
+
+/* Zeroing has failed, and so nothing is to be zeros: the kernel keeps the pages
+ * that it has. */
+static void put_back(struct vfile *f, struct workspace *ws,
+		     const struct piece *pieces)
+{
+	for (size_t i = 0; i < PIECES; i++) {
+		const struct piece *p = &pieces[i];
+		int err;
+
+		if (!p->known ||
+		    vfile_load_chunk_(f, ws, p->index, ws->head) != 0 ||
+		    !is_zeros(p, ws->head))
+			continue;
+		err = put_piece_back(f, ws, p);
 		if (err)
-			return err;
-		from = end;
+			log_error("a part of a file is zeros, though it could "
+				  "not be set to zeros as a whole: %s",
+				  strerror(-err));
 	}
-	return 0;
 }
 
 int vfile_zero_slots_(struct vfile *f, struct workspace *ws, uint64_t first,
@@ -118,12 +183,33 @@ static int punch(struct vfile *f, struct workspace *ws, uint64_t first,
 	return err;
 }
 
-/* Zeros from offset to end, both within the file. */
+/* Whole chunks first..last-1 and parts of those around them. */
+static int zero_all(struct vfile *f, struct workspace *ws, struct piece *pieces,
+		    uint64_t first, uint64_t last, uint64_t *bad_chunk)
+{
+	int err = zero_piece(f, ws, &pieces[0], bad_chunk);
+
+	if (!err)
+		err = zero_piece(f, ws, &pieces[1], bad_chunk);
+	if (err || first >= last)
+		return err;
+	/* where nothing can claim it as a hole it becomes zeros, too */
+	pieces[2] = (struct piece){.index = first, .to = CHUNK_SIZE};
+	know_piece(f, ws, &pieces[2]);
+	return punch(f, ws, first, last, bad_chunk);
+}
+
+/* Zeros from offset to end, both within the file: all of it or nothing. */
 static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 		      uint64_t end, uint64_t *bad_chunk)
 {
 	uint64_t first = (offset + CHUNK_SIZE - 1) / CHUNK_SIZE;
 	uint64_t last = end / CHUNK_SIZE;
+	struct piece pieces[PIECES] = {
+		{.index = offset / CHUNK_SIZE,
+		 .from = (size_t)(offset % CHUNK_SIZE)},
+		{.index = last},
+	};
 	enum chunk_holes holes;
 	int err = vfile_load_holes_(f, ws, &holes);
 
@@ -132,16 +218,18 @@ static int zero_range(struct vfile *f, struct workspace *ws, uint64_t offset,
 		return err;
 	}
 	if (last > chunk_last_index(f->size))
-		last = chunk_last_index(f->size);
-	if (first >= last)
-		return write_zeros(f, ws, offset, end, bad_chunk);
-	/* What needs room comes first: of what has failed the kernel keeps the
-	 * pages, which must not hold what is not there any more. */
-	err = write_zeros(f, ws, offset, first * CHUNK_SIZE, bad_chunk);
-	if (!err)
-		err = write_zeros(f, ws, last * CHUNK_SIZE, end, bad_chunk);
-	if (!err)
-		err = punch(f, ws, first, last, bad_chunk);
+		pieces[1].index = last = chunk_last_index(f->size);
+	pieces[0].to = pieces[0].from;
+	if (pieces[0].from > 0)
+		pieces[0].to = end < first * CHUNK_SIZE
+				       ? (size_t)(end % CHUNK_SIZE)
+				       : CHUNK_SIZE;
+	if (first <= last)
+		pieces[1].to = (size_t)(end - last * CHUNK_SIZE);
+	err = zero_all(f, ws, pieces, first, last, bad_chunk);
+	if (err)
+		put_back(f, ws, pieces);
+	sodium_memzero(pieces, sizeof pieces);
 	return err;
 }
 

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-/* In flux, the end is marked first: only then the length is right. */
+/* The end is marked first: only then the length is right. */
 static int settle_for_sync(struct vfile *f)
 {
 	struct workspace *ws = workspace_get();
@@ -97,7 +97,7 @@ static int settle_for_sync_with_room(struct vfile *f)
 	int err;
 
 	do {
-		err = f->flux ? settle_for_sync(f) : 0;
+		err = vfile_lacks_end_(f) ? settle_for_sync(f) : 0;
 	} while (err && !vfile_make_room_(f, &tried, err));
 	return err;
 }
@@ -113,20 +113,33 @@ uint64_t vfile_told(const struct vfile *f)
 	return failed > told ? failed : told;
 }
 
+struct vfile_owed vfile_owed(const struct vfile *f)
+{
+	const struct journal_file *jf = f->jf;
+	struct vfile_owed owed = {.failed = f->failed, .why = f->why};
+
+	if (jf && jf->failed > owed.failed)
+		owed = (struct vfile_owed){.failed = jf->failed,
+					   .why = jf->why};
+	return owed;
+}
+
+void vfile_owe(struct vfile *f, const struct vfile_owed *owed)
+{
+	f->why = owed->why;
+	f->failed = owed->failed;
+}
+
 /* What has failed before, if the caller has not heard of it. */
 static int tell(const struct vfile *f, struct journal_file *jf,
 		_Atomic uint64_t *told)
 {
-	uint64_t failed = f->failed, later = jf ? jf->failed : 0;
-	int why = f->why, untold = jf ? atomic_exchange(&jf->untold, 0) : 0;
+	int untold = jf ? atomic_exchange(&jf->untold, 0) : 0;
+	struct vfile_owed owed = vfile_owed(f);
 
-	if (later > failed) {
-		failed = later;
-		why = jf->why;
-	}
-	if (!told || atomic_exchange(told, failed) >= failed)
+	if (!told || atomic_exchange(told, owed.failed) >= owed.failed)
 		return untold;
-	return why;
+	return owed.why;
 }
 
 /* Once something was not made durable it is said, and not tried again: the

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -260,6 +261,68 @@ def a_backing_directory_that_is_away_is_told_and_goes_on_when_it_is_back():
         m.umount()
         eq(findings(m.vault)[0], [])
         m.mount()
+
+
+# ---- removed, and not to be written
+
+OLD, NEW = blob(20 * CHUNK, 1), blob(3 * CHUNK, 2)
+
+
+def with_a_file():
+    """A mount with a file that was there before it."""
+    m = frond.Mount()
+    put(m / "f", OLD)
+    m.remount()
+    return m
+
+
+def overwrite_end(m):
+    with open(m / "f", "r+b") as f:
+        f.seek(17 * CHUNK)
+        f.write(NEW)
+
+
+def told_at_the_end(m):
+    """What unmounting says, which has to fail; the mount is over then."""
+    p = subprocess.run([FRONDFS, "umount", m.path], stdin=subprocess.DEVNULL,
+                       capture_output=True, text=True, timeout=60)
+    m.reap()
+    eq((p.returncode, p.stderr.count("\n")), (1, 1), p.stderr)
+    return p.stderr
+
+
+@check(plain=False)
+def when_the_vault_directory_is_removed_nothing_is_lost_and_all_say_so():
+    for wait in True, False:
+        m = with_a_file()
+        meta = os.path.join(m.vault, ".frondfs")
+        ini = get(os.path.join(meta, "vault.ini"))
+        # a mount that has just begun writes in there
+        until(lambda: not subprocess.run(["rm", "-rf", meta]).returncode, what="rm -r")
+        overwrite_end(m)
+        if wait:
+            with open(m / "f", "r+b") as f:
+                os.fsync(f.fileno())
+        eq(get(m / "f"), OLD[:17 * CHUNK] + NEW)
+        text = told_at_the_end(m)
+        assert "/.frondfs/vault.ini' is gone: put it back from your backup" in text, text
+        assert "/.frondfs/vault.ini is gone" in m.log(), m.log()
+        eq(os.path.exists(os.path.join(meta, "vault.ini")), False)
+        put(os.path.join(meta, "vault.ini"), ini)
+        with m.mount():
+            eq(get(m / "f"), OLD[:17 * CHUNK] + NEW)
+        eq(findings(m.vault)[0], [])
+
+
+@check(plain=False)
+def what_cannot_be_brought_to_its_place_at_the_end_is_told():
+    m = with_a_file()
+    resource.prlimit(m.pid, resource.RLIMIT_FSIZE, (10 * CHUNK, 10 * CHUNK))
+    overwrite_end(m)
+    text = told_at_the_end(m)
+    assert "the next mount goes on from the journal" in text, text
+    with m.mount():
+        eq(get(m / "f"), OLD[:17 * CHUNK] + NEW)
 
 
 frond.main()

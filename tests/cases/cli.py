@@ -270,6 +270,9 @@ def info_tells_about_a_path_in_a_mount():
             eq(get(about["backing"])[8:24].hex(), about["id"])
             assert about["backing"].startswith(os.path.realpath(vault) + "/")
         cli("info", f"{p}/file", says="100000 bytes")
+        cli("info", f"{p}/fil", status=FAILED,
+            says=f"there is no file or directory '{p}/fil'")
+        cli("info", "fil", status=FAILED, says="in the mounted vault", cwd=p)
         os.mkdir(f"{p}/dir")
         about = json.loads(cli("info", "--json", f"{p}/dir"))
         eq(about["type"], "directory")

@@ -183,7 +183,7 @@ def the_two_directories_in_the_wrong_order_are_noticed():
 def a_second_mount_needs_shared():
     vault, one, two = new_vault(), directory(), directory()
     with mounted(vault, one):
-        cli("mount", vault, two, status=MOUNTED, says="mounted already")
+        cli("mount", vault, two, status=MOUNTED, says=f"mounted already, on '{one}'")
         cli("mount", "--passfile", passfile(), vault, two, "-o", "shared", status=MOUNTED)
         cli("mount", "--passfile", passfile(), vault, two, "-o", "ro", status=MOUNTED)
         cli("mount", vault, one, status=POINT, says="already")
@@ -201,6 +201,19 @@ def a_second_mount_needs_shared():
             says="every mount of it -o shared")
         with mounted(vault, two, "-o", "ro") as b:
             eq(get(f"{b}/seen"), b"by both")
+
+
+@check
+def a_mount_that_goes_on_without_a_mount_point_is_told():
+    vault, point = new_vault(), directory()
+    m = mounted(vault, point)
+    with open(f"{point}/f", "w") as f:
+        frond.detach(point)
+        cli("mount", vault, point, status=MOUNTED, says="goes on until that is closed")
+        f.write("still works")
+    until(lambda: not os.path.exists(f"/proc/{m.pid}"), 30, "the daemon's end")
+    with mounted(vault, point):
+        eq(get(f"{point}/f"), b"still works")
 
 
 HOLD = """
@@ -364,7 +377,10 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
     cli("mount", vault, point, status=POINT, says="already")
     cli("info", point, status=FAILED, says="the mount there died: unmount it with 'frondfs umount'")
     cli("check", point, status=8, says="the mount there died: unmount it with 'frondfs umount'")
-    cli("umount", point)
+    # the lock is that of the mount that came after it
+    with mounted(vault, directory("other")):
+        cli("umount", point)
+        assert not os.path.ismount(point)
     with mounted(vault, point):
         pass
 

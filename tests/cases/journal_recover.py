@@ -142,6 +142,47 @@ def what_check_has_finished_is_over_too():
     eq(status, OLD_VAULT, text)
 
 
+@check(plain=False)
+def an_original_whose_copy_was_opened_first_loses_nothing():
+    m, _ = crashed("f")
+    shutil.copytree(m.vault, copy := fresh("copy"), symlinks=True)
+    with frond.Mount(vault=copy) as c:
+        eq(get(c / "f"), WHOLE)
+    status, text = refused(m)
+    eq((status, text.count("\n")), (OLD_VAULT, 1), text)
+    for word in "another copy of this vault was opened here", "delete nothing", "accept-old":
+        assert word in text, text
+    m.options = "accept-old"
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+    m.options = ""
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+
+
+@check(plain=False)
+def a_mount_that_only_reads_says_what_it_does_not_show():
+    m, _ = crashed("f")
+    log = fresh("log")
+
+    def mount_to_read(vault):
+        p = subprocess.run([frond.FRONDFS, "mount", "--passfile", passfile(), "-o",
+                            f"ro,log={log}", vault, m.path], stdin=subprocess.DEVNULL,
+                           capture_output=True, timeout=60, text=True)
+        eq(p.returncode, 0, p.stderr)
+        found = get(m / "f")
+        run(frond.FRONDFS, "umount", m.path)
+        return found, p.stderr, get(log).decode()
+    found, said, logged = mount_to_read(m.vault)
+    eq(found, OLD)
+    for text in said, logged:
+        assert "mount it once without 'ro', and that is finished" in text, (said, logged)
+    with m.mount():
+        eq(get(m / "f"), WHOLE)
+    os.unlink(log)
+    eq(mount_to_read(m.vault), (WHOLE, "", ""))
+
+
 def grow_over_a_hole(path):
     """What is behind the first bytes is a hole, as the journal alone says yet."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT)

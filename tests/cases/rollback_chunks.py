@@ -325,6 +325,35 @@ def who_restored_a_backup_says_so_once():
 
 
 @check(plain=False)
+def names_of_one_file_that_a_copy_has_parted_can_be_mended():
+    """As BACKUP in frondfs(1) says."""
+    with frond.Mount() as m:
+        os.link(put(m / "a", b"first"), m / "b")
+        os.sync()
+    shutil.copytree(m.vault, copy := fresh("copy"), symlinks=True)
+    with frond.Mount(vault=copy) as m:
+        next_second()
+        put(m / "a", b"then")
+        raises(errno.ESTALE, get, m / "b")
+        m.remount("accept-old")
+        eq((get(m / "a"), get(m / "b")), (b"then", b"first"))
+        next_second()
+        put(m / "a", b"once more")
+        m.remount("")
+        raises(errno.ESTALE, get, m / "b")
+        frond.run(frond.FRONDFS, "accept-old", m / "b")
+        frond.run("cp", m / "b", m / "b.new")
+        frond.run("mv", m / "b.new", m / "b")
+        for name, other in ("a", "b"), ("b", "a"):
+            next_second()
+            before = get(m / other)
+            put(m / name, name.encode())
+            eq(get(m / other), before)
+        m.remount()
+        eq((get(m / "a"), get(m / "b")), (b"a", b"b"))
+
+
+@check(plain=False)
 def changed_on_another_machine_is_no_alarm():
     m, files = whole_files()
     next_second()

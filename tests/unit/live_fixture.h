@@ -46,6 +46,8 @@ static void (*_Atomic before_look)(void);  /* at length and inode */
 static void (*_Atomic before_touch)(void); /* after what moves the time */
 static atomic_int syncs;		   /* of hook_fd */
 static _Atomic bool no_room, die_in_hole, journal_full, all_bad, elsewhere;
+/* The journal's segments cannot be longer; 0: as long as they like. */
+static _Atomic off_t segment_room;
 /* No server answers. What needs none goes on: fdatasync has nothing to send. */
 static _Atomic bool away;
 static _Atomic int bad_fd = -1;	     /* cannot be written */
@@ -115,7 +117,11 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count,
 			 off_t offset)
 {
-	if (journal_full || away) {
+	off_t end = offset;
+
+	for (int i = 0; i < count; i++)
+		end += (off_t)iov[i].iov_len;
+	if (journal_full || away || (segment_room > 0 && end > segment_room)) {
 		errno = away ? EIO : ENOSPC;
 		return -1;
 	}

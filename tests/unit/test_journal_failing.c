@@ -140,6 +140,36 @@ static void test_failing__a_file_that_is_never_durable(void **state)
 	expect_file(fx, LEN + 97);
 }
 
+/* Its last token is as long as one of another chunk. */
+enum { LONG_END = LEN - CHUNK_LAST_EXTRA + (CHUNK_TOKEN_LEN - CHUNK_SIZE) };
+
+static void lose_an_end(void)
+{
+	uint8_t old[2 * CHUNK_TOKEN_LEN];
+
+	peek(CHUNKS - 2, 2, old);
+	fill(2);
+	put(LONG_END - CHUNK_SIZE, CHUNK_SIZE);
+	must(vfile_drain(file) == 0);
+	bad_sync_fd = vfile_fd(file);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(journal_flush(fixture->vault), -EIO);
+		lose(CHUNKS - 2, 2, old);
+	}
+	put(0, LONG_END - CHUNK_SIZE);
+	assert_int_equal(vfile_sync(file, true), -EIO);
+}
+
+/* ...and what was written behind it. */
+static void test_failing__an_end_that_is_never_durable(void **state)
+{
+	make_file(*state, LONG_END);
+	die_after(*state, lose_an_end);
+	assert_int_equal(mount_again(*state).redone, 1);
+	fill(2);
+	expect_file(*state, LONG_END);
+}
+
 static void lose_holes(void)
 {
 	uint8_t old[6 * CHUNK_TOKEN_LEN];
@@ -518,6 +548,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_failing__a_file_on_a_bad_disk),
 		TEST(test_failing__a_file_that_is_never_durable),
+		TEST(test_failing__an_end_that_is_never_durable),
 		TEST(test_failing__holes_that_are_never_durable),
 		TEST(test_failing__many_bad_files_wait),
 		TEST(test_failing__tokens_that_are_lost),

@@ -334,6 +334,97 @@ static void test_growth__of_a_new_file(void **state)
 	expect_file(fx, LEN + MORE);
 }
 
+static void fill_journal(void)
+{
+	journal_full = true;
+}
+
+/* Grow behind the end: the record is there, but the bytes do not get to their
+ * place, nor does the record that takes the first one back. */
+static void fail_to_grow(size_t at)
+{
+	bad_fd = vfile_fd(file);
+	before_write = fill_journal;
+	must(vf_put(file, bytes + at, MORE, at) == -EIO);
+	must(before_write == NULL && journal_full);
+	journal_full = false;
+}
+
+/* The end is what it was, though the file cannot be written, and so all that
+ * the journal holds of it is read again. */
+static void grow_in_vain(struct fixture *fx, size_t len)
+{
+	make_file(fx, len);
+	begin_alone(fx);
+	bad_fd = vfile_fd(file);
+	put(0, CHUNK_SIZE);
+	assert_int_equal(journal_flush(fx->vault), -EIO);
+	fail_to_grow(len);
+	assert_int_equal(journal_retire_(fx->vault->journal, true, false, NULL),
+			 0);
+	vf_expect(file, bytes, len);
+	bad_fd = -1;
+	assert_int_equal(journal_flush(fx->vault), 0);
+	vf_expect(file, bytes, len);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, len);
+}
+
+static void test_growth__that_cannot_be_taken_back(void **state)
+{
+	grow_in_vain(*state, LEN - 100);
+}
+
+static void test_growth__behind_a_full_chunk_in_vain(void **state)
+{
+	grow_in_vain(*state, LEN);
+}
+
+/* Whose last token is as long as one of another chunk. */
+static void test_growth__behind_a_long_end_in_vain(void **state)
+{
+	grow_in_vain(*state,
+		     LEN - CHUNK_LAST_EXTRA + (CHUNK_TOKEN_LEN - CHUNK_SIZE));
+}
+
+/* Nor does it come back once fsync has said that the file is durable. */
+static void fail_and_sync(void)
+{
+	fail_to_grow(LEN - 100);
+	bad_fd = -1;
+	must(vfile_sync(file, true) == 0);
+}
+
+static void test_growth__that_failed_before_fsync(void **state)
+{
+	make_file(*state, LEN - 100);
+	die_after(*state, fail_and_sync);
+	(void)mount_again(*state);
+	expect_file(*state, LEN - 100);
+}
+
+/* Without room in its place nothing is said of it in the journal. */
+static void test_growth__without_room(void **state)
+{
+	struct fixture *fx = *state;
+	uint64_t records;
+
+	make_file(fx, LEN - 100);
+	begin_alone(fx);
+	records = fx->vault->journal->records;
+	no_room = true;
+	assert_int_equal(vf_put(file, bytes + LEN - 100, MORE, LEN - 100),
+			 -ENOSPC);
+	assert_int_equal(fx->vault->journal->records, records);
+	no_room = false;
+	vf_expect(file, bytes, LEN - 100);
+	put(LEN - 100, MORE);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN - 100 + MORE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +438,11 @@ int main(void)
 		TEST(test_growth__over_the_zeros_of_an_end),
 		TEST(test_growth__without_waiting),
 		TEST(test_growth__of_a_new_file),
+		TEST(test_growth__that_cannot_be_taken_back),
+		TEST(test_growth__behind_a_full_chunk_in_vain),
+		TEST(test_growth__behind_a_long_end_in_vain),
+		TEST(test_growth__that_failed_before_fsync),
+		TEST(test_growth__without_room),
 	};
 	int ret = vf_init();
 

@@ -319,67 +319,6 @@ static void test_live__numbers_follow_each_other(void **state)
 	expect_file(fx, LEN);
 }
 
-static void remove_files(void)
-{
-	const struct journal *j = fixture->vault->journal;
-	char name[JOURNAL_NAME_LEN + 1];
-
-	put(0, CHUNK_SIZE);
-	assert_int_equal(vfile_sync(file, true), 0);
-	for (unsigned n = 0; n < 10; n++) {
-		journal_segment_name_(j->session, n, name);
-		(void)!unlinkat(j->dir_fd, name, 0);
-	}
-	assert_int_equal(unlinkat(j->dir_fd, JOURNAL_SESSION_FILE, 0), 0);
-}
-
-static void write_new(void)
-{
-	fill(2);
-	put(3 * CHUNK_SIZE, 3 * CHUNK_SIZE);
-	assert_int_equal(vfile_sync(file, true), 0);
-}
-
-static void remove_journal(void)
-{
-	remove_files();
-	write_new();
-}
-
-static void remove_journal_directory(void)
-{
-	remove_files();
-	assert_int_equal(
-		unlinkat(fixture->vault->meta_fd, "journal", AT_REMOVEDIR), 0);
-	write_new();
-}
-
-/* Somebody deletes the journal under a mount: what is fsynced then is there
- * after a crash all the same. */
-static void test_live__journal_removed(void **state)
-{
-	void (*const ways[])(void) = {remove_journal, remove_journal_directory};
-	uint8_t new[3 * CHUNK_SIZE];
-
-	make_file(*state, LEN);
-	for (size_t i = 0; i < 2; i++) {
-		die_after(*state, ways[i]);
-		assert_true(mount_again(*state).crashed);
-		fill(2);
-		memcpy(new, bytes + 3 * CHUNK_SIZE, sizeof new);
-		fill(1);
-		memcpy(bytes + 3 * CHUNK_SIZE, new, sizeof new);
-		expect_file(*state, LEN);
-		fill(1);
-		assert_int_equal(
-			unlinkat(fixture->vault->root_fd,
-				 fx_name(fixture, fixture->root_id, "f").entry,
-				 0),
-			0);
-		make_file(*state, LEN);
-	}
-}
-
 static void *end_again_main(void *arg)
 {
 	(void)arg;
@@ -555,7 +494,6 @@ int main(void)
 		TEST(test_live__holes_that_fail),
 		TEST(test_live__room_before_the_record),
 		TEST(test_live__numbers_follow_each_other),
-		TEST(test_live__journal_removed),
 		TEST(test_live__a_slow_read),
 		TEST(test_live__a_read_during_a_drain),
 		TEST(test_live__who_needs_it),

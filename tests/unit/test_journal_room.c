@@ -75,6 +75,64 @@ static void close_unmarked(struct fixture *fx)
 	bad_fd = vfile_fd(file);
 }
 
+/* With ever more room for the journal: as long as that is too little, all of
+ * the range is what it was. */
+static void zero_with_little_room(struct fixture *fx, int mode, size_t at,
+				  size_t len)
+{
+	int failed = 0, err;
+
+	make_file(fx, LEN - 100);
+	begin_alone(fx);
+	for (off_t room = 4000;; room += 1000) {
+		segment_room = room;
+		err = vf_allocate(file, mode, at, len);
+		segment_room = 0;
+		if (!err)
+			break;
+		assert_int_equal(err, -ENOSPC);
+		failed++;
+		vf_expect(file, bytes, LEN - 100);
+		assert_int_equal(journal_flush(fx->vault), 0);
+		vf_expect(file, bytes, LEN - 100);
+	}
+	assert_true(failed > 0);
+	memset(bytes + at, 0, len);
+	vf_expect(file, bytes, LEN - 100);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN - 100);
+}
+
+enum { PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
+
+static void test_room__none_for_a_hole(void **state)
+{
+	zero_with_little_room(*state, PUNCH, 560, 30338);
+}
+
+static void test_room__none_for_zeros(void **state)
+{
+	zero_with_little_room(*state, FALLOC_FL_ZERO_RANGE, 560, 30338);
+}
+
+/* ...that nothing in front of it can claim */
+static void test_room__none_for_a_hole_in_front(void **state)
+{
+	zero_with_little_room(*state, PUNCH, 0, 5 * CHUNK_SIZE + 77);
+}
+
+static void test_room__none_for_a_hole_up_to_the_end(void **state)
+{
+	zero_with_little_room(*state, PUNCH, LEN - 6 * CHUNK_SIZE - 1,
+			      6 * CHUNK_SIZE - 99);
+}
+
+static void test_room__none_for_parts_of_two_chunks(void **state)
+{
+	zero_with_little_room(*state, PUNCH, CHUNK_SIZE + 2000, CHUNK_SIZE);
+}
+
 static void remove_it(struct fixture *fx)
 {
 	struct backing_name name = fx_name(fx, fx->root_id, "f");
@@ -254,6 +312,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_room__set_aside_after_a_cut),
 		TEST(test_room__set_aside_behind_the_end),
+		TEST(test_room__none_for_a_hole),
+		TEST(test_room__none_for_zeros),
+		TEST(test_room__none_for_a_hole_in_front),
+		TEST(test_room__none_for_a_hole_up_to_the_end),
+		TEST(test_room__none_for_parts_of_two_chunks),
 		TEST(test_room__a_full_disk_and_an_end_without_mark),
 		TEST(test_room__removed_before_it_is_closed),
 		TEST(test_room__removed_after_it_was_closed),

@@ -8,6 +8,22 @@ static struct mount_options options;
 static struct fs fs;
 static struct inode *inode;
 
+/* Called once, before a file is closed. */
+static void (*before_close)(void);
+
+void __real_vfile_close(struct vfile *f);
+void __wrap_vfile_close(struct vfile *f);
+
+void __wrap_vfile_close(struct vfile *f)
+{
+	void (*fn)(void) = before_close;
+
+	before_close = NULL;
+	if (f && fn)
+		fn();
+	__real_vfile_close(f);
+}
+
 static struct open_handle *open_handle(struct fixture *fx)
 {
 	struct backing_name name = fx_name(fx, fx->root_id, "f");
@@ -142,6 +158,54 @@ static void test_lingering__told_before(void **state)
 	end(fx);
 }
 
+/* Nor is it forgotten with the descriptor, which was closed for others. */
+static void test_lingering__told_though_closed_meanwhile(void **state)
+{
+	struct fixture *fx = *state;
+	struct open_handle *h = open_handle(fx), *other;
+	struct vfile *f;
+
+	assert_int_equal(file_open(&fs, inode, true, &other), 0);
+	assert_int_equal(file_acquire(&fs, h->file, true, &f), 0);
+	bad_sync_fd = vfile_fd(f);
+	assert_int_equal(vf_put(f, bytes + LEN, MORE, LEN), 0);
+	assert_int_equal(vfile_sync_for(f, true, &h->told), -EIO);
+	bad_sync_fd = -1;
+	file_release(h->file);
+	while (is_open())
+		assert_true(file_cache_evict(fs.files));
+	assert_int_equal(file_acquire(&fs, other->file, true, &f), 0);
+	assert_int_equal(vfile_sync_for(f, true, &h->told), 0);
+	assert_int_equal(vfile_sync_for(f, true, &other->told), -EIO);
+	assert_int_equal(vfile_sync_for(f, true, &other->told), 0);
+	file_release(other->file);
+	file_close(&fs, h);
+	file_close(&fs, other);
+	end(fx);
+}
+
+static struct open_handle *taken;
+
+static void open_and_park(void)
+{
+	assert_int_equal(file_open(&fs, inode, true, &taken), 0);
+	assert_int_equal(inode_park(fs.inodes, inode, "orphan"), 0);
+}
+
+/* Whose close takes its time deletes nothing of who has opened it since. */
+static void test_lingering__unlinked_while_another_closes(void **state)
+{
+	struct fixture *fx = *state;
+	struct open_handle *h = open_handle(fx);
+
+	before_close = open_and_park;
+	file_close(&fs, h);
+	assert_true(inode->parked);
+	file_close(&fs, taken);
+	assert_false(inode->parked);
+	end(fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +214,8 @@ int main(void)
 		TEST(test_lingering__in_use),
 		TEST(test_lingering__told_before),
 		TEST(test_lingering__descriptors_for_others),
+		TEST(test_lingering__told_though_closed_meanwhile),
+		TEST(test_lingering__unlinked_while_another_closes),
 	};
 	int ret = vf_init();
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -33,4 +34,23 @@ bool behind_get(const char *path, struct behind *b)
 	b->is_mount_point = real && strcmp(v->mountpoint, real) == 0;
 	snprintf(b->backing, sizeof b->backing, "%s", v->backing);
 	return true;
+}
+
+bool behind_find(const char *backing, char point[static PATH_MAX])
+{
+	CLEANUP_FREE struct behind *b = malloc(sizeof *b);
+	FILE *table = setmntent("/proc/self/mounts", "re");
+	const struct mntent *m;
+	bool found = false;
+
+	while (b && table && !found && (m = getmntent(table))) {
+		found = strcmp(m->mnt_type, "fuse.frondfs") == 0 &&
+			behind_get(m->mnt_dir, b) && b->is_mount_point &&
+			strcmp(b->backing, backing) == 0;
+		if (found)
+			snprintf(point, PATH_MAX, "%s", m->mnt_dir);
+	}
+	if (table)
+		endmntent(table);
+	return found;
 }

@@ -16,4 +16,8 @@ struct behind {
 /* False: path lies in no mounted vault. */
 bool behind_get(const char *path, struct behind *b);
 
+/* A mount, here and not hidden from the caller, of the vault whose absolute
+ * path this is. */
+bool behind_find(const char *backing, char point[static PATH_MAX]);
+
 #endif

@@ -49,11 +49,13 @@ static const char *const texts[KINDS] = {
 	[OLD_INI] = "a vault with an older vault.ini is not mounted: put the "
 		    "newer one in its place, or, if you restored a backup, "
 		    "mount once with '-o accept-old'",
-	[OLD_SESSION] = "a vault with a journal that was put back is not "
-			"mounted: if you restored a backup, or this is a copy "
-			"made while it was mounted, mount once with '-o "
-			"accept-old'; else delete 'session*' in "
-			".frondfs/journal",
+	[OLD_SESSION] = "a vault whose journal has been finished here before, "
+			"in another copy or before it was put back, is not "
+			"mounted: what was written last may lie there alone, "
+			"so delete nothing, copy the vault aside, and mount "
+			"once with '-o accept-old', which brings that to its "
+			"place, over nothing newer, and takes all else for "
+			"right as it is",
 };
 
 void check_advice_add(struct check_advice *a, const struct check_finding *f)

@@ -227,10 +227,27 @@ static int info_vault(const char *path, bool json)
 	return CMD_OK;
 }
 
+/* Whoever mistypes a name in a mount does not want to hear of vaults. */
+static bool is_missing_in_mount(const char *path)
+{
+	CLEANUP_FREE char *copy = strdup(path);
+	CLEANUP_FREE struct behind *b = malloc(sizeof *b);
+	struct stat st;
+
+	return copy && b && lstat(path, &st) < 0 && errno == ENOENT &&
+	       behind_get(dirname(copy), b);
+}
+
 static int info(const char *path, bool json)
 {
 	struct path_info about;
 
+	if (is_missing_in_mount(path)) {
+		report("there is no file or directory '%s' in the mounted "
+		       "vault; check the name",
+		       path);
+		return CMD_FAILED;
+	}
 	if (!look_up_path(path, &about))
 		return info_vault(path, json);
 	if (json)

@@ -249,12 +249,14 @@ static int check_session(const struct mount_request *req, struct vault *vault)
 	if (!req->opt.remember || req->opt.read_only || req->opt.accept_old ||
 	    journal_seen(vault) != -ESTALE)
 		return CMD_OK;
-	report("'%s/.frondfs/journal' holds what a mount left that ended here "
-	       "before: somebody has put it back, and old content could come "
-	       "back with it. If you restored a backup, or this is a copy made "
-	       "while it was mounted, mount once with '-o accept-old'; else "
-	       "delete 'session*' in there",
-	       req->backing);
+	report("'%s/.frondfs/journal' holds what a mount left, and that has "
+	       "been finished on this machine before: another copy of this "
+	       "vault was opened here, or this one is a copy or a backup, or "
+	       "somebody has put it back. What was written last may lie there "
+	       "alone, so delete nothing: copy '%s' aside, then mount once "
+	       "with '-o accept-old', which brings that to its place, over "
+	       "nothing newer, and takes all else for right as it is",
+	       req->backing, req->backing);
 	return CMD_OLD_VAULT;
 }
 
@@ -331,6 +333,22 @@ static int unlock(const struct mount_request *req, struct vault **out)
 		   : check_seen(req, *out);
 }
 
+static const char unfinished[] =
+	"a mount of it ended unexpectedly, and what was written last may lie "
+	"in .frondfs/journal, where a mount with '-o ro' does not look: files "
+	"may be shown as they were before; mount it once without 'ro', and "
+	"that is finished";
+
+/* Whoever only reads leaves it as it is. */
+static bool is_unfinished(const struct mount_request *req, struct vault *vault)
+{
+	if (!req->opt.read_only || !journal_is_unfinished(vault))
+		return false;
+	report("the vault '%s' is shown as it lies there: %s", req->backing,
+	       unfinished);
+	return true;
+}
+
 static void cleanup_vault_(struct vault *const *vault)
 {
 	vault_close(*vault);
@@ -338,8 +356,10 @@ static void cleanup_vault_(struct vault *const *vault)
 
 /* What happens when the mount answers. */
 struct when_ready {
-	int fd;	    /* -1 in the foreground */
-	int log_fd; /* -1: syslog, or standard error in the foreground */
+	int fd;		  /* -1 in the foreground */
+	int log_fd;	  /* -1: syslog, or standard error in the foreground */
+	const char *path; /* of the vault */
+	bool unfinished;  /* is_unfinished() */
 	bool done;
 };
 
@@ -352,6 +372,9 @@ static void on_ready(void *arg)
 		log_to_file(ready->log_fd, "frondfs");
 	else if (ready->fd >= 0)
 		log_to_syslog("frondfs");
+	/* it has been said where the log does not go */
+	if (ready->unfinished && (ready->log_fd >= 0 || ready->fd >= 0))
+		log_warning("%s: %s", ready->path, unfinished);
 	if (ready->fd >= 0)
 		background_ready(ready->fd);
 }
@@ -386,6 +409,8 @@ static int serve(const struct mount_request *req, int ready_fd, int log_fd)
 	status = unlock(req, &vault);
 	if (status)
 		return status;
+	ready.path = vault->path;
+	ready.unfinished = is_unfinished(req, vault);
 	err = mount_serve(vault, point, &req->opt, on_ready, &ready, &fault);
 	if (err && ready.done)
 		log_error("the mount on %s ended: %s", point, strerror(-err));

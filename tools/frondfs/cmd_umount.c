@@ -1,3 +1,4 @@
+#include "behind.h"
 #include "cmd.h"
 #include "quote.h"
 #include "report.h"
@@ -100,6 +101,48 @@ static void find_backing(const char *point, char backing[static PATH_MAX])
 		source_of(point, backing);
 }
 
+/* Then the one lock of the vault is that mount's, and the process that was
+ * behind this one has let go of it. */
+static bool is_mounted_elsewhere(const char *backing)
+{
+	char point[PATH_MAX];
+
+	return behind_find(backing, point);
+}
+
+static bool is_there(const char *backing, const char *name)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (asprintf(&path, "%s/.frondfs/%s", backing, name) < 0) {
+		path = NULL;
+		return false;
+	}
+	return access(path, F_OK) == 0;
+}
+
+/* What whoever had it alone has left. */
+static int report_left(const char *point, const char *backing)
+{
+	if (!is_there(backing, VAULT_INI_FILE) && errno == ENOENT) {
+		report("'%s' is unmounted, but '%s/.frondfs/vault.ini' is "
+		       "gone: put it back from your backup, for without it "
+		       "nothing in that vault can be opened again",
+		       point, backing);
+		return CMD_FAILED;
+	}
+	/* in this order: the lock is taken before a session begins */
+	if (is_there(backing, "journal/session") &&
+	    !held_exclusively(backing)) {
+		report("'%s' is unmounted, but not all that was written could "
+		       "be brought to its place in '%s'; the log says why, and "
+		       "the next mount goes on from the journal, which is kept",
+		       point, backing);
+		return CMD_FAILED;
+	}
+	return CMD_OK;
+}
+
 static int umount_and_wait(const char *point)
 {
 	char backing[PATH_MAX];
@@ -111,7 +154,7 @@ static int umount_and_wait(const char *point)
 	err = mount_umount(point);
 	if (err)
 		return report_umount(err, point);
-	if (!backing[0])
+	if (!backing[0] || (exclusive && is_mounted_elsewhere(backing)))
 		return CMD_OK;
 	err = exclusive ? vault_wait_at_rest(backing, AT_REST_TIMEOUT_MS)
 			: vault_wait_unlocked(backing, SHARED_TIMEOUT_MS);
@@ -122,7 +165,7 @@ static int umount_and_wait(const char *point)
 		       point, backing);
 		return CMD_FAILED;
 	}
-	return CMD_OK;
+	return exclusive ? report_left(point, backing) : CMD_OK;
 }
 
 int cmd_umount(int argc, char **argv)

@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include "behind.h"
 #include "cleanup.h"
 #include "json.h"
 #include "seen.h"
@@ -129,6 +130,24 @@ static void report_system(int err, const char *backing)
 	       advice);
 }
 
+static void report_mounted(const char *backing)
+{
+	CLEANUP_FREE char *real = realpath(backing, NULL);
+	char point[PATH_MAX];
+
+	if (real && behind_find(real, point))
+		report("the vault '%s' is mounted already, on '%s'; use it "
+		       "there, unmount it, or give every mount of it -o shared",
+		       backing, point);
+	else
+		report("the vault '%s' is mounted already, on another machine "
+		       "or by another user, or was unmounted while a file in "
+		       "it was open, and goes on until that is closed ('pgrep "
+		       "-a frondfs' lists the mounts of this machine); end "
+		       "that, or give every mount of it -o shared",
+		       backing);
+}
+
 int report_vault(int err, const char *backing, const struct vault_fault *fault)
 {
 	switch (err) {
@@ -155,9 +174,7 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault)
 		       backing);
 		return CMD_NEWER_VERSION;
 	case -EBUSY:
-		report("the vault '%s' is mounted already; unmount it there, "
-		       "or give every mount of it -o shared",
-		       backing);
+		report_mounted(backing);
 		return CMD_MOUNTED;
 	case -ENOMEM:
 		report("not enough memory to unlock the vault '%s'; close "
