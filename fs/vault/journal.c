@@ -7,6 +7,7 @@
 #include "secret.h"
 #include "seen.h"
 #include "vtree.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -159,14 +160,20 @@ static int create_segments(struct journal *j)
  */
 static void create_reserve(struct journal *j)
 {
+	const struct journal_ids ids = journal_ids_of_(j, JOURNAL_BOTH);
 	char name[JOURNAL_NAME_LEN + 1];
+	uint8_t head[JOURNAL_HEAD_LEN];
 	CLEANUP_FD int fd = -1;
 
 	journal_segment_name_(j->session, JOURNAL_RESERVE, name);
 	fd = openat(j->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
-	if (fd >= 0 && (vtree_own(j->vault, fd) ||
-			fallocate(fd, 0, 0, JOURNAL_RESERVE_BYTES) < 0))
+	if (fd < 0)
+		return;
+	if (fallocate(fd, 0, 0, JOURNAL_RESERVE_BYTES) < 0)
+		(void)!ftruncate(fd, 0);
+	journal_head_build(&ids, head);
+	if (vtree_own(j->vault, fd) || xio_pwrite(fd, head, sizeof head, 0))
 		(void)!unlinkat(j->dir_fd, name, 0);
 }
 

@@ -19,6 +19,10 @@
 #define JOURNAL_KEPT_SUFFIX ".kept"
 #define JOURNAL_KEPT_DIR "kept" /* what mending has cut off files */
 
+/* The number in the reserve's head, which is no segment's. As long as it is
+ * there, both segments are, and a mark is behind the records of each. */
+#define JOURNAL_BOTH 0
+
 enum {
 	JOURNAL_SEGMENTS = 2,
 	JOURNAL_NOWHERE = JOURNAL_SEGMENTS, /* of a token that is lost */
@@ -29,7 +33,8 @@ enum {
 	JOURNAL_KEPT_LEN = 2 * JOURNAL_ID_LEN + 5, /* hex and ".kept" */
 	JOURNAL_KEPT_MAX = 4000,    /* files that a kept session is about */
 	JOURNAL_SEGMENT_NAMES = 10, /* .0 to .9 */
-	JOURNAL_RESERVE = 9,	    /* holds nothing but room */
+	/* holds nothing but room, and JOURNAL_BOTH */
+	JOURNAL_RESERVE = 9,
 	JOURNAL_RESERVE_BYTES = 256 << 10,
 	/* of files that cannot be written: so many chunks are kept, and it is
 	 * tried again after a while */
@@ -110,10 +115,9 @@ struct segment {
 	char name[JOURNAL_NAME_LEN + 1]; /* commit_lock */
 	uint64_t number;		 /* append_lock */
 	uint64_t end;			 /* append_lock */
-	uint64_t reach;	  /* append_lock: no byte is written from here on */
-	bool uncommitted; /* append_lock */
-	bool suspect;	  /* commit_lock: not all of it reached the disk */
-	bool twin;	  /* commit_lock: its former file may still be there */
+	bool uncommitted;		 /* append_lock */
+	bool suspect; /* commit_lock: not all of it reached the disk */
+	bool twin;    /* commit_lock: its former file may still be there */
 };
 
 struct vfile;
@@ -243,8 +247,9 @@ uint64_t journal_sum_(const uint8_t *bytes, size_t len);
 
 /* journal_renew.c */
 /*
- * Another file with the first len bytes takes the segment's place, durable; an
- * empty one, if there are none. Needs commit_lock and append_lock.
+ * Another file with the first len bytes, and the mark behind them, takes the
+ * segment's place, durable; an empty one, if there are none. Needs commit_lock
+ * and append_lock.
  */
 MUST_CHECK int journal_renew_(struct journal *j, unsigned segment,
 			      uint64_t len);
@@ -448,6 +453,8 @@ struct journal_reader {
 		unsigned n; /* in its name */
 		struct journal_ids ids;
 		uint64_t end; /* of what has been read */
+		bool marked;  /* there is a mark there; else... */
+		bool bare;    /* ...there is nothing */
 	} segment[JOURNAL_SEGMENT_NAMES];
 	unsigned count; /* of segments, oldest first */
 	unsigned at;
@@ -458,6 +465,7 @@ struct journal_reader {
 	bool headless; /* a segment has more than a head, which is none */
 	bool mute;     /* the one that mending has written cannot be read */
 	bool guessed;  /* no session file said which one it is */
+	bool both;     /* JOURNAL_BOTH is there */
 	/* of a session that is kept: what it is about; NULL: of another one */
 	uint8_t (*wanted)[FILE_ID_LEN];
 	size_t wanted_count;
@@ -467,6 +475,9 @@ MUST_CHECK int journal_reader_open_(struct vault *vault, const char *name,
 				    struct journal_reader **out);
 MUST_CHECK int journal_reader_next_(struct journal_reader *r,
 				    struct journal_found *out);
+/* When all has been read, of a session of which nothing that was written is
+ * missing: has somebody spoiled it, or taken something away? */
+bool journal_reader_lacks_(struct journal_reader *r);
 
 /* journal_mend.c */
 /* A file that the session changed, or may have. */

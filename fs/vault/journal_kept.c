@@ -198,6 +198,9 @@ static int rename_segments(const struct recovery *rec)
 
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES; n++) {
 		journal_segment_name_(rec->reader->session->id, n, name);
+		/* no more than what is there is to be expected from now on */
+		if (n == JOURNAL_RESERVE && !rec->exact && !rec->again)
+			(void)!unlinkat(dir_fd, name, 0);
 		memcpy(kept, name, JOURNAL_NAME_LEN);
 		memcpy(kept + JOURNAL_NAME_LEN, JOURNAL_KEPT_SUFFIX,
 		       sizeof JOURNAL_KEPT_SUFFIX);
@@ -293,9 +296,13 @@ int journal_put_by_(struct recovery *rec)
 void journal_drop_reserve_(const struct journal_reader *r)
 {
 	char name[JOURNAL_NAME_LEN + 1];
+	CLEANUP_FD int fd = -1;
 
 	journal_segment_name_(r->session->id, JOURNAL_RESERVE, name);
-	(void)!unlinkat(r->dir_fd, name, 0);
+	fd = openat(r->dir_fd, name,
+		    O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, JOURNAL_HEAD_LEN) < 0)
+		(void)!unlinkat(r->dir_fd, name, 0);
 }
 
 static int remove_name(int dir_fd, const char *name)
@@ -329,11 +336,15 @@ static int remove_kept(int dir_fd, const struct journal_session *s)
 	char token[JOURNAL_KEPT_LEN + 1];
 	int err = 0;
 
-	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++) {
+	for (unsigned n = JOURNAL_SEGMENT_NAMES; n-- > 0 && !err;) {
 		journal_segment_name_(s->id, n, name);
 		memcpy(name + JOURNAL_NAME_LEN, JOURNAL_KEPT_SUFFIX,
 		       sizeof JOURNAL_KEPT_SUFFIX);
 		err = remove_name(dir_fd, name);
+		/* it says that the others are there, after a power failure,
+		 * too */
+		if (!err && n == JOURNAL_RESERVE && fsync(dir_fd) < 0)
+			err = -errno;
 	}
 	if (!err && fsync(dir_fd) < 0)
 		err = -errno;
@@ -363,8 +374,10 @@ static int remove_segments(const struct recovery *rec)
 {
 	const struct journal_reader *r = rec->reader;
 	char name[JOURNAL_NAME_LEN + 1];
-	int err = 0;
+	int err;
 
+	journal_segment_name_(r->session->id, JOURNAL_RESERVE, name);
+	err = remove_name(r->dir_fd, name);
 	for (unsigned i = 0; i < r->count && !err; i++) {
 		journal_segment_name_(r->session->id, r->segment[i].n, name);
 		err = remove_name(r->dir_fd, name);

@@ -11,7 +11,10 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { SCAN_BYTES = 4096 };
+enum { SCAN_BYTES = 4096 /* no larger than a page */ };
+
+/* To find what lies behind the records: all of the longest segment, thrice. */
+#define SEARCH_MAX (3 * (uint64_t)UINT32_MAX)
 
 void journal_reader_close(struct journal_reader *r)
 {
@@ -141,8 +144,8 @@ static void drop_segment(struct journal_reader *r, unsigned at)
 		r->segment[at] = r->segment[at + 1];
 }
 
-/* Is there a record at offset? And of what is there instead, *len bytes are in
- * r->buf; none behind the last one. */
+/* Is there a record at offset? 1: the mark behind the last one. Of what is
+ * there instead, *len bytes are in r->buf. */
 static int parse_at(const struct journal_reader *r,
 		    const struct journal_segment_file *s, uint64_t offset,
 		    struct journal_head *h, size_t *len)
@@ -154,10 +157,7 @@ static int parse_at(const struct journal_reader *r,
 		return err == -EBADMSG || err == -ENODATA ? -EIO : err;
 	if (journal_record_parse(&s->ids, offset, r->buf, *len, h) != 0)
 		return *len > 0 ? -EBADMSG : -ENODATA;
-	if (h->kind != JOURNAL_KIND_END)
-		return 0;
-	*len = 0;
-	return -ENODATA;
+	return h->kind == JOURNAL_KIND_END;
 }
 
 /* So far it has records. */
@@ -176,7 +176,7 @@ static uint64_t whole_len(struct journal_reader *r,
 /*
  * The two highest numbers are those in use: a file with a lower one has served,
  * and was put back. Of two with the same one, which follow each other here, one
- * is a beginning of the other.
+ * is a beginning of the other. What mending has written comes after all.
  */
 static void leave_out_old(struct journal_reader *r)
 {
@@ -188,10 +188,10 @@ static void leave_out_old(struct journal_reader *r)
 	for (unsigned i = 0; i < r->count;) {
 		const struct journal_segment_file *s = &r->segment[i];
 
-		if (!is_own(s))
-			i++;
-		else if (s->ids.number + 1 < newest)
+		if (s->ids.number + is_own(s) < newest)
 			drop_segment(r, i);
+		else if (!is_own(s))
+			i++;
 		else if (i + 1 < r->count && is_own(s + 1) &&
 			 s[1].ids.number == s->ids.number)
 			drop_segment(r, whole_len(r, s) < whole_len(r, s + 1)
@@ -207,6 +207,7 @@ static bool is_unknown_segment(const struct journal_reader *r, const char *name,
 			       uint8_t id[static JOURNAL_ID_LEN])
 {
 	return journal_is_segment_name_(name) &&
+	       name[JOURNAL_NAME_LEN - 1] != '0' + JOURNAL_RESERVE &&
 	       !journal_is_kept_(r->dir_fd, name) &&
 	       !hex_decode(name, (size_t)2 * JOURNAL_ID_LEN, id,
 			   JOURNAL_ID_LEN) &&
@@ -221,7 +222,7 @@ static bool has_records(const struct journal_reader *r,
 	size_t len;
 	int failed = parse_at(r, s, JOURNAL_HEAD_LEN, &h, &len);
 
-	if (failed && failed != -EBADMSG && failed != -ENODATA)
+	if (failed < 0 && failed != -EBADMSG && failed != -ENODATA)
 		*err = failed;
 	return !failed;
 }
@@ -332,6 +333,21 @@ static int find_session(struct journal_reader *r)
 	return guess_session(r, gone);
 }
 
+/* Who cannot tell expects no more than there is. */
+static bool says_both(const struct journal_reader *r)
+{
+	uint8_t head[JOURNAL_HEAD_LEN];
+	struct journal_ids ids = {.key = r->key};
+	CLEANUP_FD int fd = -1;
+
+	memcpy(ids.vault_id, r->vault->id, sizeof ids.vault_id);
+	memcpy(ids.session, r->session->id, sizeof ids.session);
+	return open_segment(r, JOURNAL_RESERVE, &fd) == 0 &&
+	       xio_pread(fd, head, sizeof head, 0) == 0 &&
+	       journal_head_parse(head, &ids) == 0 &&
+	       ids.number == JOURNAL_BOTH;
+}
+
 static int open_reader(struct journal_reader *r, const char *kept)
 {
 	int err = rekey_open_journal(r->vault, false, &r->dir_fd);
@@ -346,9 +362,11 @@ static int open_reader(struct journal_reader *r, const char *kept)
 	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES && !err; n++)
 		if (n != JOURNAL_RESERVE)
 			err = add_segment(r, n);
-	if (!err)
-		leave_out_old(r);
-	return err;
+	if (err)
+		return err;
+	leave_out_old(r);
+	r->both = says_both(r);
+	return 0;
 }
 
 int journal_reader_open_(struct vault *vault, const char *name,
@@ -389,16 +407,26 @@ static bool has_later(struct journal_reader *r)
 	return false;
 }
 
-/* The next place from *offset on where a record may begin. */
+/* The next place from *offset on where a record may begin; read: how many bytes
+ * that took. No segment gets longer than offsets have bits. */
 static bool find_begin(const struct journal_reader *r,
-		       const struct journal_segment_file *s, uint64_t *offset)
+		       const struct journal_segment_file *s, uint64_t *offset,
+		       uint64_t *read)
 {
 	size_t len, at;
 
 	do {
-		len = 0;
-		if (read_more(s->fd, r->buf, SCAN_BYTES, (off_t)*offset, &len))
+		off_t data = lseek(s->fd, (off_t)*offset, SEEK_DATA);
+
+		if (data < 0 && errno == ENXIO)
 			return false;
+		if (data > (off_t)*offset)
+			*offset = (uint64_t)data;
+		len = 0;
+		if (*offset > UINT32_MAX ||
+		    read_more(s->fd, r->buf, SCAN_BYTES, (off_t)*offset, &len))
+			return false;
+		*read += len;
 		at = journal_record_find_(r->buf, len);
 		*offset += at;
 	} while (at == len && len > 0);
@@ -407,18 +435,23 @@ static bool find_begin(const struct journal_reader *r,
 
 /*
  * Does anything whole lie behind what is none, at offset? Its length may be
- * what is wrong with it.
+ * what is wrong with it. What takes forever nobody has left who died.
  */
 static bool has_more(const struct journal_reader *r,
 		     const struct journal_segment_file *s, uint64_t offset)
 {
 	struct journal_head h;
+	uint64_t read = 0;
 	size_t len;
 
-	while (++offset, find_begin(r, s, &offset))
+	while (++offset, find_begin(r, s, &offset, &read)) {
 		if (read_record(s, offset, r->buf, &len) == 0 &&
 		    journal_record_parse(&s->ids, offset, r->buf, len, &h) == 0)
 			return true;
+		read += len;
+		if (read > SEARCH_MAX)
+			return true;
+	}
 	return false;
 }
 
@@ -432,6 +465,50 @@ static bool is_rotten(struct journal_reader *r,
 {
 	return is_own(s) && (journal_record_find_(r->buf, len) > 0 ||
 			     has_later(r) || has_more(r, s, r->offset));
+}
+
+/* Its records end here; *len bytes of what follows them are in r->buf. */
+static int judge_end(struct journal_reader *r, struct journal_segment_file *s,
+		     int why, size_t len)
+{
+	if (why == -EBADMSG) {
+		r->torn = true;
+		r->rotten |= is_rotten(r, s, len);
+	} else if (why < 0 && why != -ENODATA) {
+		/* what the disk does not give is the end of it */
+		if (!is_its_own(why))
+			return why;
+		r->broken = true;
+	}
+	s->marked = why == 1;
+	s->bare = why == -ENODATA;
+	return 0;
+}
+
+/*
+ * Whoever dies while he writes gets to the end of a page: seldom, but a record
+ * may end there.
+ */
+static bool is_cut(const struct journal_reader *r,
+		   const struct journal_segment_file *s)
+{
+	return r->both && s->bare && s->end % SCAN_BYTES != 0;
+}
+
+bool journal_reader_lacks_(struct journal_reader *r)
+{
+	unsigned own = 0;
+	bool lacks = r->rotten;
+
+	for (unsigned i = 0; i < r->count; i++) {
+		const struct journal_segment_file *s = &r->segment[i];
+
+		if (!is_own(s))
+			continue;
+		own++;
+		lacks |= is_cut(r, s) || (s->marked && has_more(r, s, s->end));
+	}
+	return lacks || (r->both && own != JOURNAL_SEGMENTS);
 }
 
 int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
@@ -448,15 +525,9 @@ int journal_reader_next_(struct journal_reader *r, struct journal_found *out)
 			s->end = r->offset;
 			return 1;
 		}
-		if (err == -EBADMSG) {
-			r->torn = true;
-			r->rotten |= is_rotten(r, s, len);
-		} else if (err != -ENODATA) {
-			/* what the disk does not give is the end of it */
-			if (!is_its_own(err))
-				return err;
-			r->broken = true;
-		}
+		err = judge_end(r, s, err, len);
+		if (err)
+			return err;
 		r->at++;
 		r->offset = JOURNAL_HEAD_LEN;
 	}

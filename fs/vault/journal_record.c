@@ -171,10 +171,18 @@ size_t journal_record_find_(const uint8_t *bytes, size_t len)
 	const size_t most = sizeof record_magic;
 	size_t at = 0;
 
-	while (at < len && memcmp(bytes + at, record_magic,
-				  len - at < most ? len - at : most) != 0)
+	while (at < len) {
+		const uint8_t *f = memchr(bytes + at, *record_magic, len - at);
+
+		if (!f)
+			return len;
+		at = (size_t)(f - bytes);
+		if (memcmp(f, record_magic,
+			   len - at < most ? len - at : most) == 0)
+			return at;
 		at++;
-	return at;
+	}
+	return len;
 }
 
 uint64_t journal_record_tokens_(const uint8_t *head)

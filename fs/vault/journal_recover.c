@@ -113,7 +113,7 @@ static int load_records(struct recovery *rec)
 		l->limit = UINT64_MAX;
 	}
 	/* kept as it is: another machine may read it whole */
-	rec->reader->broken |= rec->exact && rec->reader->rotten;
+	rec->reader->broken |= rec->exact && journal_reader_lacks_(rec->reader);
 	rec->reader->broken |= has_lost_a_head(rec);
 	/* What is missing may be in place, and newer than what is here. */
 	rec->doubtful |= rec->reader->broken || rec->reader->torn;

@@ -81,7 +81,7 @@ int journal_fetch_(const struct journal *j, int fd, void *buf, size_t len,
 }
 
 /* Pages that the disk does not give are zeros. */
-static int copy_part(const struct journal *j, int from, int to, uint8_t *buf,
+static int read_part(const struct journal *j, int from, uint8_t *buf,
 		     size_t len, off_t at)
 {
 	int err = xio_pread(from, buf, len, at);
@@ -95,19 +95,29 @@ static int copy_part(const struct journal *j, int from, int to, uint8_t *buf,
 		else if (e)
 			return e;
 	}
-	return xio_pwrite(to, buf, len, at);
+	return 0;
 }
 
-static int copy_bytes(const struct journal *j, int from, int to, uint64_t len)
+/* The mark comes with the last of the bytes: nobody finds these without it. */
+static int copy_bytes(const struct journal *j, const struct segment *s, int to,
+		      uint64_t len)
 {
-	uint8_t *buf = malloc(COPY_BYTES);
+	const struct journal_ids ids = journal_ids_of_(j, s->number);
+	uint8_t *buf = malloc(COPY_BYTES + JOURNAL_RECORD_HEAD_LEN);
 	int err = buf ? 0 : -ENOMEM;
 
-	for (uint64_t at = 0; at < len && !err; at += COPY_BYTES)
-		err = copy_part(j, from, to, buf,
-				len - at < COPY_BYTES ? (size_t)(len - at)
-						      : COPY_BYTES,
-				(off_t)at);
+	for (uint64_t at = 0; at < len && !err; at += COPY_BYTES) {
+		bool last = len - at <= COPY_BYTES;
+		size_t part = last ? (size_t)(len - at) : COPY_BYTES;
+
+		err = read_part(j, s->fd, buf, part, (off_t)at);
+		if (last) {
+			journal_end_build(&ids, len, buf + part);
+			part += JOURNAL_RECORD_HEAD_LEN;
+		}
+		if (!err)
+			err = xio_pwrite(to, buf, part, (off_t)at);
+	}
 	free(buf);
 	return err;
 }
@@ -191,7 +201,7 @@ static int make_copy(struct journal *j, unsigned segment, uint64_t len,
 		return -errno;
 	err = vtree_own(j->vault, fd);
 	if (!err && len > 0)
-		err = copy_bytes(j, j->seg[segment].fd, fd, len);
+		err = copy_bytes(j, &j->seg[segment], fd, len);
 	else if (!err)
 		err = journal_write_head_(j, fd);
 	if (!err && (fdatasync(fd) < 0 || fsync(j->dir_fd) < 0))

@@ -199,6 +199,20 @@ static struct journal_head with_floor(const struct journal_file *jf,
 	return h;
 }
 
+/* What is whole behind the segment's end must not be taken for written. */
+static void take_back(const struct journal *j, const struct segment *s)
+{
+	const struct journal_ids ids = journal_ids_of_(j, s->number);
+	uint8_t mark[JOURNAL_RECORD_HEAD_LEN];
+	off_t len = (off_t)s->end;
+
+	journal_end_build(&ids, s->end, mark);
+	/* first: whoever dies between the two leaves one */
+	if (xio_pwrite(s->fd, mark, sizeof mark, len) == 0)
+		len += JOURNAL_RECORD_HEAD_LEN;
+	(void)!ftruncate(s->fd, len);
+}
+
 int journal_append_locked_(struct journal_file *jf,
 			   const struct journal_put *put)
 {
@@ -226,13 +240,10 @@ int journal_append_locked_(struct journal_file *jf,
 			    j->appended + len);
 	pthread_rwlock_unlock(&jf->lock);
 	if (err) {
-		/* what is whole there must not be taken for written */
-		(void)!ftruncate(s->fd, (off_t)s->end);
+		take_back(j, s);
 		return err;
 	}
 	s->end += len;
-	if (s->reach < s->end + JOURNAL_RECORD_HEAD_LEN)
-		s->reach = s->end + JOURNAL_RECORD_HEAD_LEN;
 	s->uncommitted = true;
 	j->appended += len;
 	j->wrote = true;
@@ -412,11 +423,13 @@ void journal_give_room_(struct journal *j)
 {
 	pthread_mutex_lock(&j->append_lock);
 	for (unsigned n = 0; n < JOURNAL_SEGMENTS; n++) {
-		struct segment *s = &j->seg[n];
+		const struct segment *s = &j->seg[n];
+		struct stat st;
 
-		if (journal_is_empty_(s) && s->reach > JOURNAL_EMPTY_LEN &&
-		    ftruncate(s->fd, JOURNAL_EMPTY_LEN) == 0)
-			s->reach = JOURNAL_EMPTY_LEN;
+		/* where one has failed, it is as long as it is */
+		if (journal_is_empty_(s) && fstat(s->fd, &st) == 0 &&
+		    st.st_size > JOURNAL_EMPTY_LEN)
+			(void)!ftruncate(s->fd, JOURNAL_EMPTY_LEN);
 	}
 	pthread_mutex_unlock(&j->append_lock);
 }

@@ -357,7 +357,8 @@ int journal_remove_own_(int dir_fd,
 {
 	char name[JOURNAL_NAME_LEN + 1];
 
-	for (unsigned n = 0; n < JOURNAL_SEGMENT_NAMES; n++) {
+	/* what says that both are there, before they are not */
+	for (unsigned n = JOURNAL_SEGMENT_NAMES; n-- > 0;) {
 		journal_segment_name_(session, n, name);
 		if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
 			return -errno;

@@ -44,9 +44,18 @@ int __wrap_fdatasync(int fd)
 	return -1;
 }
 
+/* So many fail before their last piece. */
+static atomic_int appends_failing;
+
 /* Half of it, as far as it is one piece. */
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset)
 {
+	if (appends_failing > 0) {
+		appends_failing--;
+		(void)!__real_pwritev64(fd, iov, n - 1, offset);
+		errno = EIO;
+		return -1;
+	}
 	if (!crash_now())
 		return __real_pwritev64(fd, iov, n, offset);
 	(void)!__real_pwritev64(fd, iov, 1, offset);

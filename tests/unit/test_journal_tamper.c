@@ -206,12 +206,16 @@ static void test_tamper__a_segment_put_back(void **state)
 
 	snprintf(aside, sizeof aside, "%s/aside", fx->top);
 	make(fx, "f");
-	die_in(fx, write_thrice);
-	shell("cd '%s/.frondfs/journal' && f=$(ls *.0) && cp '%s' ${f%%0}2",
-	      fx->path, aside);
-	assert_int_equal(recover(fx, NULL), 0);
-	expect(fx, "f", old_bytes);
-	assert_int_equal(count_names(fx, "journal", ""), 0);
+	/* under its other name, and those of what mending writes */
+	for (unsigned n = 2; n < JOURNAL_RESERVE; n += 2) {
+		die_in(fx, write_thrice);
+		shell("cd '%s/.frondfs/journal' && f=$(ls *.0) && "
+		      "cp '%s' ${f%%0}%u",
+		      fx->path, aside, n);
+		assert_int_equal(recover(fx, NULL), 0);
+		expect(fx, "f", old_bytes);
+		assert_int_equal(count_names(fx, "journal", ""), 0);
+	}
 	for (int i = 0; i < 2; i++) {
 		die_in(fx, write_twice);
 		if (i == 0)
@@ -315,7 +319,7 @@ static void test_tamper__no_room_to_keep(void **state)
 	sum = digest(path);
 	again(fx);
 	assert_int_equal(vault_lock(fx->vault, false, false), 0);
-	crash_left = 2; /* behind what makes the journal durable */
+	crash_left = 3; /* behind what makes the journal durable */
 	crash_mode = CRASH_NO_ROOM;
 	assert_int_equal(journal_recover(fx->vault, &r), 0);
 	crash_mode = CRASH_NOT;
