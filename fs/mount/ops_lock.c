@@ -79,7 +79,7 @@ int lock_table_new(struct lock_table **out)
 }
 
 /* Open for writing where possible, since write locks ask for that. */
-static int open_once(struct fs *fs, struct inode *i, int *out)
+static int open_backing(struct fs *fs, struct inode *i, int *out)
 {
 	CLEANUP_FD int path_fd = -1;
 	char path[32];
@@ -92,20 +92,9 @@ static int open_once(struct fs *fs, struct inode *i, int *out)
 	if (fd < 0 && (errno == EACCES || errno == EROFS))
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return errno == EMFILE || errno == ENFILE ? -ENOLCK : -errno;
 	*out = fd;
 	return 0;
-}
-
-static int open_backing(struct fs *fs, struct inode *i, int *out)
-{
-	unsigned tries = 0;
-	int err;
-
-	do {
-		err = open_once(fs, i, out);
-	} while (err && fs_spare_fd(fs, err, &tries));
-	return err == -EMFILE || err == -ENFILE ? -ENOLCK : err;
 }
 
 /* Needs the table's lock. */

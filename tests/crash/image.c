@@ -324,6 +324,12 @@ static void store_link(const struct image_object *o, const char *path)
 		image_fail("linking", path);
 }
 
+static void store_fifo(const char *path)
+{
+	if (mkfifo(path, 0600) < 0)
+		image_fail("making", path);
+}
+
 static void store(struct storing *s, unsigned obj, const char *path)
 {
 	const struct image_object *o = &s->im->objects[obj];
@@ -339,6 +345,8 @@ static void store(struct storing *s, unsigned obj, const char *path)
 		store_dir(s, o, path);
 	else if (S_ISLNK(o->mode))
 		store_link(o, path);
+	else if (S_ISFIFO(o->mode))
+		store_fifo(path);
 	else
 		store_file(o, path);
 	for (size_t i = 0; i < o->xattr_count; i++)

@@ -94,7 +94,7 @@ static bool read_entry(struct verdict *v, int dirfd, const uint8_t *id,
 	int fd = -1;
 	bool good;
 
-	if (strcmp(e->d_name, VERDICT_FOREIGN) == 0 ||
+	if (strcmp(e->d_name, VERDICT_FOREIGN) == 0 || e->d_type == DT_FIFO ||
 	    vdir_plain_name(v->vault, dirfd, id, e->d_name, plain))
 		return true;
 	snprintf(path, sizeof path, "%.300s/%.60s", above, plain);

@@ -324,7 +324,6 @@ static int take_one(struct dir_transport *d, const struct transport_receiver *r,
 				     NULL);
 }
 
-/* What a sender began and was killed over. */
 static int receive_all(struct dir_transport *d,
 		       const struct transport_receiver *r, bool *any)
 {
