@@ -313,7 +313,11 @@ CANCELLED_WITHIN static void *work(void *arg)
 			break;
 		answer(w);
 	}
-	if (n < 0) {
+	/* Linux says so when it was unmounted while it handed a request over,
+	 * the last file's release for example; else ENODEV, which is 0 here. */
+	if (n == -ECONNABORTED) {
+		fuse_session_exit(l->session);
+	} else if (n < 0) {
 		fuse_session_exit(l->session);
 		pthread_mutex_lock(&l->lock);
 		l->err = n;
