@@ -1,5 +1,5 @@
 #include "gone.h"
-#include "text.h"
+#include "source.h"
 #include "when.h"
 
 #include <dirent.h>
@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 /* More of a folder is not looked at: each may lie far away. */
 enum { LOOKS_MAX = 1000, DEPTH_MAX = 100 };
@@ -47,18 +46,16 @@ void gone_given(const struct session *s, const struct outbox *o,
 	memset(gone, 0, sizeof *gone);
 	for (size_t i = 0; i < item->file_count; i++) {
 		const struct item_file *f = &item->files[i];
-		char whole[CONTROL_PATH_MAX + 64], text[2 * FILE_ID_LEN + 1];
+		char whole[CONTROL_PATH_MAX + 64];
 		uint8_t id[FILE_ID_LEN];
-		ssize_t n;
+		int err;
 
 		snprintf(whole, sizeof whole, "/proc/self/fd/%d/%s", s->m.fd,
 			 f->path);
-		n = lgetxattr(whole, "user.frondfs.id", text, sizeof text);
-		if (n < 0 && (errno == ENOENT || errno == ENOTDIR))
+		err = source_path_id(whole, id);
+		if (err == -ENOENT || err == -ENOTDIR)
 			note(gone, &gone->missing, f->path);
-		else if (n == 2 * FILE_ID_LEN &&
-			 !hex_decode(text, (size_t)n, id, sizeof id) &&
-			 memcmp(id, f->id, sizeof id) != 0)
+		else if (!err && memcmp(id, f->id, sizeof id) != 0)
 			note(gone,
 			     is_granted_too(o, item, id) ? &gone->missing
 							 : &gone->replaced,

@@ -1,11 +1,10 @@
 #include "renewal.h"
-#include "text.h"
+#include "source.h"
 #include "when.h"
 
 #include <ftw.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/xattr.h>
 
 enum { OPEN_MAX = 16 };
 
@@ -41,19 +40,13 @@ static struct {
 static int visit(const char *path, const struct stat *st, int type,
 		 struct FTW *where)
 {
-	char text[2 * FILE_ID_LEN + 1];
 	uint8_t id[FILE_ID_LEN];
-	ssize_t n;
 
 	(void)st;
 	(void)where;
 	if (type == FTW_DNR || type == FTW_NS)
 		return 1;
-	if (type != FTW_F)
-		return 0;
-	n = lgetxattr(path, "user.frondfs.id", text, sizeof text);
-	return n == 2 * FILE_ID_LEN &&
-	       !hex_decode(text, (size_t)n, id, sizeof id) &&
+	return type == FTW_F && !source_path_id(path, id) &&
 	       has_id(wanted.item->files, wanted.item->file_count, id) &&
 	       !has_id(wanted.but->files, wanted.but->file_count, id);
 }

@@ -2,6 +2,7 @@
 #include "cargo.h"
 #include "compose.h"
 #include "report.h"
+#include "source.h"
 #include "text.h"
 #include "when.h"
 #include "xio.h"
@@ -11,7 +12,6 @@
 #include <ftw.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/xattr.h>
 
 enum { RECORD_MAX = 64 << 20, OPEN_MAX = 16 };
 
@@ -124,17 +124,11 @@ static struct {
 static int visit(const char *path, const struct stat *st, int type,
 		 struct FTW *where)
 {
-	char text[2 * FILE_ID_LEN + 1];
 	uint8_t id[FILE_ID_LEN];
-	ssize_t n;
 
 	(void)st;
 	(void)where;
-	if (type != FTW_F)
-		return 0;
-	n = lgetxattr(path, "user.frondfs.id", text, sizeof text);
-	if (n != 2 * FILE_ID_LEN ||
-	    hex_decode(text, (size_t)n, id, sizeof id) ||
+	if (type != FTW_F || source_path_id(path, id) ||
 	    memcmp(id, wanted.id, FILE_ID_LEN) != 0)
 		return 0;
 	wanted.path = strdup(path);

@@ -267,12 +267,28 @@ int source_open(const struct source *s, const struct source_entry *entry,
 	return 0;
 }
 
-int source_file_id(int fd, uint8_t id[static FILE_ID_LEN])
-{
-	char text[2 * FILE_ID_LEN + 1];
-	ssize_t n = fgetxattr(fd, "user.frondfs.id", text, sizeof text);
+static const char id_name[] = "user.frondfs.id";
 
+enum { ID_TEXT_LEN = 2 * FILE_ID_LEN };
+
+/* n: what the system call returned. */
+static int read_id(const char *text, ssize_t n, uint8_t id[static FILE_ID_LEN])
+{
 	if (n < 0)
 		return -errno;
 	return hex_decode(text, (size_t)n, id, FILE_ID_LEN) ? -ENODATA : 0;
+}
+
+int source_file_id(int fd, uint8_t id[static FILE_ID_LEN])
+{
+	char text[ID_TEXT_LEN + 1];
+
+	return read_id(text, fgetxattr(fd, id_name, text, sizeof text), id);
+}
+
+int source_path_id(const char *path, uint8_t id[static FILE_ID_LEN])
+{
+	char text[ID_TEXT_LEN + 1];
+
+	return read_id(text, lgetxattr(path, id_name, text, sizeof text), id);
 }

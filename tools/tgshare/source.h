@@ -43,5 +43,7 @@ bool source_same(const struct source_entry *entry, int fd);
 
 /* The file's id as the mount tells it. -ENODATA. */
 MUST_CHECK int source_file_id(int fd, uint8_t id[static FILE_ID_LEN]);
+/* The same of what has that name now, and not of what a link leads to. */
+MUST_CHECK int source_path_id(const char *path, uint8_t id[static FILE_ID_LEN]);
 
 #endif
