@@ -47,14 +47,6 @@ static bool is_from(const struct session *s, const struct item *item,
 		      from) == 0;
 }
 
-static bool has_id(const struct item *item, const uint8_t *id)
-{
-	for (size_t i = 0; id && i < item->file_count; i++)
-		if (memcmp(item->files[i].id, id, FILE_ID_LEN) == 0)
-			return true;
-	return false;
-}
-
 struct target {
 	const char *set;      /* hex digits, or NULL */
 	const char *relative; /* FILE's path, or NULL */
@@ -66,7 +58,8 @@ static bool is_target(const struct item *item, const struct target *t)
 	if (t->set)
 		return outbox_set_begins(item->set_id, t->set);
 	return strcmp(item->path, t->relative) == 0 ||
-	       (!item->folder && has_id(item, t->id));
+	       (!item->folder &&
+		item_files_have(item->files, item->file_count, t->id));
 }
 
 static void choose(const struct session *s, const struct outbox *o,
@@ -81,7 +74,8 @@ static void choose(const struct session *s, const struct outbox *o,
 		    !is_from(s, item, from))
 			continue;
 		if (item->folder && item->kind == ITEM_GRANT &&
-		    item_live(item, now) && has_id(item, t->id))
+		    item_live(item, now) &&
+		    item_files_have(item->files, item->file_count, t->id))
 			c->within = item;
 		if (!is_target(item, t))
 			continue;

@@ -79,7 +79,6 @@ static bool same_files(const struct item *item, const struct source *from)
 	for (size_t i = 0; i < from->count; i++) {
 		CLEANUP_FD int fd = -1;
 		uint8_t id[FILE_ID_LEN];
-		bool found = false;
 
 		if (!S_ISREG(from->entries[i].st.st_mode))
 			continue;
@@ -87,9 +86,7 @@ static bool same_files(const struct item *item, const struct source *from)
 		if (source_open(from, &from->entries[i], O_RDONLY, &fd) ||
 		    source_file_id(fd, id))
 			return false;
-		for (size_t j = 0; j < item->file_count && !found; j++)
-			found = memcmp(item->files[j].id, id, FILE_ID_LEN) == 0;
-		if (!found)
+		if (!item_files_have(item->files, item->file_count, id))
 			return false;
 	}
 	return files == item->file_count;

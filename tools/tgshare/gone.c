@@ -33,9 +33,8 @@ static bool is_granted_too(const struct outbox *o, const struct item *item,
 		    !people_same_keys(&other->parties[0].pub,
 				      &item->parties[0].pub))
 			continue;
-		for (size_t j = 0; j < other->file_count; j++)
-			if (memcmp(other->files[j].id, id, FILE_ID_LEN) == 0)
-				return true;
+		if (item_files_have(other->files, other->file_count, id))
+			return true;
 	}
 	return false;
 }

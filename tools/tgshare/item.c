@@ -539,6 +539,15 @@ static uint64_t again_s(uint64_t then_s, unsigned times, uint64_t now_s)
 						    : then_s + wait_s(times);
 }
 
+bool item_files_have(const struct item_file *files, size_t count,
+		     const uint8_t *id)
+{
+	for (size_t i = 0; id && i < count; i++)
+		if (memcmp(files[i].id, id, FILE_ID_LEN) == 0)
+			return true;
+	return false;
+}
+
 bool item_message_links(const struct item *item, const struct item_message *m)
 {
 	return m->kind == STATEMENT_MANIFEST && item->end == ITEM_REPLACED &&

@@ -168,6 +168,9 @@ MUST_CHECK int item_note_told(int outbox, struct item *item);
 MUST_CHECK int item_note_end(int outbox, struct item *item, enum item_end end,
 			     uint64_t now_s);
 
+/* Is one of these files the one with the id? None is, without an id (NULL). */
+bool item_files_have(const struct item_file *files, size_t count,
+		     const uint8_t *id);
 bool item_has_keys(const struct item_party *party);
 /* Has whom it went to acknowledged this message, directly or by more? */
 bool item_message_done(const struct item *item, const struct item_message *m);

@@ -21,15 +21,6 @@ bool renewal_same_parties(const struct item *item, const struct plan *plan)
 	return true;
 }
 
-static bool has_id(const struct item_file *files, size_t count,
-		   const uint8_t *id)
-{
-	for (size_t i = 0; i < count; i++)
-		if (memcmp(files[i].id, id, FILE_ID_LEN) == 0)
-			return true;
-	return false;
-}
-
 /* For nftw(3), which has no argument to pass. */
 static struct {
 	const struct item *item;
@@ -47,8 +38,9 @@ static int visit(const char *path, const struct stat *st, int type,
 	if (type == FTW_DNR || type == FTW_NS)
 		return 1;
 	return type == FTW_F && !source_path_id(path, id) &&
-	       has_id(wanted.item->files, wanted.item->file_count, id) &&
-	       !has_id(wanted.but->files, wanted.but->file_count, id);
+	       item_files_have(wanted.item->files, wanted.item->file_count,
+			       id) &&
+	       !item_files_have(wanted.but->files, wanted.but->file_count, id);
 }
 
 /* What was moved stays granted, wherever it is now. */
@@ -64,7 +56,7 @@ static bool is_elsewhere(const struct session *s, const struct item *item,
 static bool shares_a_file(const struct item *item, const struct cargo *c)
 {
 	for (size_t i = 0; i < item->file_count; i++)
-		if (has_id(c->files, c->file_count, item->files[i].id))
+		if (item_files_have(c->files, c->file_count, item->files[i].id))
 			return true;
 	return false;
 }
