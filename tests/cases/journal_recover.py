@@ -358,6 +358,7 @@ def image(top):
 @check(plain=False, root=True)
 def a_disk_that_was_pulled_out_is_another_mount():
     """Mounted again, it may get the number that it had: what it lost is looked for."""
+    frond.own_mounts()
     top = fresh("disk")
     os.mkdir(top)
     disk, where = image(top), os.path.join(top, "mnt")

@@ -59,6 +59,7 @@ def shelf():
     XFS clones them, and nothing is written to one meanwhile."""
     for tool in ("losetup", "mkfs.xfs"):
         frond.tool(tool)
+    frond.own_mounts()
     if subprocess.run(["losetup", "-f"], capture_output=True).returncode:
         raise Skip("no loop devices")
     memory = "/dev/shm"
