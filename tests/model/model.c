@@ -153,28 +153,9 @@ static void decide(struct worker *w, struct step *s)
 	}
 }
 
-static size_t first_difference(const struct side *a, const struct side *b)
-{
-	size_t i = 0;
-
-	while (i < a->seen_len && i < b->seen_len && a->seen[i] == b->seen[i])
-		i++;
-	return i;
-}
-
-static void print_seen(const char *name, const struct side *side, size_t at)
-{
-	printf("  %s shows from byte %zu:", name, at);
-	for (size_t i = at; i < side->seen_len && i < at + 48; i++)
-		printf(" %02x", side->seen[i]);
-	printf("\n");
-}
-
 static void report(const struct worker *w, unsigned long number,
 		   const struct step *s, long a, long b)
 {
-	size_t at = first_difference(&w->a, &w->b);
-
 	printf("seed %llu, thread %u, step %lu: %s\n"
 	       "  path %s\n  path2 %s\n"
 	       "  slots %u %u, offsets %llu %llu, length %zu, pick %u\n"
@@ -186,8 +167,7 @@ static void report(const struct worker *w, unsigned long number,
 	       s->len, s->pick, a, a < 0 ? strerror((int)-a) : "fine",
 	       w->a.seen_len, b, b < 0 ? strerror((int)-b) : "fine",
 	       w->b.seen_len);
-	print_seen("a", &w->a, at);
-	print_seen("b", &w->b, at);
+	side_print_seen(&w->a, &w->b);
 	fflush(stdout);
 }
 
@@ -199,22 +179,7 @@ static long run_step(struct side *side, const struct step *s)
 
 static bool is_alike(const struct worker *w, long a, long b)
 {
-	return a == b && w->a.seen_len == w->b.seen_len &&
-	       memcmp(w->a.seen, w->b.seen, w->a.seen_len) == 0;
-}
-
-/*
- * May the kernel be wrong? Where link(2) or unlink(2) crosses another thread's
- * look, Linux counts the name twice in what it knows of a FUSE file
- * (fuse_entry_unlinked); it tells that to stat(2), and what has no name left it
- * does not link. So what the file system says to it counts.
- */
-static bool may_be_asked_anew(const struct step *s, long a)
-{
-	const char *name = operations[s->op].name;
-
-	return strcmp(name, "stat") == 0 || strcmp(name, "fstat") == 0 ||
-	       (strcmp(name, "link") == 0 && a == -ENOENT);
+	return a == b && side_seen_alike(&w->a, &w->b);
 }
 
 static bool take_step(struct worker *w, unsigned long number)
@@ -225,7 +190,8 @@ static bool take_step(struct worker *w, unsigned long number)
 	decide(w, &s);
 	a = run_step(&w->a, &s);
 	b = run_step(&w->b, &s);
-	if (!is_alike(w, a, b) && may_be_asked_anew(&s, a)) {
+	if (!is_alike(w, a, b) &&
+	    step_may_be_asked_anew(operations[s.op].name, a)) {
 		w->a.anew = true;
 		a = run_step(&w->a, &s);
 		w->a.anew = false;

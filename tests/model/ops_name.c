@@ -25,6 +25,37 @@ void side_show(struct side *side, const void *bytes, size_t len)
 	side->seen_len += len;
 }
 
+bool side_seen_alike(const struct side *a, const struct side *b)
+{
+	return a->seen_len == b->seen_len &&
+	       memcmp(a->seen, b->seen, a->seen_len) == 0;
+}
+
+static void print_from(const char *name, const struct side *side, size_t at)
+{
+	printf("  %s shows from byte %zu:", name, at);
+	for (size_t i = at; i < side->seen_len && i < at + 48; i++)
+		printf(" %02x", side->seen[i]);
+	printf("\n");
+}
+
+void side_print_seen(const struct side *a, const struct side *b)
+{
+	size_t i = 0;
+
+	while (i < a->seen_len && i < b->seen_len && a->seen[i] == b->seen[i])
+		i++;
+	print_from("a", a, i);
+	print_from("b", b, i);
+}
+
+bool step_may_be_asked_anew(const char *operation, long returned)
+{
+	return strcmp(operation, "stat") == 0 ||
+	       strcmp(operation, "fstat") == 0 ||
+	       (strcmp(operation, "link") == 0 && returned == -ENOENT);
+}
+
 void model_past(uint64_t seed, struct timespec out[2])
 {
 	out[0].tv_sec = (time_t)(seed % 900000000);

@@ -80,8 +80,21 @@ struct stat;
 int side_stat(struct side *side, int dirfd, const char *path, int flags,
 	      struct stat *st);
 
+/*
+ * May the kernel be wrong about what this step returned? Where link(2) or
+ * unlink(2) crosses another thread's look, Linux counts the name twice in what
+ * it knows of a FUSE file (fuse_entry_unlinked); it tells that to stat(2), and
+ * what has no name left it does not link. So what the file system says to it
+ * counts.
+ */
+bool step_may_be_asked_anew(const char *operation, long returned);
+
 /* Add to what the step shows. */
 void side_show(struct side *side, const void *bytes, size_t len);
+/* Did the last step show the same of both? What it showed, from where they
+ * differ. */
+bool side_seen_alike(const struct side *a, const struct side *b);
+void side_print_seen(const struct side *a, const struct side *b);
 /* What fstatat(2) tells that must be alike on both sides. */
 void side_show_stat(struct side *side, const struct stat *st);
 /* A time long past: set on purpose, so it must be alike to the nanosecond. */

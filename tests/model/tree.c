@@ -21,12 +21,6 @@ static void differs(struct walk *w, const char *path, const char *what)
 	w->differences++;
 }
 
-static bool seen_alike(const struct walk *w)
-{
-	return w->a.seen_len == w->b.seen_len &&
-	       memcmp(w->a.seen, w->b.seen, w->a.seen_len) == 0;
-}
-
 /* Where to read next: far out there are only holes between a few bytes. */
 static off_t next_data(int fd, off_t at)
 {
@@ -64,20 +58,34 @@ static void compare_content(struct walk *w, const char *path)
 		close(b);
 }
 
-static void compare_step(struct walk *w, const char *op, const char *path)
+static bool shows_alike(struct walk *w, const struct operation *op,
+			const struct step *step)
+{
+	w->a.seen_len = w->b.seen_len = 0;
+	return op->run(&w->a, step) == op->run(&w->b, step) &&
+	       side_seen_alike(&w->a, &w->b);
+}
+
+static void compare_step(struct walk *w, const char *name, const char *path)
 {
 	struct step step = {.pick = 1, .own = ""};
+	const struct operation *op = operations;
+	bool alike;
 
+	while (strcmp(op->name, name) != 0)
+		op++;
 	snprintf(step.path, sizeof step.path, "%s", path);
-	for (size_t i = 0; i < operation_count; i++) {
-		if (strcmp(operations[i].name, op) != 0)
-			continue;
-		w->a.seen_len = w->b.seen_len = 0;
-		if (operations[i].run(&w->a, &step) !=
-			    operations[i].run(&w->b, &step) ||
-		    !seen_alike(w))
-			differs(w, path, op);
+	alike = shows_alike(w, op, &step);
+	/* the kernel may have miscounted names, see step_may_be_asked_anew() */
+	if (!alike && step_may_be_asked_anew(name, 0)) {
+		w->a.anew = true;
+		alike = shows_alike(w, op, &step);
+		w->a.anew = false;
 	}
+	if (alike)
+		return;
+	differs(w, path, name);
+	side_print_seen(&w->a, &w->b);
 }
 
 static void compare_dir(struct walk *w, const char *path);
