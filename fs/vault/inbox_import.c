@@ -215,10 +215,10 @@ static int drop_altered(struct inbox *in, struct parcel *p,
 {
 	for (size_t i = 0; i < e->part_count; i++) {
 		struct part *part = inbox_part_(in, e->parts[i].hash);
-		bool same = false;
-		int err = part ? inbox_check_part_(in, part, &same) : -ENOENT;
+		struct part_look look;
+		int err = part ? inbox_check_part_(in, part, &look) : -ENOENT;
 
-		if (err == -ENOENT || (!err && same))
+		if (err == -ENOENT || (!err && look.same))
 			continue;
 		if (!err)
 			err = inbox_refuse_of_(
@@ -227,7 +227,7 @@ static int drop_altered(struct inbox *in, struct parcel *p,
 				e->path);
 		if (err)
 			return err;
-		inbox_part_remove_(in, part);
+		inbox_part_remove_altered_(in, part, &look);
 		(*count)++;
 	}
 	return 0;

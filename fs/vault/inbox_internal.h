@@ -286,9 +286,19 @@ void inbox_drop_stage_(struct inbox *in, const char *name);
 struct part *inbox_part_(const struct inbox *in,
 			 const uint8_t hash[static SPOOL_HASH_LEN]);
 void inbox_part_remove_(struct inbox *in, struct part *part);
-/* Do the bytes have the hash that they are called by? */
+/* The file that has a part's name: do its bytes have the hash that it is called
+ * by? */
+struct part_look {
+	bool same;
+	ino_t ino;
+	uint64_t size;
+};
 MUST_CHECK int inbox_check_part_(struct inbox *in, const struct part *part,
-				 bool *same);
+				 struct part_look *look);
+/* This one goes; another one that has come meanwhile, and has its name by now,
+ * does not. */
+void inbox_part_remove_altered_(struct inbox *in, struct part *part,
+				const struct part_look *look);
 
 /* inbox_parts.c */
 bool inbox_entry_is_here_(const struct inbox *in,

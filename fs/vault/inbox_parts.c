@@ -2,7 +2,6 @@
 #include "inbox_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 enum {
@@ -10,7 +9,6 @@ enum {
 	/* whose manifest did not come in that time: senders have given up */
 	UNCLAIMED_AGE_MAX_S = 30 * 86400,
 	DONE_MAX = 65536,
-	READ_LEN = 1 << 16,
 };
 
 static void claim_entry(struct inbox *in, const struct manifest_entry *e,
@@ -52,58 +50,34 @@ void inbox_parts_done_(struct inbox *in, const struct manifest *m)
 			remember_done(in, m->entries[i].parts[k].hash);
 }
 
-int inbox_check_part_(struct inbox *in, const struct part *part, bool *same)
-{
-	CLEANUP_FREE uint8_t *buf = malloc(READ_LEN);
-	CLEANUP_FD int fd = -1;
-	uint8_t hash[SPOOL_HASH_LEN];
-	crypto_generichash_state state;
-	char name[SPOOL_NAME_MAX];
-	ssize_t n;
-
-	if (!buf)
-		return -ENOMEM;
-	inbox_spool_name_(part->hash, ".part", name);
-	fd = openat(in->dir_fd, name,
-		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	crypto_generichash_init(&state, NULL, 0, sizeof hash);
-	while ((n = read(fd, buf, READ_LEN)) > 0) {
-		if (inbox_stopped_(in))
-			return -EINTR;
-		crypto_generichash_update(&state, buf, (size_t)n);
-	}
-	if (n < 0)
-		return -errno;
-	crypto_generichash_final(&state, hash, sizeof hash);
-	*same = memcmp(hash, part->hash, sizeof hash) == 0;
-	return 0;
-}
-
 /*
  * A part of another length than the manifest says: it is not what its name
- * says, and goes; or the manifest lies, and its file will never open.
+ * says, and goes; or the manifest lies, and its file will never open. Unless it
+ * has come anew since the spool was listed.
  */
 static int judge_misfit(struct inbox *in, struct parcel *p, size_t entry,
-			struct part *part)
+			struct part *part, uint64_t announced)
 {
 	const char *path = p->m->entries[entry].path;
-	bool same = false;
+	struct part_look look;
 	int err;
 
 	if (p->places && p->places[entry].damaged)
 		return 0;
-	err = inbox_check_part_(in, part, &same);
+	err = inbox_check_part_(in, part, &look);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	if (!same) {
+	if (!look.same) {
 		err = inbox_refuse_of_(
 			in, p, 0, "%s: a part is not what its name says", path);
 		if (!err)
-			inbox_part_remove_(in, part);
+			inbox_part_remove_altered_(in, part, &look);
 		return err;
 	}
+	in->spool_bytes += look.size - part->size;
+	part->size = look.size;
+	if (look.size == announced)
+		return 0;
 	err = inbox_make_places_(in, p);
 	if (!err)
 		err = inbox_refuse_of_(in, p, 0,
@@ -130,15 +104,16 @@ static int count_content(struct inbox *in, struct parcel *p)
 
 		for (size_t k = 0; k < e->part_count; k++) {
 			struct part *part = inbox_part_(in, e->parts[k].hash);
+			uint64_t len = e->parts[k].len;
 			int err = 0;
 
-			need += e->parts[k].len;
-			if (done || (part && part->size == e->parts[k].len))
-				have += e->parts[k].len;
-			else if (part)
-				err = judge_misfit(in, p, i, part);
+			need += len;
+			if (!done && part && part->size != len)
+				err = judge_misfit(in, p, i, part, len);
 			if (err)
 				return err;
+			if (done || (part && !part->gone && part->size == len))
+				have += len;
 		}
 	}
 	inbox_write_begin_(in);

@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEMP_AGE_MAX_S = 86400 }; /* the collector writes no longer */
+enum {
+	TEMP_AGE_MAX_S = 86400, /* the collector writes no longer */
+	READ_LEN = 1 << 16,
+};
 
 int inbox_spool_open_(struct inbox *in)
 {
@@ -324,9 +327,74 @@ struct part *inbox_part_(const struct inbox *in,
 	return part && !part->gone ? part : NULL;
 }
 
+static void forget_part(struct inbox *in, struct part *part)
+{
+	part->gone = true;
+	in->spool_bytes -= part->size;
+}
+
 void inbox_part_remove_(struct inbox *in, struct part *part)
 {
 	inbox_spool_remove_(in, part->hash, ".part");
-	part->gone = true;
-	in->spool_bytes -= part->size;
+	forget_part(in, part);
+}
+
+int inbox_check_part_(struct inbox *in, const struct part *part,
+		      struct part_look *look)
+{
+	CLEANUP_FREE uint8_t *buf = malloc(READ_LEN);
+	CLEANUP_FD int fd = -1;
+	uint8_t hash[SPOOL_HASH_LEN];
+	crypto_generichash_state state;
+	char name[SPOOL_NAME_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (!buf)
+		return -ENOMEM;
+	inbox_spool_name_(part->hash, ".part", name);
+	fd = openat(in->dir_fd, name,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	crypto_generichash_init(&state, NULL, 0, sizeof hash);
+	while ((n = read(fd, buf, READ_LEN)) > 0) {
+		if (inbox_stopped_(in))
+			return -EINTR;
+		crypto_generichash_update(&state, buf, (size_t)n);
+	}
+	if (n < 0)
+		return -errno;
+	crypto_generichash_final(&state, hash, sizeof hash);
+	*look = (struct part_look){
+		.same = memcmp(hash, part->hash, sizeof hash) == 0,
+		.ino = st.st_ino,
+		.size = (uint64_t)st.st_size};
+	return 0;
+}
+
+static bool is_file(struct inbox *in, const char *name, ino_t ino)
+{
+	struct stat st;
+
+	return fstatat(in->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_ino == ino;
+}
+
+void inbox_part_remove_altered_(struct inbox *in, struct part *part,
+				const struct part_look *look)
+{
+	char name[SPOOL_NAME_MAX], temp[SPOOL_NAME_MAX];
+
+	forget_part(in, part);
+	inbox_spool_name_(part->hash, ".part", name);
+	xio_temp_name(NAME_TEMP_PREFIX, temp, sizeof temp);
+	/* names can be moved, and looked at, but not both in one go */
+	if (!is_file(in, name, look->ino) ||
+	    renameat(in->dir_fd, name, in->dir_fd, temp) < 0)
+		return;
+	if (is_file(in, temp, look->ino))
+		unlinkat(in->dir_fd, temp, 0);
+	else
+		(void)!renameat(in->dir_fd, temp, in->dir_fd, name);
 }

@@ -4,6 +4,10 @@
  */
 #include "inbox_fixture.h"
 
+#include "inbox_internal.h"
+
+#include <errno.h>
+
 #define REPORT "Shared/alice/report.pdf"
 
 static const struct ix_spec report = {
@@ -155,6 +159,89 @@ static void test_sift__keeps_what_is_for_us(void **state)
 	ix_free(s);
 }
 
+/* What another process brings at just that instant. */
+static struct {
+	struct ix *ix;
+	const struct ix_blob *part;
+	bool judged; /* it is known that what is there is altered; else: before
+			anybody looks at it */
+} meanwhile;
+
+static void come(bool judged)
+{
+	const struct ix_blob *part = meanwhile.part;
+	uint8_t hash[ENVELOPE_HASH_LEN];
+	char name[80];
+
+	if (!part || meanwhile.judged != judged)
+		return;
+	meanwhile.part = NULL;
+	envelope_hash(part->bytes, part->len, hash);
+	hex_encode(hash, sizeof hash, name);
+	strcat(name, ".part");
+	fx_write(meanwhile.ix->spool, "new.tmp", part->bytes, part->len);
+	assert_return_code(renameat(meanwhile.ix->spool, "new.tmp",
+				    meanwhile.ix->spool, name),
+			   errno);
+}
+
+int __real_inbox_check_part_(struct inbox *in, const struct part *part,
+			     struct part_look *look);
+int __wrap_inbox_check_part_(struct inbox *in, const struct part *part,
+			     struct part_look *look);
+int __wrap_inbox_check_part_(struct inbox *in, const struct part *part,
+			     struct part_look *look)
+{
+	come(false);
+	return __real_inbox_check_part_(in, part, look);
+}
+
+int __real_vlog_append(struct vlog *log, struct vlog_record *r);
+int __wrap_vlog_append(struct vlog *log, struct vlog_record *r);
+int __wrap_vlog_append(struct vlog *log, struct vlog_record *r)
+{
+	if (r->event == VLOG_REFUSED)
+		come(true);
+	return __real_vlog_append(log, r);
+}
+
+/* Of one that was altered another comes, while it is judged. */
+static void one_comes_anew(struct ix *ix, bool judged)
+{
+	struct ix_set *s = ix_make(ix, &report);
+	struct ix_blob bad = {.len = 100, .bytes = calloc(1, IX_PART)};
+	uint8_t hash[ENVELOPE_HASH_LEN];
+	int wanted = (int)s->part_count;
+
+	envelope_hash(s->parts[1].bytes, s->parts[1].len, hash);
+	ix_deliver(ix, &s->manifest, ".env");
+	ix_deliver_parts(ix, s);
+	ix_deliver_as(ix, hash, &bad, ".part");
+	meanwhile.ix = ix;
+	meanwhile.part = &s->parts[1];
+	meanwhile.judged = judged;
+	ix_scan(ix);
+	assert_null(meanwhile.part);
+	assert_int_equal(ix_spooled(ix, ".part"), wanted);
+	assert_int_equal(ix_logged(ix, VLOG_REFUSED, NULL), judged);
+	for (unsigned i = 1; i <= report.k; i++)
+		ix_deliver(ix, &s->share[i], ".env");
+	ix_scan(ix);
+	expect_open(ix);
+	free(bad.bytes);
+	ix_free(s);
+}
+
+static void test_parts__that_come_anew_stay_before_a_look(void **state)
+{
+	one_comes_anew(*state, false);
+}
+
+static void test_parts__that_come_anew_stay_after_a_look(void **state)
+{
+	one_comes_anew(*state, true);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, ix_setup, ix_teardown)
 
 int main(void)
@@ -163,6 +250,8 @@ int main(void)
 		TEST(test_parts__go_when_they_come_after_opening),
 		TEST(test_parts__stay_while_another_set_needs_them),
 		TEST(test_parts__go_when_they_waited_too_long),
+		TEST(test_parts__that_come_anew_stay_before_a_look),
+		TEST(test_parts__that_come_anew_stay_after_a_look),
 		TEST(test_sift__keeps_what_is_for_us),
 	};
 
