@@ -20,7 +20,7 @@ enum {
 	/* so long a file that is gone may keep its room, at most, and... */
 	RETIRE_MS = 5000,
 	CLOSED_MAX = 16, /* ...so many closed ones their descriptors */
-	BATCH_BYTES = 1 << 20,
+	BATCH_BYTES = 1 << 18,
 	BATCH_RUNS = 64,
 };
 

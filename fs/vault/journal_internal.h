@@ -26,7 +26,7 @@
 enum {
 	JOURNAL_SEGMENTS = 2,
 	JOURNAL_NOWHERE = JOURNAL_SEGMENTS, /* of a token that is lost */
-	JOURNAL_SEGMENT_MAX = 32 << 20,
+	JOURNAL_SEGMENT_MAX = 16 << 20,
 	/* who must not wait may go beyond that, so far */
 	JOURNAL_HURRY_MAX = 4 * JOURNAL_SEGMENT_MAX,
 	JOURNAL_NAME_LEN = 2 * JOURNAL_ID_LEN + 2, /* hex and ".0" */

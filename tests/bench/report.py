@@ -499,8 +499,9 @@ def journal_of(tmpfs, ext4):
     runs = {words: told for words, told in runs.items() if told}
     if not runs:
         return []
-    rounds, mib, files = (max(t[k] for t in runs.values())
-                          for k in ("rounds", "mib", "files"))
+    mib, files = (max(t[k] for t in runs.values()) for k in ("mib", "files"))
+    rounds = " and ".join(f"{told['rounds']} on {words.partition(',')[0]}"
+                          for words, told in runs.items())
     out = [f"Medians of {rounds}, {mib} MiB and {files} files; the ratio is that of the "
            "speeds, more than 1 means that the journal is faster, and in brackets are "
            "the least and the largest.", "",
