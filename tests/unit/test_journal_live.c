@@ -139,7 +139,7 @@ static void test_live__count_while_the_table_grows(void **state)
 	struct journal_file *jf;
 
 	make_file(fx, LEN);
-	begin(fx);
+	begin_alone(fx);
 	put(0, CHUNK_SIZE);
 	jf = side();
 	assert_int_equal(vf_truncate(file, (uint64_t)MANY * CHUNK_SIZE), 0);
@@ -198,7 +198,7 @@ static void test_live__holes_keep_their_record(void **state)
 	int err;
 
 	make_file(fx, LEN);
-	begin(fx);
+	begin_alone(fx);
 	j = fx->vault->journal;
 	entered = other_done = false;
 	/* so that what is made durable is the hole's record */
