@@ -1,15 +1,17 @@
-/* What is wrong with regular files, told in the log. */
+/* What is wrong with regular files, or went wrong, told in the log. */
 #include "fs.h"
 
 #include "log.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 enum { SLOTS = 1024 };
 /* in place of a chunk */
 #define PUT_BACK (VFILE_NO_CHUNK - 1)
 #define ADVISED (VFILE_NO_CHUNK - 2)
+#define UNSTORED (VFILE_NO_CHUNK - 3)
 
 struct damage_log {
 	pthread_mutex_t lock;
@@ -109,4 +111,18 @@ void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk)
 	else
 		log_damage(path, chunk, fs->vault->path,
 			   is_new(fs->damage, i->ino, ADVISED));
+}
+
+void file_log_unstored(struct fs *fs, struct inode *i, int err)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (err == -EBADMSG || err == -ETIME ||
+	    !is_new(fs->damage, i->ino, UNSTORED))
+		return;
+	path = inode_plain_path(fs->inodes, i);
+	log_error("%s: not all that was written to it could be stored: %s; a "
+		  "program hears of that when it closes the file or calls "
+		  "fsync, and the rest is in the page cache alone",
+		  path ? path : "(no path)", strerror(-err));
 }

@@ -178,6 +178,9 @@ MUST_CHECK int file_pin(struct fs *fs, struct inode *i);
 MUST_CHECK int damage_log_new(struct damage_log **out);
 void damage_log_free(struct damage_log *log);
 void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk);
+/* And that a write of the kernel's own failed, of what a program had been told
+ * that it was written. */
+void file_log_unstored(struct fs *fs, struct inode *i, int err);
 /* Has this entry of the directory, whose name is lost, not been named yet? */
 bool damage_log_is_new(struct fs *fs, const struct inode *dir,
 		       const char *entry);

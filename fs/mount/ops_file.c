@@ -322,6 +322,8 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 	file_inode(of)->told = false;
 	if (!err)
 		counters_add(&fs->counters.written_bytes, size);
+	else if (fi->writepage)
+		file_log_unstored(fs, file_inode(of), err);
 	if (err)
 		reply_file_err(req, file_inode(of), err, bad_chunk);
 	else

@@ -106,6 +106,7 @@ def a_full_disk_is_told_harms_nothing_and_is_enough_when_emptied():
         fill(disk, MIB)
         eq(told(m / "new", more), errno.ENOSPC, "a new file, at fsync")
         eq(told(m / "closed", more, sync=False), errno.ENOSPC, "a new file, at close")
+        assert "new: not all that was written to it could be stored" in m.log(), m.log()
         eq(told(m / "grown", more, MIB, 0), errno.ENOSPC, "what grows")
         now, may = overwrite(m / "had", had, changed)
         for at in range(0, len(had), CHUNK):

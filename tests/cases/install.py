@@ -56,16 +56,25 @@ def mount_8_and_fstab_mount_and_unmount_vaults():
         blank = str.maketrans({" ": "\\040"})
         table = put(fresh("fstab"), " ".join(
             text.translate(blank) for text in
-            (vault, point, "fuse.frondfs", f"noauto,user,passfile={passfile()}", "0", "0")
+            (vault, point, "fuse.frondfs", f"noauto,user,nosuid,nodev,passfile={passfile()}", "0", "0")
         ).encode() + b"\n")
         run("mount", "--bind", table, "/etc/fstab")
+        # mount(8) does not say where that is
+        home = owned_by_nobody("home")
+        lines = get("/etc/passwd").decode().splitlines()
+        lines = [f"nobody:x:{NOBODY}:{NOBODY}:nobody:{home}:/bin/sh" if f":x:{NOBODY}:" in line
+                 else line for line in lines]
+        run("mount", "--bind", put(fresh("passwd"), "\n".join([*lines, ""]).encode()),
+            "/etc/passwd")
 
         def use():
+            del os.environ["XDG_STATE_HOME"]
             eq(run("mount", point), "", "words of mount(8)")
             put(f"{point}/file", b"content")
             eq(get(f"{point}/file"), b"content")
             run("umount", point)
             eq(os.listdir(point), [])
+            assert os.listdir(f"{home}/.local/state/frondfs"), "nothing is remembered"
         frond.in_child(use, uid=NOBODY, gid=NOBODY)
 
     def body():

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -172,11 +173,22 @@ static int add_failure(int argc, char **argv, int status)
 	return status ? status : CMD_FAILED;
 }
 
+/* mount(8) hands over none, and what is remembered of vaults lies below. */
+static void find_home(void)
+{
+	const char *home = getenv("HOME");
+	const struct passwd *user = home ? NULL : getpwuid(geteuid());
+
+	if (user && user->pw_dir[0] == '/')
+		(void)setenv("HOME", user->pw_dir, 0);
+}
+
 int main(int argc, char **argv)
 {
 	int status;
 
 	dumps_refuse();
+	find_home();
 	if (argc == 1 && strcmp(argv[0], UNMOUNTER_NAME) == 0)
 		return unmounter_main();
 	status = dispatch(argc, argv);
