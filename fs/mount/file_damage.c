@@ -94,6 +94,15 @@ static void log_damage(const char *path, uint64_t chunk, const char *vault,
 			  (unsigned long long)chunk * CHUNK_SIZE, words, where);
 }
 
+/* Of what lies in another's vault, where its key is their matter. */
+static void log_granted(const char *path)
+{
+	log_error("%s: damaged, or read from a copy of their vault that is "
+		  "older than the key: have that brought up to date, by "
+		  "contents, as a new key changes neither length nor time",
+		  path);
+}
+
 void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk)
 {
 	CLEANUP_FREE char *found = NULL;
@@ -108,6 +117,8 @@ void file_log_damage(struct fs *fs, struct inode *i, int err, uint64_t chunk)
 	path = found ? found : "(no path)";
 	if (err == -ETIME)
 		log_older(path);
+	else if (i->grant && chunk == VFILE_NO_CHUNK)
+		log_granted(path);
 	else
 		log_damage(path, chunk, fs->vault->path,
 			   is_new(fs->damage, i->ino, ADVISED));
