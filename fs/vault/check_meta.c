@@ -1,6 +1,7 @@
 /* What lies in .frondfs. vault.ini was verified when it was opened. */
 #include "check_internal.h"
 #include "contacts.h"
+#include "envelope.h"
 #include "fernet_text.h"
 #include "inbox_internal.h"
 #include "rekey.h"
@@ -91,8 +92,19 @@ static bool is_called(const char *name, size_t digits, const char *ending)
 	       strcmp(name + digits, ending) == 0;
 }
 
-/* Is a file what the hash in its name says? */
-static int verify_hash(int dirfd, const char *name)
+/* Longer than any, and nothing but a length perhaps, so that reading it would
+ * take for ever? */
+static bool is_too_long(int fd, const char *name)
+{
+	struct stat st;
+
+	return is_called(name, HASH_DIGITS, ".env") && fstat(fd, &st) == 0 &&
+	       st.st_size > ENVELOPE_MAX_LEN;
+}
+
+/* Is a file what the hash in its name says? Where it is stopped nobody is
+ * told. */
+static int verify_hash(const struct check *c, int dirfd, const char *name)
 {
 	CLEANUP_FD int fd = openat(
 		dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -105,8 +117,12 @@ static int verify_hash(int dirfd, const char *name)
 		return errno == ENOENT ? 0 : -errno;
 	if (!ws || hex_decode(name, HASH_DIGITS, wanted, sizeof wanted))
 		return -ENOMEM;
+	if (is_too_long(fd, name))
+		return -EBADMSG;
 	crypto_generichash_init(&st, NULL, 0, sizeof hash);
 	while ((n = read(fd, ws->tokens, WORKSPACE_IO_MAX)) != 0) {
+		if (check_stopped(c))
+			return 0;
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -149,7 +165,7 @@ static enum check_fault kind_in_inbox(const char *name)
 static int verify_in_inbox(struct check *c, int dirfd, const char *name,
 			   enum check_fault kind)
 {
-	int err = kind == CHECK_SPOOLED ? verify_hash(dirfd, name)
+	int err = kind == CHECK_SPOOLED ? verify_hash(c, dirfd, name)
 					: verify_record(c, dirfd, name);
 
 	return err == -ENOENT ? 0 : err;

@@ -329,6 +329,30 @@ int vfile_learn_holes_(struct vfile *f, struct workspace *ws,
 	return err;
 }
 
+/*
+ * Behind the end there is nothing to be read, if it is the end: the kernel may
+ * know of a longer file, which somebody has cut, and takes what it does not get
+ * for zeros. Where others write, an end may have no mark yet.
+ */
+static int look_at_end(struct vfile *f, struct workspace *ws,
+		       uint64_t *bad_chunk)
+{
+	enum chunk_holes holes;
+	struct range r;
+	int err;
+
+	if (f->changing || holes_if_known(f, &holes))
+		return 0;
+	err = vfile_begin_(f, &r, 0, RANGE_END, false);
+	if (err)
+		return err;
+	err = vfile_load_holes_(f, ws, &holes);
+	if (vfile_is_bad_(err))
+		*bad_chunk = chunk_last_index(f->size);
+	vfile_end_(f, &r);
+	return err;
+}
+
 static ssize_t read_once(struct vfile *f, struct workspace *ws, uint64_t offset,
 			 size_t len, struct iovec *iov, int *iov_count,
 			 uint64_t *bad_chunk)
@@ -380,7 +404,9 @@ ssize_t vfile_read(struct vfile *f, struct workspace *ws, uint64_t offset,
 	for (;;) {
 		*bad_chunk = VFILE_NO_CHUNK;
 		n = read_once(f, ws, offset, len, iov, iov_count, bad_chunk);
-		if (n >= 0)
+		if (n == 0)
+			return look_at_end(f, ws, bad_chunk);
+		if (n > 0)
 			return n;
 		n = n == -EAGAIN ? vfile_learn_holes_(f, ws, bad_chunk)
 				 : vfile_again_(f, &tries, (int)n);

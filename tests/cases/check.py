@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
@@ -215,6 +216,32 @@ def what_lies_in_the_vaults_own_directory_is_verified():
     found, doc = findings(top, status=4)
     eq([f[1] for f in found], ["identity", "log", "spooled"])
     eq(findings(top, "--repair", status=4)[0], found)
+
+
+@check(plain=False)
+def what_is_nothing_but_long_in_the_inbox_takes_no_time():
+    """Read to its end it would take hours, and cost whoever put it there none."""
+    top, _ = vault()
+    inbox = os.path.join(top, ".frondfs/inbox")
+    os.makedirs(inbox, exist_ok=True)
+
+    def lie(name):
+        put(os.path.join(inbox, name))
+        os.truncate(os.path.join(inbox, name), 4 << 40)
+    lie("1" * 64 + ".env")
+    eq([f[1] for f in findings(top, status=4)[0]], ["spooled"])
+    # a part may be long: then it can be stopped
+    lie("2" * 64 + ".part")
+    argv = [frond.FRONDFS, "check", "--passfile", frond.passfile(), top]
+    p = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(2)
+        eq(p.poll(), None, "the part was not read")
+        p.send_signal(signal.SIGINT)
+        p.wait(60)
+    finally:
+        p.kill()
+        p.wait()
 
 
 # ---- mounted

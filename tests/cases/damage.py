@@ -155,6 +155,18 @@ def a_cut_at_any_byte_is_noticed():
 
 
 @check(plain=False)
+def what_was_cut_off_does_not_read_as_zeros():
+    """The kernel goes on with the length that it knows."""
+    with frond.Mount() as m:
+        for cut, first in (span(4)[0], 3), (span(4)[0] + 2000, 4):
+            put(m / "f", DATA)
+            m.remount()
+            eq(os.stat(m / "f").st_size, SIZE)
+            os.truncate(m.backing(m / "f"), cut)
+            eq(bad_chunks(m / "f"), list(range(first, CHUNKS)), f"cut at {cut}")
+
+
+@check(plain=False)
 def a_cut_dressed_up_as_an_end_is_noticed():
     last, n = span(CHUNKS - 1)
     for at in (1, 7, CHUNKS - 1):

@@ -146,10 +146,22 @@ static void test_damage__cut_at_every_length(void **state)
 	struct image two = make_image(fx, "two", CHUNK_SIZE + 100, 0);
 	struct image full = make_image(fx, "full", 2 * CHUNK_SIZE, 0);
 	struct vfile *f = NULL;
+	uint64_t chunk;
+	uint8_t byte;
 
 	cut_everywhere(fx, &small, 0);
 	cut_everywhere(fx, &two, chunk_offset(1) - 100);
 	cut_everywhere(fx, &full, chunk_offset(2) - 100);
+	/* ...also by who reads nothing but what is there no more */
+	assert_int_equal(open_bytes(fx, full.bytes, chunk_offset(1) + 2000, &f),
+			 0);
+	assert_int_equal(vf_get(f, &byte, 1, CHUNK_SIZE + 3000, &chunk),
+			 -EBADMSG);
+	assert_int_equal(chunk, 1);
+	vfile_close(f);
+	assert_int_equal(open_bytes(fx, full.bytes, full.len, &f), 0);
+	assert_int_equal(vf_get(f, &byte, 1, 2 * CHUNK_SIZE, &chunk), 0);
+	vfile_close(f);
 	/* To the length of an empty file: nothing of it is ever read. */
 	assert_int_equal(open_bytes(fx, two.bytes, 257, &f), -EBADMSG);
 	free(small.bytes);
