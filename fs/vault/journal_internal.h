@@ -28,7 +28,7 @@ enum {
 	JOURNAL_NOWHERE = JOURNAL_SEGMENTS, /* of a token that is lost */
 	JOURNAL_SEGMENT_MAX = 16 << 20,
 	/* who must not wait may go beyond that, so far */
-	JOURNAL_HURRY_MAX = 4 * JOURNAL_SEGMENT_MAX,
+	JOURNAL_HURRY_MAX = 8 * JOURNAL_SEGMENT_MAX,
 	JOURNAL_NAME_LEN = 2 * JOURNAL_ID_LEN + 2, /* hex and ".0" */
 	JOURNAL_KEPT_LEN = 2 * JOURNAL_ID_LEN + 5, /* hex and ".kept" */
 	JOURNAL_KEPT_MAX = 4000,    /* files that a kept session is about */
