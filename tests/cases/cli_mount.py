@@ -163,7 +163,9 @@ def faults_of_a_mount_point_are_status_7():
     cli("mount", vault, "/proc", status=POINT, says="mounted on '/proc' already")
     full = directory("full")
     put(f"{full}/file")
-    cli("mount", vault, full, status=POINT, says="not empty")
+    text = cli("mount", vault, full, status=POINT, says="not empty")
+    # whoever forgot to mount, and wrote there, believes it to be
+    assert "what lies there is NOT encrypted" in text and "into the mount" in text, text
     with mounted(vault, full, "-o", "nonempty") as p:
         eq(os.listdir(p), [])
     eq(os.listdir(full), ["file"])

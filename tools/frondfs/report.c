@@ -266,8 +266,10 @@ int report_mount(enum mount_fault fault, int err, const char *backing,
 		       mountpoint);
 		return CMD_MOUNT_POINT;
 	case MOUNT_NOT_EMPTY:
-		report("the mount point '%s' is not empty; name an empty "
-		       "directory, or hide what is there with -o nonempty",
+		report("the mount point '%s' is not empty, and what lies there "
+		       "is NOT encrypted: move it elsewhere and, once mounted, "
+		       "into the mount, or name an empty directory (-o "
+		       "nonempty only hides it)",
 		       mountpoint);
 		return CMD_MOUNT_POINT;
 	case MOUNT_OVERLAP:
