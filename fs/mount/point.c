@@ -194,6 +194,13 @@ static bool fuse_available(void)
 	return fd >= 0 && (geteuid() == 0 || in_search_path("fusermount3"));
 }
 
+static bool has_died(const char *point)
+{
+	struct stat st;
+
+	return stat(point, &st) < 0 && errno == ENOTCONN;
+}
+
 enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 				   const struct mount_options *opt)
 {
@@ -207,7 +214,7 @@ enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 	if (err || mountinfo_find(real, &entry))
 		return MOUNT_DENIED;
 	if (entry.found)
-		return MOUNT_BUSY;
+		return entry.ours && has_died(real) ? MOUNT_DEAD : MOUNT_BUSY;
 	if (stat(real, &st) < 0)
 		return errno == ENOENT ? MOUNT_NO_POINT : MOUNT_DENIED;
 	if (!S_ISDIR(st.st_mode))

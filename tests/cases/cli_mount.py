@@ -2,6 +2,7 @@
 """Mounting and unmounting, every sentence and every exit status."""
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -376,7 +377,11 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
     m = mounted(vault, point)
     os.kill(m.pid, signal.SIGKILL)
     until(lambda: not os.path.exists(f"/proc/{m.pid}"), 10, "the daemon's end")
-    cli("mount", vault, point, status=POINT, says="already")
+    link = fresh("link")
+    os.symlink(point, link)
+    for name in point, link:
+        cli("mount", vault, name, status=POINT,
+            says=f"died; unmount it with 'frondfs umount {shlex.quote(name)}' and mount again")
     cli("info", point, status=FAILED, says="the mount there died: unmount it with 'frondfs umount'")
     cli("check", point, status=8, says="the mount there died: unmount it with 'frondfs umount'")
     # the lock is that of the mount that came after it

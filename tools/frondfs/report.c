@@ -3,6 +3,7 @@
 #include "behind.h"
 #include "cleanup.h"
 #include "json.h"
+#include "quote.h"
 #include "seen.h"
 
 #include <errno.h>
@@ -236,6 +237,16 @@ static int report_no_fuse(void)
 	return CMD_NO_FUSE;
 }
 
+static void report_dead(const char *mountpoint)
+{
+	CLEANUP_FREE char *quoted = quote_word(mountpoint);
+
+	report("a vault is mounted on '%s' already, and the process behind "
+	       "that mount died; unmount it with 'frondfs umount %s' and mount "
+	       "again",
+	       mountpoint, quoted ? quoted : mountpoint);
+}
+
 static int report_denied(int err, const char *mountpoint)
 {
 	report("mounting on '%s' was refused%s%s; you need write access to "
@@ -264,6 +275,9 @@ int report_mount(enum mount_fault fault, int err, const char *backing,
 		report("something is mounted on '%s' already; unmount that "
 		       "first, or name another directory",
 		       mountpoint);
+		return CMD_MOUNT_POINT;
+	case MOUNT_DEAD:
+		report_dead(mountpoint);
 		return CMD_MOUNT_POINT;
 	case MOUNT_NOT_EMPTY:
 		report("the mount point '%s' is not empty, and what lies there "
