@@ -161,6 +161,10 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault)
 	case -ENOMEDIUM:
 		report_no_vault(backing);
 		return CMD_NOT_A_VAULT;
+	case -EXDEV:
+		report("'%s' is in a mounted vault; name its mount point",
+		       backing);
+		return CMD_NOT_A_VAULT;
 	case -EKEYREJECTED:
 		report("wrong passphrase for the vault '%s'; nothing was "
 		       "changed, try again",

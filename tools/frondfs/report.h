@@ -24,7 +24,8 @@ int report_bad_option(const char *command, int c, char **argv);
 /* Does the directory belong to a vault, though it has no vault.ini? */
 bool report_is_of_vault(const char *path);
 
-/* A vault_* function said err (negative errno); returns the exit status. */
+/* A vault_* function or behind_probe() said err (negative errno); returns the
+ * exit status. */
 int report_vault(int err, const char *backing, const struct vault_fault *fault);
 
 /*
