@@ -281,6 +281,43 @@ def without_fusermount3_users_are_told():
 
 
 @check(root=True)
+def a_refusal_is_told_with_the_advice_that_fits_it():
+    nameless, advice = 54321, "'user_allow_other' in /etc/fuse.conf"
+
+    def refused(vault, point, user, *options):
+        p = subprocess.run(
+            [FRONDFS, "mount", "--passfile", passfile(), *options, vault, point],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            env=dict(os.environ, XDG_STATE_HOME=frond.state_of(user)),
+            user=user, group=user, extra_groups=[])
+        eq(p.returncode, FAILED, p.stderr)
+        return p.stderr.splitlines()
+
+    def body():
+        vault, point, theirs = (owned_by_nobody(n) for n in ("backing", "mnt", "theirs"))
+        as_nobody("init", "--passfile", passfile(), *QUICK, vault)
+        os.chown(theirs, 0, 0)
+        said = refused(vault, theirs, NOBODY)
+        assert said[-1].endswith("you need write access to it"), said
+        run("mount", "--bind", conf := put(fresh("fuse.conf"), b"#user_allow_other\n"),
+            "/etc/fuse.conf")
+        said = refused(vault, point, NOBODY, "-o", "allow_other")
+        assert said[-1].endswith(f"need the line {advice}"), said
+        put(conf, b"user_allow_other\n")
+        as_nobody("mount", "--passfile", passfile(), "-o", "allow_other", vault, point)
+        as_nobody("umount", point)
+        for path in (point, vault, *tree(vault)):
+            os.chown(path, nameless, nameless)
+        for options in [], ["-o", "allow_other"]:
+            said = refused(vault, point, nameless, *options)
+            assert "username" in said[-2] and said[-1].endswith("stands above"), said
+    frond.tool("fusermount3")
+    if not os.path.exists("/etc/fuse.conf"):
+        raise frond.Skip("there is no /etc/fuse.conf")
+    with_fuse_for_all(body)
+
+
+@check(root=True)
 def users_mount_and_unmount_their_own():
     def body():
         vault, point = owned_by_nobody("backing"), owned_by_nobody("mnt")

@@ -215,7 +215,8 @@ static int check_request(const struct mount_request *req)
 	if (err)
 		return report_vault(err, req->backing, &fault);
 	if (point != MOUNT_OK)
-		return report_mount(point, 0, req->backing, req->mountpoint);
+		return report_mount(point, 0, req->backing, req->mountpoint,
+				    &req->opt);
 	/* whether a shared or read-only one may join shows only later */
 	if (!req->opt.shared && !req->opt.read_only &&
 	    vault_wait_unlocked(req->backing, ENDING_PATIENCE_MS) == -EBUSY)
@@ -406,7 +407,7 @@ static int serve(const struct mount_request *req, int ready_fd, int log_fd)
 
 	if (!point)
 		return report_mount(MOUNT_NO_POINT, 0, req->backing,
-				    req->mountpoint);
+				    req->mountpoint, &req->opt);
 	status = unlock(req, &vault);
 	if (status)
 		return status;
@@ -416,7 +417,8 @@ static int serve(const struct mount_request *req, int ready_fd, int log_fd)
 	if (err && ready.done)
 		log_error("the mount on %s ended: %s", point, strerror(-err));
 	else if (err)
-		return report_mount(fault, err, req->backing, req->mountpoint);
+		return report_mount(fault, err, req->backing, req->mountpoint,
+				    &req->opt);
 	return err ? CMD_FAILED : CMD_OK;
 }
 

@@ -251,17 +251,42 @@ static void report_dead(const char *mountpoint)
 	       mountpoint, quoted ? quoted : mountpoint);
 }
 
-static int report_denied(int err, const char *mountpoint)
+/* Has fusermount3 been told that users may let others in (fusermount3(1))? */
+static bool may_let_others_in(void)
 {
-	report("mounting on '%s' was refused%s%s; you need write access to "
-	       "it, and 'user_allow_other' in /etc/fuse.conf for allow_other "
-	       "or allow_root",
-	       mountpoint, err ? ": " : "", err ? strerror(-err) : "");
+	FILE *f = fopen("/etc/fuse.conf", "re");
+	CLEANUP_FREE char *line = NULL;
+	size_t size = 0;
+	bool found = false;
+
+	while (f && !found && getline(&line, &size, f) > 0) {
+		line[strcspn(line, " \t\n")] = '\0';
+		found = strcmp(line, "user_allow_other") == 0;
+	}
+	if (f)
+		(void)fclose(f);
+	return found;
+}
+
+/* What fusermount3 or libfuse knows of it they have said themselves; err is 0
+ * where they were not asked. */
+static int report_denied(int err, const char *mountpoint,
+			 const struct mount_options *opt)
+{
+	const char *advice = "the reason stands above";
+
+	if (!err || access(mountpoint, W_OK) < 0)
+		advice = "you need write access to it";
+	else if (geteuid() != 0 && (opt->allow_other || opt->allow_root) &&
+		 !may_let_others_in())
+		advice = "allow_other and allow_root need the line "
+			 "'user_allow_other' in /etc/fuse.conf";
+	report("mounting on '%s' was refused; %s", mountpoint, advice);
 	return CMD_FAILED;
 }
 
 int report_mount(enum mount_fault fault, int err, const char *backing,
-		 const char *mountpoint)
+		 const char *mountpoint, const struct mount_options *opt)
 {
 	switch (fault) {
 	case MOUNT_NO_FUSE:
@@ -296,7 +321,7 @@ int report_mount(enum mount_fault fault, int err, const char *backing,
 		       mountpoint, backing);
 		return CMD_MOUNT_POINT;
 	case MOUNT_DENIED:
-		return report_denied(err, mountpoint);
+		return report_denied(err, mountpoint, opt);
 	case MOUNT_OK:
 		break;
 	}

@@ -42,6 +42,6 @@ void report_not_remembered(int err, const char *backing);
  * returns the exit status.
  */
 int report_mount(enum mount_fault fault, int err, const char *backing,
-		 const char *mountpoint);
+		 const char *mountpoint, const struct mount_options *opt);
 
 #endif
