@@ -55,6 +55,7 @@ enum mount_fault {
 	MOUNT_DEAD,	 /* a vault was, and its process has gone */
 	MOUNT_NOT_EMPTY, /* it has entries, and no nonempty */
 	MOUNT_OVERLAP,	 /* it lies in the backing directory, or around it */
+	MOUNT_LOG,	 /* the log would lie in the one or the other */
 	MOUNT_DENIED,	 /* the kernel or fusermount3 said no */
 };
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -157,6 +158,19 @@ static bool overlap(const char *backing, const char *mountpoint,
 	       (lies_within(mountpoint, &st) || lies_within(backing, point));
 }
 
+/* Made in either, it would be hidden, or be what is no vault's. */
+static bool log_overlaps(const char *log, const char *backing,
+			 const struct stat *point)
+{
+	CLEANUP_FREE char *real = realpath(log, NULL);
+	CLEANUP_FREE char *copy = strdup(real ? real : log);
+	const char *dir = copy ? dirname(copy) : "/";
+	struct stat st;
+
+	return lies_within(dir, point) ||
+	       (stat(backing, &st) == 0 && lies_within(dir, &st));
+}
+
 static bool has_entries(const char *path)
 {
 	CLEANUP_DIR DIR *dir = opendir(path);
@@ -221,6 +235,8 @@ enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 		return MOUNT_NOT_DIR;
 	if (overlap(backing, real, &st))
 		return MOUNT_OVERLAP;
+	if (opt->log && log_overlaps(opt->log, backing, &st))
+		return MOUNT_LOG;
 	if (!opt->nonempty && has_entries(real))
 		return MOUNT_NOT_EMPTY;
 	return fuse_available() ? MOUNT_OK : MOUNT_NO_FUSE;

@@ -113,6 +113,26 @@ def a_log_can_go_to_a_file():
 
 
 @check
+def a_log_in_the_mount_point_or_in_the_vault_is_not_made():
+    vault, point = new_vault(), directory()
+    with mounted(vault, point) as p:
+        os.mkdir(f"{p}/dir")
+    os.symlink(vault, link := fresh("link"))
+    os.mkdir(f"{point}/below")
+    before = tree(vault), tree(point)
+    cipher, = (n for n in os.listdir(vault) if n[0] != ".")
+    for cwd, log in ("/", f"{point}/log"), (point, "log"), ("/", f"{point}/below/log"), \
+            ("/", f"{vault}/log"), ("/", f"{link}/{cipher}/log"), (vault, "log"), \
+            ("/", f"{vault}/.frondfs/vault.ini"):
+        for how in [], ["-f"]:
+            cli("mount", *how, "--passfile", passfile(), "-o", f"nonempty,log={log}", vault, point,
+                status=FAILED, cwd=cwd, says=f"the log '{log}' may lie neither in the mount point")
+        eq((tree(vault), tree(point)), before)
+    with mounted(vault, point, "-o", f"nonempty,log={fresh('log')}"):
+        pass
+
+
+@check
 def a_wrong_passphrase_is_status_4_and_changes_nothing():
     vault, point = new_vault(), directory()
     before = get(f"{vault}/.frondfs/vault.ini")

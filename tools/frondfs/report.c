@@ -320,6 +320,12 @@ int report_mount(enum mount_fault fault, int err, const char *backing,
 		       "lie within each other; name a directory outside",
 		       mountpoint, backing);
 		return CMD_MOUNT_POINT;
+	case MOUNT_LOG:
+		report("the log '%s' may lie neither in the mount point '%s' "
+		       "nor in the backing directory '%s'; name a file "
+		       "elsewhere",
+		       opt->log, mountpoint, backing);
+		return CMD_FAILED;
 	case MOUNT_DENIED:
 		return report_denied(err, mountpoint, opt);
 	case MOUNT_OK:
