@@ -60,12 +60,13 @@ def the_memory_of_key_derivation_does_not_stay():
         assert int(re.search(r"VmRSS:\s+(\d+)", memory)[1]) < 100000, memory
 
 
-def helper(*argv, status=OK, name="mount.frondfs"):
+def helper(*argv, status=OK, says="", name="mount.frondfs"):
     link = os.path.join(directory("sbin"), name)
     os.symlink(FRONDFS, link)
     p = subprocess.run([link, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, start_new_session=True, timeout=60)
     eq(p.returncode, status, p.stdout)
+    assert says in p.stdout.decode(), p.stdout
 
 
 @check
@@ -82,6 +83,8 @@ def mount_8_can_call_it():
     frond.raises(30, os.mkdir, f"{point}/x")
     cli("umount", point)
     helper(vault, point, "-Z", status=USAGE)
+    for options in "remount,ro", "rw,remount":
+        helper(vault, point, "-o", options, status=USAGE, says="unmount it, and mount it again")
 
 
 @check

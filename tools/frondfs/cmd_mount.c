@@ -75,6 +75,11 @@ static int take_options(struct mount_request *req, const char *text)
 	CLEANUP_FREE char *bad = NULL;
 	int err = mount_options_parse(&req->opt, text, &bad);
 
+	if (err == -EINVAL && strcmp(bad, "remount") == 0) {
+		report("the options of a mount cannot be changed; unmount it, "
+		       "and mount it again with those you want");
+		return CMD_USAGE;
+	}
 	if (err == -EINVAL)
 		return report_usage("mount",
 				    "mount option '%s' is unknown or has a "
