@@ -460,6 +460,12 @@ def what_keeps_a_vault_from_being_used_is_said_with_what_to_do():
         run("mount", "-o", "remount,bind,ro", place)
         cli("mount", "--passfile", passfile(), place, point, status=FAILED,
             says="only read the vault with '-o ro'")
+        cli("check", "--repair", "--passfile", passfile(), place, status=8,
+            says="make that file system writable, or check it without --repair")
+        cli("check", "--passfile", passfile(), place, says="nothing is damaged")
+        text = cli("passwd", "--passfile", passfile(), "--new-passfile", passfile("new"), place,
+                   status=FAILED, says="make that file system writable and try again")
+        assert "-o ro" not in text, text
         with mounted(place, point, "-o", "ro"):
             pass
     finally:

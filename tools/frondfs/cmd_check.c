@@ -265,7 +265,10 @@ static int check(struct vault *vault, const struct check_request *req,
 
 static int refuse(int err, const char *backing, const struct vault_fault *fault)
 {
-	(void)report_vault(err, backing, fault);
+	if (err == -EROFS)
+		report_read_only(backing, "check it without --repair");
+	else
+		(void)report_vault(err, backing, fault);
 	return err == -EBADMSG ? STATUS_DAMAGED : STATUS_FAILED;
 }
 

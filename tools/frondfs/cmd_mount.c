@@ -336,6 +336,11 @@ static int unlock(const struct mount_request *req, struct vault **out)
 			 &fault);
 	if (!err)
 		err = lock(req, *out);
+	if (err == -EROFS) {
+		report_read_only(req->backing,
+				 "only read the vault with '-o ro'");
+		return CMD_FAILED;
+	}
 	return err ? report_vault(err, req->backing, &fault)
 		   : check_seen(req, *out);
 }

@@ -117,8 +117,7 @@ static void report_system(int err, const char *backing)
 		{EPERM, "; become the user whose vault it is"},
 		{ENOSPC, "; make room there and try again"},
 		{EDQUOT, "; make room there and try again"},
-		{EROFS, "; make that file system writable, or only read the "
-			"vault with '-o ro'"},
+		{EROFS, "; make that file system writable and try again"},
 		{ENOLCK, "; the file system has no locks: mount it with them"},
 		{EIO, "; the disk or the network fails: see the system's log"},
 	};
@@ -129,6 +128,13 @@ static void report_system(int err, const char *backing)
 			advice = known[i].advice;
 	report("cannot use the vault '%s': %s%s", backing, strerror(-err),
 	       advice);
+}
+
+void report_read_only(const char *backing, const char *instead)
+{
+	report("cannot use the vault '%s': %s; make that file system writable, "
+	       "or %s",
+	       backing, strerror(EROFS), instead);
 }
 
 static void report_mounted(const char *backing)

@@ -28,6 +28,9 @@ bool report_is_of_vault(const char *path);
  * exit status. */
 int report_vault(int err, const char *backing, const struct vault_fault *fault);
 
+/* It said -EROFS; instead: what can be done without writing. */
+void report_read_only(const char *backing, const char *instead);
+
 /*
  * seen_vault_ini() said err; returns the exit status, CMD_OK if one can go on.
  * accept: how to say that the older one is right.
