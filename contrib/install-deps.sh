@@ -1,7 +1,15 @@
 #!/bin/sh
 # install-deps.sh [build] [recover] [test]: install the Debian packages that a
-# part of the project needs, where they are missing. Uses sudo unless root.
+# part of the project needs, where they are missing (build, unless one is
+# named). Uses sudo unless root.
 set -eu
+
+case ${1:-} in
+-h | --help)
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+	exit 0
+	;;
+esac
 
 build="gcc cmake ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev
 	libssl-dev libseccomp-dev libinih-dev libcurl4-openssl-dev libjansson-dev libqrencode-dev
@@ -22,7 +30,8 @@ for part in "${@:-build}"; do
 	recover) want="$want $recover" ;;
 	test) want="$want $test" ;;
 	*)
-		echo "install-deps.sh: no part is called '$part'" >&2
+		echo "install-deps.sh: no part is called '$part'; there are:" \
+			"build, recover, test" >&2
 		exit 2
 		;;
 	esac

@@ -13,6 +13,7 @@
 #   fuzz      every fuzz target for a few seconds
 #   install   cmake --install puts everything where it belongs
 #
+# -h, --help  this text
 # -k PATTERN  only the unit tests and cases whose name has this in it
 # JOBS        how many at once (the number of CPUs)
 # The last line is the count; the exit status is 0 when nothing failed.
@@ -26,11 +27,20 @@ pattern=
 passed=0 failed=0 skipped=0 ahead= npm= memory=
 export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 
+usage() {
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$root/tests/run.sh"
+}
+
+[ "${1:-}" != --help ] || set -- -h
 while getopts k:h opt; do
 	case $opt in
 	k) pattern=$OPTARG ;;
+	h)
+		usage
+		exit 0
+		;;
 	*)
-		sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+		usage >&2
 		exit 2
 		;;
 	esac

@@ -52,8 +52,10 @@ enum mount_fault {
 	MOUNT_NO_POINT,	 /* the mount point does not exist */
 	MOUNT_NOT_DIR,	 /* it is not a directory */
 	MOUNT_BUSY,	 /* something is mounted on it */
+	MOUNT_DEAD,	 /* a vault was, and its process has gone */
 	MOUNT_NOT_EMPTY, /* it has entries, and no nonempty */
 	MOUNT_OVERLAP,	 /* it lies in the backing directory, or around it */
+	MOUNT_LOG,	 /* the log would lie in the one or the other */
 	MOUNT_DENIED,	 /* the kernel or fusermount3 said no */
 };
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -157,6 +158,19 @@ static bool overlap(const char *backing, const char *mountpoint,
 	       (lies_within(mountpoint, &st) || lies_within(backing, point));
 }
 
+/* Made in either, it would be hidden, or be what is no vault's. */
+static bool log_overlaps(const char *log, const char *backing,
+			 const struct stat *point)
+{
+	CLEANUP_FREE char *real = realpath(log, NULL);
+	CLEANUP_FREE char *copy = strdup(real ? real : log);
+	const char *dir = copy ? dirname(copy) : "/";
+	struct stat st;
+
+	return lies_within(dir, point) ||
+	       (stat(backing, &st) == 0 && lies_within(dir, &st));
+}
+
 static bool has_entries(const char *path)
 {
 	CLEANUP_DIR DIR *dir = opendir(path);
@@ -194,6 +208,13 @@ static bool fuse_available(void)
 	return fd >= 0 && (geteuid() == 0 || in_search_path("fusermount3"));
 }
 
+static bool has_died(const char *point)
+{
+	struct stat st;
+
+	return stat(point, &st) < 0 && errno == ENOTCONN;
+}
+
 enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 				   const struct mount_options *opt)
 {
@@ -207,13 +228,15 @@ enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 	if (err || mountinfo_find(real, &entry))
 		return MOUNT_DENIED;
 	if (entry.found)
-		return MOUNT_BUSY;
+		return entry.ours && has_died(real) ? MOUNT_DEAD : MOUNT_BUSY;
 	if (stat(real, &st) < 0)
 		return errno == ENOENT ? MOUNT_NO_POINT : MOUNT_DENIED;
 	if (!S_ISDIR(st.st_mode))
 		return MOUNT_NOT_DIR;
 	if (overlap(backing, real, &st))
 		return MOUNT_OVERLAP;
+	if (opt->log && log_overlaps(opt->log, backing, &st))
+		return MOUNT_LOG;
 	if (!opt->nonempty && has_entries(real))
 		return MOUNT_NOT_EMPTY;
 	return fuse_available() ? MOUNT_OK : MOUNT_NO_FUSE;

@@ -494,6 +494,7 @@ static int fault_errno(enum mount_fault fault)
 	case MOUNT_NOT_EMPTY:
 		return -ENOTEMPTY;
 	case MOUNT_BUSY:
+	case MOUNT_DEAD:
 	case MOUNT_OVERLAP:
 		return -EBUSY;
 	default:

@@ -42,18 +42,17 @@ static int check_unused(int root_fd)
 
 static int open_root(struct building *b)
 {
-	int fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	b->root_fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return b->root_fd < 0 ? -errno : check_unused(b->root_fd);
+}
 
-	if (fd < 0 && errno == ENOENT) {
-		if (mkdir(b->path, 0700) < 0)
-			return -errno;
+static int make_root(struct building *b)
+{
+	if (mkdir(b->path, 0700) == 0)
 		b->made_root = true;
-		fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	}
-	if (fd < 0)
+	else if (errno != EEXIST)
 		return -errno;
-	b->root_fd = fd;
-	return check_unused(fd);
+	return open_root(b);
 }
 
 /* The text of a new vault.ini; the master key is in s. */
@@ -173,8 +172,12 @@ int vault_create(const char *path, const struct vault_create_options *opt)
 	if (!s || !t)
 		return -ENOMEM;
 	err = open_root(&b);
-	if (!err)
+	/* the key takes its time, in which one may think better of it: before
+	 * that is over nothing is made */
+	if (!err || (err == -ENOENT && b.root_fd < 0))
 		err = compose_ini(opt, s, t);
+	if (!err && b.root_fd < 0)
+		err = make_root(&b);
 	if (!err)
 		err = build(&b, t);
 	if (err)

@@ -217,6 +217,21 @@ def passwd_changes_the_passphrase():
 
 
 @check
+def passwd_takes_the_mount_point_for_the_vault():
+    vault, point, link = new_vault(), directory(), fresh("link")
+    os.symlink(point, link)
+    with mounted(vault, point) as p:
+        os.mkdir(f"{p}/dir")
+        cli("passwd", f"{p}/dir", status=NOT_A_VAULT,
+            says="is in a mounted vault; name its mount point")
+        for name, old, new in (p, frond.PASSPHRASE, "second"), (link, "second", "new"):
+            cli("passwd", "--passfile", passfile(old), "--new-passfile", passfile(new), name,
+                says=f"The passphrase of {vault} is changed")
+    with mounted_with(vault, "new"):
+        pass
+
+
+@check
 def passwd_takes_the_present_passphrase_from_a_command():
     vault = new_vault()
     before = get(f"{vault}/.frondfs/vault.ini")
@@ -302,6 +317,33 @@ def a_mount_without_attributes_is_known_too():
         cli("check", "--passfile", passfile(), p, says="nothing is damaged")
         cli("check", "--passfile", passfile(), f"{p}/dir", status=8,
             says="is in a mounted vault; name its mount point")
+
+
+@check
+def a_link_to_a_mount_point_is_as_good_as_the_mount_point():
+    vault, point = new_vault(), directory()
+    link, inner, dead = fresh("link"), fresh("inner"), fresh("dead")
+    os.symlink(point, link)
+    os.symlink(f"{point}/dir", inner)
+    os.symlink("nowhere", dead)
+    for options in [], ["-o", "xattr=off"]:
+        with mounted(vault, point, *options) as p:
+            os.makedirs(f"{p}/dir", exist_ok=True)
+            about = json.loads(cli("info", "--json", link))
+            eq((about["type"], about["backing"]), ("directory", vault))
+            assert about["requests"]["lookup"] > 0, about
+            eq(json.loads(cli("info", "--json", inner))["type"], "directory")
+            cli("check", "--passfile", passfile(), link, says="nothing is damaged")
+            cli("check", "--passfile", passfile(), inner, status=8,
+                says="is in a mounted vault; name its mount point")
+            # a link that lies in the mount is told of itself
+            os.symlink(p, f"{p}/link")
+            eq(json.loads(cli("info", "--json", f"{p}/link"))["type"], "symlink")
+            os.unlink(f"{p}/link")
+    cli("info", link, status=NOT_A_VAULT, says="neither")
+    cli("info", dead, status=NOT_A_VAULT, says="no directory")
+    os.symlink(vault, direct := fresh("direct"))
+    eq(json.loads(cli("info", "--json", direct))["path"], os.path.realpath(vault))
 
 
 @check

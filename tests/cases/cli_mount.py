@@ -2,6 +2,7 @@
 """Mounting and unmounting, every sentence and every exit status."""
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,12 +60,13 @@ def the_memory_of_key_derivation_does_not_stay():
         assert int(re.search(r"VmRSS:\s+(\d+)", memory)[1]) < 100000, memory
 
 
-def helper(*argv, status=OK, name="mount.frondfs"):
+def helper(*argv, status=OK, says="", name="mount.frondfs"):
     link = os.path.join(directory("sbin"), name)
     os.symlink(FRONDFS, link)
     p = subprocess.run([link, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, start_new_session=True, timeout=60)
     eq(p.returncode, status, p.stdout)
+    assert says in p.stdout.decode(), p.stdout
 
 
 @check
@@ -81,6 +83,8 @@ def mount_8_can_call_it():
     frond.raises(30, os.mkdir, f"{point}/x")
     cli("umount", point)
     helper(vault, point, "-Z", status=USAGE)
+    for options in "remount,ro", "rw,remount":
+        helper(vault, point, "-o", options, status=USAGE, says="unmount it, and mount it again")
 
 
 @check
@@ -109,6 +113,26 @@ def a_log_can_go_to_a_file():
     cli("mount", "--passfile", passfile(), "-o", "log=/no/where", vault, point, status=FAILED,
         says="'/no/where': No such file")
     assert not os.path.ismount(point)
+
+
+@check
+def a_log_in_the_mount_point_or_in_the_vault_is_not_made():
+    vault, point = new_vault(), directory()
+    with mounted(vault, point) as p:
+        os.mkdir(f"{p}/dir")
+    os.symlink(vault, link := fresh("link"))
+    os.mkdir(f"{point}/below")
+    before = tree(vault), tree(point)
+    cipher, = (n for n in os.listdir(vault) if n[0] != ".")
+    for cwd, log in ("/", f"{point}/log"), (point, "log"), ("/", f"{point}/below/log"), \
+            ("/", f"{vault}/log"), ("/", f"{link}/{cipher}/log"), (vault, "log"), \
+            ("/", f"{vault}/.frondfs/vault.ini"):
+        for how in [], ["-f"]:
+            cli("mount", *how, "--passfile", passfile(), "-o", f"nonempty,log={log}", vault, point,
+                status=FAILED, cwd=cwd, says=f"the log '{log}' may lie neither in the mount point")
+        eq((tree(vault), tree(point)), before)
+    with mounted(vault, point, "-o", f"nonempty,log={fresh('log')}"):
+        pass
 
 
 @check
@@ -163,7 +187,9 @@ def faults_of_a_mount_point_are_status_7():
     cli("mount", vault, "/proc", status=POINT, says="mounted on '/proc' already")
     full = directory("full")
     put(f"{full}/file")
-    cli("mount", vault, full, status=POINT, says="not empty")
+    text = cli("mount", vault, full, status=POINT, says="not empty")
+    # whoever forgot to mount, and wrote there, believes it to be
+    assert "what lies there is NOT encrypted" in text and "into the mount" in text, text
     with mounted(vault, full, "-o", "nonempty") as p:
         eq(os.listdir(p), [])
     eq(os.listdir(full), ["file"])
@@ -278,6 +304,43 @@ def without_fusermount3_users_are_told():
 
 
 @check(root=True)
+def a_refusal_is_told_with_the_advice_that_fits_it():
+    nameless, advice = 54321, "'user_allow_other' in /etc/fuse.conf"
+
+    def refused(vault, point, user, *options):
+        p = subprocess.run(
+            [FRONDFS, "mount", "--passfile", passfile(), *options, vault, point],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            env=dict(os.environ, XDG_STATE_HOME=frond.state_of(user)),
+            user=user, group=user, extra_groups=[])
+        eq(p.returncode, FAILED, p.stderr)
+        return p.stderr.splitlines()
+
+    def body():
+        vault, point, theirs = (owned_by_nobody(n) for n in ("backing", "mnt", "theirs"))
+        as_nobody("init", "--passfile", passfile(), *QUICK, vault)
+        os.chown(theirs, 0, 0)
+        said = refused(vault, theirs, NOBODY)
+        assert said[-1].endswith("you need write access to it"), said
+        run("mount", "--bind", conf := put(fresh("fuse.conf"), b"#user_allow_other\n"),
+            "/etc/fuse.conf")
+        said = refused(vault, point, NOBODY, "-o", "allow_other")
+        assert said[-1].endswith(f"need the line {advice}"), said
+        put(conf, b"user_allow_other\n")
+        as_nobody("mount", "--passfile", passfile(), "-o", "allow_other", vault, point)
+        as_nobody("umount", point)
+        for path in (point, vault, *tree(vault)):
+            os.chown(path, nameless, nameless)
+        for options in [], ["-o", "allow_other"]:
+            said = refused(vault, point, nameless, *options)
+            assert "username" in said[-2] and said[-1].endswith("stands above"), said
+    frond.tool("fusermount3")
+    if not os.path.exists("/etc/fuse.conf"):
+        raise frond.Skip("there is no /etc/fuse.conf")
+    with_fuse_for_all(body)
+
+
+@check(root=True)
 def users_mount_and_unmount_their_own():
     def body():
         vault, point = owned_by_nobody("backing"), owned_by_nobody("mnt")
@@ -374,7 +437,11 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
     m = mounted(vault, point)
     os.kill(m.pid, signal.SIGKILL)
     until(lambda: not os.path.exists(f"/proc/{m.pid}"), 10, "the daemon's end")
-    cli("mount", vault, point, status=POINT, says="already")
+    link = fresh("link")
+    os.symlink(point, link)
+    for name in point, link:
+        cli("mount", vault, name, status=POINT,
+            says=f"died; unmount it with 'frondfs umount {shlex.quote(name)}' and mount again")
     cli("info", point, status=FAILED, says="the mount there died: unmount it with 'frondfs umount'")
     cli("check", point, status=8, says="the mount there died: unmount it with 'frondfs umount'")
     # the lock is that of the mount that came after it
@@ -393,6 +460,12 @@ def what_keeps_a_vault_from_being_used_is_said_with_what_to_do():
         run("mount", "-o", "remount,bind,ro", place)
         cli("mount", "--passfile", passfile(), place, point, status=FAILED,
             says="only read the vault with '-o ro'")
+        cli("check", "--repair", "--passfile", passfile(), place, status=8,
+            says="make that file system writable, or check it without --repair")
+        cli("check", "--passfile", passfile(), place, says="nothing is damaged")
+        text = cli("passwd", "--passfile", passfile(), "--new-passfile", passfile("new"), place,
+                   status=FAILED, says="make that file system writable and try again")
+        assert "-o ro" not in text, text
         with mounted(place, point, "-o", "ro"):
             pass
     finally:

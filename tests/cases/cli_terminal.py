@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Questions on the terminal, and the keys that interrupt them."""
 import os
+import re
 import signal
 import sys
 import termios
@@ -10,7 +11,7 @@ import command
 import frond
 from command import FAILED, NO_PASSPHRASE, QUICK, WRONG, Terminal, cli, directory, \
     mounted_with, new_vault
-from frond import check, eq, fresh, get, until
+from frond import check, eq, fresh, get, passfile, until
 
 
 @check
@@ -64,6 +65,17 @@ def ctrl_z_at_the_prompt_stops_with_echo_on_and_asks_again():
     t.end()
     assert os.path.ismount(point)
     cli("umount", point)
+
+
+@check
+def ctrl_c_while_the_key_is_derived_leaves_nothing():
+    backing = fresh("backing")
+    t = Terminal("init", "--kdf-mem", "192", "--kdf-ops", "64", "--passfile", passfile(), backing)
+    until(lambda: int(re.search(r"VmRSS:\s+(\d+)", get(f"/proc/{t.pid}/status").decode())[1])
+          > 128 << 10, 30, "the derivation")
+    os.write(t.master, b"\x03")
+    t.end(-signal.SIGINT)
+    assert not os.path.exists(backing)
 
 
 @check

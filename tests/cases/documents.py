@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -93,6 +94,27 @@ def the_manual_has_all_that_info_tells():
                   + re.findall(r'put_json_text\("(\w+)"', source))
     assert len(members) > 20, members
     eq([name for name in sorted(members) if not re.search(rf"\b{name}\b", about)], [])
+
+
+def script(path, *argv):
+    return subprocess.run([f"{ROOT}/{path}", *argv], cwd="/", stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+
+
+@check
+def scripts_that_are_named_tell_what_they_take():
+    assert "`tests/run.sh --help`" in get(DOCUMENTS[0]).decode()
+    for path, wants in ("tests/run.sh", "-k PATTERN"), ("contrib/install-deps.sh", "[recover]"):
+        for option in "-h", "--help":
+            p = script(path, option)
+            eq((p.returncode, p.stderr), (0, ""), f"{path} {option}")
+            assert os.path.basename(path) in p.stdout and wants in p.stdout, p.stdout
+        p = script(path, "no-such-one")
+        eq((p.returncode, p.stdout), (2, ""))
+        assert "is called 'no-such-one'; there are: " in p.stderr, p.stderr
+    p = script("tests/run.sh", "-x")
+    eq((p.returncode, p.stdout), (2, ""))
+    assert "-k PATTERN" in p.stderr, p.stderr
 
 
 frond.main()

@@ -36,6 +36,18 @@ bool behind_get(const char *path, struct behind *b)
 	return true;
 }
 
+int behind_probe(const char *path, struct behind *b, struct vault_ini *ini,
+		 struct vault_fault *fault)
+{
+	CLEANUP_FREE char *real = realpath(path, NULL);
+	int err = vault_probe(path, ini, fault);
+
+	snprintf(b->backing, sizeof b->backing, "%s", path);
+	if (err != -ENOMEDIUM || !real || !behind_get(real, b))
+		return err;
+	return b->is_mount_point ? vault_probe(b->backing, ini, fault) : -EXDEV;
+}
+
 bool behind_find(const char *backing, char point[static PATH_MAX])
 {
 	FILE *table = setmntent("/proc/self/mounts", "re");

@@ -5,6 +5,8 @@
 #ifndef FROND_BEHIND_H
 #define FROND_BEHIND_H
 
+#include "vault.h"
+
 #include <limits.h>
 #include <stdbool.h>
 
@@ -15,6 +17,14 @@ struct behind {
 
 /* False: path lies in no mounted vault. */
 bool behind_get(const char *path, struct behind *b);
+
+/*
+ * vault_probe() of what a command was given: a backing directory, or where it
+ * is mounted, either by a symbolic link, too. Then it is in b->backing.
+ * -EXDEV: path is in a mount, and is not its mount point.
+ */
+MUST_CHECK int behind_probe(const char *path, struct behind *b,
+			    struct vault_ini *ini, struct vault_fault *fault);
 
 /* A mount of the vault whose absolute path this is, as the table of mounts has
  * it: not one with fsname=. */

@@ -265,7 +265,10 @@ static int check(struct vault *vault, const struct check_request *req,
 
 static int refuse(int err, const char *backing, const struct vault_fault *fault)
 {
-	(void)report_vault(err, backing, fault);
+	if (err == -EROFS)
+		report_read_only(backing, "check it without --repair");
+	else
+		(void)report_vault(err, backing, fault);
 	return err == -EBADMSG ? STATUS_DAMAGED : STATUS_FAILED;
 }
 
@@ -317,22 +320,12 @@ static int open_and_check(const struct check_request *req, const char *backing)
 
 static int run(const struct check_request *req)
 {
-	const char *backing = req->path;
-	struct behind behind;
 	struct vault_fault fault = {0};
+	struct behind behind;
+	const char *backing = behind.backing;
 	struct vault_ini ini;
-	int err = vault_probe(backing, &ini, &fault);
-	bool inside = err == -ENOMEDIUM && behind_get(req->path, &behind);
+	int err = behind_probe(req->path, &behind, &ini, &fault);
 
-	/* of a mount, what lies behind it */
-	if (inside && behind.is_mount_point) {
-		backing = behind.backing;
-		err = vault_probe(backing, &ini, &fault);
-	} else if (inside) {
-		report("'%s' is in a mounted vault; name its mount point",
-		       req->path);
-		return STATUS_FAILED;
-	}
 	if (err)
 		return refuse(err, backing, &fault);
 	if (req->repair && vault_wait_unlocked(backing, 0) == -EBUSY) {

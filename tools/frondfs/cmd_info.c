@@ -238,9 +238,18 @@ static bool is_missing_in_mount(const char *path)
 	       behind_get(dirname(copy), b);
 }
 
+/* As a symbolic link in a mount is told of, one elsewhere leads to what is told
+ * of. */
+static bool look_up(const char *path, const char *real, struct path_info *info)
+{
+	return look_up_path(path, info) ||
+	       (real && S_ISLNK(info->st.st_mode) && look_up_path(real, info));
+}
+
 static int info(const char *path, bool json)
 {
-	struct path_info about;
+	CLEANUP_FREE char *real = realpath(path, NULL);
+	struct path_info about = {0};
 
 	if (is_missing_in_mount(path)) {
 		report("there is no file or directory '%s' in the mounted "
@@ -248,7 +257,7 @@ static int info(const char *path, bool json)
 		       path);
 		return CMD_FAILED;
 	}
-	if (!look_up_path(path, &about))
+	if (!look_up(path, real, &about))
 		return info_vault(path, json);
 	if (json)
 		print_path_json(&about);

@@ -45,7 +45,8 @@ const char cmd_mount_help[] =
 	"       xattr=on|off         extended attributes\n"
 	"       suid, dev, noexec    as mount(8); suid and dev are off, and "
 	"root's alone\n"
-	"       nonempty             the mount point may have entries\n"
+	"       nonempty             the mount point may have entries (not "
+	"encrypted)\n"
 	"       fsname=NAME          what df shows as the source\n"
 	"       accept-old           what is older than what was seen here, "
 	"once\n"
@@ -74,6 +75,11 @@ static int take_options(struct mount_request *req, const char *text)
 	CLEANUP_FREE char *bad = NULL;
 	int err = mount_options_parse(&req->opt, text, &bad);
 
+	if (err == -EINVAL && strcmp(bad, "remount") == 0) {
+		report("the options of a mount cannot be changed; unmount it, "
+		       "and mount it again with those you want");
+		return CMD_USAGE;
+	}
 	if (err == -EINVAL)
 		return report_usage("mount",
 				    "mount option '%s' is unknown or has a "
@@ -214,7 +220,8 @@ static int check_request(const struct mount_request *req)
 	if (err)
 		return report_vault(err, req->backing, &fault);
 	if (point != MOUNT_OK)
-		return report_mount(point, 0, req->backing, req->mountpoint);
+		return report_mount(point, 0, req->backing, req->mountpoint,
+				    &req->opt);
 	/* whether a shared or read-only one may join shows only later */
 	if (!req->opt.shared && !req->opt.read_only &&
 	    vault_wait_unlocked(req->backing, ENDING_PATIENCE_MS) == -EBUSY)
@@ -329,6 +336,11 @@ static int unlock(const struct mount_request *req, struct vault **out)
 			 &fault);
 	if (!err)
 		err = lock(req, *out);
+	if (err == -EROFS) {
+		report_read_only(req->backing,
+				 "only read the vault with '-o ro'");
+		return CMD_FAILED;
+	}
 	return err ? report_vault(err, req->backing, &fault)
 		   : check_seen(req, *out);
 }
@@ -405,7 +417,7 @@ static int serve(const struct mount_request *req, int ready_fd, int log_fd)
 
 	if (!point)
 		return report_mount(MOUNT_NO_POINT, 0, req->backing,
-				    req->mountpoint);
+				    req->mountpoint, &req->opt);
 	status = unlock(req, &vault);
 	if (status)
 		return status;
@@ -415,7 +427,8 @@ static int serve(const struct mount_request *req, int ready_fd, int log_fd)
 	if (err && ready.done)
 		log_error("the mount on %s ended: %s", point, strerror(-err));
 	else if (err)
-		return report_mount(fault, err, req->backing, req->mountpoint);
+		return report_mount(fault, err, req->backing, req->mountpoint,
+				    &req->opt);
 	return err ? CMD_FAILED : CMD_OK;
 }
 

@@ -1,3 +1,4 @@
+#include "behind.h"
 #include "cmd.h"
 #include "passphrase.h"
 #include "report.h"
@@ -8,11 +9,11 @@
 #include <stdio.h>
 
 const char cmd_passwd_help[] =
-	"Usage: frondfs passwd [OPTION...] BACKING\n"
+	"Usage: frondfs passwd [OPTION...] BACKING | MOUNTPOINT\n"
 	"\n"
-	"Change the passphrase of the vault BACKING; no file is encrypted "
-	"again. The vault\n"
-	"may be mounted meanwhile.\n"
+	"Change the passphrase of the vault BACKING, or of the one that is "
+	"mounted on\n"
+	"MOUNTPOINT; no file is encrypted again.\n"
 	"  --passfile OLD      present passphrase: the first line of OLD\n"
 	"  --extpass CMD       present passphrase: the first line that the "
 	"shell command\n"
@@ -26,7 +27,7 @@ const char cmd_passwd_help[] =
 struct passwd_request {
 	struct passphrase_source old, replacement;
 	bool accept_old;
-	const char *backing;
+	const char *path;
 };
 
 static void cleanup_vault_(struct vault *const *vault)
@@ -43,23 +44,23 @@ static int report_older(int err, const char *backing)
  * Nobody should think up a new passphrase only to hear that the old one was
  * mistyped, or the vault put back. seen: what seen_vault_ini() said.
  */
-static int open_with_old(const struct passwd_request *req,
+static int open_with_old(const struct passwd_request *req, struct behind *b,
 			 struct passphrase *old, struct vault **out, int *seen)
 {
 	struct vault_fault fault = {0};
 	struct vault_ini ini;
-	int status, err = vault_probe(req->backing, &ini, &fault);
+	int status, err = behind_probe(req->path, b, &ini, &fault);
 
 	if (err)
-		return report_vault(err, req->backing, &fault);
+		return report_vault(err, b->backing, &fault);
 	status = passphrase_get(&req->old, "Present passphrase: ", old);
 	if (status)
 		return status;
-	err = vault_open(req->backing, old->text, old->len, 1, out, &fault);
+	err = vault_open(b->backing, old->text, old->len, 1, out, &fault);
 	if (err)
-		return report_vault(err, req->backing, &fault);
+		return report_vault(err, b->backing, &fault);
 	*seen = seen_vault_ini(*out, req->accept_old);
-	return report_older(*seen, req->backing);
+	return report_older(*seen, b->backing);
 }
 
 /* So that the former one is not taken for right if it is put back before the
@@ -78,8 +79,10 @@ static int change(const struct passwd_request *req)
 	CLEANUP_PASSPHRASE struct passphrase old = {0};
 	CLEANUP_PASSPHRASE struct passphrase replacement = {0};
 	struct vault_fault fault = {0};
+	struct behind behind;
+	const char *backing = behind.backing;
 	int seen = 0, err;
-	int status = open_with_old(req, &old, &vault, &seen);
+	int status = open_with_old(req, &behind, &old, &vault, &seen);
 
 	if (!status)
 		status = passphrase_get_new(&req->replacement,
@@ -90,14 +93,14 @@ static int change(const struct passwd_request *req)
 				      replacement.text, replacement.len,
 				      &fault);
 	if (err == -ESTALE)
-		return report_older(err, req->backing);
+		return report_older(err, backing);
 	if (err)
-		return report_vault(err, req->backing, &fault);
-	remember(vault, req->backing, seen != 0);
+		return report_vault(err, backing, &fault);
+	remember(vault, backing, seen != 0);
 	printf("The passphrase of %s is changed. Back up "
 	       "%s/.frondfs/vault.ini again,\nand destroy older copies: they "
 	       "still open with the old passphrase.\n",
-	       req->backing, req->backing);
+	       backing, backing);
 	return CMD_OK;
 }
 
@@ -134,8 +137,8 @@ int cmd_passwd(int argc, char **argv)
 		return report_usage("passwd", "--passfile and --extpass "
 					      "exclude each other");
 	if (argc - optind != 1)
-		return report_usage("passwd",
-				    "passwd wants one backing directory");
-	req.backing = argv[optind];
+		return report_usage("passwd", "passwd wants one backing "
+					      "directory or mount point");
+	req.path = argv[optind];
 	return change(&req);
 }

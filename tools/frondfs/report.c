@@ -3,6 +3,7 @@
 #include "behind.h"
 #include "cleanup.h"
 #include "json.h"
+#include "quote.h"
 #include "seen.h"
 
 #include <errno.h>
@@ -116,8 +117,7 @@ static void report_system(int err, const char *backing)
 		{EPERM, "; become the user whose vault it is"},
 		{ENOSPC, "; make room there and try again"},
 		{EDQUOT, "; make room there and try again"},
-		{EROFS, "; make that file system writable, or only read the "
-			"vault with '-o ro'"},
+		{EROFS, "; make that file system writable and try again"},
 		{ENOLCK, "; the file system has no locks: mount it with them"},
 		{EIO, "; the disk or the network fails: see the system's log"},
 	};
@@ -128,6 +128,13 @@ static void report_system(int err, const char *backing)
 			advice = known[i].advice;
 	report("cannot use the vault '%s': %s%s", backing, strerror(-err),
 	       advice);
+}
+
+void report_read_only(const char *backing, const char *instead)
+{
+	report("cannot use the vault '%s': %s; make that file system writable, "
+	       "or %s",
+	       backing, strerror(EROFS), instead);
 }
 
 static void report_mounted(const char *backing)
@@ -159,6 +166,10 @@ int report_vault(int err, const char *backing, const struct vault_fault *fault)
 		return CMD_NOT_A_VAULT;
 	case -ENOMEDIUM:
 		report_no_vault(backing);
+		return CMD_NOT_A_VAULT;
+	case -EXDEV:
+		report("'%s' is in a mounted vault; name its mount point",
+		       backing);
 		return CMD_NOT_A_VAULT;
 	case -EKEYREJECTED:
 		report("wrong passphrase for the vault '%s'; nothing was "
@@ -236,17 +247,52 @@ static int report_no_fuse(void)
 	return CMD_NO_FUSE;
 }
 
-static int report_denied(int err, const char *mountpoint)
+static void report_dead(const char *mountpoint)
 {
-	report("mounting on '%s' was refused%s%s; you need write access to "
-	       "it, and 'user_allow_other' in /etc/fuse.conf for allow_other "
-	       "or allow_root",
-	       mountpoint, err ? ": " : "", err ? strerror(-err) : "");
+	CLEANUP_FREE char *quoted = quote_word(mountpoint);
+
+	report("a vault is mounted on '%s' already, and the process behind "
+	       "that mount died; unmount it with 'frondfs umount %s' and mount "
+	       "again",
+	       mountpoint, quoted ? quoted : mountpoint);
+}
+
+/* Has fusermount3 been told that users may let others in (fusermount3(1))? */
+static bool may_let_others_in(void)
+{
+	FILE *f = fopen("/etc/fuse.conf", "re");
+	CLEANUP_FREE char *line = NULL;
+	size_t size = 0;
+	bool found = false;
+
+	while (f && !found && getline(&line, &size, f) > 0) {
+		line[strcspn(line, " \t\n")] = '\0';
+		found = strcmp(line, "user_allow_other") == 0;
+	}
+	if (f)
+		(void)fclose(f);
+	return found;
+}
+
+/* What fusermount3 or libfuse knows of it they have said themselves; err is 0
+ * where they were not asked. */
+static int report_denied(int err, const char *mountpoint,
+			 const struct mount_options *opt)
+{
+	const char *advice = "the reason stands above";
+
+	if (!err || access(mountpoint, W_OK) < 0)
+		advice = "you need write access to it";
+	else if (geteuid() != 0 && (opt->allow_other || opt->allow_root) &&
+		 !may_let_others_in())
+		advice = "allow_other and allow_root need the line "
+			 "'user_allow_other' in /etc/fuse.conf";
+	report("mounting on '%s' was refused; %s", mountpoint, advice);
 	return CMD_FAILED;
 }
 
 int report_mount(enum mount_fault fault, int err, const char *backing,
-		 const char *mountpoint)
+		 const char *mountpoint, const struct mount_options *opt)
 {
 	switch (fault) {
 	case MOUNT_NO_FUSE:
@@ -265,9 +311,14 @@ int report_mount(enum mount_fault fault, int err, const char *backing,
 		       "first, or name another directory",
 		       mountpoint);
 		return CMD_MOUNT_POINT;
+	case MOUNT_DEAD:
+		report_dead(mountpoint);
+		return CMD_MOUNT_POINT;
 	case MOUNT_NOT_EMPTY:
-		report("the mount point '%s' is not empty; name an empty "
-		       "directory, or hide what is there with -o nonempty",
+		report("the mount point '%s' is not empty, and what lies there "
+		       "is NOT encrypted: move it elsewhere and, once mounted, "
+		       "into the mount, or name an empty directory (-o "
+		       "nonempty only hides it)",
 		       mountpoint);
 		return CMD_MOUNT_POINT;
 	case MOUNT_OVERLAP:
@@ -275,8 +326,14 @@ int report_mount(enum mount_fault fault, int err, const char *backing,
 		       "lie within each other; name a directory outside",
 		       mountpoint, backing);
 		return CMD_MOUNT_POINT;
+	case MOUNT_LOG:
+		report("the log '%s' may lie neither in the mount point '%s' "
+		       "nor in the backing directory '%s'; name a file "
+		       "elsewhere",
+		       opt->log, mountpoint, backing);
+		return CMD_FAILED;
 	case MOUNT_DENIED:
-		return report_denied(err, mountpoint);
+		return report_denied(err, mountpoint, opt);
 	case MOUNT_OK:
 		break;
 	}

@@ -24,8 +24,12 @@ int report_bad_option(const char *command, int c, char **argv);
 /* Does the directory belong to a vault, though it has no vault.ini? */
 bool report_is_of_vault(const char *path);
 
-/* A vault_* function said err (negative errno); returns the exit status. */
+/* A vault_* function or behind_probe() said err (negative errno); returns the
+ * exit status. */
 int report_vault(int err, const char *backing, const struct vault_fault *fault);
+
+/* It said -EROFS; instead: what can be done without writing. */
+void report_read_only(const char *backing, const char *instead);
 
 /*
  * seen_vault_ini() said err; returns the exit status, CMD_OK if one can go on.
@@ -41,6 +45,6 @@ void report_not_remembered(int err, const char *backing);
  * returns the exit status.
  */
 int report_mount(enum mount_fault fault, int err, const char *backing,
-		 const char *mountpoint);
+		 const char *mountpoint, const struct mount_options *opt);
 
 #endif
