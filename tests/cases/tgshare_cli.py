@@ -162,15 +162,36 @@ def lost_keys_are_named_and_not_replaced_unasked():
         mount.umount()
         put(identity, kept)
         mount.mount()
-        eq(tg("setup", "--new-keys", **at)[0].count(card.strip()), 1)
-        eq(tg("card", **at)[0], card)
+        eq(tg("setup", **at)[0].count(card.strip()), 1)
+        # those that are there stay, and nobody takes them for new ones
+        before = tree(mount.path)
+        _, err = tg("setup", "--new-keys", "--name", "al", status=FAILED,
+                    says=f"the vault on '{mount.path}' still has its sharing keys", **at)
+        assert f"move '{identity}' to a safe place" in err, err
+        eq((tg("card", **at)[0], get(identity), tree(mount.path)), (card, kept, before))
         mount.umount()
-        os.unlink(identity)
+        aside = fresh("identity")
+        os.rename(identity, aside)
         mount.mount()
         tg("setup", "--new-keys", **at)
         assert tg("card", **at)[0] != card
         mount.umount()
         check_says(mount.vault, 0)
+        # and they can be had again
+        put(identity, get(aside))
+        mount.mount()
+        eq(tg("card", **at)[0], card)
+        mount.umount()
+
+
+@check(plain=False)
+def new_keys_are_the_first_ones_where_none_were():
+    with frond.Mount() as mount:
+        post_office = fresh("post")
+        os.mkdir(post_office)
+        made, _ = tg("setup", "--new-keys", "--transport", f"dir:{post_office}",
+                     "--vault", mount.path)
+        assert tg("card", "--vault", mount.path)[0].strip() in made, made
 
 
 @check(plain=False)
