@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import frond
 import post
 from frond import blob, check, eq, fresh, get, put
-from share import (FAILED, NO_VAULT, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
+from share import (FAILED, NO_VAULT, NOT_SET_UP, OK, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
                    people, readable, tg)
 from telegram import town
 
@@ -372,6 +372,51 @@ def verifying_compares_and_records():
         eq(got, status, text)
         assert text.count(theirs) == 1, text
     assert "verified" in bob.tg("contact", "list")
+
+
+@check(plain=False)
+def fingerprints_that_differ_are_not_verified_any_more():
+    (alice, bob), events = people("alice", "bob"), []
+    shown = alice.tg("contact", "show", "bob")
+    theirs = re.search(r"fingerprint: +([\d ]+)", shown)[1]
+
+    def after(event=None):
+        """What the log has, and whether bob counts as verified by that."""
+        events.extend([event] if event else [])
+        eq([r["event"] for r in alice.log()], events)
+        shown = "not verified" not in alice.tg("contact", "list")
+        eq(re.search(r"verified: +no\n", alice.tg("contact", "show", "bob")) is None, shown)
+        return shown
+
+    def asked(answer):
+        return on_terminal(["contact", "verify", "bob", "--vault", alice.mount.path],
+                           [("yes or no", answer)])
+    alice.tg("contact", "verify", "bob", "--fingerprint", theirs)
+    assert after("verified")
+    # what is no answer takes nothing back
+    for told in theirs[:-1], theirs + "x", "":
+        alice.tg("contact", "verify", "bob", "--fingerprint", told, status=USAGE)
+        assert after()
+    text, status = asked("perhaps")
+    assert status == FAILED and "'bob' counts as verified as before" in text, text
+    assert after()
+    text, status = asked("no")
+    assert status == FAILED and "is taken back" in text, text
+    assert not after("not verified")
+    assert re.search(r"not verified +- +bob +bob\n", alice.tg("log")), alice.tg("log")
+    text, status = asked("no")
+    assert status == FAILED and "nothing is recorded" in text, text
+    assert not after()
+    eq(asked("yes")[1], OK)
+    assert after("verified")
+    other = theirs[:-1] + str((int(theirs[-1]) + 1) % 10)
+    _, err = tg("contact", "verify", "bob", "--fingerprint", other, "--vault",
+                alice.mount.path, status=FAILED, says="is taken back")
+    assert "the fingerprints differ" in err, err
+    assert not after("not verified")
+    alice.tg("log", "--verify", says="whole: 4 entries")
+    for person in alice, bob:
+        person.mount.umount()
 
 
 def on_terminal(argv, dialogue=(), timeout_s=60):

@@ -31,7 +31,9 @@ static size_t count_digits(const char *text)
 	return n;
 }
 
-static int ask_same(const char *name, bool *same)
+enum verdict { UNDECIDED, SAME, DIFFER };
+
+static int ask(const char *name, enum verdict *verdict)
 {
 	FILE *tty = fopen("/dev/tty", "r+e");
 	char line[32] = "";
@@ -50,31 +52,97 @@ static int ask_same(const char *name, bool *same)
 	if (!fgets(line, sizeof line, tty))
 		line[0] = '\0';
 	fclose(tty);
-	*same = strcmp(line, "yes\n") == 0 || strcmp(line, "y\n") == 0;
+	if (strcmp(line, "yes\n") == 0 || strcmp(line, "y\n") == 0)
+		*verdict = SAME;
+	else if (strcmp(line, "no\n") == 0 || strcmp(line, "n\n") == 0)
+		*verdict = DIFFER;
 	return CMD_OK;
 }
 
-static int record_verified(struct session *s, const struct person *p)
+/* What cannot be one says nothing about whose card it is. */
+static int compare_told(const char *told, const struct person *p,
+			enum verdict *verdict)
 {
-	struct vlog_record record = {.event = VLOG_VERIFIED,
-				     .peer = p->card.pub};
-	int err = people_put_verified(&s->m, p, when_now_s());
+	size_t digits = count_digits(told);
+
+	if (told[strspn(told, "0123456789- \n")])
+		return report_as(CMD_USAGE,
+				 "--fingerprint wants digits, with blanks or "
+				 "hyphens between, not '%s'",
+				 told);
+	if (digits != count_digits(p->fingerprint))
+		return report_as(CMD_USAGE,
+				 "--fingerprint has %zu digits, a fingerprint "
+				 "has %zu; quote all of them as one word",
+				 digits, count_digits(p->fingerprint));
+	*verdict = same_digits(told, p->fingerprint) ? SAME : DIFFER;
+	return CMD_OK;
+}
+
+static int log_verdict(struct session *s, const struct person *p,
+		       uint8_t detail)
+{
+	struct vlog_record record = {
+		.event = VLOG_VERIFIED, .detail = detail, .peer = p->card.pub};
+	int err;
+
+	snprintf(record.text, sizeof record.text, "%s", p->name);
+	err = mounted_ask(s->m.fd, CONTROL_LOG_APPEND, &record);
+	return err ? session_report(s, "write to the log", err) : CMD_OK;
+}
+
+static int record_same(struct session *s, const struct person *p)
+{
+	int status, err = people_put_verified(&s->m, p, when_now_s());
 
 	if (err)
 		return session_report(s, "record the comparison", err);
-	snprintf(record.text, sizeof record.text, "%s", p->name);
-	err = mounted_ask(s->m.fd, CONTROL_LOG_APPEND, &record);
-	if (err)
-		return session_report(s, "write to the log", err);
-	printf("Recorded: the fingerprint of %s was compared.\n", p->name);
-	return CMD_OK;
+	status = log_verdict(s, p, 0);
+	if (!status)
+		printf("Recorded: the fingerprint of %s was compared.\n",
+		       p->name);
+	return status;
+}
+
+/* Whoever was taken for them may have been somebody else all the time. */
+static int record_differ(struct session *s, const struct person *p)
+{
+	const char *recorded = "nothing is recorded";
+	int err, status;
+
+	if (p->verified_s) {
+		err = people_take_back_verified(&s->m, p);
+		if (err)
+			return session_report(
+				s, "take back the earlier comparison", err);
+		status = log_verdict(s, p, VLOG_DIFFERS);
+		if (status)
+			return status;
+		recorded = "that they were found to be the same earlier is "
+			   "taken back";
+	}
+	return report_as(CMD_FAILED,
+			 "the fingerprints differ: what was read out is not "
+			 "that of the card of '%s'; %s, share nothing with "
+			 "'%s' and get their card another way",
+			 p->name, recorded, p->name);
+}
+
+static int report_undecided(const struct person *p)
+{
+	return report_as(CMD_FAILED,
+			 "you said neither yes nor no: nothing is recorded, "
+			 "and '%s' counts as %sverified as before; if the "
+			 "fingerprints differ, share nothing with '%s' and get "
+			 "their card another way",
+			 p->name, p->verified_s ? "" : "not ", p->name);
 }
 
 int compare_fingerprints(struct session *s, const char *name, const char *told)
 {
 	const struct person *p = people_wanted(&s->people, name);
 	char mine[IDENTITY_FINGERPRINT_LEN + 1];
-	bool same = false;
+	enum verdict verdict = UNDECIDED;
 	int status = session_need_identity(s);
 
 	if (!p || status)
@@ -88,30 +156,11 @@ int compare_fingerprints(struct session *s, const char *name, const char *told)
 	identity_fingerprint(&s->m.info.pub, mine);
 	printf("yours:    %s\n%-8s  %s\n", mine, "theirs:", p->fingerprint);
 	fflush(stdout);
-	if (told)
-		same = same_digits(told, p->fingerprint);
-	else
-		status = ask_same(p->name, &same);
+	status =
+		told ? compare_told(told, p, &verdict) : ask(p->name, &verdict);
 	if (status)
 		return status;
-	if (same)
-		return record_verified(s, p);
-	if (told && count_digits(told) != count_digits(p->fingerprint))
-		return report_as(CMD_USAGE,
-				 "--fingerprint has %zu digits, a fingerprint "
-				 "has %zu; quote all of them as one word",
-				 count_digits(told),
-				 count_digits(p->fingerprint));
-	if (told)
-		return report_as(CMD_FAILED,
-				 "the fingerprints differ: what you gave is "
-				 "not that of the card of '%s'; nothing is "
-				 "recorded, share nothing with '%s' and get "
-				 "their card another way",
-				 p->name, p->name);
-	return report_as(CMD_FAILED,
-			 "you did not say yes: nothing is recorded; if the "
-			 "fingerprints differ, share nothing with '%s' and get "
-			 "their card another way",
-			 p->name);
+	if (verdict == SAME)
+		return record_same(s, p);
+	return verdict == DIFFER ? record_differ(s, p) : report_undecided(p);
 }

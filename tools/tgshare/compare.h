@@ -1,6 +1,7 @@
 /*
  * Are a contact's keys theirs? Both fingerprints are shown, to be compared by
- * telephone or face to face, and what came of that is recorded.
+ * telephone or face to face, and what came of that is recorded; that they
+ * differ takes back that they were the same.
  */
 #ifndef TGSHARE_COMPARE_H
 #define TGSHARE_COMPARE_H
