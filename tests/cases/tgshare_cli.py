@@ -305,9 +305,19 @@ def contacts_are_added_shown_and_removed():
     for card in bob.card, "-", put(fresh("card"), bob.card.encode()):
         alice.tg("contact", "add", card, "robert", status=USAGE,
                  says="the name comes first: 'tgshare contact add robert CARD'")
-    for name in "a/b", "..", "-x", "a,b", "":
+    for name in "a/b", "..", "-x", "a,b", "", " ", " bob", "bob ", "\u3000":
         alice.tg("contact", "add", "--", name, bob.card, status=USAGE,
+                 says=f"'{name}' cannot be a contact's name")
+        alice.tg("contact", "chat", "--", name, "4711", status=USAGE,
                  says="cannot be a contact's name")
+    eq([line.split()[0] for line in alice.tg("contact", "list").splitlines()], ["bob"])
+    alice.tg("setup", "--name", " ", status=USAGE, says="' ' cannot be a name")
+    # who has such a name already keeps it
+    cards = alice.path(".tgshare/contacts")
+    os.rename(f"{cards}/bob.card", f"{cards}/bob .card")
+    alice.tg("contact", "add", "bob ", bob.card, says="known already")
+    alice.tg("contact", "remove", "bob ")
+    alice.meets(bob)
     with frond.Mount() as other:
         tg("setup", "--vault", other.path, "--name", "bob", "--transport",
            f"dir:{alice.post}")

@@ -152,8 +152,16 @@ static int report_bad_name(const char *name)
 	return report_as(CMD_USAGE,
 			 "'%s' cannot be a contact's name: 1 to %d bytes of "
 			 "UTF-8, no '/', ',' and control characters, no '.' or "
-			 "'-' in front",
+			 "'-' in front, no blank in front or at the end",
 			 name, CARD_NAME_MAX);
+}
+
+/* Of somebody who is known by that name it is no question any more. */
+static bool is_good_name(const struct session *s, const char *name)
+{
+	return contact_name_check_new(name) == 0 ||
+	       people_named(&s->people, name) ||
+	       people_invited(&s->people, name);
 }
 
 static bool is_file(const char *path)
@@ -192,7 +200,7 @@ static int add(struct session *s, const struct contact_args *args)
 	status = check_order(args);
 	if (status)
 		return status;
-	if (contact_name_check(name))
+	if (!is_good_name(s, name))
 		return report_bad_name(name);
 	status = read_card(args->argv[1], &card, text);
 	if (!status)
@@ -321,7 +329,7 @@ static int chat(struct session *s, const struct contact_args *args)
 {
 	const char *name = args->argv[0];
 
-	if (contact_name_check(name))
+	if (!is_good_name(s, name))
 		return report_bad_name(name);
 	return args->link ? chats_print_link(s, name)
 			  : chats_set(s, name, args->argv[1]);

@@ -114,12 +114,13 @@ static int choose_name(struct session *s, const char *wanted)
 			   : me			 ? me->pw_name
 						 : "";
 
-	if (contact_name_check(name))
+	if (strcmp(name, s->settings.name) ? contact_name_check_new(name)
+					   : contact_name_check(name))
 		return report_as(CMD_USAGE,
 				 "'%s' cannot be a name: 1 to %d bytes of "
 				 "UTF-8, no '/', ',' and control characters, "
-				 "no '.' or '-' in front; give another with "
-				 "--name",
+				 "no '.' or '-' in front, no blank in front or "
+				 "at the end; give another with --name",
 				 name, CARD_NAME_MAX);
 	if (name != s->settings.name)
 		strcpy(s->settings.name, name);
