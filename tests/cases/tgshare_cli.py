@@ -300,8 +300,10 @@ def contacts_are_added_shown_and_removed():
     # a mount that lies here has somebody's name
     where = fresh("where")
     os.makedirs(os.path.join(where, "robert"))
-    alice.tg("contact", "add", "robert", "nothing", cwd=where, status=FAILED,
-             says="cannot read the card from 'nothing'")
+    alice.tg("contact", "add", "robert", "nothing", cwd=where, status=UNKNOWN,
+             says="there is no file 'nothing' with a card, and it is no card itself")
+    alice.tg("contact", "add", "carol", where, status=FAILED,
+             says=f"cannot read the card from '{where}'")
     for card in bob.card, "-", put(fresh("card"), bob.card.encode()):
         alice.tg("contact", "add", card, "robert", status=USAGE,
                  says="the name comes first: 'tgshare contact add robert CARD'")
@@ -353,8 +355,8 @@ def damaged_cards_are_refused():
         alice.tg("contact", "add", "carol", text, status=FAILED, says="damaged")
     for text in "tgcard1.", bob.card[:-10], "tgcard1.####":
         alice.tg("contact", "add", "carol", text, status=FAILED)
-    alice.tg("contact", "add", "carol", fresh("no file"), status=FAILED,
-             says="No such file")
+    alice.tg("contact", "add", "carol", fresh("no file"), status=UNKNOWN,
+             says="there is no file")
     alice.tg("contact", "add", "carol", put(fresh("empty")), status=FAILED,
              says="no card")
     eq(set(tree(alice.path(".tgshare")).items()) ^ set(before.items()), set())
@@ -1069,7 +1071,7 @@ def words_that_are_wrong_are_pointed_at():
     combine(" ".join(words[:-1] + ["zzz"]), says="word 33")
     combine(" ".join(words[:4] + [words[5], words[4]] + words[6:]), says="checksum")
     combine(" ".join(words[:20]), says="")
-    tg("combine", fresh("nothing"), status=FAILED, says="No such file")
+    tg("combine", fresh("nothing"), status=UNKNOWN, says="there is no file")
     official = "duckling enlarge academic academic agency result length solution fridge " \
                "kidney coal piece deal husband erode duke ajar critical decision keyboard"
     combine(official, says="16 bytes")
@@ -1113,7 +1115,8 @@ def bundles_carry_what_is_shared_any_other_way():
     bob.tg("import", put(fresh("other"), b"FRONDBN2" + raw[8:]), status=FAILED,
            says="no bundle")
     bob.tg("import", put(fresh("empty")), status=FAILED, says="no bundle")
-    bob.tg("import", fresh("nothing"), status=FAILED, says="No such file")
+    for path in fresh("nothing"), f"{cut}/below":
+        bob.tg("import", path, status=UNKNOWN, says=f"there is no file '{path}'")
     assert any(s["code"] == code for s in bob.status()["came"])
     bob.tg("import", bundle)
     readable(bob.shared("alice/carried"), data)

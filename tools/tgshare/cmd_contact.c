@@ -107,6 +107,12 @@ static int read_card(const char *from, struct card *card, char *text)
 	size_t len = 0;
 	int err = raw ? read_text(from, raw, &len) : -ENOMEM;
 
+	if (err == -ENOENT || err == -ENOTDIR)
+		return report_as(CMD_UNKNOWN,
+				 "there is no file '%s' with a card, and it is "
+				 "no card itself: that is the line beginning "
+				 "with tgcard1. that 'tgshare card' prints",
+				 from);
 	if (err)
 		return report_as(CMD_FAILED,
 				 "cannot read the card from '%s': %s", from,
