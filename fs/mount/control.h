@@ -73,7 +73,7 @@ struct control_set {
 	uint8_t cursor_index;	    /* in, out */
 	struct inbox_set set;	    /* out */
 };
-#define CONTROL_SET_NEXT _IOWR('F', 7, struct control_set)
+#define CONTROL_SET_NEXT _IOWR('F', 16, struct control_set)
 
 /*
  * Is the envelope <hash>.try in the inbox for us? Then it is <hash>.env from

@@ -71,3 +71,10 @@ int contact_name_check(const char *name)
 		return -EINVAL;
 	return utf8_valid(name, len, UTF8_NAME) ? 0 : -EINVAL;
 }
+
+int contact_name_check_new(const char *name)
+{
+	int err = contact_name_check(name);
+
+	return err || utf8_trimmed(name, strlen(name)) ? err : -EINVAL;
+}

@@ -88,5 +88,10 @@ MUST_CHECK int card_parse(const char *text, size_t text_len, struct card *card);
  * separates names on the command line).
  */
 MUST_CHECK int contact_name_check(const char *name);
+/*
+ * May somebody be given this name now? Not with blanks at its ends, either,
+ * which lists do not show. Names that were given stay good.
+ */
+MUST_CHECK int contact_name_check_new(const char *name);
 
 #endif

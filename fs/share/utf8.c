@@ -68,3 +68,25 @@ bool utf8_valid(const char *s, size_t len, enum utf8_use use)
 	}
 	return true;
 }
+
+/* Of whatever width, and what is drawn as nothing. */
+static bool is_blank(uint32_t c)
+{
+	return c == ' ' || c == 0xa0 || c == 0x1680 ||
+	       (c >= 0x2000 && c <= 0x200a) || c == 0x202f || c == 0x205f ||
+	       c == 0x2800 || c == 0x3000 || c == 0x3164;
+}
+
+bool utf8_trimmed(const char *s, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)s;
+	bool blank = true;
+	size_t used;
+
+	for (size_t at = 0; at < len; at += used) {
+		blank = is_blank(decode(p + at, len - at, &used));
+		if (used == 0 || (at == 0 && blank))
+			return false;
+	}
+	return !blank;
+}

@@ -20,4 +20,7 @@ enum utf8_use {
  */
 bool utf8_valid(const char *s, size_t len, enum utf8_use use);
 
+/* Does it begin and end with something that can be seen? s: well-formed. */
+bool utf8_trimmed(const char *s, size_t len);
+
 #endif

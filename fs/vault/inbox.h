@@ -53,6 +53,7 @@ enum {
 	INBOX_SETS_UNKNOWN = 16,     /* of all unknown senders together */
 	INBOX_ENVELOPES_PER_SET = 64,
 };
+enum { INBOX_PATH_MAX = 4096 };
 #define INBOX_BYTES_MAX (UINT64_C(1) << 40)
 /* parts that no manifest names, together */
 #define INBOX_BYTES_UNCLAIMED (UINT64_C(4) << 30)
@@ -121,6 +122,8 @@ struct inbox_set {
 	char sender_name[CARD_NAME_MAX + 1];	/* "" unknown */
 	char recipient_name[CARD_NAME_MAX + 1]; /* custody */
 	char name[256], note[MANIFEST_NOTE_MAX + 1];
+	/* in the vault, as it was put there; "" nowhere, or too long */
+	char path[INBOX_PATH_MAX];
 	char code[7];
 	uint64_t expires_s, first_seen_s;
 	uint64_t size, content_have; /* plaintext bytes; backing bytes here */

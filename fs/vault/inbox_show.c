@@ -134,6 +134,8 @@ static void tell(const struct inbox *in, const struct parcel *p,
 	set->first_seen_s = p->first_seen_s;
 	set->content_have = p->content_have;
 	set->content_need = p->content_need;
+	if (p->base && strlen(p->base) < sizeof set->path)
+		strcpy(set->path, p->base);
 	if (slash) /* withdrawn: the manifest is gone */
 		snprintf(set->name, sizeof set->name, "%s", slash + 1);
 	if (p->for_whom) {

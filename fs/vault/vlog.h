@@ -49,6 +49,9 @@ enum {
 	VLOG_REPLACED = 1,
 	/* detail of VLOG_REFUSED: what came again, or late; that happens */
 	VLOG_HARMLESS = 1,
+	/* detail of VLOG_VERIFIED: and was found to be another one than that
+	 * of their card, which was taken for theirs before */
+	VLOG_DIFFERS = 1,
 };
 
 struct vlog_record {

@@ -124,6 +124,33 @@ def a_name_that_is_taken_becomes_another_and_is_told():
 
 
 @check(plain=False)
+def what_is_locked_under_another_name_is_told_by_that():
+    with crowd("alice", "bob", "carol") as (alice, bob, _):
+        theirs = ["--shares", "2", "--threshold", "2", "--via", "bob,carol"]
+        put(alice.path("plan.odt"), b"1")
+        alice.send("send", alice.path("plan.odt"), "--to", "bob")
+        bob.receive()
+        (set_id, *_), = alice.send("send", alice.path("plan.odt"), "--to", "bob", *theirs)
+        place = "Shared/alice/plan (2).odt"
+        line = f"{set_id[:8]}  plan.odt from alice, in {place}: locked: 1 of 2 shares"
+        for said in bob.receive(), bob.tg("status"):
+            assert line in said, said
+        eq(bob.came(set_id)["path"], place)
+        # what lies under its own name needs no more words
+        other = put(alice.path("other.odt"), b"x")
+        (set_id2, *_), = alice.send("send", other, "--to", "bob", *theirs)
+        said = bob.receive()
+        assert f"{set_id2[:8]}  other.odt from alice: locked" in said, said
+        eq(bob.came(set_id2)["path"], "Shared/alice/other.odt")
+        # nor what is somewhere else by now, with another file in its place
+        os.rename(bob.path(place), bob.path("mine"))
+        for _ in range(2):
+            assert f"{set_id[:8]}  plan.odt from alice: locked" in bob.tg("status")
+            eq(bob.came(set_id)["path"], "")
+            put(bob.path(place), b"no set's")
+
+
+@check(plain=False)
 def a_grant_is_open_when_it_can_be_read():
     with crowd("alice", "bob") as (alice, bob):
         file = put(alice.path("plan"), b"plan")
@@ -555,16 +582,23 @@ def what_has_expired_says_so():
     with crowd("alice", "bob") as (alice, bob):
         bob.attach(alice)
         plan = put(alice.path("brief"), b"x")
+        # the name is taken
+        alice.send("send", plan, "--to", "bob")
+        bob.receive()
         end = int(time.time()) + 12
         soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(end))
         (set_id, *_), = alice.send("grant", plan, "--to", "bob", "--expires", soon)
-        bob.receive()
+        said = bob.receive()
         if time.time() < end - 5:
-            readable(bob.shared("alice/brief"), b"x")
+            readable(bob.shared("alice/brief (2)"), b"x")
         until(lambda: time.time() >= end, 15, "the end")
-        until(lambda: fails_with(bob.shared("alice/brief")) == errno.EKEYEXPIRED, 10,
+        until(lambda: fails_with(bob.shared("alice/brief (2)")) == errno.EKEYEXPIRED, 10,
               "EKEYEXPIRED")
-        bob.receive()
+        until(lambda: bob.log("expired"), what="its place in the log")
+        said += bob.receive()
+        assert "brief from alice, in Shared/alice/brief (2) has expired\n" in said, said
+        line = f"{set_id[:8]}  brief from alice, in Shared/alice/brief (2): expired "
+        assert line in bob.tg("status"), bob.tg("status")
         eq(bob.came(set_id)["state"], "expired")
         eq(alice.given(set_id)["state"], "expired")
         # also when the word that it had been opened is late

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import frond
 import post
 from frond import blob, check, eq, fresh, get, put
-from share import (FAILED, NO_VAULT, NOT_SET_UP, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
+from share import (FAILED, NO_VAULT, NOT_SET_UP, OK, QUEUED, TGSHARE, UNKNOWN, USAGE, Person,
                    people, readable, tg)
 from telegram import town
 
@@ -162,15 +162,36 @@ def lost_keys_are_named_and_not_replaced_unasked():
         mount.umount()
         put(identity, kept)
         mount.mount()
-        eq(tg("setup", "--new-keys", **at)[0].count(card.strip()), 1)
-        eq(tg("card", **at)[0], card)
+        eq(tg("setup", **at)[0].count(card.strip()), 1)
+        # those that are there stay, and nobody takes them for new ones
+        before = tree(mount.path)
+        _, err = tg("setup", "--new-keys", "--name", "al", status=FAILED,
+                    says=f"the vault on '{mount.path}' still has its sharing keys", **at)
+        assert f"move '{identity}' to a safe place" in err, err
+        eq((tg("card", **at)[0], get(identity), tree(mount.path)), (card, kept, before))
         mount.umount()
-        os.unlink(identity)
+        aside = fresh("identity")
+        os.rename(identity, aside)
         mount.mount()
         tg("setup", "--new-keys", **at)
         assert tg("card", **at)[0] != card
         mount.umount()
         check_says(mount.vault, 0)
+        # and they can be had again
+        put(identity, get(aside))
+        mount.mount()
+        eq(tg("card", **at)[0], card)
+        mount.umount()
+
+
+@check(plain=False)
+def new_keys_are_the_first_ones_where_none_were():
+    with frond.Mount() as mount:
+        post_office = fresh("post")
+        os.mkdir(post_office)
+        made, _ = tg("setup", "--new-keys", "--transport", f"dir:{post_office}",
+                     "--vault", mount.path)
+        assert tg("card", "--vault", mount.path)[0].strip() in made, made
 
 
 @check(plain=False)
@@ -279,14 +300,26 @@ def contacts_are_added_shown_and_removed():
     # a mount that lies here has somebody's name
     where = fresh("where")
     os.makedirs(os.path.join(where, "robert"))
-    alice.tg("contact", "add", "robert", "nothing", cwd=where, status=FAILED,
-             says="cannot read the card from 'nothing'")
+    alice.tg("contact", "add", "robert", "nothing", cwd=where, status=UNKNOWN,
+             says="there is no file 'nothing' with a card, and it is no card itself")
+    alice.tg("contact", "add", "carol", where, status=FAILED,
+             says=f"cannot read the card from '{where}'")
     for card in bob.card, "-", put(fresh("card"), bob.card.encode()):
         alice.tg("contact", "add", card, "robert", status=USAGE,
                  says="the name comes first: 'tgshare contact add robert CARD'")
-    for name in "a/b", "..", "-x", "a,b", "":
+    for name in "a/b", "..", "-x", "a,b", "", " ", " bob", "bob ", "\u3000":
         alice.tg("contact", "add", "--", name, bob.card, status=USAGE,
+                 says=f"'{name}' cannot be a contact's name")
+        alice.tg("contact", "chat", "--", name, "4711", status=USAGE,
                  says="cannot be a contact's name")
+    eq([line.split()[0] for line in alice.tg("contact", "list").splitlines()], ["bob"])
+    alice.tg("setup", "--name", " ", status=USAGE, says="' ' cannot be a name")
+    # who has such a name already keeps it
+    cards = alice.path(".tgshare/contacts")
+    os.rename(f"{cards}/bob.card", f"{cards}/bob .card")
+    alice.tg("contact", "add", "bob ", bob.card, says="known already")
+    alice.tg("contact", "remove", "bob ")
+    alice.meets(bob)
     with frond.Mount() as other:
         tg("setup", "--vault", other.path, "--name", "bob", "--transport",
            f"dir:{alice.post}")
@@ -322,8 +355,8 @@ def damaged_cards_are_refused():
         alice.tg("contact", "add", "carol", text, status=FAILED, says="damaged")
     for text in "tgcard1.", bob.card[:-10], "tgcard1.####":
         alice.tg("contact", "add", "carol", text, status=FAILED)
-    alice.tg("contact", "add", "carol", fresh("no file"), status=FAILED,
-             says="No such file")
+    alice.tg("contact", "add", "carol", fresh("no file"), status=UNKNOWN,
+             says="there is no file")
     alice.tg("contact", "add", "carol", put(fresh("empty")), status=FAILED,
              says="no card")
     eq(set(tree(alice.path(".tgshare")).items()) ^ set(before.items()), set())
@@ -351,6 +384,51 @@ def verifying_compares_and_records():
         eq(got, status, text)
         assert text.count(theirs) == 1, text
     assert "verified" in bob.tg("contact", "list")
+
+
+@check(plain=False)
+def fingerprints_that_differ_are_not_verified_any_more():
+    (alice, bob), events = people("alice", "bob"), []
+    shown = alice.tg("contact", "show", "bob")
+    theirs = re.search(r"fingerprint: +([\d ]+)", shown)[1]
+
+    def after(event=None):
+        """What the log has, and whether bob counts as verified by that."""
+        events.extend([event] if event else [])
+        eq([r["event"] for r in alice.log()], events)
+        shown = "not verified" not in alice.tg("contact", "list")
+        eq(re.search(r"verified: +no\n", alice.tg("contact", "show", "bob")) is None, shown)
+        return shown
+
+    def asked(answer):
+        return on_terminal(["contact", "verify", "bob", "--vault", alice.mount.path],
+                           [("yes or no", answer)])
+    alice.tg("contact", "verify", "bob", "--fingerprint", theirs)
+    assert after("verified")
+    # what is no answer takes nothing back
+    for told in theirs[:-1], theirs + "x", "":
+        alice.tg("contact", "verify", "bob", "--fingerprint", told, status=USAGE)
+        assert after()
+    text, status = asked("perhaps")
+    assert status == FAILED and "'bob' counts as verified as before" in text, text
+    assert after()
+    text, status = asked("no")
+    assert status == FAILED and "is taken back" in text, text
+    assert not after("not verified")
+    assert re.search(r"not verified +- +bob +bob\n", alice.tg("log")), alice.tg("log")
+    text, status = asked("no")
+    assert status == FAILED and "nothing is recorded" in text, text
+    assert not after()
+    eq(asked("yes")[1], OK)
+    assert after("verified")
+    other = theirs[:-1] + str((int(theirs[-1]) + 1) % 10)
+    _, err = tg("contact", "verify", "bob", "--fingerprint", other, "--vault",
+                alice.mount.path, status=FAILED, says="is taken back")
+    assert "the fingerprints differ" in err, err
+    assert not after("not verified")
+    alice.tg("log", "--verify", says="whole: 4 entries")
+    for person in alice, bob:
+        person.mount.umount()
 
 
 def on_terminal(argv, dialogue=(), timeout_s=60):
@@ -728,7 +806,9 @@ def what_opened_is_told_without_the_folder_too():
     alice, bob = Person("alice", post), Person("bob", post)
     alice.meets(bob)
     alice.send("send", put(alice.path("early"), b"before the card"), "--to", "bob")
-    assert "early from somebody unknown: locked; add their card" in bob.receive()
+    assert re.search(
+        r"early from somebody unknown, in Shared/unverified-[\d-]+/1: locked; add their card",
+        bob.receive())
     os.rename(post, post + ".away")
     bob.meets(alice)
     readable(bob.shared("alice/early"), b"before the card")
@@ -991,7 +1071,7 @@ def words_that_are_wrong_are_pointed_at():
     combine(" ".join(words[:-1] + ["zzz"]), says="word 33")
     combine(" ".join(words[:4] + [words[5], words[4]] + words[6:]), says="checksum")
     combine(" ".join(words[:20]), says="")
-    tg("combine", fresh("nothing"), status=FAILED, says="No such file")
+    tg("combine", fresh("nothing"), status=UNKNOWN, says="there is no file")
     official = "duckling enlarge academic academic agency result length solution fridge " \
                "kidney coal piece deal husband erode duke ajar critical decision keyboard"
     combine(official, says="16 bytes")
@@ -1035,7 +1115,8 @@ def bundles_carry_what_is_shared_any_other_way():
     bob.tg("import", put(fresh("other"), b"FRONDBN2" + raw[8:]), status=FAILED,
            says="no bundle")
     bob.tg("import", put(fresh("empty")), status=FAILED, says="no bundle")
-    bob.tg("import", fresh("nothing"), status=FAILED, says="No such file")
+    for path in fresh("nothing"), f"{cut}/below":
+        bob.tg("import", path, status=UNKNOWN, says=f"there is no file '{path}'")
     assert any(s["code"] == code for s in bob.status()["came"])
     bob.tg("import", bundle)
     readable(bob.shared("alice/carried"), data)

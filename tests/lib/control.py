@@ -56,6 +56,7 @@ class InboxSet(ctypes.Structure):
                 ("sender", Public), ("sender_name", ctypes.c_char * 65),
                 ("recipient_name", ctypes.c_char * 65),
                 ("name", ctypes.c_char * 256), ("note", ctypes.c_char * 1001),
+                ("path", ctypes.c_char * 4096),
                 ("code", ctypes.c_char * 7), ("expires_s", u64),
                 ("first_seen_s", u64), ("size", u64), ("content_have", u64),
                 ("content_need", u64), ("entries", u32),
@@ -112,7 +113,7 @@ FILE_KEY = _number(3, _READ, FileKey)
 REKEY = _number(4, 0)
 SIGN = _number(5, _READ | _WRITE, Sign)
 SCAN = _number(6, _READ | _WRITE, Scan)
-SET_NEXT = _number(7, _READ | _WRITE, Set)
+SET_NEXT = _number(16, _READ | _WRITE, Set)
 RELEASE = _number(8, _READ | _WRITE, Release)
 RELEASED = _number(9, _WRITE, Released)
 LOG_APPEND = _number(10, _WRITE, Record)

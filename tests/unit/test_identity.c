@@ -371,6 +371,31 @@ static void test_contact_name_check__takes_names_of_people(void **state)
 	assert_int_equal(contact_name_check(longest), 0);
 }
 
+static void test_contact_name_check_new__wants_ends_that_show(void **state)
+{
+	static const char *const good[] = {"bob", "Bj\xc3\xb6rk", "O'Neil jr.",
+					   "a\xc2\xa0z"};
+	/* vaults may have contacts of such names */
+	static const char *const old[] = {" ",
+					  "   ",
+					  " bob",
+					  "bob ",
+					  "\xc2\xa0",
+					  "bob\xe2\x80\x83",
+					  "\xe3\x80\x80li",
+					  "\xe2\xa0\x80"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+		assert_int_equal(contact_name_check_new(good[i]), 0);
+	for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
+		assert_int_equal(contact_name_check_new(old[i]), -EINVAL);
+		assert_int_equal(contact_name_check(old[i]), 0);
+	}
+	assert_int_equal(contact_name_check_new(""), -EINVAL);
+	assert_int_equal(contact_name_check_new("a/b"), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,6 +419,8 @@ int main(void)
 		cmocka_unit_test(test_card_format__refuses_what_cannot_be_read),
 		cmocka_unit_test(
 			test_contact_name_check__takes_names_of_people),
+		cmocka_unit_test(
+			test_contact_name_check_new__wants_ends_that_show),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -97,6 +97,7 @@ static void test_scan__shows_what_is_announced(void **state)
 	assert_int_equal(set->asked_mask, 6);
 	assert_string_equal(set->holders[1], "carol");
 	assert_string_equal(set->sender_name, "alice");
+	assert_string_equal(set->path, REPORT);
 	assert_int_equal(set->size, spec.size);
 	assert_int_equal(set->content_have, 0);
 	assert_int_equal(set->content_need, chunk_backing_len(spec.size));

@@ -528,6 +528,11 @@ static int import(struct session *s, const char *path)
 	status = intake_scan(s);
 	if (!status)
 		status = intake_log(s, &events);
+	if (fd < 0 && (err == -ENOENT || err == -ENOTDIR))
+		return report_as(CMD_UNKNOWN,
+				 "there is no file '%s'; name a bundle that "
+				 "'tgshare export' wrote",
+				 path);
 	if (err)
 		return report_bundle(path, err);
 	if (status)

@@ -213,6 +213,11 @@ static int take_named(struct combining *c, const char *name)
 {
 	CLEANUP_FD int fd = open(name, O_RDONLY | O_CLOEXEC);
 
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return report_as(CMD_UNKNOWN,
+				 "there is no file '%s'; name files with "
+				 "shares, or give them on standard input",
+				 name);
 	if (fd < 0)
 		return report_as(CMD_FAILED, "cannot read '%s': %s", name,
 				 strerror(errno));

@@ -1,5 +1,6 @@
 #include "chats.h"
 #include "cmd.h"
+#include "compare.h"
 #include "json.h"
 #include "report.h"
 #include "session.h"
@@ -23,10 +24,11 @@ const char cmd_contact_help[] =
 	"\n"
 	"The people whom you share with. 'verify' shows both fingerprints, to "
 	"be compared\n"
-	"over the telephone or face to face, and records that they were. "
-	"'chat' is for\n"
-	"people who have Telegram and perhaps no vault: they can keep a share "
-	"and forward it.\n"
+	"over the telephone or face to face, and records that they were; that "
+	"they differ\n"
+	"takes an earlier record back. 'chat' is for people who have Telegram "
+	"and perhaps no\n"
+	"vault: they can keep a share and forward it.\n"
 	"  --vault MOUNT         which mounted vault, if there are several\n"
 	"  --fingerprint DIGITS  what the other one read out: compared without "
 	"asking\n"
@@ -105,6 +107,12 @@ static int read_card(const char *from, struct card *card, char *text)
 	size_t len = 0;
 	int err = raw ? read_text(from, raw, &len) : -ENOMEM;
 
+	if (err == -ENOENT || err == -ENOTDIR)
+		return report_as(CMD_UNKNOWN,
+				 "there is no file '%s' with a card, and it is "
+				 "no card itself: that is the line beginning "
+				 "with tgcard1. that 'tgshare card' prints",
+				 from);
 	if (err)
 		return report_as(CMD_FAILED,
 				 "cannot read the card from '%s': %s", from,
@@ -150,8 +158,16 @@ static int report_bad_name(const char *name)
 	return report_as(CMD_USAGE,
 			 "'%s' cannot be a contact's name: 1 to %d bytes of "
 			 "UTF-8, no '/', ',' and control characters, no '.' or "
-			 "'-' in front",
+			 "'-' in front, no blank in front or at the end",
 			 name, CARD_NAME_MAX);
+}
+
+/* Of somebody who is known by that name it is no question any more. */
+static bool is_good_name(const struct session *s, const char *name)
+{
+	return contact_name_check_new(name) == 0 ||
+	       people_named(&s->people, name) ||
+	       people_invited(&s->people, name);
 }
 
 static bool is_file(const char *path)
@@ -190,7 +206,7 @@ static int add(struct session *s, const struct contact_args *args)
 	status = check_order(args);
 	if (status)
 		return status;
-	if (contact_name_check(name))
+	if (!is_good_name(s, name))
 		return report_bad_name(name);
 	status = read_card(args->argv[1], &card, text);
 	if (!status)
@@ -288,116 +304,9 @@ static int show(struct session *s, const struct contact_args *args)
 	return CMD_OK;
 }
 
-/* Only digits count: people write blanks, hyphens and line ends. */
-static bool same_digits(const char *a, const char *b)
-{
-	for (;;) {
-		while (*a == ' ' || *a == '-' || *a == '\n')
-			a++;
-		while (*b == ' ' || *b == '-' || *b == '\n')
-			b++;
-		if (*a != *b)
-			return false;
-		if (!*a)
-			return true;
-		a++;
-		b++;
-	}
-}
-
-static size_t count_digits(const char *text)
-{
-	size_t n = 0;
-
-	for (; *text; text++)
-		n += *text >= '0' && *text <= '9';
-	return n;
-}
-
-static int ask_same(const char *name, bool *same)
-{
-	FILE *tty = fopen("/dev/tty", "r+e");
-	char line[32] = "";
-
-	if (!tty)
-		return report_as(CMD_USAGE,
-				 "there is no terminal to ask on; give what %s "
-				 "read out with --fingerprint DIGITS",
-				 name);
-	fprintf(tty,
-		"Does %s, by telephone or face to face, read out the same two? "
-		"(yes or no) ",
-		name);
-	fflush(tty);
-	rewind(tty);
-	if (!fgets(line, sizeof line, tty))
-		line[0] = '\0';
-	fclose(tty);
-	*same = strcmp(line, "yes\n") == 0 || strcmp(line, "y\n") == 0;
-	return CMD_OK;
-}
-
-static int record_verified(struct session *s, const struct person *p)
-{
-	struct vlog_record record = {.event = VLOG_VERIFIED,
-				     .peer = p->card.pub};
-	int err = people_put_verified(&s->m, p, when_now_s());
-
-	if (err)
-		return session_report(s, "record the comparison", err);
-	snprintf(record.text, sizeof record.text, "%s", p->name);
-	err = mounted_ask(s->m.fd, CONTROL_LOG_APPEND, &record);
-	if (err)
-		return session_report(s, "write to the log", err);
-	printf("Recorded: the fingerprint of %s was compared.\n", p->name);
-	return CMD_OK;
-}
-
 static int verify(struct session *s, const struct contact_args *args)
 {
-	const struct person *p = people_wanted(&s->people, args->argv[0]);
-	char mine[IDENTITY_FINGERPRINT_LEN + 1];
-	bool same = false;
-	int status = session_need_identity(s);
-
-	if (!p || status)
-		return p ? status : CMD_UNKNOWN;
-	if (!p->has_card)
-		return report_as(CMD_UNKNOWN,
-				 "'%s' has no card, so there is nothing to "
-				 "compare; add it with 'tgshare contact add %s "
-				 "CARD%s'",
-				 p->name, p->name, report_vault());
-	identity_fingerprint(&s->m.info.pub, mine);
-	printf("yours:    %s\n%-8s  %s\n", mine, "theirs:", p->fingerprint);
-	fflush(stdout);
-	if (args->fingerprint)
-		same = same_digits(args->fingerprint, p->fingerprint);
-	else
-		status = ask_same(p->name, &same);
-	if (status)
-		return status;
-	if (same)
-		return record_verified(s, p);
-	if (args->fingerprint &&
-	    count_digits(args->fingerprint) != count_digits(p->fingerprint))
-		return report_as(CMD_USAGE,
-				 "--fingerprint has %zu digits, a fingerprint "
-				 "has %zu; quote all of them as one word",
-				 count_digits(args->fingerprint),
-				 count_digits(p->fingerprint));
-	if (args->fingerprint)
-		return report_as(CMD_FAILED,
-				 "the fingerprints differ: what you gave is "
-				 "not that of the card of '%s'; nothing is "
-				 "recorded, share nothing with '%s' and get "
-				 "their card another way",
-				 p->name, p->name);
-	return report_as(CMD_FAILED,
-			 "you did not say yes: nothing is recorded; if the "
-			 "fingerprints differ, share nothing with '%s' and get "
-			 "their card another way",
-			 p->name);
+	return compare_fingerprints(s, args->argv[0], args->fingerprint);
 }
 
 static int remove_contact(struct session *s, const struct contact_args *args)
@@ -426,7 +335,7 @@ static int chat(struct session *s, const struct contact_args *args)
 {
 	const char *name = args->argv[0];
 
-	if (contact_name_check(name))
+	if (!is_good_name(s, name))
 		return report_bad_name(name);
 	return args->link ? chats_print_link(s, name)
 			  : chats_set(s, name, args->argv[1]);

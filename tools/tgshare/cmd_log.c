@@ -47,7 +47,7 @@ static void print_record(const struct session *s, const struct vlog_record *r)
 {
 	char when[WHEN_TEXT_MAX], label[PEOPLE_LABEL_MAX], detail[32];
 	char hex[2 * SET_ID_LEN + 1], note[TELL_NOTE_SIZE];
-	const char *event = status_of_event(r->event);
+	const char *event = status_of_record(r);
 	bool nobody = sodium_is_zero((const uint8_t *)&r->peer, sizeof r->peer);
 	bool no_set = sodium_is_zero(r->set_id, SET_ID_LEN);
 
@@ -75,7 +75,7 @@ static void print_json(const struct session *s, const struct vlog_record *r)
 {
 	char when[WHEN_TEXT_MAX], label[PEOPLE_LABEL_MAX], detail[32];
 	char hex[2 * SET_ID_LEN + 1], key[IDENTITY_FINGERPRINT_LEN + 1];
-	const char *event = status_of_event(r->event);
+	const char *event = status_of_record(r);
 	bool nobody = sodium_is_zero((const uint8_t *)&r->peer, sizeof r->peer);
 
 	hex_encode(r->set_id, SET_ID_LEN, hex);

@@ -20,7 +20,9 @@ const char cmd_setup_help[] =
 	"Run it again\n"
 	"to change something; the keys stay.\n"
 	"  --vault MOUNT         which mounted vault, if there are several\n"
-	"  --new-keys            when those that you had are lost\n"
+	"  --new-keys            when those that you had are lost; refused "
+	"while they are\n"
+	"                        there\n"
 	"  --name NAME           what your card calls you (your login name)\n"
 	"  --transport dir:PATH  messages lie in a folder that all of you can "
 	"reach\n"
@@ -112,12 +114,13 @@ static int choose_name(struct session *s, const char *wanted)
 			   : me			 ? me->pw_name
 						 : "";
 
-	if (contact_name_check(name))
+	if (strcmp(name, s->settings.name) ? contact_name_check_new(name)
+					   : contact_name_check(name))
 		return report_as(CMD_USAGE,
 				 "'%s' cannot be a name: 1 to %d bytes of "
 				 "UTF-8, no '/', ',' and control characters, "
-				 "no '.' or '-' in front; give another with "
-				 "--name",
+				 "no '.' or '-' in front, no blank in front or "
+				 "at the end; give another with --name",
 				 name, CARD_NAME_MAX);
 	if (name != s->settings.name)
 		strcpy(s->settings.name, name);
@@ -309,9 +312,26 @@ static int show(struct session *s)
 	return CMD_OK;
 }
 
+/* Who asks for new keys must not go on with the old ones unawares: somebody
+ * else may have them. They are the owner's to put aside, as what was sealed to
+ * them opens with nothing else. */
+static int check_keys_lost(const struct session *s)
+{
+	if (!s->m.info.has_identity)
+		return CMD_OK;
+	return report_as(
+		CMD_FAILED,
+		"the vault on '%s' still has its sharing keys, and --new-keys "
+		"makes others only when they are gone: to have others, "
+		"unmount, move '%s/.frondfs/identity' to a safe place (what "
+		"was sent to your old card opens with nothing else), mount "
+		"anew and repeat this; to keep them, leave --new-keys out",
+		s->m.info.mountpoint, s->m.info.backing);
+}
+
 static int setup(struct session *s, const struct setup *opt)
 {
-	int status = opt->new_keys ? CMD_OK : session_keys_lost(s);
+	int status = opt->new_keys ? check_keys_lost(s) : session_keys_lost(s);
 
 	if (!status)
 		status = choose_name(s, opt->name);

@@ -406,7 +406,8 @@ static void json_missing(const struct inbox_set *set)
 	putchar(']');
 }
 
-static void json_set(const struct inbox_set *set, size_t gone)
+static void json_set(const struct session *s, const struct inbox_set *set,
+		     size_t gone)
 {
 	char hex[2 * SET_ID_LEN + 1];
 
@@ -418,6 +419,8 @@ static void json_set(const struct inbox_set *set, size_t gone)
 	put_text("from", set->sender_name);
 	printf(", ");
 	put_text("note", set->note);
+	printf(", ");
+	put_text("path", tell_place(s, set));
 	printf(", ");
 	put_text("for", set->recipient_name);
 	printf(", \"code\": \"%s\", \"index\": %u, \"have\": %d, \"need\": %u, "
@@ -474,7 +477,7 @@ static int print_json(const struct session *s, const struct outbox *o,
 	before = "";
 	for (size_t i = 0; i < count; i++) {
 		fputs(before, stdout);
-		json_set(&sets[i], gone ? gone[i].missing : 0);
+		json_set(s, &sets[i], gone ? gone[i].missing : 0);
 		before = ", ";
 	}
 	err = visit_opened(&(struct opened){.s = s,

@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const char contacts_name[] = "contacts"; /* CONTACTS_DIR */
-static const char chat_suffix[] = ".chat";
+static const char chat_suffix[] = ".chat", verified_suffix[] = ".ini";
 
 const char *people_tag(const struct identity_public *pub,
 		       char text[static PEOPLE_TAG_LEN + 1])
@@ -54,7 +54,7 @@ static void load_verified(int dir, struct person *person)
 	char name[CARD_NAME_MAX + 8], text[1024];
 	size_t len;
 
-	snprintf(name, sizeof name, "%s.ini", person->name);
+	snprintf(name, sizeof name, "%s%s", person->name, verified_suffix);
 	if (xio_read_file(dir, name, text, sizeof text - 1, &len))
 		return;
 	text[len] = '\0';
@@ -399,7 +399,22 @@ int people_put_verified(const struct mounted *m, const struct person *person,
 	snprintf(text, sizeof text,
 		 "[verified]\nfingerprint = %s\ntime = %" PRIu64 "\n",
 		 person->fingerprint, time_s);
-	return put_file(m, person->name, ".ini", text);
+	return put_file(m, person->name, verified_suffix, text);
+}
+
+int people_take_back_verified(const struct mounted *m,
+			      const struct person *person)
+{
+	char file[CARD_NAME_MAX + 8];
+	CLEANUP_FD int dir = -1;
+	int err = settings_open_dir(m, contacts_name, &dir);
+
+	if (err)
+		return err;
+	snprintf(file, sizeof file, "%s%s", person->name, verified_suffix);
+	if (unlinkat(dir, file, 0) < 0 && errno != ENOENT)
+		return -errno;
+	return fsync(dir) < 0 ? -errno : 0;
 }
 
 int people_uninvite(const struct mounted *m, const char *name)
@@ -421,7 +436,7 @@ int people_uninvite(const struct mounted *m, const char *name)
 int people_remove(const struct mounted *m, const char *name)
 {
 	/* the card last: while it is there, so is the contact */
-	const char *const suffixes[] = {".ini", chat_suffix,
+	const char *const suffixes[] = {verified_suffix, chat_suffix,
 					CONTACTS_CARD_SUFFIX};
 	CLEANUP_FD int dir = -1;
 	int err = settings_open_dir(m, contacts_name, &dir);

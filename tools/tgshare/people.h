@@ -72,6 +72,9 @@ MUST_CHECK int people_put_chat(const struct mounted *m, const char *name,
 MUST_CHECK int people_put_verified(const struct mounted *m,
 				   const struct person *person,
 				   uint64_t time_s);
+/* They count as not verified again. */
+MUST_CHECK int people_take_back_verified(const struct mounted *m,
+					 const struct person *person);
 /* Links of theirs lead nobody here any more. */
 MUST_CHECK int people_remove(const struct mounted *m, const char *name);
 /* Forget what links there are for name; -errno. */

@@ -82,7 +82,7 @@ const char *status_of_set(const struct inbox_set *set)
 		       : "unknown";
 }
 
-const char *status_of_event(unsigned event)
+const char *status_of_record(const struct vlog_record *r)
 {
 	static const char *const words[VLOG_EVENTS] = {
 		[VLOG_SENT] = "sent",
@@ -103,5 +103,7 @@ const char *status_of_event(unsigned event)
 		[VLOG_EXPORTED] = "exported",
 	};
 
-	return event < VLOG_EVENTS ? words[event] : NULL;
+	if (r->event == VLOG_VERIFIED && r->detail == VLOG_DIFFERS)
+		return "not verified";
+	return r->event < VLOG_EVENTS ? words[r->event] : NULL;
 }

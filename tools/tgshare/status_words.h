@@ -14,6 +14,6 @@ const char *status_of_share(const struct item *item, unsigned i);
 /* "waiting for shares", ...; names is for programs. */
 const char *status_of_set(const struct inbox_set *set);
 /* "sent", "opened"...; NULL: unknown. */
-const char *status_of_event(unsigned event);
+const char *status_of_record(const struct vlog_record *r);
 
 #endif

@@ -1,4 +1,5 @@
 #include "tell.h"
+#include "intake.h"
 #include "json.h"
 #include "quote.h"
 #include "report.h"
@@ -9,6 +10,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 void tell_name(const char *name)
@@ -45,6 +47,49 @@ void tell_note_of(const struct session *s, const char *path,
 	snprintf(whole, sizeof whole, "/proc/self/fd/%d/%s", s->m.fd, path);
 	n = lgetxattr(whole, "user.xdg.comment", note, TELL_NOTE_SIZE - 1);
 	note[n > 0 ? n : 0] = '\0';
+}
+
+/* Its name may be another file's by now; a folder has nothing to know it by. */
+static bool lies_at(const char *path, const struct inbox_set *set)
+{
+	char text[8192], line[2 * SET_ID_LEN + 8] = "\nset=";
+	struct stat st;
+	ssize_t n;
+
+	if (lstat(path, &st) < 0)
+		return false;
+	if (S_ISDIR(st.st_mode))
+		return true;
+	n = lgetxattr(path, "user.frondfs.share", text, sizeof text - 1);
+	text[n > 0 ? n : 0] = '\0';
+	hex_encode(set->set_id, SET_ID_LEN, line + strlen(line));
+	return strstr(text, strcat(line, "\n"));
+}
+
+const char *tell_place(const struct session *s, const struct inbox_set *set)
+{
+	char whole[64 + INBOX_PATH_MAX];
+
+	snprintf(whole, sizeof whole, "/proc/self/fd/%d/%s", s->m.fd,
+		 set->path);
+	return set->path[0] && lies_at(whole, set) ? set->path : "";
+}
+
+/* ", in Shared/alice/plan (2).odt": unless it is where one would look. */
+static void tell_elsewhere(const struct session *s, const struct inbox_set *set)
+{
+	char usual[64 + CARD_NAME_MAX + sizeof set->name];
+	const char *path;
+
+	snprintf(usual, sizeof usual, INBOX_SHARED_DIR "/%s/%s",
+		 set->sender_name, set->name);
+	if (strcmp(set->path, usual) == 0)
+		return;
+	path = tell_place(s, set);
+	if (!path[0])
+		return;
+	fputs(", in ", stdout);
+	json_put_plain(stdout, path);
 }
 
 static unsigned have_of(const struct inbox_set *set)
@@ -203,7 +248,7 @@ static void tell_state(const struct session *s, const struct inbox_set *set,
 }
 
 /* A share to keep comes without a name. */
-static void tell_what(const struct inbox_set *set)
+static void tell_what(const struct session *s, const struct inbox_set *set)
 {
 	const char *sender =
 		set->sender_name[0] ? set->sender_name : "somebody unknown";
@@ -221,6 +266,7 @@ static void tell_what(const struct inbox_set *set)
 	tell_name(set->name);
 	printf(" from ");
 	json_put_plain(stdout, sender);
+	tell_elsewhere(s, set);
 	printf(": ");
 }
 
@@ -230,7 +276,7 @@ void tell_set(const struct session *s, const struct inbox_set *set, bool lost)
 
 	hex_encode(set->set_id, SET_ID_LEN, hex);
 	printf("%.8s  ", hex);
-	tell_what(set);
+	tell_what(s, set);
 	tell_state(s, set, lost);
 	if (set->code[0] && set->state != INBOX_CUSTODY)
 		printf("; verification code %s", set->code);
@@ -309,13 +355,33 @@ static void tell_refused(const struct vlog_record *r, const char *who)
 	puts(")");
 }
 
-static void tell_expired(const struct vlog_record *r, const char *who)
+/* The log has what its sender called it; the inbox, where it is. */
+static void tell_expired_place(const struct session *s,
+			       const struct vlog_record *r)
+{
+	CLEANUP_FREE struct inbox_set *sets = NULL;
+	size_t count = 0;
+
+	if (intake_sets(s, &sets, &count))
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (sets[i].index == 0 &&
+		    memcmp(sets[i].set_id, r->set_id, SET_ID_LEN) == 0 &&
+		    people_same_keys(&sets[i].sender, &r->peer))
+			tell_elsewhere(s, &sets[i]);
+}
+
+static void tell_expired(const struct session *s, const struct vlog_record *r,
+			 const char *who)
 {
 	if (r->index)
 		printf("the share %u that you kept of something", r->index);
 	else
 		tell_name(r->text);
-	printf(" from %s has expired\n", who);
+	printf(" from %s", who);
+	if (!r->index)
+		tell_expired_place(s, r);
+	puts(" has expired");
 }
 
 bool tell_record(const struct session *s, const struct vlog_record *r,
@@ -338,7 +404,7 @@ bool tell_record(const struct session *s, const struct vlog_record *r,
 		tell_refused(r, known ? who : NULL);
 		return true;
 	case VLOG_EXPIRED:
-		tell_expired(r, who);
+		tell_expired(s, r, who);
 		return true;
 	case VLOG_WITHDRAWN:
 	case VLOG_KEY_REVOKED:

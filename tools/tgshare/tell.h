@@ -13,6 +13,10 @@ void tell_name(const char *name);
 /* In quotes, below what it belongs to; nothing when it is empty. */
 void tell_note(const char *note);
 
+/* Where the vault has what came, relative to the mount; "" nowhere, or where
+ * its owner moved it. */
+const char *tell_place(const struct session *s, const struct inbox_set *set);
+
 /* One line about a set that is not open yet, and its note. lost: of what was
  * granted nothing is there. */
 void tell_set(const struct session *s, const struct inbox_set *set, bool lost);
