@@ -11,6 +11,7 @@ struct logged {
 	struct journal_found found;
 	size_t seq;
 	uint64_t limit; /* chunks from here on were cut off later */
+	bool whole;	/* as last looked at */
 };
 
 /* The records of one file: they have its id and its inode number. */

@@ -182,29 +182,33 @@ static int take_whole(struct recovery *rec, const struct journal_patient *p,
 {
 	const struct journal_segment_file *segments = rec->reader->segment;
 	size_t taken = 0;
+	/* anew each time: what one try has left are the whole ones */
+	bool torn = false;
 
 	for (size_t i = 0; i < fl->count; i++) {
-		const struct logged *l = &fl->log[i];
+		struct logged *l = &fl->log[i];
 		bool mending =
 			segments[l->found.segment].n == JOURNAL_MEND_SEGMENT;
-		bool good = mending || !fl->torn;
 		int err = 0;
 
-		if (good)
-			err = look_at_record(rec, p, l, &good, newest);
+		l->whole = mending || !torn;
+		if (l->whole)
+			err = look_at_record(rec, p, l, &l->whole, newest);
 		if (err)
 			return err;
-		if (good) {
-			fl->log[taken++] = *l;
+		if (l->whole)
 			continue;
-		}
-		fl->torn |= !mending;
+		torn |= !mending;
 		/* bytes that were whole have changed: it is not over */
 		rec->reader->broken |= rec->exact && !mending;
 		if (l->found.head.floor > fl->floor)
 			fl->floor = l->found.head.floor;
 	}
+	for (size_t i = 0; i < fl->count; i++)
+		if (fl->log[i].whole)
+			fl->log[taken++] = fl->log[i];
 	fl->count = taken;
+	fl->torn |= torn;
 	return 0;
 }
 
