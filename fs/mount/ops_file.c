@@ -320,14 +320,14 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *data,
 		file_release(of);
 	}
 	file_inode(of)->told = false;
-	if (!err)
+	if (!err) {
 		counters_add(&fs->counters.written_bytes, size);
-	else if (fi->writepage)
-		file_log_unstored(fs, file_inode(of), err);
-	if (err)
-		reply_file_err(req, file_inode(of), err, bad_chunk);
-	else
 		fuse_reply_write(req, size);
+		return;
+	}
+	if (fi->writepage)
+		file_log_unstored(fs, file_inode(of), err);
+	reply_file_err(req, file_inode(of), err, bad_chunk);
 }
 
 static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int data_only,

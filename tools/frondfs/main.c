@@ -188,9 +188,9 @@ int main(int argc, char **argv)
 	int status;
 
 	dumps_refuse();
-	find_home();
 	if (argc == 1 && strcmp(argv[0], UNMOUNTER_NAME) == 0)
 		return unmounter_main();
+	find_home();
 	status = dispatch(argc, argv);
 	/* whatever was printed on the way: this is where it is lost or not */
 	errno = 0;

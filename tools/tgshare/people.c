@@ -402,19 +402,25 @@ int people_put_verified(const struct mounted *m, const struct person *person,
 	return put_file(m, person->name, verified_suffix, text);
 }
 
+static int remove_file(int dir, const char *name, const char *suffix)
+{
+	char file[CARD_NAME_MAX + 8];
+
+	snprintf(file, sizeof file, "%s%s", name, suffix);
+	return unlinkat(dir, file, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 int people_take_back_verified(const struct mounted *m,
 			      const struct person *person)
 {
-	char file[CARD_NAME_MAX + 8];
 	CLEANUP_FD int dir = -1;
 	int err = settings_open_dir(m, contacts_name, &dir);
 
-	if (err)
-		return err;
-	snprintf(file, sizeof file, "%s%s", person->name, verified_suffix);
-	if (unlinkat(dir, file, 0) < 0 && errno != ENOENT)
-		return -errno;
-	return fsync(dir) < 0 ? -errno : 0;
+	if (!err)
+		err = remove_file(dir, person->name, verified_suffix);
+	if (!err && fsync(dir) < 0)
+		err = -errno;
+	return err;
 }
 
 int people_uninvite(const struct mounted *m, const char *name)
@@ -441,14 +447,8 @@ int people_remove(const struct mounted *m, const char *name)
 	CLEANUP_FD int dir = -1;
 	int err = settings_open_dir(m, contacts_name, &dir);
 
-	for (size_t i = 0; !err && i < sizeof suffixes / sizeof *suffixes;
-	     i++) {
-		char file[CARD_NAME_MAX + 8];
-
-		snprintf(file, sizeof file, "%s%s", name, suffixes[i]);
-		if (unlinkat(dir, file, 0) < 0 && errno != ENOENT)
-			err = -errno;
-	}
+	for (size_t i = 0; !err && i < sizeof suffixes / sizeof *suffixes; i++)
+		err = remove_file(dir, name, suffixes[i]);
 	if (!err && fsync(dir) < 0)
 		err = -errno;
 	if (!err)
