@@ -59,9 +59,28 @@ static unsigned look(const struct fixture *fx)
 	return count;
 }
 
-/* Whatever it is like: it opens, and what is kept then is there. */
+static bool is_in_order(const struct fixture *fx)
+{
+	sqlite3_stmt *s;
+	bool is;
+
+	assert_int_equal(sqlite3_prepare_v2(fx->vault->memory->db,
+					    "PRAGMA integrity_check(1)", -1, &s,
+					    NULL),
+			 SQLITE_OK);
+	assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+	is = strcmp((const char *)sqlite3_column_text(s, 0), "ok") == 0;
+	sqlite3_finalize(s);
+	return is;
+}
+
+/*
+ * Whatever it is like: it opens, and what is kept then is there. A key that
+ * became another one, out of order, may hide those around it.
+ */
 static unsigned open_damaged(const struct fixture *fx)
 {
+	uint64_t sealed_s;
 	unsigned count;
 	int err = memory_open(fx->vault, false);
 
@@ -71,7 +90,8 @@ static unsigned open_damaged(const struct fixture *fx)
 	stored(fx, id_a, 0, AGES_END, 5);
 	keep(fx);
 	crash(fx);
-	assert_int_equal(known(fx, id_a, 0), 5);
+	sealed_s = known(fx, id_a, 0);
+	assert_true(sealed_s == 5 || (sealed_s == 0 && !is_in_order(fx)));
 	return count;
 }
 
