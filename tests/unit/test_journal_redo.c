@@ -154,6 +154,46 @@ static void test_redo__growth_that_lost_its_record(void **state)
 	}
 }
 
+/*
+ * A disk that fails once, at whichever call, changes nothing: a file is tried
+ * again at once, and the vault by the next mount.
+ */
+static void test_redo__a_call_that_fails_once(void **state)
+{
+	struct fixture *fx = *state;
+	bool failed = true;
+	size_t redone = 0;
+
+	for (int n = 0; failed; n++) {
+		struct journal_recovery r = {.wholly = true};
+		uint8_t was[2][CHUNK_TOKEN_LEN];
+
+		assert_true(n < 100);
+		make_sized(fx, LEN);
+		take_slot(fx, CHUNKS - 1, was[0]);
+		take_slot(fx, CHUNKS, was[1]);
+		growth = MORE;
+		die_in(fx, append_and_grow);
+		put_slot(fx, CHUNKS - 1, was[0]);
+		put_slot(fx, CHUNKS, was[1]);
+		damage_record(fx, 0, IN_TOKEN);
+		again(fx);
+		assert_int_equal(vault_lock(fx->vault, false, false), 0);
+		crash_left = n;
+		crash_mode = CRASH_IO;
+		if (journal_recover(fx->vault, &r) == 0)
+			redone += r.redone;
+		failed = crash_mode == CRASH_NOT;
+		crash_mode = CRASH_NOT;
+		assert_int_equal(recover(fx, &r), 0);
+		ahead_s = 0;
+		expect_sized(fx, old_bytes);
+		remove_file(fx);
+	}
+	/* some of them are tried again before it is too late */
+	assert_true(redone > 5);
+}
+
 static void cut(struct fixture *fx)
 {
 	struct vfile *f = vf_open(fx, fx->vault, "f");
@@ -653,6 +693,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_redo__growth_that_lost_its_record),
+		TEST(test_redo__a_call_that_fails_once),
 		TEST(test_redo__a_cut_keeps_nothing),
 		TEST(test_redo__growth_that_is_in_place_stays),
 		TEST(test_redo__growth_behind_an_end_without_a_mark),
