@@ -23,6 +23,7 @@ all_stages="packages dev cases clang format tidy asan tsan fuzz install"
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
 jobs=${JOBS:-$(nproc)}
+many=$((jobs * 3)) # of what waits for something most of the time
 pattern=
 passed=0 failed=0 skipped=0 ahead= npm= memory=
 export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
@@ -139,7 +140,7 @@ compile() {
 		cmake --build "$dir" -j "$2" --target "$(preset_target "$1")"
 }
 
-# Build what the later stages need while cases wait for something.
+# Build what the later stages need while tests wait for something.
 build_ahead() {
 	local preset
 	set +m # all one group
@@ -151,6 +152,23 @@ build_ahead() {
 	done
 	exec 9>&-
 	[[ " $stages " == *" tidy "* ]] && tidy_rest 1
+}
+
+begin_ahead() {
+	[ -z "$ahead" ] || return 0
+	set -m # a process group of its own, to end it as a whole
+	build_ahead &
+	ahead=$!
+	disown "$ahead"
+	set +m
+}
+
+# The other stages go on building their own, with all CPUs.
+end_ahead() {
+	[ -n "$ahead" ] || return 0
+	kill -- -"$ahead" 2>/dev/null
+	while kill -0 -- -"$ahead" 2>/dev/null; do sleep 0.1; done
+	ahead=
 }
 
 build() {
@@ -186,15 +204,15 @@ count_ctest() {
 	END { print p + 0, f + 0, s + 0 }' "$1"
 }
 
-# units STAGE DIR [CTEST-ARGUMENT...]: twice as many at once as there are CPUs,
-# for many wait: for the next second, or for a disk.
+# units STAGE DIR [CTEST-ARGUMENT...]: more at once than there are CPUs, for
+# many wait: for the next second, or for a disk.
 units() {
 	local stage=$1 dir=$2 log=$logs/units-$1.log place=() p f s
 	shift 2
 	in_memory
 	[[ $stage != ?san ]] || place=("TMPDIR=$memory")
 	[ -n "$pattern" ] && set -- "$@" -R "$pattern"
-	env "${place[@]}" "${fixed[@]}" ctest --test-dir "$dir" -V -j $((jobs * 2)) --timeout 300 \
+	env "${place[@]}" "${fixed[@]}" ctest --test-dir "$dir" -V -j "$many" --timeout 300 \
 		"$@" >"$log" 2>&1 </dev/null
 	read -r p f s < <(count_ctest "$log")
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
@@ -258,19 +276,18 @@ matches() {
 	fi
 }
 
-# cases STAGE DIR SCALE AT-ONCE REGEX [VARIABLE=VALUE...]; !REGEX: all others.
-# More at a time than there are CPUs: many of them wait for something.
+# cases STAGE DIR SCALE REGEX [VARIABLE=VALUE...]; !REGEX: all others.
 cases() {
-	local stage=$1 dir=$2 scale=$3 most=$4 regex=$5
+	local stage=$1 dir=$2 scale=$3 regex=$4
 	local path name place running=0 todo=()
-	shift 5
+	shift 4
 	in_memory
 	mkdir -p "$logs/$stage"
 	while read -r path; do
 		name=$(basename "$path")
 		matches "$name" "$regex" && [[ $name == *"$pattern"* ]] || continue
 		todo+=("$name")
-		[ "$running" -ge "$most" ] && wait -n && running=$((running - 1))
+		[ "$running" -ge "$many" ] && wait -n && running=$((running - 1))
 		place=$tmp
 		if [ "$stage" = cases ]; then
 			[[ $name =~ ^(big_|build_self|hole_storm|resource_bounds) ]] && place=$memory
@@ -331,23 +348,16 @@ stage_packages() {
 
 stage_dev() {
 	build dev || return 0
+	begin_ahead
 	units dev build/dev
 }
 
 stage_cases() {
 	[ -x build/dev/tools/frondfs/frondfs ] || build dev ||
 		return 0
-	set -m # a process group of its own, to end it as a whole
-	build_ahead &
-	ahead=$!
-	disown "$ahead"
-	set +m
+	begin_ahead
 	[ -z "$npm" ] || wait "$npm"
-	cases cases build/dev "${FROND_SCALE:-1}" $((jobs * 2)) .
-	# Each stage goes on building its own, with all CPUs.
-	kill -- -"$ahead" 2>/dev/null
-	while kill -0 -- -"$ahead" 2>/dev/null; do sleep 0.1; done
-	ahead=
+	cases cases build/dev "${FROND_SCALE:-1}" .
 }
 
 stage_clang() {
@@ -432,7 +442,7 @@ stage_asan() {
 	units asan build/asan -E "served_"
 	# these run no code of ours that the others do not run; what compilers ask
 	# of a mount, real_work's programs ask as well
-	cases asan build/asan "${FROND_SCALE:-0.1}" $((jobs * 2)) \
+	cases asan build/asan "${FROND_SCALE:-0.1}" \
 		'!^(botapi|build_self|telegram_story)' \
 		"ASAN_OPTIONS=$ASAN_OPTIONS" "UBSAN_OPTIONS=$UBSAN_OPTIONS"
 	unset ASAN_OPTIONS UBSAN_OPTIONS
@@ -446,7 +456,7 @@ stage_tsan() {
 	export TSAN_OPTIONS="log_path='$reports/report':exitcode=99:second_deadlock_stack=1"
 	# where calls fail, threads meet as in these
 	units tsan build/tsan -L threads -E "faults/[^fot]"
-	cases tsan build/tsan "${FROND_SCALE:-0.1}" $((jobs * 2)) \
+	cases tsan build/tsan "${FROND_SCALE:-0.1}" \
 		'^(model_|parallel_|locks|shared_|share_(mount|control)|busy_|posix_(unlinked|readdir|names))' \
 		"TSAN_OPTIONS=$TSAN_OPTIONS"
 	unset TSAN_OPTIONS
@@ -493,6 +503,7 @@ stage_install() {
 for stage in $stages; do
 	echo "== $stage"
 	began=$SECONDS
+	[ "$stage" = cases ] || end_ahead
 	"stage_$stage" || fail "stage $stage"
 	echo "== $stage: $((SECONDS - began)) s"
 done
