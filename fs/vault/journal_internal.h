@@ -518,6 +518,8 @@ MUST_CHECK int journal_unfill_(const struct journal_patient *p, uint64_t first,
 /* And if what is left of them is not claimed, the file is unmapped. */
 MUST_CHECK int journal_judge_fill_(struct journal_patient *p, uint64_t first,
 				   uint64_t end);
+/* Or if zeros lie where those end that this chunk claims. */
+MUST_CHECK int journal_judge_behind_(struct journal_patient *p, uint64_t index);
 
 /* journal_session.c */
 struct journal_session {

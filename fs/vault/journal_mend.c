@@ -228,16 +228,26 @@ static int unfill_run(const struct journal_patient *p, uint64_t first,
 	return err;
 }
 
+/* Those that are there in full. */
+static int count_slots(const struct journal_patient *p, uint64_t *count)
+{
+	struct stat st;
+
+	*count = 0;
+	if (fstat(p->fd, &st) < 0)
+		return -errno;
+	if (st.st_size > CHUNK_AREA_OFFSET)
+		*count = ((uint64_t)st.st_size - CHUNK_AREA_OFFSET) /
+			 CHUNK_TOKEN_LEN;
+	return 0;
+}
+
 int journal_unfill_(const struct journal_patient *p, uint64_t first,
 		    uint64_t end)
 {
-	struct stat st;
-	uint64_t there = 0;
-	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
+	uint64_t there;
+	int err = count_slots(p, &there);
 
-	if (!err && st.st_size > CHUNK_AREA_OFFSET)
-		there = ((uint64_t)st.st_size - CHUNK_AREA_OFFSET) /
-			CHUNK_TOKEN_LEN;
 	if (end > there)
 		end = there;
 	while (first < end && !err) {
@@ -267,22 +277,64 @@ static int run_course(const struct journal_patient *p, uint64_t body,
 
 int journal_judge_fill_(struct journal_patient *p, uint64_t first, uint64_t end)
 {
-	struct stat st;
 	struct course c;
-	int err = fstat(p->fd, &st) < 0 ? -errno : 0;
-	uint64_t there = 0;
+	uint64_t there;
+	int err;
 
-	if (err || p->holes != CHUNK_HOLES_MAPPED)
+	if (p->holes != CHUNK_HOLES_MAPPED)
+		return 0;
+	err = count_slots(p, &there);
+	if (err)
 		return err;
-	if (st.st_size > CHUNK_AREA_OFFSET)
-		there = ((uint64_t)st.st_size - CHUNK_AREA_OFFSET) /
-			CHUNK_TOKEN_LEN;
 	if (end > there)
 		end = there;
 	if (first >= end)
 		return 0;
 	err = run_course(p, end * CHUNK_TOKEN_LEN, first, &c);
 	if (c.unclaimed || c.ended || end > c.reach)
+		p->unmapped = true;
+	return err;
+}
+
+/* Of the chunk at index, if it is a full one there, one more than it claims. */
+static int read_claim(const struct journal_patient *p, uint64_t index,
+		      uint64_t *full)
+{
+	int err = xio_pread(p->fd, p->ws->tokens, CHUNK_TOKEN_LEN,
+			    (off_t)chunk_offset(index));
+
+	if (!err)
+		look_at_run(p, index, 1, full);
+	return err;
+}
+
+static int is_zero(const struct journal_patient *p, uint64_t index, bool *is)
+{
+	int err = xio_pread(p->fd, p->ws->tokens, CHUNK_TOKEN_LEN,
+			    (off_t)chunk_offset(index));
+
+	*is = !err && bytes_all_zero(p->ws->tokens, CHUNK_TOKEN_LEN);
+	return err;
+}
+
+int journal_judge_behind_(struct journal_patient *p, uint64_t index)
+{
+	struct course c;
+	uint64_t there, full = 0;
+	bool zero = false;
+	int err = count_slots(p, &there);
+
+	if (!err && index < there && !p->unmapped)
+		err = read_claim(p, index, &full);
+	/* the first place that it does not claim */
+	if (err || !full || full >= there - index)
+		return err;
+	err = is_zero(p, index + full, &zero);
+	if (err || !zero)
+		return err;
+	/* unless one in between does */
+	err = run_course(p, (index + full + 1) * CHUNK_TOKEN_LEN, index, &c);
+	if (!c.ended && index + full + 1 > c.reach)
 		p->unmapped = true;
 	return err;
 }

@@ -264,6 +264,22 @@ static int unfill(struct journal_patient *p, const struct logged *l)
 	return err ? err : journal_judge_fill_(p, first, end);
 }
 
+/*
+ * With the power, records may go that lie in front of others: what had filled a
+ * hole, say, but not the chunk in it that came later, nor the claim in front
+ * that was lowered then. What zeros are left so is the hole that it was.
+ */
+static int judge_claims(struct journal_patient *p, const struct logged *l)
+{
+	const struct journal_head *h = &l->found.head;
+	uint64_t end = h->first + h->count;
+
+	if (!p->wholly || h->kind != JOURNAL_KIND_TOKENS || h->count == 0 ||
+	    end > l->limit)
+		return 0;
+	return journal_judge_behind_(p, end - 1);
+}
+
 static int redo_all(struct recovery *rec, struct journal_patient *p,
 		    const struct file_log *fl, bool ends, uint64_t size)
 {
@@ -274,6 +290,8 @@ static int redo_all(struct recovery *rec, struct journal_patient *p,
 		err = redo_record(rec, p, &fl->log[i]);
 	for (size_t i = 0; i < fl->count && !err; i++)
 		err = unfill(p, &fl->log[i]);
+	for (size_t i = 0; i < fl->count && !err; i++)
+		err = judge_claims(p, &fl->log[i]);
 	return !err && ends ? put_length(p, size) : err;
 }
 

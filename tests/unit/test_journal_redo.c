@@ -42,7 +42,11 @@ static void damage_record(struct fixture *fx, unsigned from_last, off_t at)
 	close(fd);
 }
 
-enum { IN_HEAD = 20, IN_TOKEN = JOURNAL_RECORD_HEAD_LEN + 500 };
+enum {
+	IN_HEAD = 20,
+	IN_TOKEN = JOURNAL_RECORD_HEAD_LEN + 500,
+	IN_TOKEN_END = JOURNAL_RECORD_HEAD_LEN + CHUNK_TOKEN_LEN - 1,
+};
 
 /* The bytes of a chunk's place. */
 static void take_slot(struct fixture *fx, uint64_t chunk, uint8_t *slot)
@@ -464,6 +468,53 @@ static void test_redo__an_end_before_what_was_durable(void **state)
 	assert_int_equal(count_names(fx, "journal/kept", ""), 0);
 }
 
+enum { HOLE = 10, HOLE_LEN = 6 };
+
+/* A hole that is durable, of which the end is filled, and some of that written
+ * anew, in the other segment. */
+static void fill_twice(struct fixture *fx)
+{
+	struct journal *j = fx->vault->journal;
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	assert_int_equal(vf_allocate(f,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     HOLE * CHUNK_SIZE, HOLE_LEN * CHUNK_SIZE),
+			 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	assert_int_equal(
+		vf_put(f, new_bytes, 4 * CHUNK_SIZE, (HOLE + 2) * CHUNK_SIZE),
+		0);
+	j->active = 1 - j->active;
+	assert_int_equal(
+		vf_put(f, new_bytes, CHUNK_SIZE, (HOLE + 4) * CHUNK_SIZE), 0);
+}
+
+/* The power takes the first record, and not the second: all can be read. */
+static void test_redo__a_hole_that_lost_what_filled_it(void **state)
+{
+	struct fixture *fx = *state;
+
+	for (int n = 0; n < 2; n++) {
+		struct journal_recovery r = {.wholly = true};
+		static uint8_t want[LEN];
+		struct vfile *f;
+
+		make_sized(fx, LEN);
+		die_in(fx, fill_twice);
+		damage_record(fx, 1, n ? IN_HEAD : IN_TOKEN_END);
+		assert_int_equal(recover(fx, &r), 0);
+		assert_int_equal(r.redone, 1);
+		memcpy(want, old_bytes, LEN);
+		memset(want + HOLE * CHUNK_SIZE, 0, HOLE_LEN * CHUNK_SIZE);
+		memcpy(want + (HOLE + 4) * CHUNK_SIZE, new_bytes, CHUNK_SIZE);
+		f = vf_open(fx, fx->vault, "f");
+		vf_expect(f, want, LEN);
+		vfile_close(f);
+		remove_file(fx);
+	}
+}
+
 enum { FILLED = CHUNKS + 2 };
 
 /* A hole that is filled in place, later than anything that a record holds. */
@@ -704,6 +755,7 @@ int main(void)
 		TEST(test_redo__mended_ends_are_remembered),
 		TEST(test_redo__a_torn_record_tells_what_was_durable),
 		TEST(test_redo__an_end_before_what_was_durable),
+		TEST(test_redo__a_hole_that_lost_what_filled_it),
 		TEST(test_redo__a_hole_that_the_session_filled),
 		TEST(test_redo__a_filled_hole_that_is_damaged),
 		TEST(test_redo__a_hole_that_was_filled_since),
