@@ -89,9 +89,10 @@ def mount_8_can_call_it():
 
 @check
 def a_log_can_go_to_a_file():
-    """In the background and in front; damage in a file with a line end in its name."""
+    """In the background and in front; damage in a file whose name would command a terminal."""
     vault, point = new_vault(), directory()
-    name = f"{point}/a\nb"
+    file = "a\nb\x1b[2J\u009bü"
+    name = f"{point}/{file}"
     with mounted(vault, point):
         put(name, b"x" * 4096)
         backing = os.getxattr(name, "user.frondfs.backing")
@@ -103,13 +104,17 @@ def a_log_can_go_to_a_file():
     with mounted(vault, point, "-o", f"log={os.path.basename(log)}"):
         frond.raises(5, get, name)
     with frond.Mount(f"log={log}2", vault=vault) as m:
-        frond.raises(5, get, os.path.join(m.path, "a\nb"))
+        frond.raises(5, get, m / file)
     eq(m.log(), "")
+    with frond.Mount(vault=vault) as m:
+        frond.raises(5, get, m / file)
+    shown = r"a\\012b\\033\[2J\\302\\233ü: .*damaged.*"
+    assert re.fullmatch(f"frondfs: {shown}\n", m.log()), m.log()
     eq(os.stat(log + "2").st_mode & 0o777, 0o600)
     for text in get(log).decode(), "before\n" + get(log + "2").decode():
         first, line, last = text.split("\n")
         assert first == "before" and last == "", text
-        assert re.fullmatch(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ frondfs: a\?b: .*damaged.*", line), line
+        assert re.fullmatch(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ frondfs: " + shown, line), line
     cli("mount", "--passfile", passfile(), "-o", "log=/no/where", vault, point, status=FAILED,
         says="'/no/where': No such file")
     assert not os.path.ismount(point)
