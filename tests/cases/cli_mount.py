@@ -421,6 +421,27 @@ def umount_touches_nothing_but_vaults():
     cli("umount", "/proc", status=POINT, says="no vault is mounted")
     cli("umount", directory(), status=POINT, says="no vault is mounted")
     cli("umount", fresh("none"), status=POINT, says="there is no")
+    file = put(fresh("file"), b"")
+    cli("umount", file + "/x", status=POINT, says="there is no")
+    cli("attach", file, "--list", status=POINT, says="is no directory; name the one")
+
+
+@check(root=True)
+def a_mount_in_another_namespace_is_told_with_how_to_end_it():
+    vault, point = new_vault(), directory()
+    with subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c",
+             '"$1" mount --passfile "$2" "$3" "$4" && echo up && read line; exec "$1" umount "$4"',
+             "sh", frond.FRONDFS, passfile(), vault, point],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as there:
+        try:
+            eq(there.stdout.readline(), b"up\n")
+            assert not os.path.ismount(point)
+            said = cli("umount", point, status=POINT, says="which has mounts of its own")
+            run(*shlex.split(said[said.index("nsenter"):]))
+            cli("umount", point, status=POINT, says="lists those that are")
+        finally:
+            there.stdin.close()
 
 
 @check
@@ -449,6 +470,7 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
             says=f"died; unmount it with 'frondfs umount {shlex.quote(name)}' and mount again")
     cli("info", point, status=FAILED, says="the mount there died: unmount it with 'frondfs umount'")
     cli("check", point, status=8, says="the mount there died: unmount it with 'frondfs umount'")
+    cli("attach", point, "--list", status=POINT, says="died; unmount it with 'frondfs umount'")
     # the lock is that of the mount that came after it
     with mounted(vault, directory("other")):
         cli("umount", point)
