@@ -3,6 +3,7 @@
 # demo.sh --keep FOLDER: build it, and leave FOLDER mounted for you, with its
 # encrypted side in FOLDER.vault.
 # BUILD=DIRECTORY demo.sh: show what is built there already.
+# demo.sh --help: this text.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -45,20 +46,26 @@ keep() {
 		"$(quoted "$folder.vault") $(quoted "$folder")"
 }
 
-case ${1:-} in
-'') ;;
+refuse() {
+	echo "demo.sh: $*; see 'demo.sh --help'" >&2
+	exit 2
+}
+
+case ${1-} in
+-h | --help)
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$here/contrib/demo.sh"
+	exit
+	;;
 --keep)
-	[ $# -eq 2 ] || {
-		echo "usage: demo.sh [--keep FOLDER]" >&2
-		exit 2
-	}
+	if [ $# -ne 2 ] || [ -z "$2" ]; then
+		refuse "--keep wants one folder"
+	fi
 	build
 	keep "$2"
 	exit
 	;;
 *)
-	echo "usage: demo.sh [--keep FOLDER]" >&2
-	exit 2
+	[ $# -eq 0 ] || refuse "there is no '$1'"
 	;;
 esac
 

@@ -1,11 +1,17 @@
 #include "log.h"
 
 #include "cleanup.h"
+#include "plain.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
 #include <time.h>
+
+enum { BEGINNING_MAX = 200 };
 
 static atomic_bool to_syslog;
 static const char *file_ident; /* set before file_fd */
@@ -23,57 +29,60 @@ void log_to_file(int fd, const char *ident)
 	atomic_store(&file_fd, fd);
 }
 
-/* A name with a line end in it does not look like another line. */
-static void put_line(int fd, const char *words)
+static void put_in_file(int fd, const char *line)
 {
-	CLEANUP_FREE char *line = NULL;
-	char when[sizeof "2026-11-22T09:00:00Z"] = "";
+	char when[sizeof "2026-11-22T09:00:00Z "] = "";
+	struct iovec parts[5];
+	const char *texts[] = {when, file_ident, ": ", line, "\n"};
 	time_t now = time(NULL);
 	struct tm utc;
-	int len;
 
 	if (gmtime_r(&now, &utc))
-		(void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-	len = asprintf(&line, "%s %s: %s", when, file_ident, words);
-	if (len < 0) {
-		line = NULL;
-		return;
-	}
-	for (char *c = line; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 127)
-			*c = '?';
-	line[len] = '\n'; /* in the place of the NUL */
-	(void)!write(fd, line, (size_t)len + 1);
+		(void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ ", &utc);
+	for (int i = 0; i < 5; i++)
+		parts[i] = (struct iovec){(char *)texts[i], strlen(texts[i])};
+	(void)!writev(fd, parts, 5);
 }
 
-__attribute__((format(printf, 2, 0))) static void
-put_in_file(int fd, const char *fmt, va_list ap)
-{
-	CLEANUP_FREE char *words = NULL;
-
-	if (vasprintf(&words, fmt, ap) < 0) {
-		words = NULL;
-		return;
-	}
-	put_line(fd, words);
-}
-
-void log_at(int level, const char *fmt, ...)
+static void put(int level, const char *line)
 {
 	int fd = atomic_load(&file_fd);
+
+	if (fd >= 0)
+		put_in_file(fd, line);
+	else if (atomic_load(&to_syslog))
+		syslog(level, "%s", line);
+	else
+		fprintf(stderr, "frondfs: %s\n", line);
+}
+
+/*
+ * A name with a line end in it does not look like another line, and none acts
+ * on the terminal that shows the log. Where memory is short, how the words
+ * begin is told.
+ */
+void log_at(int level, const char *fmt, ...)
+{
+	char few[BEGINNING_MAX], shown[PLAIN_ROOM(sizeof few)];
+	CLEANUP_FREE char *words = NULL;
+	CLEANUP_FREE char *line = NULL;
 	va_list ap;
+	int len;
 
 	va_start(ap, fmt);
-	if (fd >= 0) {
-		put_in_file(fd, fmt, ap);
-	} else if (atomic_load(&to_syslog)) {
-		vsyslog(level, fmt, ap);
-	} else {
-		flockfile(stderr);
-		fputs("frondfs: ", stderr);
-		vfprintf(stderr, fmt, ap);
-		fputc('\n', stderr);
-		funlockfile(stderr);
-	}
+	len = vasprintf(&words, fmt, ap);
 	va_end(ap);
+	if (len >= 0)
+		line = malloc(PLAIN_ROOM((size_t)len));
+	else
+		words = NULL;
+	if (line) {
+		plain_copy(line, words);
+	} else {
+		va_start(ap, fmt);
+		(void)vsnprintf(few, sizeof few, fmt, ap);
+		va_end(ap);
+		plain_copy(shown, few);
+	}
+	put(level, line ? line : shown);
 }

@@ -1,6 +1,7 @@
 /*
  * Where a process says what it noticed: standard error until log_to_syslog()
  * (facility DAEMON) or log_to_file() is called. Safe to use from any thread.
+ * Each message is one line, and names in it look as plain.h has them.
  * No secret and no file content may be passed to it.
  */
 #ifndef FROND_LOG_H

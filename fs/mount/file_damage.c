@@ -70,7 +70,9 @@ static void log_older(const char *path)
 		"%s: older than what this machine has seen of it, at least "
 		"in part: if a backup was restored on purpose, run "
 		"\"frondfs accept-old\" on it, or mount with -o accept-old to "
-		"accept all that is older",
+		"accept all that is older; should it be older again after "
+		"that, \"frondfs check\" tells whether another file has its "
+		"id",
 		path);
 }
 

@@ -71,6 +71,8 @@ static int check_init(struct check *c)
 	err = c->opt->repair ? check_repair_before(c) : check_redo_load(c);
 	if (!err && !check_is_live(c))
 		err = check_journal_begin(c);
+	if (!err)
+		err = check_twins_begin(c);
 	return err ? err : check_push(c, check_meta, NULL);
 }
 
@@ -89,6 +91,7 @@ static void check_fini(struct check *c)
 	}
 	check_redo_free(c->redo);
 	check_journal_free(c->crashed);
+	check_twins_free(c->twins);
 	check_ids_free(&c->hints);
 	pthread_cond_destroy(&c->idle);
 	pthread_cond_destroy(&c->work);
@@ -111,6 +114,7 @@ static int run(struct check *c)
 		return err;
 	/* The threads are gone: from here on nobody helps. */
 	c->jobs = 1;
+	check_twins_tell(c);
 	return c->opt->repair ? check_repair_all(c) : check_look_again(c);
 }
 

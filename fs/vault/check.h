@@ -55,6 +55,7 @@ enum check_fault {
 	CHECK_NO_ENTRY, /* a long name whose entry is not there */
 	CHECK_COPY,	/* made by a synchronising service */
 	CHECK_HIDDEN,	/* such a copy that the mount cannot show */
+	CHECK_TWIN,	/* another file has its id; detail: its plain path */
 	CHECK_INI_COPY, /* of vault.ini: its passphrase opens the vault */
 	CHECK_FOREIGN,	/* somebody else's */
 	CHECK_BUSY,	/* was being written all the time */

@@ -443,8 +443,10 @@ void check_file(struct check *c, struct check_dir *dir, const char *entry,
 	 */
 	if (own && !check_redo_has(c->redo, f.id)) {
 		f.seen = memory_file_get(c->vault, f.id, false);
-		check_seen(c, dir, entry, plain, f.born_s, NULL);
+		own = check_seen(c, dir, entry, plain, f.born_s, NULL);
 	}
+	if (own)
+		check_twins_meet(c, f.id, &f.st);
 	check_hint(c, dir, f.dirid);
 	check_xattrs(c, dir, entry, plain, f.fd, f.id);
 	if (verify(c, &f, dir, entry, plain, got))

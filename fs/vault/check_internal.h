@@ -57,6 +57,7 @@ struct id_set {
 
 struct redo;
 struct crashed;
+struct twins;
 
 struct check {
 	struct vault *vault;
@@ -64,7 +65,8 @@ struct check {
 	unsigned jobs;
 	struct redo *redo;	 /* fixed once the threads run */
 	struct crashed *crashed; /* likewise */
-	atomic_int err;		 /* ends everything */
+	struct twins *twins;
+	atomic_int err; /* ends everything */
 
 	pthread_mutex_t lock;
 	/* All below: lock. */
@@ -166,10 +168,19 @@ MUST_CHECK int check_redo_chunk(const struct redo *redo,
 				const uint8_t id[static FILE_ID_LEN],
 				const struct slot *s, uint8_t *stored);
 
-/* check_seen.c: is what lies there something that was seen to go? born_s: of a
+/* check_seen.c: false, and told: what lies there was seen to go. born_s: of a
  * file or link; dirid: of a directory */
-void check_seen(struct check *c, struct check_dir *dir, const char *entry,
+bool check_seen(struct check *c, struct check_dir *dir, const char *entry,
 		const char *plain, uint64_t born_s, const uint8_t *dirid);
+
+/* check_twins.c: several files with one id */
+MUST_CHECK int check_twins_begin(struct check *c);
+void check_twins_free(struct twins *twins);
+/* There is a file with this id, and no copy that somebody else made. */
+void check_twins_meet(struct check *c, const uint8_t id[static FILE_ID_LEN],
+		      const struct stat *st);
+/* Once all files have been met: look for those, and tell of them. */
+void check_twins_tell(struct check *c);
 
 /* check_journal.c: what a mount that ended unexpectedly has left */
 MUST_CHECK int check_journal_begin(struct check *c);

@@ -16,11 +16,13 @@ void content_compare(struct check *c, struct content *f, uint64_t first,
 	}
 }
 
-void check_seen(struct check *c, struct check_dir *dir, const char *entry,
+bool check_seen(struct check *c, struct check_dir *dir, const char *entry,
 		const char *plain, uint64_t born_s, const uint8_t *dirid)
 {
 	const struct memory_place place = {.parent = dir->id, .entry = entry};
 
-	if (memory_place_is_old(c->vault, &place, born_s, dirid))
-		check_entry_trouble(c, CHECK_PUT_BACK, dir, entry, plain, 0);
+	if (!memory_place_is_old(c->vault, &place, born_s, dirid))
+		return true;
+	check_entry_trouble(c, CHECK_PUT_BACK, dir, entry, plain, 0);
+	return false;
 }

@@ -129,7 +129,8 @@ static void read_id(struct check *c, struct check_dir *dir)
 		err = vdir_prove_id(c->vault, dir->fd, dir->id, aside);
 	dir->known = !err;
 	if (dir->known && dir->own)
-		check_seen(c, dir->parent, dir->entry, dir->plain, 0, dir->id);
+		(void)check_seen(c, dir->parent, dir->entry, dir->plain, 0,
+				 dir->id);
 	if (!err && aside && c->opt->repair)
 		put_id_back(c, dir);
 	else if (!err && aside)
@@ -223,7 +224,7 @@ static void check_link(struct check *c, struct check_dir *dir,
 
 	c->links++;
 	if (!err && own)
-		check_seen(c, dir, entry, plain, born_s, NULL);
+		(void)check_seen(c, dir, entry, plain, born_s, NULL);
 	if (err == -EIO)
 		check_entry_trouble(c, CHECK_LINK, dir, entry, plain, 0);
 	else if (err && err != -ENOENT)

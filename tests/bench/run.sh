@@ -6,14 +6,29 @@
 # (/tmp/frond-bench) instead. FRONDFS names the binary, SYSTEMS what to compare,
 # PROFILED a build with frame pointers for the flame graphs (see flame.py), DISK
 # a directory on a disk, for what the journal costs there. Measurements are kept
-# in $OUT; report.py makes the page of them again.
+# in $OUT, where those of a run take the place of former ones when it has all of
+# them (until then they lie in $OUT/new); report.py makes the page of them again.
+# run.sh --help: this text.
 set -eu
+
+case ${1-} in
+-h | --help)
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+	exit
+	;;
+esac
+if [ $# -gt 1 ] || [ "${1---small}" != --small ]; then
+	echo "run.sh: it takes --small or nothing, not '$*'; see" \
+		"'run.sh --help'" >&2
+	exit 2
+fi
 
 here=$(cd "$(dirname "$0")" && pwd)
 docs=$(cd "$here/../../docs" && pwd)
 OUT=${OUT:-/tmp/frond-bench}
-mkdir -p "$OUT"
-rm -f "$OUT"/*.json
+new=$OUT/new
+rm -rf "$new"
+mkdir -p "$new"
 if [ -z "${FRONDFS:-}" ]; then
 	for FRONDFS in "$here/../../build/release/tools/frondfs/frondfs" \
 		"$here/../../build/dev/tools/frondfs/frondfs" \
@@ -37,13 +52,13 @@ if [ "${1:-}" = --small ]; then
 	docs=$OUT
 fi
 
-# measure RESULT SCRIPT WORDS...: RESULT is the name in $OUT
+# measure RESULT SCRIPT WORDS...: RESULT is the name in $new
 measure()
 {
 	result=$1
 	script=$2
 	shift 2
-	/usr/bin/python3 "$here/$script.py" "$@" --json "$OUT/$result.json"
+	/usr/bin/python3 "$here/$script.py" "$@" --json "$new/$result.json"
 }
 
 # free memory that the hypervisor takes back: see hold_memory.c
@@ -73,5 +88,8 @@ fi
 	taskset -cp 0 $$ >/dev/null
 	measure one compare $once ${SYSTEMS:-}
 }
+rm -f "$OUT"/*.json
+mv "$new"/*.json "$OUT"
+rmdir "$new"
 /usr/bin/python3 "$here/report.py" "$OUT" "$docs/BENCHMARKS.md" "$docs/pictures"
 echo "$docs/BENCHMARKS.md"

@@ -89,9 +89,10 @@ def mount_8_can_call_it():
 
 @check
 def a_log_can_go_to_a_file():
-    """In the background and in front; damage in a file with a line end in its name."""
+    """In the background and in front; damage in a file whose name would command a terminal."""
     vault, point = new_vault(), directory()
-    name = f"{point}/a\nb"
+    file = "a\nb\x1b[2J\u009bü"
+    name = f"{point}/{file}"
     with mounted(vault, point):
         put(name, b"x" * 4096)
         backing = os.getxattr(name, "user.frondfs.backing")
@@ -103,13 +104,17 @@ def a_log_can_go_to_a_file():
     with mounted(vault, point, "-o", f"log={os.path.basename(log)}"):
         frond.raises(5, get, name)
     with frond.Mount(f"log={log}2", vault=vault) as m:
-        frond.raises(5, get, os.path.join(m.path, "a\nb"))
+        frond.raises(5, get, m / file)
     eq(m.log(), "")
+    with frond.Mount(vault=vault) as m:
+        frond.raises(5, get, m / file)
+    shown = r"a\\012b\\033\[2J\\302\\233ü: .*damaged.*"
+    assert re.fullmatch(f"frondfs: {shown}\n", m.log()), m.log()
     eq(os.stat(log + "2").st_mode & 0o777, 0o600)
     for text in get(log).decode(), "before\n" + get(log + "2").decode():
         first, line, last = text.split("\n")
         assert first == "before" and last == "", text
-        assert re.fullmatch(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ frondfs: a\?b: .*damaged.*", line), line
+        assert re.fullmatch(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ frondfs: " + shown, line), line
     cli("mount", "--passfile", passfile(), "-o", "log=/no/where", vault, point, status=FAILED,
         says="'/no/where': No such file")
     assert not os.path.ismount(point)
@@ -416,6 +421,27 @@ def umount_touches_nothing_but_vaults():
     cli("umount", "/proc", status=POINT, says="no vault is mounted")
     cli("umount", directory(), status=POINT, says="no vault is mounted")
     cli("umount", fresh("none"), status=POINT, says="there is no")
+    file = put(fresh("file"), b"")
+    cli("umount", file + "/x", status=POINT, says="there is no")
+    cli("attach", file, "--list", status=POINT, says="is no directory; name the one")
+
+
+@check(root=True)
+def a_mount_in_another_namespace_is_told_with_how_to_end_it():
+    vault, point = new_vault(), directory()
+    with subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c",
+             '"$1" mount --passfile "$2" "$3" "$4" && echo up && read line; exec "$1" umount "$4"',
+             "sh", frond.FRONDFS, passfile(), vault, point],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as there:
+        try:
+            eq(there.stdout.readline(), b"up\n")
+            assert not os.path.ismount(point)
+            said = cli("umount", point, status=POINT, says="which has mounts of its own")
+            run(*shlex.split(said[said.index("nsenter"):]))
+            cli("umount", point, status=POINT, says="lists those that are")
+        finally:
+            there.stdin.close()
 
 
 @check
@@ -444,6 +470,7 @@ def a_mount_whose_daemon_was_killed_can_be_unmounted():
             says=f"died; unmount it with 'frondfs umount {shlex.quote(name)}' and mount again")
     cli("info", point, status=FAILED, says="the mount there died: unmount it with 'frondfs umount'")
     cli("check", point, status=8, says="the mount there died: unmount it with 'frondfs umount'")
+    cli("attach", point, "--list", status=POINT, says="died; unmount it with 'frondfs umount'")
     # the lock is that of the mount that came after it
     with mounted(vault, directory("other")):
         cli("umount", point)

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""The demonstration shows what it says it does."""
+"""The demonstration shows what it says it does; and scripts asked for help do nothing."""
 import os
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
-from frond import BUILD, ROOT, Skip, check, eq, fresh
+from frond import BUILD, ROOT, Skip, check, eq, fresh, get, put
 
 SHOWN = (
     "out/LICENSE is the LICENSE, to the byte", "no plaintext in .secure",
@@ -15,6 +15,39 @@ SHOWN = (
     "the ferns are yours", "    Thank you, the sealed message has arrived",
     "plant more ferns", "plan: Key has been revoked", "The log is whole", "cleaned up",
 )
+
+
+@check
+def help_and_mistakes_do_nothing():
+    results = fresh("results")
+    os.mkdir(results)
+    put(os.path.join(results, "table.json"), b"hours of work")
+
+    def script(path, *args, **env):
+        top = fresh("where it would work")
+        os.mkdir(top)
+        p = subprocess.run(["sh", os.path.join(ROOT, path), *args], timeout=60, text=True,
+                           env=dict(os.environ, BUILD=BUILD, TMPDIR=top, OUT=results, **env),
+                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        eq((os.listdir(top), get(os.path.join(results, "table.json"))), ([], b"hours of work"))
+        return p.returncode, p.stdout, p.stderr
+
+    for path in ("contrib/demo.sh", "tests/bench/run.sh"):
+        name = os.path.basename(path)
+        for option in ("--help", "-h"):
+            status, out, err = script(path, option)
+            eq((status, err), (0, ""), (path, option))
+            assert out.startswith(name) and "set -eu" not in out, out
+        for wrong in (["--nonsense"], [""], ["a", "b"]):
+            status, out, err = script(path, *wrong)
+            eq((status, out, err.count("\n")), (2, "", 1), (path, wrong))
+            assert err.startswith(name + ": ") and "--help" in err, err
+        eq(os.listdir(results), ["table.json"])
+    for wrong in ([], [""], ["a", "b"]):
+        eq(script("contrib/demo.sh", "--keep", *wrong),
+           (2, "", "demo.sh: --keep wants one folder; see 'demo.sh --help'\n"))
+    # one that fails before it has results
+    assert script("tests/bench/run.sh", "--small", FRONDFS="/bin/false", SYSTEMS="frondfs")[0]
 
 
 @check(plain=False)

@@ -104,6 +104,51 @@ def older_files_are_named_whole_and_empty():
 
 
 @check(plain=False)
+def several_files_with_one_id_are_named_with_what_ends_it():
+    m = frond.Mount()
+    os.mkdir(m / "d")
+    put(m / "a", blob(3 * CHUNK, "a"))
+    for name in ("d/b", "kept", "d/c"):
+        os.link(m / "a", m / name)
+    folder = os.fsdecode(m.backing(m / "d"))
+    m.umount()
+    stored = [e.path for e in os.scandir(folder) if e.name[0] != "."]
+    eq(findings(m.vault)[0], [], "of hard links")
+    # a copy that keeps one of them
+    shutil.copy2(stored[0], stored[0] + ".new")
+    os.rename(stored[0] + ".new", stored[0])
+    os.unlink(stored[1])
+    os.link(stored[0], stored[1])
+    for args in ((), ("--repair",)):
+        found, doc = findings(m.vault, *args)
+        eq([f[:2] for f in found], [("note", "twin")], args)
+        pair = {doc["findings"][0]["path"], doc["findings"][0]["detail"]}
+        assert len(pair & {"a", "kept"}) == 1 and len(pair & {"d/b", "d/c"}) == 1, pair
+    with m.mount():
+        later()
+        put(m / "a", blob(3 * CHUNK, "newer"))
+        eq([f[:2] for f in findings(m.path)[0]], [("note", "twin")], "while it is mounted")
+    p = subprocess.run([FRONDFS, "check", "--passfile", passfile(), m.vault],
+                       stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True)
+    eq(p.returncode, 4)
+    assert ": another file has the same id (" in p.stdout, p.stdout
+    eq(p.stderr.count("whatever is accepted"), 1, p.stderr)
+    assert "cp -a FILE FILE.new && mv FILE.new FILE" in p.stderr, p.stderr
+    assert "put the newer" not in p.stderr, p.stderr
+    named = p.stdout.partition(": another file")[0].splitlines()[-1]
+    other = "a" if named.startswith("d/") else "d/b"
+    twice = {"d/b": "d/c", "d/c": "d/b", "a": "kept", "kept": "a"}
+    with m.mount():
+        frond.run(FRONDFS, "accept-old", m / named)
+        frond.run("cp", "-a", m / named, m / "new")
+        os.rename(m / "new", m / named)
+        frond.run("ln", "-f", m / named, m / twice[named])
+        later()
+        put(m / other, blob(3 * CHUNK, "once more"))
+    eq(findings(m.vault)[0], [])
+
+
+@check(plain=False)
 def names_that_come_back_are_named():
     for name in ("d/gone", "moved", "d/dir", "link", "replaced"):
         vault, before, where = files()
@@ -194,6 +239,7 @@ def a_check_keeps_nothing_and_is_in_nobodys_way():
     shutil.copytree(before, vault, dirs_exist_ok=True, symlinks=True)
     with frond.Mount(vault=vault) as m:
         get(m / "big")
+        os.unlink(m / "moved")      # as d/moved has its id
     with frond.Mount("remember=off", vault=vault) as m:
         later()
         put(m / "big", blob(CHUNK * 4, "unseen"))

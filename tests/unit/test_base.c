@@ -1,4 +1,6 @@
 #include "bytes.h"
+#include "log.h"
+#include "plain.h"
 #include "random.h"
 #include "secret.h"
 #include "text.h"
@@ -170,6 +172,60 @@ static void test_text__hex_is_lower_case_and_exact(void **state)
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		assert_int_equal(hex_decode(bad[i], strlen(bad[i]), b, 2),
 				 -EINVAL);
+}
+
+static const char hostile[] = "a\nb\x1b[2J\xc2\x9b\xff\xe2\x80\xae\xc3\xbc";
+#define SHOWN "a\\012b\\033[2J\\302\\233\\377\\342\\200\\256\xc3\xbc"
+
+static void test_plain__shows_what_would_command_a_terminal(void **state)
+{
+	char out[PLAIN_ROOM(sizeof hostile)];
+
+	(void)state;
+	plain_copy(out, hostile);
+	assert_string_equal(out, SHOWN);
+	plain_copy(out, "");
+	assert_string_equal(out, "");
+}
+
+/* What a child's log_at() says of a name, with its standard error. */
+static void log_in_child(bool in_file, char *said, size_t room)
+{
+	int ends[2], status;
+	ssize_t n;
+	pid_t child;
+
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		if (in_file)
+			log_to_file(ends[1], "me");
+		else
+			dup2(ends[1], STDERR_FILENO);
+		log_error("%s: damaged", hostile);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	n = read(ends[0], said, room - 1);
+	assert_true(n > 0);
+	said[n] = '\0';
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void test_log__a_name_stays_in_its_line(void **state)
+{
+	enum { TIME_LEN = sizeof "2026-11-22T09:00:00Z" - 1 };
+	char said[256];
+
+	(void)state;
+	log_in_child(false, said, sizeof said);
+	assert_string_equal(said, "frondfs: " SHOWN ": damaged\n");
+	log_in_child(true, said, sizeof said);
+	assert_true(strlen(said) > TIME_LEN);
+	assert_string_equal(said + TIME_LEN, " me: " SHOWN ": damaged\n");
 }
 
 static void test_secret_alloc__is_zeroed_and_separate(void **state)
@@ -409,6 +465,9 @@ int main(void)
 		cmocka_unit_test(test_text__base64url_known_answers),
 		cmocka_unit_test(test_text__base64url_has_one_spelling),
 		cmocka_unit_test(test_text__hex_is_lower_case_and_exact),
+		cmocka_unit_test(
+			test_plain__shows_what_would_command_a_terminal),
+		cmocka_unit_test(test_log__a_name_stays_in_its_line),
 		cmocka_unit_test(test_secret_alloc__is_zeroed_and_separate),
 		cmocka_unit_test(test_secret_pool__gives_each_slot_once),
 		cmocka_unit_test(test_secret_pool__wipes_what_is_put_back),

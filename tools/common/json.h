@@ -11,11 +11,7 @@
  */
 void json_put_string(FILE *out, const char *text);
 
-/*
- * text with bytes as \ooo that are no UTF-8, or belong to characters that
- * terminals act on (controls, changes of direction), so that it stays on its
- * line and looks like what it is.
- */
+/* text as plain_copy() has it. */
 void json_put_plain(FILE *out, const char *text);
 
 #endif

@@ -3,11 +3,13 @@
 #include "cleanup.h"
 #include "control.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <mntent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -46,6 +48,36 @@ int behind_probe(const char *path, struct behind *b, struct vault_ini *ini,
 	if (err != -ENOMEDIUM || !real || !behind_get(real, b))
 		return err;
 	return b->is_mount_point ? vault_probe(b->backing, ini, fault) : -EXDEV;
+}
+
+static bool is_in(const char *table_path, const char *point)
+{
+	FILE *table = setmntent(table_path, "re");
+	const struct mntent *m;
+	bool found = false;
+
+	while (table && !found && (m = getmntent(table)))
+		found = strcmp(m->mnt_type, "fuse.frondfs") == 0 &&
+			strcmp(m->mnt_dir, point) == 0;
+	if (table)
+		endmntent(table);
+	return found;
+}
+
+long behind_elsewhere(const char *point)
+{
+	CLEANUP_DIR DIR *all = opendir("/proc");
+	char path[sizeof "/proc//mounts" + NAME_MAX];
+	const struct dirent *e;
+
+	while (all && (e = readdir(all))) {
+		if (strspn(e->d_name, "0123456789") != strlen(e->d_name))
+			continue;
+		snprintf(path, sizeof path, "/proc/%s/mounts", e->d_name);
+		if (is_in(path, point))
+			return atol(e->d_name);
+	}
+	return 0;
 }
 
 bool behind_find(const char *backing, char point[static PATH_MAX])

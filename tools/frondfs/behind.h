@@ -30,4 +30,8 @@ MUST_CHECK int behind_probe(const char *path, struct behind *b,
  * it: not one with fsname=. */
 bool behind_find(const char *backing, char point[static PATH_MAX]);
 
+/* Of a process that has a vault mounted on this path; 0: none has. For what is
+ * not mounted there in the mount namespace of this one. */
+long behind_elsewhere(const char *point);
+
 #endif

@@ -73,6 +73,7 @@ static const struct words {
 				"editor made"},
 	[CHECK_HIDDEN] = {"hidden-copy", "a copy of something, which the mount "
 					 "does not show"},
+	[CHECK_TWIN] = {"twin", "another file has the same id"},
 	[CHECK_INI_COPY] = {"vault-ini-copy",
 			    "a copy of vault.ini, which opens the vault with "
 			    "the passphrase of its time, also after 'frondfs "

@@ -19,7 +19,9 @@ const char cmd_accept_help[] =
 	"it yourself.\n"
 	"Of a directory this says nothing of what is in it; of everything in a "
 	"vault,\n"
-	"mount it once with -o accept-old.\n"
+	"mount it once with -o accept-old. A FILE that is older again after "
+	"the next write\n"
+	"has an id that another one has, too: 'frondfs check' names both.\n"
 	"  --help            this text\n";
 
 /* Split path, which it changes, before its last name. */

@@ -43,6 +43,14 @@ static int report_no_mount(const char *path, int err)
 		report("no vault is mounted on '%s'; mount it first", path);
 	else if (err == -ENOENT)
 		report("there is no '%s'", path);
+	else if (err == -ENOTDIR)
+		report("'%s' is no directory; name the one that the vault is "
+		       "mounted on",
+		       path);
+	else if (err == -ENOTCONN)
+		report("the mount on '%s' died; unmount it with 'frondfs "
+		       "umount', and mount it again",
+		       path);
 	else if (err == -EBADMSG)
 		report("the sharing keys of the vault on '%s' are damaged; put "
 		       ".frondfs/identity in its backing directory back from a "

@@ -217,17 +217,17 @@ static void print_advice(const struct vault *vault,
 			 const struct telling *telling, enum seen seen)
 {
 	check_advice_put(&telling->advice);
-	if (seen == SEEN_MOUNTED && !telling->json)
-		printf("%s is mounted: the mount notices by itself what is "
-		       "older than this machine has seen; it is not looked for "
-		       "here\n",
-		       vault->path);
-	if (seen == SEEN_BY_NOBODY && !telling->json)
-		printf("%s is mounted, by a mount that does not remember what "
-		       "was seen here (it is shared, has remember=off, or is "
-		       "another account's): what is older is not looked for; "
-		       "unmount it and check it then\n",
-		       vault->path);
+	if (telling->json || (seen != SEEN_MOUNTED && seen != SEEN_BY_NOBODY))
+		return;
+	json_put_plain(stdout, vault->path);
+	if (seen == SEEN_MOUNTED)
+		puts(" is mounted: the mount notices by itself what is older "
+		     "than this machine has seen; it is not looked for here");
+	else
+		puts(" is mounted, by a mount that does not remember what was "
+		     "seen here (it is shared, has remember=off, or is "
+		     "another account's): what is older is not looked for; "
+		     "unmount it and check it then");
 }
 
 static int check(struct vault *vault, const struct check_request *req,

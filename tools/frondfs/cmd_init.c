@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "json.h"
 #include "passphrase.h"
 #include "quote.h"
 #include "report.h"
@@ -194,14 +195,15 @@ static void print_advice(const char *backing)
 	CLEANUP_FREE char *quoted = quote_word(path);
 	CLEANUP_FREE char *program = quote_program();
 
-	printf("A vault is in %s.\n\n"
-	       "Back up two things now, in different places:\n"
-	       "  1. %s/.frondfs/vault.ini\n"
-	       "     (the key, locked with the passphrase)\n"
-	       "  2. the passphrase\n"
-	       "Without both of them nobody can ever read what is in the "
-	       "vault, you included.\n",
-	       path, path);
+	printf("A vault is in ");
+	json_put_plain(stdout, path);
+	printf(".\n\nBack up two things now, in different places:\n  1. ");
+	json_put_plain(stdout, path);
+	puts("/.frondfs/vault.ini\n"
+	     "     (the key, locked with the passphrase)\n"
+	     "  2. the passphrase\n"
+	     "Without both of them nobody can ever read what is in the "
+	     "vault, you included.");
 	print_recovery(quoted ? quoted : path);
 	printf("To use it:  %s mount %s MOUNTPOINT\n",
 	       program ? program : "frondfs", quoted ? quoted : path);

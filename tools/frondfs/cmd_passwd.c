@@ -1,5 +1,6 @@
 #include "behind.h"
 #include "cmd.h"
+#include "json.h"
 #include "passphrase.h"
 #include "report.h"
 #include "seen.h"
@@ -97,10 +98,12 @@ static int change(const struct passwd_request *req)
 	if (err)
 		return report_vault(err, backing, &fault);
 	remember(vault, backing, seen != 0);
-	printf("The passphrase of %s is changed. Back up "
-	       "%s/.frondfs/vault.ini again,\nand destroy older copies: they "
-	       "still open with the old passphrase.\n",
-	       backing, backing);
+	printf("The passphrase of ");
+	json_put_plain(stdout, backing);
+	printf(" is changed. Back up ");
+	json_put_plain(stdout, backing);
+	puts("/.frondfs/vault.ini again,\nand destroy older copies: they still "
+	     "open with the old passphrase.");
 	return CMD_OK;
 }
 

@@ -32,15 +32,36 @@ static int report_busy(const char *point)
 	return CMD_MOUNT_POINT;
 }
 
+static int report_not_mounted(const char *point)
+{
+	CLEANUP_FREE char *real = realpath(point, NULL);
+	CLEANUP_FREE char *quoted = real ? quote_word(real) : NULL;
+	CLEANUP_FREE char *program = quote_program();
+	long pid = real ? behind_elsewhere(real) : 0;
+
+	if (pid)
+		report("no vault is mounted on '%s' here, but one is for "
+		       "process %ld, which has mounts of its own (a "
+		       "container's, or a service's); unmount it there, as "
+		       "root: nsenter --mount=/proc/%ld/ns/mnt %s umount %s",
+		       point, pid, pid, program ? program : "frondfs",
+		       quoted ? quoted : real);
+	else
+		report("no vault is mounted on '%s'; 'findmnt -t fuse.frondfs' "
+		       "lists those that are",
+		       point);
+	return CMD_MOUNT_POINT;
+}
+
 static int report_umount(int err, const char *point)
 {
 	switch (err) {
 	case -EBUSY:
 		return report_busy(point);
 	case -EINVAL:
-		report("no vault is mounted on '%s'; 'findmnt -t fuse.frondfs' "
-		       "lists those that are",
-		       point);
+		return report_not_mounted(point);
+	case -ENOTDIR:
+		report("there is no '%s'", point);
 		return CMD_MOUNT_POINT;
 	case -ENOENT:
 		if (access(point, F_OK) == 0 || errno != ENOENT) {

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "json.h"
 #include "qr.h"
 #include "report.h"
 #include "session.h"
@@ -109,6 +110,17 @@ static int print_shares(const struct slip39_share *shares,
 	return status;
 }
 
+static void print_whose(const char *file, const char *vault, const char *path)
+{
+	fputs("Each belongs to '", stderr);
+	json_put_plain(stderr, file);
+	fputs("', which lies in\n", stderr);
+	json_put_plain(stderr, vault);
+	fputc('/', stderr);
+	json_put_plain(stderr, path);
+	fputc('\n', stderr);
+}
+
 static int split(const struct session *s, const struct split_args *args)
 {
 	CLEANUP_SECRET struct control_file_key *got = secret_alloc(sizeof *got);
@@ -125,8 +137,7 @@ static int split(const struct session *s, const struct split_args *args)
 		return report_as(CMD_FAILED, "no random numbers are to be had");
 	status = print_shares(shares, args);
 	if (!status)
-		fprintf(stderr, "Each belongs to '%s', which lies in\n%s/%s\n",
-			args->file[0], s->m.info.backing, got->backing);
+		print_whose(args->file[0], s->m.info.backing, got->backing);
 	return status;
 }
 
