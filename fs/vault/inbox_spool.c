@@ -248,7 +248,6 @@ static int list_entry(struct inbox *in, struct listing *l, const char *name,
 
 	if (fstatat(in->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	l->bytes += (uint64_t)st.st_size;
 	if (strlen(name) < 2 * SPOOL_HASH_LEN ||
 	    hex_decode(name, 2 * SPOOL_HASH_LEN, part.hash, SPOOL_HASH_LEN) <
 		    0) {
@@ -265,6 +264,8 @@ static int list_entry(struct inbox *in, struct listing *l, const char *name,
 	}
 	part.size = (uint64_t)st.st_size;
 	part.mtime_s = st.st_mtime;
+	/* of what is none, dropping parts makes no less */
+	l->bytes += part.size;
 	return add_part(l, &part);
 }
 

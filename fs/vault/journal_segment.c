@@ -199,6 +199,23 @@ static struct journal_head with_floor(const struct journal_file *jf,
 	return h;
 }
 
+/* Would a reader take what lies behind the segment's end? */
+static bool has_ghost(const struct segment *s, const struct journal_ids *ids)
+{
+	size_t len = JOURNAL_RECORD_HEAD_LEN;
+	CLEANUP_FREE uint8_t *buf = malloc(len + JOURNAL_TOKENS_MAX);
+	struct journal_head h;
+
+	if (!buf || xio_pread(s->fd, buf, len, (off_t)s->end))
+		return true;
+	if (journal_record_tokens_(buf) > JOURNAL_TOKENS_MAX)
+		return false;
+	len += journal_record_tokens_(buf);
+	return xio_pread(s->fd, buf, len, (off_t)s->end) == 0 &&
+	       journal_record_parse(ids, s->end, buf, len, &h) == 0 &&
+	       h.kind != JOURNAL_KIND_END;
+}
+
 /* What is whole behind the segment's end must not be taken for written. */
 static void take_back(const struct journal *j, const struct segment *s)
 {
@@ -210,6 +227,10 @@ static void take_back(const struct journal *j, const struct segment *s)
 	/* first: whoever dies between the two leaves one */
 	if (xio_pwrite(s->fd, mark, sizeof mark, len) == 0)
 		len += JOURNAL_RECORD_HEAD_LEN;
+	/* Where nothing is written in place, cutting takes room, too: without
+	 * it the rest of the page becomes zeros, and those look like damage. */
+	else if (!has_ghost(s, &ids))
+		return;
 	(void)!ftruncate(s->fd, len);
 }
 

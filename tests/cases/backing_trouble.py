@@ -326,4 +326,20 @@ def what_cannot_be_brought_to_its_place_at_the_end_is_told():
         eq(get(m / "f"), OLD[:17 * CHUNK] + NEW)
 
 
+@check(plain=False, root=True)
+def a_backing_directory_that_is_away_at_the_end_is_told():
+    with elsewhere() as m:
+        synced(m / "f", OLD)
+        m.remount()
+        overwrite_end(m)
+        with open(m / "f", "r+b") as f:
+            os.fsync(f.fileno())
+        reachable(m, False)
+        text = told_at_the_end(m)
+        assert "cannot be looked into: Input/output error" in text, text
+        reachable(m, True)
+        m.mount()
+        eq(get(m / "f"), OLD[:17 * CHUNK] + NEW)
+
+
 frond.main()

@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+import random
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -60,6 +61,41 @@ def o_direct_reads_and_writes(m):
     eq(os.preadv(fd, [back], 0), len(data))
     os.close(fd)
     eq(back[:], data[:4096] + b"x" * 4096 + data[8192:], "what was read around it")
+
+
+@check(plain=False)     # others want whole sectors
+def o_direct_takes_any_place_and_agrees_with_the_cache(m):
+    rng, want = random.Random(1), bytearray()
+    put(m / "f")
+    direct, cached = (os.open(m / "f", os.O_RDWR | flag) for flag in (os.O_DIRECT, 0))
+    buf = mmap.mmap(-1, 1 << 16)
+    for i in range(300):
+        at = rng.choice((rng.randrange(200_000), rng.randrange(50) * 4096))
+        part = memoryview(buf)[rng.choice((0, 0, 1, 512)):][:rng.randrange(1, 30_000)]
+        how = rng.choice(("direct", "cached", "mapped", "cut", "read"))
+        end = at + len(part)
+        if how == "cut":
+            os.ftruncate(direct, at)
+            want = want[:at].ljust(at, b"\0")
+        elif how == "read":
+            got = os.preadv(direct, [part], at)
+            eq(bytes(part[:got]), bytes(want[at:end]), f"reading around the cache, {i}")
+            eq(os.pread(cached, len(part), at), bytes(want[at:end]), f"reading, {i}")
+        elif how != "mapped" or end <= len(want):
+            part[:] = data = rng.randbytes(len(part))
+            if how == "direct":
+                eq(os.pwritev(direct, [part], at), len(part))
+            elif how == "cached":
+                eq(os.pwrite(cached, data, at), len(part))
+            else:
+                with mmap.mmap(cached, len(want)) as mapped:
+                    mapped[at:end] = data
+            want = want.ljust(at, b"\0")
+            want[at:end] = data
+        part.release()
+    os.close(direct)
+    os.close(cached)
+    eq(get(m / "f"), bytes(want))
 
 
 @check

@@ -638,6 +638,8 @@ def what_is_no_file_in_the_spool_does_no_harm():
         for junk in ("x", "lock", ".env", "..env", "a" * 255, "\n", "x.set", "y" * 32 + ".set",
                      "0" * 32 + ".set", "0" * 32 + ".grant"):
             put(os.path.join(inbox, junk), b"junk")
+        # longer than all that may wait, and no part of it
+        os.truncate(put(name(".junk")), 2 << 40)
         # a content that is there, but not as a file
         s = alice.send(m, "report.pdf", b"data")
         path = s.post_parts()[0]

@@ -28,6 +28,9 @@ enum { CRASH_STATUS = 42 };
 static _Atomic enum crash_mode crash_mode;
 static atomic_int crash_left;
 static int crash_errno;
+/* Nothing is written in place: what has no room leaves what was there, and a
+ * cut has made zeros of the rest of its page. */
+static bool crash_copies;
 /* What a failing disk does not let go of. */
 static const char *crash_undying;
 /* How often this file was made durable. */
@@ -71,7 +74,8 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 {
 	if (!crash_now())
 		return __real_pwrite64(fd, buf, len, offset);
-	(void)!__real_pwrite64(fd, buf, len / 2, offset);
+	if (!crash_copies)
+		(void)!__real_pwrite64(fd, buf, len / 2, offset);
 	crash_die();
 	return -1;
 }
@@ -97,10 +101,24 @@ int __wrap_fsync(int fd)
 	return -1;
 }
 
+static inline void crash_zero_page(int fd, off_t len)
+{
+	static const char zeros[4096];
+	off_t rest = (off_t)sizeof zeros - len % (off_t)sizeof zeros;
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size - len < rest)
+		rest = st.st_size - len;
+	if (rest > 0)
+		(void)!__real_pwrite64(fd, zeros, (size_t)rest, len);
+}
+
 int __wrap_ftruncate64(int fd, off_t len)
 {
 	if (!crash_now())
 		return __real_ftruncate64(fd, len);
+	if (crash_copies)
+		crash_zero_page(fd, len);
 	crash_die();
 	return -1;
 }

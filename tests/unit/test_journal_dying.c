@@ -145,6 +145,38 @@ static void test_dying__no_room(void **state)
 	vfile_close(f);
 }
 
+static void overwrite_without_room(struct vfile *f)
+{
+	overwrite_some(f);
+	assert_int_equal(vfile_sync(f, false), 0);
+	crash_copies = true;
+	crash_left = 0;
+	crash_mode = CRASH_NO_MORE_ROOM;
+	for (int n = 0; n < 3; n++)
+		assert_int_equal(vf_put(f, new_bytes,
+					(size_t)(3 - n) * CHUNK_SIZE,
+					CHUNK_SIZE),
+				 -ENOSPC);
+	crash_mode = CRASH_NOT;
+}
+
+/* A full disk where what is written goes elsewhere: neither can a record that
+ * failed be taken back. It is not taken for damage, either. */
+static void test_dying__no_room_to_take_back(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+
+	make_old(fx, LEN);
+	die_after(fx, overwrite_without_room, false);
+	mount_again(fx, &r);
+	assert_int_equal(r.redone, 1);
+	expect_old_or_new(fx);
+	begin(fx);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_no_session(fx);
+}
+
 /* The disk fails, more than once, and goes on. */
 static void overwrite_on_a_failing_disk(struct vfile *f)
 {
@@ -339,6 +371,7 @@ int main(void)
 		TEST(test_dying__dying_at_every_call),
 		TEST(test_dying__recovery_dies_at_every_call),
 		TEST(test_dying__no_room),
+		TEST(test_dying__no_room_to_take_back),
 		TEST(test_dying__segments_that_cannot_be_written),
 		TEST(test_dying__a_file_that_cannot_be_written),
 		TEST(test_dying__what_was_cut_stays_away),

@@ -164,6 +164,13 @@ static int report_left(const char *point, const char *backing)
 	return CMD_OK;
 }
 
+/* A disk that has gone says nothing of what it has. What is not there, or is
+ * another's, is no sign of that. */
+static bool is_out_of_reach(int err)
+{
+	return err && err != -ENOENT && err != -ENOMEDIUM && err != -EACCES;
+}
+
 static int umount_and_wait(const char *point)
 {
 	char backing[PATH_MAX];
@@ -184,6 +191,13 @@ static int umount_and_wait(const char *point)
 		       "'%s'; leave that connected until the process has "
 		       "ended",
 		       point, backing);
+		return CMD_FAILED;
+	}
+	if (err != -EBUSY && is_out_of_reach(err)) {
+		report("'%s' is unmounted, but '%s' cannot be looked into: %s; "
+		       "what was written last may be missing there until it "
+		       "can be, and the vault has been mounted again",
+		       point, backing, strerror(-err));
 		return CMD_FAILED;
 	}
 	return exclusive ? report_left(point, backing) : CMD_OK;
