@@ -58,7 +58,9 @@ ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset)
 	}
 	if (!crash_now())
 		return __real_pwritev64(fd, iov, n, offset);
-	(void)!__real_pwritev64(fd, iov, 1, offset);
+	/* no kill ends one of a few bytes right behind a record without tokens
+	 */
+	(void)!__real_pwritev64(fd, iov, n > 1 && iov[1].iov_len > 0, offset);
 	crash_die();
 	return -1;
 }
@@ -77,6 +79,13 @@ static inline void begin(struct fixture *fx)
 {
 	assert_int_equal(vault_lock(fx->vault, false, false), 0);
 	assert_int_equal(journal_start(fx->vault), 0);
+}
+
+/* Nothing happens but what the test does. */
+static inline void begin_alone(struct fixture *fx)
+{
+	assert_int_equal(vault_lock(fx->vault, false, false), 0);
+	assert_int_equal(journal_begin(fx->vault), 0);
 }
 
 /* Another process would: the vault anew, and what was left finished. */
@@ -138,13 +147,12 @@ static inline void die_after(struct fixture *fx,
 		vault_close(fx->vault);
 		if (fx_open(fx) || vault_lock(fx->vault, false, false) ||
 		    journal_recover(fx->vault, NULL) ||
-		    journal_start(fx->vault))
+		    journal_begin(fx->vault))
 			_exit(1);
 		f = vf_open(fx, fx->vault, "f");
 		change(f);
 		if (sync && vfile_sync(f, false))
 			_exit(2);
-		/* at once: no other thread goes on meanwhile */
 		(void)raise(SIGKILL);
 		_exit(3);
 	}

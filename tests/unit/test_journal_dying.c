@@ -17,7 +17,7 @@ static int work(void *arg)
 	    journal_recover(fx->vault, NULL))
 		return -1;
 	crash_mode = mode;
-	if (journal_start(fx->vault))
+	if (journal_begin(fx->vault))
 		return -1;
 	f = vf_open(fx, fx->vault, "f");
 	overwrite_some(f);
@@ -73,7 +73,7 @@ static void test_dying__dying_at_every_call(void **state)
 	assert_int_equal(result, 0);
 	assert_true(died > 20);
 	mount_again(fx, NULL);
-	begin(fx);
+	begin_alone(fx);
 	assert_int_equal(journal_stop(fx->vault), 0);
 	expect_no_session(fx);
 }
@@ -110,7 +110,7 @@ static void test_dying__recovery_dies_at_every_call(void **state)
 	assert_int_equal(result, 0);
 	mount_again(fx, NULL);
 	expect_old_or_new(fx);
-	begin(fx);
+	begin_alone(fx);
 	assert_int_equal(journal_stop(fx->vault), 0);
 	expect_no_session(fx);
 }
@@ -123,7 +123,7 @@ static void test_dying__no_room(void **state)
 	int failed = 0;
 
 	make_old(fx, LEN);
-	begin(fx);
+	begin_alone(fx);
 	f = vf_open(fx, fx->vault, "f");
 	for (int n = 0; n < 12; n++) {
 		int err;
@@ -172,7 +172,7 @@ static void test_dying__no_room_to_take_back(void **state)
 	mount_again(fx, &r);
 	assert_int_equal(r.redone, 1);
 	expect_old_or_new(fx);
-	begin(fx);
+	begin_alone(fx);
 	assert_int_equal(journal_stop(fx->vault), 0);
 	expect_no_session(fx);
 }
@@ -223,7 +223,7 @@ static void test_dying__a_file_that_cannot_be_written(void **state)
 	struct vfile *f;
 
 	make_old(fx, LEN);
-	begin(fx);
+	begin_alone(fx);
 	f = vf_open(fx, fx->vault, "f");
 	assert_int_equal(xio_pread(vfile_fd(f), first_slot, sizeof first_slot,
 				   (off_t)chunk_offset(0)),
@@ -331,7 +331,7 @@ static void test_dying__foreign_segments(void **state)
 	assert_int_equal(renameat(dir, name, dir, "kept"), 0);
 	mount_again(fx, &r);
 	assert_int_equal(r.redone, 0);
-	begin(fx);
+	begin_alone(fx);
 	journal_segment_name_(fx->vault->journal->session, 1, other);
 	assert_int_equal(renameat(dir, "kept", dir, other), 0);
 	assert_int_equal(journal_reader_open(fx->vault, &reader), 0);
