@@ -259,7 +259,7 @@ judge_case() {
 list_cases() {
 	local name first
 	first="idle big_directory telegram_story build_self share_mount share_story"
-	first+=" tgshare_cli model_random resource_bounds real_work share_attacks"
+	first+=" rollback_names tgshare_cli model_random resource_bounds real_work share_attacks"
 	first+=" telegram_agent telegram_trouble telegram soak kill9 shared_mounts"
 	for name in $first; do
 		ls "tests/cases/$name".* 2>/dev/null
