@@ -229,7 +229,7 @@ static int unfill_run(const struct journal_patient *p, uint64_t first,
 }
 
 /* Those that are there in full. */
-static int count_slots(const struct journal_patient *p, uint64_t *count)
+static int count_whole_slots(const struct journal_patient *p, uint64_t *count)
 {
 	struct stat st;
 
@@ -246,7 +246,7 @@ int journal_unfill_(const struct journal_patient *p, uint64_t first,
 		    uint64_t end)
 {
 	uint64_t there;
-	int err = count_slots(p, &there);
+	int err = count_whole_slots(p, &there);
 
 	if (end > there)
 		end = there;
@@ -283,7 +283,7 @@ int journal_judge_fill_(struct journal_patient *p, uint64_t first, uint64_t end)
 
 	if (p->holes != CHUNK_HOLES_MAPPED)
 		return 0;
-	err = count_slots(p, &there);
+	err = count_whole_slots(p, &there);
 	if (err)
 		return err;
 	if (end > there)
@@ -322,7 +322,7 @@ int journal_judge_behind_(struct journal_patient *p, uint64_t index)
 	struct course c;
 	uint64_t there, full = 0;
 	bool zero = false;
-	int err = count_slots(p, &there);
+	int err = count_whole_slots(p, &there);
 
 	if (!err && index < there && !p->unmapped)
 		err = read_claim(p, index, &full);
