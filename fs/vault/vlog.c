@@ -257,10 +257,12 @@ static int find_tail(struct vlog *log, uint64_t places, struct head *tail)
 		if (!err && !bad && is_last(&last, tail))
 			return 0;
 		if (!err && !bad && follows(&last, tail)) {
-			/* A crash left it so. */
+			/* A crash left it so, perhaps not durable. Another one
+			 * must not leave two that the head does not know. */
 			tail->count++;
 			memcpy(tail->digest, last.digest, DIGEST_LEN);
-			return 0;
+			return fsync(log->fd) < 0 ? -errno
+						  : write_head(log, tail);
 		}
 	}
 	if (tail->count < places)

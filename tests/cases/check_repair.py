@@ -225,7 +225,7 @@ def interrupt_rekey(m, path):
     """End the daemon while it puts new chunks in place; the old bytes, and the redo file."""
     journal = os.path.join(m.vault, ".frondfs/journal")
     backing = os.fsdecode(m.backing(path))
-    for _ in range(40):
+    for _ in range(100):
         old = get(backing)
         fd = os.open(path, os.O_RDWR)
         t = threading.Thread(target=lambda: _rekey(fd))

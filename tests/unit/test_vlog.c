@@ -348,6 +348,44 @@ static void test_log__a_crash_leaves_it_sound(void **state)
 		}
 }
 
+/* One call that dies behind so many steps, with a log of its own. */
+static bool append_and_die(struct fixture *fx, int steps)
+{
+	struct vlog *log = log_open(fx);
+	int result;
+	bool died = crash_child(steps, append_one, log, &result);
+
+	vlog_close(log);
+	return died;
+}
+
+static void test_log__a_second_crash_leaves_it_sound(void **state)
+{
+	struct fixture *fx = *state;
+	bool first_died = true;
+
+	for (int first = 0; first_died; first++) {
+		bool second_died = true;
+
+		for (int second = 0; second_died; second++) {
+			struct vlog *log;
+			uint64_t count;
+
+			fill(fx, 3);
+			first_died = append_and_die(fx, first);
+			second_died = append_and_die(fx, second);
+			log = log_open(fx);
+			count = vlog_count(log);
+			assert_true(count >= 3 && count <= 5);
+			expect_verdict(fx, VLOG_FAULT_NONE, count);
+			append(log, 7);
+			expect(log, count, 7);
+			vlog_close(log);
+			expect_verdict(fx, VLOG_FAULT_NONE, count + 1);
+		}
+	}
+}
+
 static void test_log__a_full_disk_leaves_it_sound(void **state)
 {
 	struct fixture *fx = *state;
@@ -506,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_log__what_is_added_is_found),
 		cmocka_unit_test(test_log__a_bad_head_is_found),
 		cmocka_unit_test(test_log__a_crash_leaves_it_sound),
+		cmocka_unit_test(test_log__a_second_crash_leaves_it_sound),
 		cmocka_unit_test(test_log__a_full_disk_leaves_it_sound),
 		cmocka_unit_test(test_log__threads_and_processes_take_turns),
 		cmocka_unit_test(
