@@ -13,7 +13,7 @@ esac
 
 build="gcc cmake ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev
 	libssl-dev libseccomp-dev libinih-dev libcurl4-openssl-dev libjansson-dev libqrencode-dev
-	libsqlite3-dev"
+	libsqlite3-dev libxxhash-dev"
 # intel-ipsec-mb exists for x86-64 only; elsewhere OpenSSL does its work.
 [ "$(dpkg --print-architecture)" = amd64 ] && build="$build libipsec-mb-dev"
 recover="python3 python3-cryptography python3-nacl"

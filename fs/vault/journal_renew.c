@@ -16,40 +16,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { COPY_BYTES = 1 << 20, PAGE_BYTES = 4096, LANES = 4, FETCH_TRIES = 2 };
-
-/* Both change all of it. It stays in this process, so it may be another one
- * where there is no multiplication that wide. */
-static uint64_t fold(uint64_t a, uint64_t b)
-{
-#ifdef __SIZEOF_INT128__
-	const unsigned __int128 product = (unsigned __int128)a * b;
-
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
+#ifdef FROND_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h>
 #else
-	a = (a ^ b << 29 ^ b >> 35) * UINT64_C(0x9e3779b97f4a7c15);
-	return a ^ a >> 32;
+#include <xxhash.h>
 #endif
-}
 
-/* Named one by one, or gcc keeps the lanes in memory: a fifth of the speed. */
+enum { COPY_BYTES = 1 << 20, PAGE_BYTES = 4096, FETCH_TRIES = 2 };
+
 uint64_t journal_sum_(const uint8_t *bytes, size_t len)
 {
-	const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
-	const uint64_t other = UINT64_C(0xbf58476d1ce4e5b9);
-	uint64_t a = len, b = 1, c = 2, d = 3, word[2 * LANES];
-
-	for (; len >= sizeof word; len -= sizeof word, bytes += sizeof word) {
-		memcpy(word, bytes, sizeof word);
-		a = fold(a ^ word[0] ^ odd, word[1] ^ other);
-		b = fold(b ^ word[2] ^ odd, word[3] ^ other);
-		c = fold(c ^ word[4] ^ odd, word[5] ^ other);
-		d = fold(d ^ word[6] ^ odd, word[7] ^ other);
-	}
-	for (size_t i = 0; i < len; i++)
-		a = (a ^ bytes[i]) * odd;
-	return fold(a ^ b ^ odd, c ^ d ^ other);
+	return XXH3_64bits(bytes, len);
 }
 
 /* Does the backing directory answer at all? */
