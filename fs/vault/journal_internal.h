@@ -116,6 +116,9 @@ struct segment {
 	uint64_t number;		 /* append_lock */
 	uint64_t end;			 /* append_lock */
 	bool uncommitted;		 /* append_lock */
+	/* append_lock: what failed to be written lies where the mark was. With
+	 * records in the other one, a reader would take that for damage. */
+	bool unmarked;
 	bool suspect; /* commit_lock: not all of it reached the disk */
 	bool twin;    /* commit_lock: its former file may still be there */
 };
@@ -232,6 +235,9 @@ MUST_CHECK int journal_commit_(struct journal *j, uint64_t position, int *met);
  */
 MUST_CHECK int journal_write_head_(const struct journal *j, int fd);
 void journal_begin_segment_(struct journal *j, struct segment *s);
+/* Before the segment is left for the other one: is the mark there, or can it be
+ * written now? Needs the append_lock. */
+MUST_CHECK int journal_mark_(const struct journal *j, struct segment *s);
 static inline bool journal_is_empty_(const struct segment *s)
 {
 	return s->end <= JOURNAL_HEAD_LEN;

@@ -209,6 +209,7 @@ int journal_renew_(struct journal *j, unsigned segment, uint64_t len)
 	if (dup3(fd, s->fd, O_CLOEXEC) < 0)
 		return -errno;
 	memcpy(s->name, name, sizeof s->name);
+	s->unmarked = false;
 	s->twin = true;
 	journal_untwin_(j, segment);
 	return 0;

@@ -111,6 +111,14 @@ static int bring_home(struct journal_file *jf, bool *flux)
 	return err ? err : e;
 }
 
+static int bring_bare(struct journal_file *jf, unsigned segment)
+{
+	bool flux;
+
+	(void)segment;
+	return bring_home(jf, &flux);
+}
+
 bool journal_waits_(const struct journal_file *jf)
 {
 	return jf->failing && !jf->journal->insists &&
@@ -169,21 +177,54 @@ static int retire(struct journal *j, unsigned segment)
 
 /* The segment to be emptied next, or -1: the full one, else, with all, the
  * active one, which is none from now on. */
-static int next_to_retire(struct journal *j, bool all)
+static int next_to_retire(struct journal *j, bool all, int *found)
 {
 	unsigned other;
-	int found = -1;
+	int err = 0;
 
+	*found = -1;
 	pthread_mutex_lock(&j->append_lock);
 	other = 1 - j->active;
 	if (!journal_is_empty_(&j->seg[other])) {
-		found = (int)other;
+		*found = (int)other;
 	} else if (all && !journal_is_empty_(&j->seg[j->active])) {
-		found = (int)j->active;
-		j->active = other;
+		err = journal_mark_(j, &j->seg[j->active]);
+		if (!err) {
+			*found = (int)j->active;
+			j->active = other;
+		}
 	}
 	pthread_mutex_unlock(&j->append_lock);
-	return found;
+	return err;
+}
+
+/* What has failed once is written elsewhere; for want of room, that is no
+ * better. */
+static void renew_active(struct journal *j, int why)
+{
+	if (why == -ENOSPC || why == -EDQUOT)
+		return;
+	pthread_mutex_lock(&j->commit_lock);
+	pthread_mutex_lock(&j->append_lock);
+	(void)!journal_renew_(j, j->active, j->seg[j->active].end);
+	pthread_mutex_unlock(&j->append_lock);
+	pthread_mutex_unlock(&j->commit_lock);
+}
+
+static int bring_ready(struct journal_file *jf, unsigned segment)
+{
+	return journal_waits_(jf) ? 0 : bring_bare(jf, segment);
+}
+
+/*
+ * The active segment cannot be left, as its end cannot be marked. What is in
+ * place needs none: a removed file that nobody has open gives its room back
+ * then, and with that the mark can be written.
+ */
+static void stay(struct journal *j, int why)
+{
+	renew_active(j, why);
+	(void)!journal_for_all_(j, bring_ready, 0);
 }
 
 /* What is carried into a segment while the other one is emptied can stay. */
@@ -206,8 +247,11 @@ int journal_retire_(struct journal *j, bool all, bool insist, int *kept)
 	j->carried = 0;
 	j->insists = insist;
 	for (unsigned n = how_many(j); n > 0 && !err; n--) {
-		int segment = next_to_retire(j, all);
+		int segment;
 
+		err = next_to_retire(j, all, &segment);
+		if (err)
+			stay(j, err);
 		if (segment < 0)
 			break;
 		err = retire(j, (unsigned)segment);
@@ -220,14 +264,6 @@ int journal_retire_(struct journal *j, bool all, bool insist, int *kept)
 	pthread_mutex_unlock(&j->retire_lock);
 	set_stuck(j, err);
 	return err;
-}
-
-static int bring_bare(struct journal_file *jf, unsigned segment)
-{
-	bool flux;
-
-	(void)segment;
-	return bring_home(jf, &flux);
 }
 
 int journal_save_(struct journal *j)

@@ -71,6 +71,7 @@ void journal_begin_segment_(struct journal *j, struct segment *s)
 {
 	s->number = ++j->number;
 	s->end = JOURNAL_HEAD_LEN;
+	s->unmarked = false;
 	s->uncommitted = false;
 }
 
@@ -93,12 +94,16 @@ static int find_room(struct journal *j, size_t len,
 	for (;;) {
 		struct segment *s = &j->seg[j->active];
 		struct segment *other = &j->seg[1 - j->active];
+		int err;
 
 		if (s->end + len <= max_end(put)) {
 			*out = s;
 			return 0;
 		}
 		if (journal_is_empty_(other)) {
+			err = journal_mark_(j, s);
+			if (err)
+				return err;
 			j->active = 1 - j->active;
 		} else if (put->hurry) {
 			return j->stuck ? j->stuck : -ENOSPC;
@@ -199,38 +204,63 @@ static struct journal_head with_floor(const struct journal_file *jf,
 	return h;
 }
 
-/* Would a reader take what lies behind the segment's end? */
-static bool has_ghost(const struct segment *s, const struct journal_ids *ids)
+/* The kind of what a reader finds behind the segment's end; 0: nothing whole,
+ * negative: nobody can say. */
+static int kind_behind(const struct segment *s, const struct journal_ids *ids)
 {
 	size_t len = JOURNAL_RECORD_HEAD_LEN;
 	CLEANUP_FREE uint8_t *buf = malloc(len + JOURNAL_TOKENS_MAX);
 	struct journal_head h;
 
 	if (!buf || xio_pread(s->fd, buf, len, (off_t)s->end))
-		return true;
+		return -1;
 	if (journal_record_tokens_(buf) > JOURNAL_TOKENS_MAX)
-		return false;
+		return 0;
 	len += journal_record_tokens_(buf);
-	return xio_pread(s->fd, buf, len, (off_t)s->end) == 0 &&
-	       journal_record_parse(ids, s->end, buf, len, &h) == 0 &&
-	       h.kind != JOURNAL_KIND_END;
+	if (xio_pread(s->fd, buf, len, (off_t)s->end) ||
+	    journal_record_parse(ids, s->end, buf, len, &h) != 0)
+		return 0;
+	return (int)h.kind;
+}
+
+static int write_mark(const struct segment *s, const struct journal_ids *ids)
+{
+	uint8_t mark[JOURNAL_RECORD_HEAD_LEN];
+
+	journal_end_build(ids, s->end, mark);
+	return xio_pwrite(s->fd, mark, sizeof mark, (off_t)s->end);
+}
+
+int journal_mark_(const struct journal *j, struct segment *s)
+{
+	const struct journal_ids ids = journal_ids_of_(j, s->number);
+	int err = s->unmarked ? write_mark(s, &ids) : 0;
+
+	if (!err)
+		s->unmarked = false;
+	return err;
 }
 
 /* What is whole behind the segment's end must not be taken for written. */
-static void take_back(const struct journal *j, const struct segment *s)
+static void take_back(const struct journal *j, struct segment *s)
 {
 	const struct journal_ids ids = journal_ids_of_(j, s->number);
-	uint8_t mark[JOURNAL_RECORD_HEAD_LEN];
 	off_t len = (off_t)s->end;
+	int kind;
 
-	journal_end_build(&ids, s->end, mark);
 	/* first: whoever dies between the two leaves one */
-	if (xio_pwrite(s->fd, mark, sizeof mark, len) == 0)
+	if (write_mark(s, &ids) == 0) {
+		s->unmarked = false;
 		len += JOURNAL_RECORD_HEAD_LEN;
-	/* Where nothing is written in place, cutting takes room, too: without
-	 * it the rest of the page becomes zeros, and those look like damage. */
-	else if (!has_ghost(s, &ids))
-		return;
+	} else {
+		kind = kind_behind(s, &ids);
+		s->unmarked = kind != JOURNAL_KIND_END;
+		/* Where nothing is written in place, cutting takes room, too:
+		 * without it the rest of the page becomes zeros, and those look
+		 * like damage. */
+		if (kind == 0 || kind == JOURNAL_KIND_END)
+			return;
+	}
 	(void)!ftruncate(s->fd, len);
 }
 
@@ -265,6 +295,7 @@ int journal_append_locked_(struct journal_file *jf,
 		return err;
 	}
 	s->end += len;
+	s->unmarked = false;
 	s->uncommitted = true;
 	j->appended += len;
 	j->wrote = true;

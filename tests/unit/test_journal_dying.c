@@ -4,6 +4,8 @@
  */
 #include "journal_fixture.h"
 
+#include "vfile_internal.h"
+
 /* Everything in one: each step's outcome is old or new. */
 static int work(void *arg)
 {
@@ -173,6 +175,144 @@ static void test_dying__no_room_to_take_back(void **state)
 	assert_int_equal(r.redone, 1);
 	expect_old_or_new(fx);
 	begin_alone(fx);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_no_session(fx);
+}
+
+/* Calls for which there is room when the segment is to be emptied. */
+static int calls_with_room;
+
+static void put_new(struct vfile *f, size_t first, size_t count, int want)
+{
+	assert_int_equal(vf_put(f, new_bytes + first * CHUNK_SIZE,
+				count * CHUNK_SIZE, first * CHUNK_SIZE),
+			 want);
+}
+
+/* What is left of one that failed lies where the mark was. */
+static void spoil_the_end(struct vfile *f)
+{
+	crash_copies = true;
+	crash_left = 0;
+	crash_mode = CRASH_NO_MORE_ROOM;
+	put_new(f, 1, 1, -ENOSPC);
+	crash_mode = CRASH_NOT;
+}
+
+static void leave_a_spoiled_end(struct vfile *f)
+{
+	const struct journal *j = f->journal;
+
+	overwrite_some(f);
+	spoil_the_end(f);
+	crash_left = calls_with_room;
+	crash_mode = CRASH_NO_MORE_ROOM;
+	(void)!journal_flush(f->vault);
+	crash_mode = CRASH_NOT;
+	put_new(f, 2, 1, 0);
+	assert_false(j->seg[j->active].unmarked);
+}
+
+static void expect_nothing_kept(struct fixture *fx)
+{
+	struct journal_recovery r = {0};
+
+	mount_again(fx, &r);
+	assert_int_equal(r.redone, 1);
+	expect_old_or_new(fx);
+	expect_no_session(fx);
+}
+
+/* No segment is left for the other one without a mark behind its records, and
+ * there is one again as soon as there is room for it. */
+static void test_dying__no_mark_to_leave_a_segment_by(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_old(fx, LEN);
+	for (calls_with_room = 0; calls_with_room < 8; calls_with_room++) {
+		die_after(fx, leave_a_spoiled_end, false);
+		expect_nothing_kept(fx);
+	}
+}
+
+static void fill_a_segment(struct vfile *f)
+{
+	const struct journal *j = f->journal;
+	const size_t room = (CHUNKS + 1) * CHUNK_LAST_MAX;
+
+	while (j->seg[0].end + room <= JOURNAL_SEGMENT_MAX)
+		put_new(f, 0, CHUNKS, 0);
+	spoil_the_end(f);
+	while (j->active == 0)
+		put_new(f, 0, CHUNKS, 0);
+	assert_false(journal_is_empty_(&j->seg[0]));
+	assert_false(journal_is_empty_(&j->seg[1]));
+}
+
+static void test_dying__no_mark_behind_a_full_segment(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_old(fx, LEN);
+	die_after(fx, fill_a_segment, false);
+	expect_nothing_kept(fx);
+}
+
+/* A disk that does not take the mark where it belongs. */
+static void mark_on_a_failing_disk(struct vfile *f)
+{
+	struct journal *j = f->journal;
+
+	overwrite_some(f);
+	spoil_the_end(f);
+	crash_left = 0;
+	crash_mode = CRASH_IO;
+	assert_int_equal(journal_flush(f->vault), -EIO);
+	assert_int_equal(j->active, 0);
+	assert_int_equal(j->seg[0].name[JOURNAL_NAME_LEN - 1], '2');
+	assert_false(j->seg[0].unmarked);
+	assert_int_equal(journal_flush(f->vault), 0);
+	put_new(f, 2, 1, 0);
+	assert_int_equal(j->active, 1);
+}
+
+static void test_dying__a_mark_that_cannot_be_written(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_old(fx, LEN);
+	die_after(fx, mark_on_a_failing_disk, false);
+	expect_nothing_kept(fx);
+}
+
+/* As long as that is so, a removed file gives its room back nevertheless. */
+static void test_dying__removed_while_there_is_no_mark(void **state)
+{
+	struct fixture *fx = *state;
+	struct vfile *f, *g;
+	struct journal *j;
+
+	make_old(fx, LEN);
+	g = vf_create(fx, "g");
+	assert_int_equal(vf_put(g, old_bytes, LEN, 0), 0);
+	vfile_close(g);
+	begin_alone(fx);
+	j = fx->vault->journal;
+	f = vf_open(fx, fx->vault, "f");
+	overwrite_some(f);
+	assert_int_equal(vfile_drain(f), 0);
+	vfile_close(f);
+	assert_int_equal(unlinkat(fx->vault->root_fd,
+				  fx_name(fx, fx->root_id, "f").entry, 0),
+			 0);
+	g = vf_open(fx, fx->vault, "g");
+	put_new(g, 0, 1, 0);
+	assert_int_equal(j->known, 2);
+	spoil_the_end(g);
+	assert_true(j->seg[j->active].unmarked);
+	assert_int_equal(j->known, 1);
+	vfile_close(g);
 	assert_int_equal(journal_stop(fx->vault), 0);
 	expect_no_session(fx);
 }
@@ -372,6 +512,10 @@ int main(void)
 		TEST(test_dying__recovery_dies_at_every_call),
 		TEST(test_dying__no_room),
 		TEST(test_dying__no_room_to_take_back),
+		TEST(test_dying__no_mark_to_leave_a_segment_by),
+		TEST(test_dying__no_mark_behind_a_full_segment),
+		TEST(test_dying__a_mark_that_cannot_be_written),
+		TEST(test_dying__removed_while_there_is_no_mark),
 		TEST(test_dying__segments_that_cannot_be_written),
 		TEST(test_dying__a_file_that_cannot_be_written),
 		TEST(test_dying__what_was_cut_stays_away),

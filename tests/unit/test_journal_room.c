@@ -65,6 +65,28 @@ static void test_room__a_full_disk_and_an_end_without_mark(void **state)
 	expect_file(fx, LEN + MORE);
 }
 
+/* Of what failed nothing was written: the mark is where it was, and need not be
+ * written again. */
+static void test_room__a_mark_that_is_still_there(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal *j;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	j = fx->vault->journal;
+	put(0, CHUNK_SIZE);
+	journal_full = true;
+	bad_fd = j->seg[0].fd;
+	assert_int_equal(vf_put(file, bytes, CHUNK_SIZE, 0), -ENOSPC);
+	assert_int_equal(j->active, 1);
+	journal_full = false;
+	bad_fd = -1;
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
+}
+
 static void close_unmarked(struct fixture *fx)
 {
 	make_file(fx, LEN);
@@ -318,6 +340,7 @@ int main(void)
 		TEST(test_room__none_for_a_hole_up_to_the_end),
 		TEST(test_room__none_for_parts_of_two_chunks),
 		TEST(test_room__a_full_disk_and_an_end_without_mark),
+		TEST(test_room__a_mark_that_is_still_there),
 		TEST(test_room__removed_before_it_is_closed),
 		TEST(test_room__removed_after_it_was_closed),
 		TEST(test_room__removed_at_the_end),
