@@ -116,14 +116,16 @@ void xio_temp_name(const char *prefix, char *name, size_t size)
 	snprintf(name, size, "%s%s", prefix, hex);
 }
 
+/* owner: NULL, or whose it is to be, if root writes it. */
 static int write_aside(int dirfd, const char *temp, const void *buf, size_t len,
-		       mode_t mode)
+		       mode_t mode, const struct stat *owner)
 {
 	CLEANUP_FD int fd = openat(
 		dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	int err;
 
-	if (fd < 0)
+	if (fd < 0 || (owner && geteuid() == 0 &&
+		       fchown(fd, owner->st_uid, owner->st_gid) < 0))
 		return -errno;
 	err = xio_write(fd, buf, len);
 	if (err)
@@ -133,8 +135,8 @@ static int write_aside(int dirfd, const char *temp, const void *buf, size_t len,
 	return close(TAKE_FD(fd)) < 0 ? -errno : 0;
 }
 
-int xio_replace_file(int dirfd, const char *name, const void *buf, size_t len,
-		     mode_t mode)
+static int replace(int dirfd, const char *name, const void *buf, size_t len,
+		   mode_t mode, const struct stat *owner)
 {
 	CLEANUP_FD int sync_fd =
 		openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -144,7 +146,7 @@ int xio_replace_file(int dirfd, const char *name, const void *buf, size_t len,
 	if (sync_fd < 0)
 		return -errno;
 	xio_temp_name(".tmp-", temp, sizeof temp);
-	err = write_aside(dirfd, temp, buf, len, mode);
+	err = write_aside(dirfd, temp, buf, len, mode, owner);
 	if (!err && renameat(dirfd, temp, dirfd, name) < 0)
 		err = -errno;
 	if (err) {
@@ -152,4 +154,16 @@ int xio_replace_file(int dirfd, const char *name, const void *buf, size_t len,
 		return err;
 	}
 	return fsync(sync_fd) < 0 ? -errno : 0;
+}
+
+int xio_replace_file(int dirfd, const char *name, const void *buf, size_t len,
+		     mode_t mode)
+{
+	return replace(dirfd, name, buf, len, mode, NULL);
+}
+
+int xio_replace_like(int dirfd, const char *name, const void *buf, size_t len,
+		     const struct stat *st)
+{
+	return replace(dirfd, name, buf, len, st->st_mode & 0666, st);
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* -ENODATA: the file ends before len bytes. */
@@ -37,6 +38,10 @@ MUST_CHECK int xio_read_file(int dirfd, const char *name, void *buf, size_t max,
  */
 MUST_CHECK int xio_replace_file(int dirfd, const char *name, const void *buf,
 				size_t len, mode_t mode);
+/* With this mode; whoever it is that root does it for, it is his at any
+ * instant, too. */
+MUST_CHECK int xio_replace_like(int dirfd, const char *name, const void *buf,
+				size_t len, const struct stat *st);
 
 /* Nobody could look (no memory, no descriptor): that says nothing of what there
  * is. */

@@ -274,6 +274,17 @@ static int advance_all(struct inbox *in)
 	return first_err;
 }
 
+/*
+ * Of what a mount has done that was killed then, not all may be durable; what
+ * follows on it must not be before it.
+ */
+static int settle(const struct inbox *in)
+{
+	if (!in->parcels && in->envelope_count == 0)
+		return 0;
+	return syncfs(in->dir_fd) < 0 ? -errno : 0;
+}
+
 static int work(struct inbox *in)
 {
 	int err = introduce_all(in), take_err;
@@ -282,6 +293,8 @@ static int work(struct inbox *in)
 		err = inbox_log_refresh_(in);
 	if (!err)
 		err = inbox_spool_list_(in, !in->swept);
+	if (!err && !in->swept)
+		err = settle(in);
 	if (err)
 		return err;
 	in->swept = true;

@@ -340,6 +340,10 @@ static int finish_found(struct finish *n, bool *done)
 	enum state state = STATE_OTHER;
 	int err = look_at_state(n->fd, n->record, &state);
 
+	/* Whoever wrote it may have been killed before it was durable; what was
+	 * there before may need the redo file. */
+	if (!err && fsync(n->fd) < 0)
+		err = -errno;
 	if (err)
 		return err;
 	if (state == STATE_OTHER) {

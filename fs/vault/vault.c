@@ -299,18 +299,10 @@ bool vault_has_ini(const struct vault *vault)
 static int write_ini(int meta_fd, const struct vault_ini_text *t)
 {
 	struct stat st;
-	int err;
 
 	if (fstatat(meta_fd, VAULT_INI_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	err = xio_replace_file(meta_fd, VAULT_INI_FILE, t->text, t->len,
-			       st.st_mode & 0666);
-	if (err)
-		return err;
-	if (geteuid() == 0 && fchownat(meta_fd, VAULT_INI_FILE, st.st_uid,
-				       st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	return 0;
+	return xio_replace_like(meta_fd, VAULT_INI_FILE, t->text, t->len, &st);
 }
 
 /* Seal s->master anew, later than all that vault.ini has. */

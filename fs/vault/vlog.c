@@ -257,17 +257,34 @@ static int find_tail(struct vlog *log, uint64_t places, struct head *tail)
 		if (!err && !bad && is_last(&last, tail))
 			return 0;
 		if (!err && !bad && follows(&last, tail)) {
-			/* A crash left it so, perhaps not durable. Another one
-			 * must not leave two that the head does not know. */
+			/* A crash left it so. Another one must not leave two
+			 * that the head does not know. */
 			tail->count++;
 			memcpy(tail->digest, last.digest, DIGEST_LEN);
-			return fsync(log->fd) < 0 ? -errno
-						  : write_head(log, tail);
+			return write_head(log, tail);
 		}
 	}
 	if (tail->count < places)
 		tail->count = places;
 	break_chain(tail);
+	return 0;
+}
+
+/*
+ * Whoever wrote last may have been killed before it was durable, and before the
+ * head was. Shared, that can be at any time.
+ */
+static int settle(struct vlog *log)
+{
+	CLEANUP_FD int meta = -1;
+
+	if (log->settled && !log->vault->shared)
+		return 0;
+	meta = openat(log->vault->meta_fd, ".",
+		      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (meta < 0 || fsync(log->fd) < 0 || fsync(meta) < 0)
+		return -errno;
+	log->settled = true;
 	return 0;
 }
 
@@ -304,8 +321,10 @@ static int append_locked(struct vlog *log, struct vlog_record *r)
 	struct head tail;
 	uint64_t places;
 	size_t stray;
-	int err = measure_whole(log, &places, &stray);
+	int err = settle(log);
 
+	if (!err)
+		err = measure_whole(log, &places, &stray);
 	if (!err)
 		err = find_tail(log, places, &tail);
 	/* The beginning of a record that a crash cut off. */

@@ -116,6 +116,7 @@ static int follow(struct vlog *log)
 		err = open_file(log->vault, &fd);
 	if (err || fd < 0)
 		return is_no_place(-err) ? 0 : err;
+	log->settled = false;
 	return dup3(fd, log->fd, O_CLOEXEC) < 0 ? -errno : 1;
 }
 

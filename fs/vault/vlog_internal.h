@@ -11,6 +11,7 @@ struct vlog {
 	int fd;		      /* -1: none, and it cannot be made */
 	pthread_mutex_t lock; /* one call at a time */
 	struct fernet_key *key;
+	bool settled; /* what others have left is durable */
 };
 
 /*

@@ -679,6 +679,40 @@ def post_of(*everybody):
                   for d, _, files in os.walk(everybody[0].post) for n in files)
 
 
+def killed_before_it_was_logged(who, name):
+    """What is left of a send to bob; the set."""
+    os.rename(who.post, who.post + " away")
+    (set_id, *_), = who.send("send", put(who.path(name), b"late"), "--to", "bob", status=QUEUED)
+    os.rename(who.post + " away", who.post)
+    journal = who.path(".tgshare/outbox", set_id, "journal")
+    put(journal, get(journal).replace(b"logged\n", b""))
+    who.mount.umount()
+    for name in "log", "log.head":
+        os.unlink(os.path.join(who.mount.vault, ".frondfs", name))
+    who.mount.mount()
+    return set_id
+
+
+@check(plain=False)
+def what_was_killed_before_it_was_logged_can_be_acknowledged():
+    """Whatever command delivers it then."""
+    with crowd("alice", "bob", "carol") as (alice, bob, carol):
+        (kept, *_), = alice.send("send", put(alice.path("kept"), b"1"), "--to", "bob",
+                                 "--shares", "2", "--threshold", "2", "--via", "bob,carol")
+        carol.receive()
+        late = killed_before_it_was_logged(carol, "of carol")
+        carol.tg("release", kept)
+        bob.receive()
+        carol.receive()
+        eq(carol.given(late)["state"], "opened")
+        (other, *_), = alice.send("send", put(alice.path("other"), b"2"), "--to", "bob")
+        late = killed_before_it_was_logged(alice, "of alice")
+        alice.tg("revoke", other)
+        bob.receive()
+        alice.receive()
+        eq(alice.given(late)["state"], "opened")
+
+
 @check(plain=False)
 def what_is_not_acknowledged_is_sent_again():
     with crowd("alice", "bob") as (alice, bob):

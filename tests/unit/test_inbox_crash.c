@@ -16,15 +16,16 @@ struct copy {
 	struct vault vault;
 };
 
-static void copy_open(struct copy *c, const struct ix *from,
-		      const struct image *im)
+static void
+copy_open_as(struct copy *c, const struct ix *from, const struct image *im,
+	     void (*tell)(void *arg, unsigned obj, const struct stat *st))
 {
 	c->ix = *from;
 	c->fx = *from->fx;
 	c->vault = *from->fx->vault;
 	snprintf(c->fx.path, sizeof c->fx.path, "%.80s/copy", from->fx->top);
 	image_remove_tree(c->fx.path);
-	image_store(im, c->fx.path, NULL, NULL);
+	image_store(im, c->fx.path, tell, NULL);
 	c->vault.path = c->fx.path;
 	c->vault.root_fd = open(c->fx.path, O_PATH | O_DIRECTORY);
 	c->vault.meta_fd =
@@ -36,6 +37,12 @@ static void copy_open(struct copy *c, const struct ix *from,
 	assert_true(c->ix.spool >= 0);
 	c->ix.in = NULL;
 	c->ix.log = NULL;
+}
+
+static void copy_open(struct copy *c, const struct ix *from,
+		      const struct image *im)
+{
+	copy_open_as(c, from, im, NULL);
 }
 
 static void copy_close(struct copy *c)
@@ -68,10 +75,11 @@ static void expect_clean_spool(const struct ix *ix)
 
 /* Which calls: all; where each takes long, what sanitizers see is the same. */
 #ifdef FROND_SANITIZED
-enum { STRIDE = 4, POWERS = 10 };
+enum { STRIDE = 4, POWERS = 10, CHAINS = 10 };
 #else
-enum { STRIDE = 1, POWERS = 40 };
+enum { STRIDE = 1, POWERS = 40, CHAINS = 40 };
 #endif
+enum { KILLS_MAX = 4 };
 
 /* What is being tried, for who sees it fail. */
 static char present[80];
@@ -101,9 +109,18 @@ static void record(struct goal *g)
 	image_free(before);
 }
 
-static void crash(const struct goal *g, const struct plan *p)
+static void expect_sound_log(const struct copy *c)
 {
-	struct image *im = state_build(&g->log, p, NULL);
+	enum vlog_fault what;
+	uint64_t seq;
+
+	assert_int_equal(vlog_verify(c->ix.log, &what, &seq), 0);
+}
+
+static void crash_in(const struct goal *g, const struct oplog *log,
+		     const struct plan *p)
+{
+	struct image *im = state_build(log, p, NULL);
 	struct copy *c = calloc(1, sizeof *c);
 
 	assert_non_null(c);
@@ -116,10 +133,16 @@ static void crash(const struct goal *g, const struct plan *p)
 		ix_open(&c->ix);
 		ix_scan(&c->ix);
 		g->check(c, g->arg);
+		expect_sound_log(c);
 		ix_close(&c->ix);
 	}
 	copy_close(c);
 	free(c);
+}
+
+static void crash(const struct goal *g, const struct plan *p)
+{
+	crash_in(g, &g->log, p);
 }
 
 static void die_everywhere(const struct goal *g)
@@ -149,6 +172,53 @@ static void lose_power(const struct goal *g)
 		if (p.kind == PLAN_SUBSET && pending < 64)
 			p.seed &= (UINT64_C(1) << pending) - 1;
 		crash(g, &p);
+	}
+}
+
+/* Killed at call end of log; then the next scan, which log goes on with. */
+static void scan_on(const struct goal *g, struct oplog *log, size_t end)
+{
+	const struct plan p = {.kind = PLAN_KILL, .end = end};
+	struct copy *c = calloc(1, sizeof *c);
+	struct oplog before = *log;
+	struct image *im = state_build(log, &p, NULL);
+
+	assert_non_null(c);
+	shown_inos_of(im, NULL, false);
+	copy_open_as(c, g->ix, im, shown_ino);
+	image_free(im);
+	oplog_copy(log, &before, end);
+	oplog_fini(&before);
+	recorder_go_on(c->fx.path, log);
+	ix_open(&c->ix);
+	ix_scan(&c->ix);
+	recorder_end(c->fx.path);
+	ix_close(&c->ix);
+	copy_close(c);
+	shown_inos_forget();
+	free(c);
+}
+
+/* Killed again and again, and in the end the power fails: of what all these
+ * have done, nothing need be durable but what they saw to. */
+static void die_and_lose_power(const struct goal *g)
+{
+	uint64_t rng = g->log.count;
+
+	for (int i = 0; i < CHAINS; i++) {
+		uint64_t kills = 1 + random_below(&rng, KILLS_MAX);
+		struct plan p = {.kind = PLAN_POWER};
+		struct oplog log;
+
+		oplog_copy(&log, &g->log, g->log.count);
+		for (uint64_t n = 0; n <= kills; n++) {
+			p.end += random_below(&rng, log.count - p.end + 1);
+			if (n < kills)
+				scan_on(g, &log, p.end);
+		}
+		p.seed = random_next(&rng) >> 8;
+		crash_in(g, &log, &p);
+		oplog_fini(&log);
 	}
 }
 
@@ -228,6 +298,7 @@ static void everywhere(const struct ix *ix,
 	record(&g);
 	die_everywhere(&g);
 	lose_power(&g);
+	die_and_lose_power(&g);
 	for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
 		fail_everywhere(&g, (enum fault_kind)kind, false);
 	fail_everywhere(&g, FAULT_NO_SPACE, true);

@@ -689,6 +689,7 @@ static void test_rekey__what_changed_since_keeps_its_key(void **state)
 {
 	struct fixture *fx = *state;
 	struct subject s;
+	struct stat st;
 
 	subject_init(fx, &s, SMALL);
 	leave_redo(&s, false);
@@ -699,8 +700,14 @@ static void test_rekey__what_changed_since_keeps_its_key(void **state)
 		futimens(vfile_fd(s.f),
 			 (struct timespec[]){{.tv_nsec = UTIME_OMIT}, s.mtime}),
 		0);
+	assert_int_equal(fstat(vfile_fd(s.f), &st), 0);
+	crash_watched = st.st_ino;
+	crash_fsyncs = 0;
 	assert_int_equal(vault_rekey_finish(fx->vault), 0);
 	assert_int_equal(redo_count(fx), 0);
+	/* who went on with it may have been killed before that */
+	assert_int_equal(crash_fsyncs, 1);
+	crash_watched = 0;
 	assert_true(has_old_header(&s));
 	expect_whole(&s);
 	vf_expect(s.f, s.bytes, s.len);

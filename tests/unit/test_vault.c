@@ -1,6 +1,8 @@
 #include "vault.h"
 
 #include "vault_fixture.h"
+
+#include "crash_fixture.h"
 #include "vault_key.h"
 #include "xio.h"
 
@@ -422,6 +424,35 @@ static void test_passphrase__is_not_put_into_what_was_put_back(void **state)
 	assert_int_equal(try_open(fx, FX_PASS), 0);
 }
 
+static int change_once(void *arg)
+{
+	return change(arg, FX_PASS, "new");
+}
+
+static void test_passphrase__stays_its_owners_whoever_dies(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+	bool died = true;
+	int result, n;
+
+	for (n = 0; died; n++) {
+		struct stat st;
+
+		fx_write(fx->vault->meta_fd, VAULT_INI_FILE, t.text, t.len);
+		fx_give(fx->vault->meta_fd, VAULT_INI_FILE);
+		died = crash_child(n, change_once, fx->path, &result);
+		assert_int_equal(
+			fstatat(fx->vault->meta_fd, VAULT_INI_FILE, &st, 0), 0);
+		assert_int_equal(st.st_uid,
+				 geteuid() == 0 ? FX_NOBODY : geteuid());
+		assert_true((try_open(fx, FX_PASS) == 0) !=
+			    (try_open(fx, "new") == 0));
+	}
+	assert_int_equal(result, 0);
+	assert_true(n > 4);
+}
+
 /* Change one slot's passphrase to and fro. */
 static pid_t changer(const char *path, const char *a, const char *b)
 {
@@ -625,6 +656,7 @@ int main(void)
 		CASE(test_open__notices_a_foreign_slot),
 		CASE(test_passphrase__changes_one_slot),
 		CASE(test_passphrase__is_not_put_into_what_was_put_back),
+		CASE(test_passphrase__stays_its_owners_whoever_dies),
 		CASE(test_passphrase__two_at_a_time_lose_nothing),
 		CASE(test_lock__who_may_be_there_together),
 		CASE(test_lock__at_rest_is_later),

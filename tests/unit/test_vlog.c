@@ -386,6 +386,32 @@ static void test_log__a_second_crash_leaves_it_sound(void **state)
 	}
 }
 
+/* What was killed may have replaced the head without having it durable. */
+static void test_log__what_a_kill_left_is_durable_before_more(void **state)
+{
+	struct fixture *fx = *state;
+	bool died = true;
+
+	for (int n = 0; died; n++) {
+		struct vlog *log;
+		struct stat st;
+
+		fill(fx, 3);
+		died = append_and_die(fx, n);
+		assert_int_equal(fstat(fx->vault->meta_fd, &st), 0);
+		log = log_open(fx);
+		crash_watched = st.st_ino;
+		crash_fsyncs = 0;
+		append(log, 7);
+		assert_true(crash_fsyncs >= 2);
+		crash_fsyncs = 0;
+		append(log, 7);
+		assert_int_equal(crash_fsyncs, 1);
+		crash_watched = 0;
+		vlog_close(log);
+	}
+}
+
 static void test_log__a_full_disk_leaves_it_sound(void **state)
 {
 	struct fixture *fx = *state;
@@ -545,6 +571,8 @@ int main(void)
 		cmocka_unit_test(test_log__a_bad_head_is_found),
 		cmocka_unit_test(test_log__a_crash_leaves_it_sound),
 		cmocka_unit_test(test_log__a_second_crash_leaves_it_sound),
+		cmocka_unit_test(
+			test_log__what_a_kill_left_is_durable_before_more),
 		cmocka_unit_test(test_log__a_full_disk_leaves_it_sound),
 		cmocka_unit_test(test_log__threads_and_processes_take_turns),
 		cmocka_unit_test(

@@ -371,6 +371,16 @@ int compose_log(struct session *s, struct item *item)
 	return err ? err : item_note_logged(s->outbox_fd, item);
 }
 
+int compose_log_all(struct session *s, struct item **items, size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++)
+		if (items[i]->kind != ITEM_NOTE)
+			err = compose_log(s, items[i]);
+	return err;
+}
+
 static int fill_note(struct item *item, const struct note *note)
 {
 	struct item_message *m = item_add_message(item);

@@ -43,6 +43,9 @@ MUST_CHECK int compose_rest(struct session *s, const struct cargo *c,
 
 /* Put what was composed into the vault's log, once. */
 MUST_CHECK int compose_log(struct session *s, struct item *item);
+/* Whoever made them may have been killed before that. */
+MUST_CHECK int compose_log_all(struct session *s, struct item **items,
+			       size_t count);
 /* Put an event about a set into the log unless it is there. */
 MUST_CHECK int compose_log_event(struct session *s, const struct item *item,
 				 uint8_t event);

@@ -1,4 +1,5 @@
 #include "deliver.h"
+#include "compose.h"
 #include "progress.h"
 #include "report.h"
 #include "when.h"
@@ -582,8 +583,10 @@ int deliver_due(struct session *s, struct item **items, size_t count,
 		struct deliver_result *result)
 {
 	struct delivery *d;
-	int err = delivery_new(s, &d);
+	int err = compose_log_all(s, items, count);
 
+	if (!err)
+		err = delivery_new(s, &d);
 	if (err)
 		return err;
 	err = delivery_end(d, items, count, result);

@@ -11,8 +11,10 @@ struct deliver_result {
 
 /*
  * Send all that is due of these items, with a bar if it takes long, and note
- * what was sent. Why something was not is reported once for each address. A
- * failure is of the vault's own. Notes that were sent are removed.
+ * what was sent. First what is not in the log yet is put there, for what it
+ * does not have cannot be acknowledged. Why something was not sent is reported
+ * once for each address. A failure is of the vault's own. Notes that were sent
+ * are removed.
  */
 MUST_CHECK int deliver_due(struct session *s, struct item **items, size_t count,
 			   struct deliver_result *result);

@@ -1,7 +1,6 @@
 #include "round.h"
 #include "answer.h"
 #include "chats.h"
-#include "compose.h"
 #include "intake.h"
 #include "report.h"
 #include "revoke.h"
@@ -304,20 +303,6 @@ static uint64_t next_due_s(const struct outbox *o)
 	return next;
 }
 
-/*
- * Whoever sent it was killed before it was logged: first the log, for what
- * it does not have cannot be acknowledged.
- */
-static int log_all(struct session *s, const struct outbox *o)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < o->count && !err; i++)
-		if (o->items[i]->kind != ITEM_NOTE)
-			err = compose_log(s, o->items[i]);
-	return err;
-}
-
 static int deliver_all(struct session *s, struct round_result *result)
 {
 	struct outbox o;
@@ -325,9 +310,7 @@ static int deliver_all(struct session *s, struct round_result *result)
 
 	if (err)
 		return session_report(s, "read .tgshare/outbox", err);
-	err = log_all(s, &o);
-	if (!err)
-		err = deliver_due(s, o.items, o.count, &result->delivered);
+	err = deliver_due(s, o.items, o.count, &result->delivered);
 	result->next_due_s = next_due_s(&o);
 	if (!err)
 		err = outbox_tidy(s, &o);
