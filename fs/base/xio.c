@@ -156,6 +156,14 @@ static int replace(int dirfd, const char *name, const void *buf, size_t len,
 	return fsync(sync_fd) < 0 ? -errno : 0;
 }
 
+int xio_sync_dir(int dirfd)
+{
+	CLEANUP_FD int fd =
+		openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
 int xio_replace_file(int dirfd, const char *name, const void *buf, size_t len,
 		     mode_t mode)
 {

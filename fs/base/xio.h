@@ -43,6 +43,9 @@ MUST_CHECK int xio_replace_file(int dirfd, const char *name, const void *buf,
 MUST_CHECK int xio_replace_like(int dirfd, const char *name, const void *buf,
 				size_t len, const struct stat *st);
 
+/* Make the names in a directory durable; dirfd may be O_PATH. */
+MUST_CHECK int xio_sync_dir(int dirfd);
+
 /* Nobody could look (no memory, no descriptor): that says nothing of what there
  * is. */
 bool xio_is_shortage(int err);

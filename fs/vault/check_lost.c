@@ -14,14 +14,6 @@
 
 enum { TRIES_MAX = 100000 };
 
-static int sync_dir(int dirfd)
-{
-	CLEANUP_FD int fd =
-		openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 static void name_entry(const char *entry, struct backing_name *name)
 {
 	memset(name, 0, sizeof *name);
@@ -57,8 +49,8 @@ static int move(struct check *c, struct check_dir *dir, const char *entry,
 	memory_place_taken(c->vault, &place, 0);
 	err = vdir_rename(&r);
 	if (!err)
-		err = sync_dir(to_fd);
-	return err ? err : sync_dir(dir->fd);
+		err = xio_sync_dir(to_fd);
+	return err ? err : xio_sync_dir(dir->fd);
 }
 
 int check_rename(struct check *c, struct check_dir *dir, const char *entry,

@@ -12,14 +12,6 @@
 
 enum { CHOICES_MAX = 100000 };
 
-int inbox_sync_dir_(int dirfd)
-{
-	CLEANUP_FD int fd =
-		openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 /* Where the extension begins: a dot that is neither first nor last. */
 static size_t stem_len(const char *name, bool is_dir)
 {
@@ -172,7 +164,7 @@ static int name_shared(struct inbox *in, const struct vtree_dir *root,
 		if (!err)
 			err = vdir_rename(&r);
 		if (err != -EEXIST)
-			return err ? err : inbox_sync_dir_(root->fd);
+			return err ? err : xio_sync_dir(root->fd);
 	}
 	return -EEXIST;
 }

@@ -11,6 +11,7 @@
 #include "inbox_internal.h"
 #include "memory.h"
 #include "sealed.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -206,7 +207,7 @@ static int put_in_place(struct inbox *in, struct parcel *p, uint32_t entry,
 	p->dirty = true;
 	inbox_write_end_(in);
 	inbox_changed_(in, s->path);
-	return inbox_sync_dir_(s->dir.fd);
+	return xio_sync_dir(s->dir.fd);
 }
 
 /* Bad parts go, so that they can be sent again. */

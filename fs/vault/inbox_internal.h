@@ -352,7 +352,6 @@ void inbox_choice_(const char *name, bool is_dir, unsigned n,
 /* Where a sender's things go; *path is plain, malloced. */
 MUST_CHECK int inbox_sender_dir_(struct inbox *in, const struct parcel *p,
 				 struct vtree_dir *dir, char **path);
-MUST_CHECK int inbox_sync_dir_(int dirfd);
 
 /* inbox_find.c */
 struct spot {

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "sealed.h"
 #include "vxattr.h"
+#include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -231,7 +232,7 @@ static int name_stage(struct inbox *in, struct parcel *p,
 			err = vdir_rename(&r);
 		*stands = !err;
 		if (err != -EEXIST)
-			return err ? err : inbox_sync_dir_(dir->fd);
+			return err ? err : xio_sync_dir(dir->fd);
 	}
 	return -EEXIST;
 }

@@ -141,7 +141,7 @@ int inbox_sift(struct inbox *in, const uint8_t hash[static ENVELOPE_HASH_LEN],
 	inbox_spool_name_(hash, ".env", to);
 	if (renameat(in->dir_fd, from, in->dir_fd, to) < 0)
 		return -errno;
-	err = inbox_sync_dir_(in->dir_fd);
+	err = xio_sync_dir(in->dir_fd);
 	if (err)
 		return err;
 	*ours = true;

@@ -20,15 +20,6 @@ enum {
 	TRAILER_LEN = 4,
 };
 
-/* The directory's own name must be durable before a record in it counts. */
-static int sync_place(struct vault *vault)
-{
-	CLEANUP_FD int fd =
-		openat(vault->meta_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 /* For all who may write the vault: they must see what others have left. */
 static int open_up(struct vault *vault, int fd)
 {
@@ -54,9 +45,10 @@ int rekey_open_journal(struct vault *vault, bool make, int *out)
 	if (fd < 0)
 		return -errno;
 	err = made ? open_up(vault, fd) : 0;
-	/* who made it may have crashed before this */
+	/* Its own name must be durable before a record in it counts, and who
+	 * made it may have crashed before that. */
 	if (!err && make)
-		err = sync_place(vault);
+		err = xio_sync_dir(vault->meta_fd);
 	if (err)
 		return err;
 	*out = TAKE_FD(fd);

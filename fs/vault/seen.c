@@ -153,7 +153,11 @@ int seen_vault_ini(const struct vault *vault, bool accept)
 		return 0;
 	if (!loaded && !accept && is_older(vault, record))
 		return -ESTALE;
-	err = store(vault, fd, name);
+	/* Whoever replaced it may have been killed before it was durable: what
+	 * was there before would be older then. */
+	err = xio_sync_dir(vault->meta_fd);
+	if (!err)
+		err = store(vault, fd, name);
 	return err || loaded == -ENOENT ? err : loaded;
 }
 

@@ -276,16 +276,13 @@ static int find_tail(struct vlog *log, uint64_t places, struct head *tail)
  */
 static int settle(struct vlog *log)
 {
-	CLEANUP_FD int meta = -1;
+	int err;
 
 	if (log->settled && !log->vault->shared)
 		return 0;
-	meta = openat(log->vault->meta_fd, ".",
-		      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (meta < 0 || fsync(log->fd) < 0 || fsync(meta) < 0)
-		return -errno;
-	log->settled = true;
-	return 0;
+	err = fsync(log->fd) < 0 ? -errno : xio_sync_dir(log->vault->meta_fd);
+	log->settled = !err;
+	return err;
 }
 
 /* The head could not be replaced for certain: has it been all the same? */

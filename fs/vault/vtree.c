@@ -72,15 +72,11 @@ int vtree_own(const struct vault *vault, int fd)
 static int make_child(const struct vtree_dir *dir,
 		      const struct backing_name *backing, mode_t mode)
 {
-	CLEANUP_FD int sync_fd = -1;
 	int err = vdir_make(dir->fd, dir->id, backing, mode);
 
 	if (err)
 		return err == -EEXIST ? 0 : err;
-	sync_fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (sync_fd < 0 || fsync(sync_fd) < 0)
-		return -errno;
-	return 0;
+	return xio_sync_dir(dir->fd);
 }
 
 int vtree_open_child(struct vault *vault, const struct vtree_dir *dir,

@@ -3,6 +3,7 @@
 #include "vault_fixture.h"
 
 #include "crash_fixture.h"
+#include "seen.h"
 #include "vault_key.h"
 #include "xio.h"
 
@@ -453,6 +454,25 @@ static void test_passphrase__stays_its_owners_whoever_dies(void **state)
 	assert_true(n > 4);
 }
 
+/* Else a power failure would look like somebody's doing. */
+static void test_seen__what_is_remembered_is_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct stat st;
+
+	assert_int_equal(setenv("XDG_STATE_HOME", fx->top, 1), 0);
+	assert_int_equal(fstat(fx->vault->meta_fd, &st), 0);
+	crash_watched = st.st_ino;
+	crash_fsyncs = 0;
+	assert_int_equal(seen_vault_ini(fx->vault, false), 0);
+	assert_int_equal(crash_fsyncs, 1);
+	/* and nothing new is not written */
+	assert_int_equal(seen_vault_ini(fx->vault, false), 0);
+	assert_int_equal(crash_fsyncs, 1);
+	crash_watched = 0;
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
 /* Change one slot's passphrase to and fro. */
 static pid_t changer(const char *path, const char *a, const char *b)
 {
@@ -657,6 +677,7 @@ int main(void)
 		CASE(test_passphrase__changes_one_slot),
 		CASE(test_passphrase__is_not_put_into_what_was_put_back),
 		CASE(test_passphrase__stays_its_owners_whoever_dies),
+		CASE(test_seen__what_is_remembered_is_durable),
 		CASE(test_passphrase__two_at_a_time_lose_nothing),
 		CASE(test_lock__who_may_be_there_together),
 		CASE(test_lock__at_rest_is_later),
