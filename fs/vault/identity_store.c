@@ -110,6 +110,9 @@ int vault_identity(struct vault *vault, bool make, struct identity **out)
 	err = read_seed(vault, w);
 	if (err == -ENOENT && make)
 		err = make_seed(vault, w);
+	/* whoever made it may have been killed before it was durable */
+	else if (!err && make)
+		err = xio_sync_dir(vault->meta_fd);
 	if (err)
 		return err;
 	identity_from_seed(w->seed, id);

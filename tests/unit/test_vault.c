@@ -2,6 +2,7 @@
 
 #include "vault_fixture.h"
 
+#include "contacts.h"
 #include "crash_fixture.h"
 #include "seen.h"
 #include "vault_key.h"
@@ -473,6 +474,31 @@ static void test_seen__what_is_remembered_is_durable(void **state)
 	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
 }
 
+/* How often the names in .frondfs were made durable by that. */
+static int ask_for_identity(struct fixture *fx, bool make)
+{
+	struct identity *id = NULL;
+
+	crash_fsyncs = 0;
+	assert_int_equal(vault_identity(fx->vault, make, &id), 0);
+	secret_free(id);
+	return crash_fsyncs;
+}
+
+/* Before a card of it goes out, whoever made it. */
+static void test_identity__is_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct stat st;
+
+	assert_int_equal(fstat(fx->vault->meta_fd, &st), 0);
+	crash_watched = st.st_ino;
+	assert_int_equal(ask_for_identity(fx, true), 1);
+	assert_int_equal(ask_for_identity(fx, true), 1);
+	assert_int_equal(ask_for_identity(fx, false), 0);
+	crash_watched = 0;
+}
+
 /* Change one slot's passphrase to and fro. */
 static pid_t changer(const char *path, const char *a, const char *b)
 {
@@ -678,6 +704,7 @@ int main(void)
 		CASE(test_passphrase__is_not_put_into_what_was_put_back),
 		CASE(test_passphrase__stays_its_owners_whoever_dies),
 		CASE(test_seen__what_is_remembered_is_durable),
+		CASE(test_identity__is_durable),
 		CASE(test_passphrase__two_at_a_time_lose_nothing),
 		CASE(test_lock__who_may_be_there_together),
 		CASE(test_lock__at_rest_is_later),
