@@ -296,6 +296,15 @@ static void test_log__a_bad_head_is_found(void **state)
 	fx_write(meta, "log.head", head, sizeof head);
 	expect_verdict(fx, VLOG_FAULT_EXCESS, 3);
 	expect_goes_on(fx, VLOG_FAULT_CHAIN, 5);
+	/* One that nobody can read, of a log without records: what comes next
+	 * does not look like a beginning. */
+	fill(fx, 3);
+	read_head(fx, head);
+	log_clear(fx);
+	head[20] ^= 1;
+	fx_write(meta, "log.head", head, sizeof head);
+	expect_verdict(fx, VLOG_FAULT_HEAD, 0);
+	expect_goes_on(fx, VLOG_FAULT_CHAIN, 0);
 	/* The head of another history of the same length. */
 	fill(fx, 3);
 	read_head(fx, head);
