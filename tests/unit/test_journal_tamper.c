@@ -232,6 +232,23 @@ static void test_tamper__a_segment_put_back(void **state)
 	}
 }
 
+/* A head that nobody has sealed pushes no others aside. */
+static void test_tamper__a_forged_segment(void **state)
+{
+	struct fixture *fx = *state;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	/* the highest of all numbers, in an empty one of another name */
+	shell("cd '%s/.frondfs/journal' && f=$(ls *.0) && "
+	      "head -c %d $f > ${f%%0}2 && printf '\\177' | "
+	      "dd of=${f%%0}2 bs=1 seek=40 conv=notrunc status=none",
+	      fx->path, JOURNAL_HEAD_LEN);
+	assert_int_equal(recover(fx, NULL), 0);
+	expect(fx, "f", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
 static void make_and_grow(struct fixture *fx)
 {
 	struct vfile *f = vf_create(fx, "f");
@@ -477,6 +494,7 @@ int main(void)
 		TEST(test_tamper__a_session_that_is_guessed_made_nothing),
 		TEST(test_tamper__a_session_put_back_made_nothing),
 		TEST(test_tamper__a_segment_put_back),
+		TEST(test_tamper__a_forged_segment),
 		TEST(test_tamper__zeros_are_no_holes),
 		TEST(test_tamper__what_is_cut_off_is_kept),
 		TEST(test_tamper__no_room_to_keep),
