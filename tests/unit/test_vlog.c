@@ -395,6 +395,32 @@ static void test_log__a_second_crash_leaves_it_sound(void **state)
 	}
 }
 
+/* What a process left that died may be in the page cache alone. */
+static void test_log__a_head_knows_nothing_that_may_be_lost(void **state)
+{
+	struct fixture *fx = *state;
+	struct vlog_record r = record(7);
+	struct vlog *log;
+	struct stat st;
+
+	fill(fx, 3);
+	/* behind the record, in front of the head */
+	assert_true(append_and_die(fx, 2));
+	assert_int_equal(fstatat(fx->vault->meta_fd, "log", &st, 0), 0);
+	assert_int_equal(st.st_size, 4 * TOKEN_LEN);
+	log = log_open(fx);
+	crash_watched = st.st_ino;
+	crash_fsyncs = 0;
+	crash_left = 1;
+	crash_mode = CRASH_IO;
+	assert_int_equal(vlog_append(log, &r), -EIO);
+	crash_mode = CRASH_NOT;
+	crash_watched = 0;
+	assert_int_equal(crash_fsyncs, 1);
+	vlog_close(log);
+	expect_verdict(fx, VLOG_FAULT_NONE, 4);
+}
+
 static void test_log__a_full_disk_leaves_it_sound(void **state)
 {
 	struct fixture *fx = *state;
@@ -554,6 +580,8 @@ int main(void)
 		cmocka_unit_test(test_log__a_bad_head_is_found),
 		cmocka_unit_test(test_log__a_crash_leaves_it_sound),
 		cmocka_unit_test(test_log__a_second_crash_leaves_it_sound),
+		cmocka_unit_test(
+			test_log__a_head_knows_nothing_that_may_be_lost),
 		cmocka_unit_test(test_log__a_full_disk_leaves_it_sound),
 		cmocka_unit_test(test_log__threads_and_processes_take_turns),
 		cmocka_unit_test(
