@@ -345,8 +345,17 @@ def damage_on_a_mounted_vault_is_found_nevertheless():
         flip(where["huge"], HEADER + 300 * SLOT + 77)
         flip(where["big"], 60)
         frond.lose_dirid(dirid(where["bare"]))
+        head, tail = os.path.split(where["edge"])
+        os.rename(where["edge"], f"{head}/{'B' if tail[0] == 'A' else 'A'}{tail[1:]}")
+        flip(next(e.path for e in os.scandir(top) if e.name.endswith(".link")), 2000)
+        attribute = max(a for a in os.listxattr(where["d"]) if "frondfs" in a)
+        os.setxattr(where["d"], attribute, bytes(os.getxattr(where["d"], attribute)[:-1]))
+        put(os.path.join(top, ".frondfs", "log"), b"y" * 457)
+        put(os.path.join(top, ".frondfs", "identity"), b"x" * 105)
         want = [("damaged", "dirid", "bare"), ("damaged", "header", "big"),
-                ("damaged", "token", "huge")]
+                ("damaged", "identity", None), ("damaged", "link", "long link"),
+                ("damaged", "log", None), ("damaged", "name", None),
+                ("damaged", "token", "huge"), ("damaged", "xattr", "d")]
         eq(findings(m.path, status=4)[0], want)
         out = frondfs_check(top, "--repair", status=8)
         eq(out, "")
