@@ -211,10 +211,12 @@ def what_lies_in_the_vaults_own_directory_is_verified():
         pass
     eq(findings(top)[0], [])
     put(os.path.join(meta, "inbox", "0" * 64 + ".part"), b"not that")
+    for record in "0" * 32 + ".set", "0" * 32 + ".grant", "shared.dir":
+        put(os.path.join(meta, "inbox", record), b"z" * 201)
     put(os.path.join(meta, "identity"), b"x" * 105)
     put(os.path.join(meta, "log"), b"y" * 457)
     found, doc = findings(top, status=4)
-    eq([f[1] for f in found], ["identity", "log", "spooled"])
+    eq([f[1] for f in found], ["identity", "log"] + 3 * ["record"] + ["spooled"])
     eq(findings(top, "--repair", status=4)[0], found)
 
 
