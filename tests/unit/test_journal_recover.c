@@ -53,6 +53,26 @@ static void test_recover__a_file_that_was_not_touched_yet(void **state)
 	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
+/* What a process left that died may be in the page cache alone: before that is
+ * on the disk nothing is overwritten. */
+static void test_recover__a_journal_that_is_not_durable(void **state)
+{
+	struct fixture *fx = *state;
+	char path[512];
+	uint64_t sum;
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	die_after(fx, overwrite, "f");
+	sum = digest(path);
+	bad_sync = true;
+	assert_int_equal(recover(fx, NULL), -EIO);
+	bad_sync = false;
+	assert_int_equal(digest(path), sum);
+	assert_int_equal(recover(fx, NULL), 0);
+	expect(fx, "f", redone_bytes);
+}
+
 /* One that ended, but was not durable when the machine stopped. */
 static void test_recover__an_end_that_was_not_durable(void **state)
 {
@@ -679,6 +699,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_recover__a_file_that_was_not_touched_yet),
+		TEST(test_recover__a_journal_that_is_not_durable),
 		TEST(test_recover__an_end_that_was_not_durable),
 		TEST(test_recover__an_end_that_is_looked_at),
 		TEST(test_recover__an_end_that_stays),
