@@ -5,6 +5,7 @@
 #include "vfile_fixture.h"
 
 #include "crash_fixture.h"
+#include "rekey.h"
 
 #include <pthread.h>
 #include <sys/mount.h>
@@ -325,6 +326,22 @@ static void test_rekey__a_crash_anywhere_is_finished(void **state)
 		chunks = CHUNKS; /* again, in several batches */
 		n = -1;
 	}
+}
+
+/* What is made durable in the journal goes with it where nobody knows that. */
+static void test_rekey__the_journal_has_a_durable_name(void **state)
+{
+	struct fixture *fx = *state;
+	struct stat st;
+	int fd = -1;
+
+	assert_int_equal(fstat(fx->vault->meta_fd, &st), 0);
+	crash_fsyncs = 0;
+	crash_watched = st.st_ino;
+	assert_int_equal(rekey_open_journal(fx->vault, true, &fd), 0);
+	crash_watched = 0;
+	assert_int_equal(crash_fsyncs, 1);
+	close(fd);
 }
 
 static void watch(const struct subject *s)
@@ -1058,6 +1075,7 @@ int main(void)
 		TEST(a_file_is_not_born_before_it_was_made),
 		TEST(damage_is_not_made_good),
 		TEST(a_crash_anywhere_is_finished),
+		TEST(the_journal_has_a_durable_name),
 		TEST(the_disk_gets_the_header_by_itself),
 		TEST(a_crash_while_finishing_is_finished),
 		TEST(no_room_leaves_the_old_file),
