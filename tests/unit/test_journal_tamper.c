@@ -164,6 +164,36 @@ static void test_tamper__a_session_put_back_made_nothing(void **state)
 	assert_int_equal(r.beyond, 1);
 }
 
+/* Its end is in place, and durable, but has no mark yet. */
+static void grow_for_good(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	grow(f);
+	assert_true(vfile_in_flux(f));
+	assert_int_equal(journal_flush(f->vault), 0);
+	assert_true(vfile_in_flux(f));
+}
+
+/* No crash takes what was durable, though the file was growing. */
+static void test_tamper__an_end_that_was_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	char path[512];
+	uint64_t sum;
+
+	make(fx, "f");
+	die_in(fx, grow_for_good);
+	damage(fx, "f", chunk_last_index(LEN + VFILE_IO_MAX));
+	path_of(fx, "f", path);
+	sum = digest(path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 0);
+	assert_int_equal(r.beyond, 1);
+	assert_int_equal(digest(path), sum);
+}
+
 static char aside[200];
 
 static void set_aside(struct fixture *fx)
@@ -493,6 +523,7 @@ int main(void)
 		TEST(test_tamper__times_of_files_are_not_believed),
 		TEST(test_tamper__a_session_that_is_guessed_made_nothing),
 		TEST(test_tamper__a_session_put_back_made_nothing),
+		TEST(test_tamper__an_end_that_was_durable),
 		TEST(test_tamper__a_segment_put_back),
 		TEST(test_tamper__a_forged_segment),
 		TEST(test_tamper__zeros_are_no_holes),
