@@ -395,6 +395,29 @@ static void test_log__a_second_crash_leaves_it_sound(void **state)
 	}
 }
 
+/* A power failure may leave of the last record its length and some sectors. */
+static void test_log__a_torn_record_is_none(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t torn[TOKEN_LEN] = {0};
+	struct vlog *log;
+	int fd;
+
+	fill(fx, 3);
+	memset(torn, 'x', 4 * 512 - 3 * TOKEN_LEN - 512);
+	fd = log_fd(fx);
+	assert_int_equal(
+		xio_pwrite(fd, torn, sizeof torn, (off_t)3 * TOKEN_LEN), 0);
+	close(fd);
+	expect_verdict(fx, VLOG_FAULT_NONE, 3);
+	log = log_open(fx);
+	assert_int_equal(vlog_count(log), 3);
+	append(log, 3);
+	expect(log, 3, 3);
+	vlog_close(log);
+	expect_verdict(fx, VLOG_FAULT_NONE, 4);
+}
+
 /* What a process left that died may be in the page cache alone. */
 static void test_log__a_head_knows_nothing_that_may_be_lost(void **state)
 {
@@ -580,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_log__a_bad_head_is_found),
 		cmocka_unit_test(test_log__a_crash_leaves_it_sound),
 		cmocka_unit_test(test_log__a_second_crash_leaves_it_sound),
+		cmocka_unit_test(test_log__a_torn_record_is_none),
 		cmocka_unit_test(
 			test_log__a_head_knows_nothing_that_may_be_lost),
 		cmocka_unit_test(test_log__a_full_disk_leaves_it_sound),
