@@ -235,6 +235,23 @@ static void test_failing__many_bad_files_wait(void **state)
 	assert_int_equal(journal_stop(fx->vault), 0);
 }
 
+/* No failure: it is written all the same. */
+static void test_failing__a_signal(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	fill(2);
+	interrupted = true;
+	put(0, LEN);
+	assert_false(interrupted);
+	assert_int_equal(vfile_sync(file, true), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
+}
+
 /* More than what such files may keep in the journal. */
 enum { TOO_MANY = JOURNAL_FAILING_MAX + VFILE_IO_MAX / CHUNK_SIZE };
 
@@ -588,6 +605,7 @@ int main(void)
 		TEST(test_failing__an_end_that_is_never_durable),
 		TEST(test_failing__holes_that_are_never_durable),
 		TEST(test_failing__many_bad_files_wait),
+		TEST(test_failing__a_signal),
 		TEST(test_failing__a_bad_file_takes_no_more_than_its_share),
 		TEST(test_failing__tokens_that_are_lost),
 		TEST(test_failing__a_backing_directory_that_is_away),
