@@ -25,7 +25,8 @@ enum {
 /* Which vault is this? Any user of the mount. */
 struct control_vault {
 	uint32_t version; /* CONTROL_VERSION */
-	uint32_t has_identity, read_only, shared;
+	int32_t identity; /* 1: it has one; 0: none; else why none is known */
+	uint32_t read_only, shared;
 	uint8_t vault_id[VAULT_ID_LEN];
 	struct identity_public pub;	   /* zeros without an identity */
 	char backing[CONTROL_PATH_MAX];	   /* absolute */

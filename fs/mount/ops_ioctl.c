@@ -42,10 +42,9 @@ static int control_vault(struct control *c, void *data)
 	const struct identity *id;
 	int err = sharing_identity(c->fs->sharing, false, &id);
 
-	if (err && err != -ENOENT)
-		return err;
 	v->version = CONTROL_VERSION;
-	v->has_identity = !err;
+	/* what is wrong with the keys is for who needs them */
+	v->identity = err && err != -ENOENT ? err : !err;
 	v->read_only = c->fs->opt->read_only;
 	v->shared = c->fs->opt->shared;
 	memcpy(v->vault_id, vault->id, sizeof v->vault_id);

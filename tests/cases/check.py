@@ -211,10 +211,12 @@ def what_lies_in_the_vaults_own_directory_is_verified():
         pass
     eq(findings(top)[0], [])
     put(os.path.join(meta, "inbox", "0" * 64 + ".part"), b"not that")
+    for record in "0" * 32 + ".set", "0" * 32 + ".grant", "shared.dir":
+        put(os.path.join(meta, "inbox", record), b"z" * 201)
     put(os.path.join(meta, "identity"), b"x" * 105)
     put(os.path.join(meta, "log"), b"y" * 457)
     found, doc = findings(top, status=4)
-    eq([f[1] for f in found], ["identity", "log", "spooled"])
+    eq([f[1] for f in found], ["identity", "log"] + 3 * ["record"] + ["spooled"])
     eq(findings(top, "--repair", status=4)[0], found)
 
 
@@ -345,8 +347,17 @@ def damage_on_a_mounted_vault_is_found_nevertheless():
         flip(where["huge"], HEADER + 300 * SLOT + 77)
         flip(where["big"], 60)
         frond.lose_dirid(dirid(where["bare"]))
+        head, tail = os.path.split(where["edge"])
+        os.rename(where["edge"], f"{head}/{'B' if tail[0] == 'A' else 'A'}{tail[1:]}")
+        flip(next(e.path for e in os.scandir(top) if e.name.endswith(".link")), 2000)
+        attribute = max(a for a in os.listxattr(where["d"]) if "frondfs" in a)
+        os.setxattr(where["d"], attribute, bytes(os.getxattr(where["d"], attribute)[:-1]))
+        put(os.path.join(top, ".frondfs", "log"), b"y" * 457)
+        put(os.path.join(top, ".frondfs", "identity"), b"x" * 105)
         want = [("damaged", "dirid", "bare"), ("damaged", "header", "big"),
-                ("damaged", "token", "huge")]
+                ("damaged", "identity", None), ("damaged", "link", "long link"),
+                ("damaged", "log", None), ("damaged", "name", None),
+                ("damaged", "token", "huge"), ("damaged", "xattr", "d")]
         eq(findings(m.path, status=4)[0], want)
         out = frondfs_check(top, "--repair", status=8)
         eq(out, "")

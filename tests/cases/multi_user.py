@@ -202,6 +202,13 @@ def without_allow_other_the_mount_is_closed_to_others():
 
 
 @check(root=True, plain=False)
+def permissions_are_enforced_without_attributes():
+    """Where the kernel knows of no ACLs, nothing but the mount's options asks it to."""
+    with frond.Mount("allow_other,xattr=off") as m:
+        permissions_are_enforced(m)
+
+
+@check(root=True, plain=False)
 def access_answers_for_the_caller(m):
     d = opened(m)
     put(f"{d}/f", b"x")

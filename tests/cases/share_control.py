@@ -28,7 +28,7 @@ STRANGER = 4321
 def a_mount_says_which_vault_it_is():
     with frond.Mount() as m:
         v = control.vault(m.path)
-        eq((v.version, v.has_identity, v.read_only, v.shared), (1, 0, 0, 0))
+        eq((v.version, v.identity, v.read_only, v.shared), (1, 0, 0, 0))
         eq(bytes(v.pub), bytes(64))
         eq(os.fsdecode(v.backing), m.vault)
         eq(os.fsdecode(v.mountpoint), m.path)

@@ -151,6 +151,7 @@ def lost_keys_are_named_and_not_replaced_unasked():
             assert "'tgshare setup --new-keys'" in says, says
             mount.mount()
             eq(".frondfs/identity, the keys" in mount.log(), bad is not None)
+            assert "the sharing keys are damaged" in check_says(mount.path, 4)
             p = subprocess.run([frond.FRONDFS, "attach", mount.path, "--list"],
                                capture_output=True, text=True, check=False)
             eq((p.returncode, ".frondfs/identity" in p.stderr),

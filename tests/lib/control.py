@@ -24,7 +24,7 @@ class Public(ctypes.Structure):
 
 
 class Vault(ctypes.Structure):
-    _fields_ = [("version", u32), ("has_identity", u32), ("read_only", u32),
+    _fields_ = [("version", u32), ("identity", ctypes.c_int32), ("read_only", u32),
                 ("shared", u32), ("vault_id", u8 * 16), ("pub", Public),
                 ("backing", ctypes.c_char * 4096),
                 ("mountpoint", ctypes.c_char * 4096)]

@@ -33,9 +33,11 @@ static int crash_errno;
 static bool crash_copies;
 /* What a failing disk does not let go of. */
 static const char *crash_undying;
-/* How often this file was made durable. */
+/* How often this file was made durable, and what came in which order: its
+ * header written, chunks written, it made durable. */
 static ino_t crash_watched;
 static int crash_fsyncs;
+static char crash_course[64];
 
 ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
@@ -70,8 +72,28 @@ static inline void crash_die(void)
 	errno = crash_errno;
 }
 
+static inline bool crash_watches(int fd)
+{
+	struct stat st;
+
+	return crash_watched && fstat(fd, &st) == 0 &&
+	       st.st_ino == crash_watched;
+}
+
+/* The same in a row once. */
+static inline void crash_note(char what)
+{
+	size_t len = strlen(crash_course);
+
+	if ((len == 0 || crash_course[len - 1] != what) &&
+	    len + 1 < sizeof crash_course)
+		crash_course[len] = what;
+}
+
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 {
+	if (crash_watches(fd))
+		crash_note(offset == 0 ? 'h' : 'c');
 	if (!crash_now())
 		return __real_pwrite64(fd, buf, len, offset);
 	if (!crash_copies)
@@ -91,12 +113,14 @@ ssize_t __wrap_write(int fd, const void *buf, size_t len)
 
 int __wrap_fsync(int fd)
 {
-	struct stat st;
+	bool watched = crash_watches(fd);
 
-	if (crash_watched && fstat(fd, &st) == 0 && st.st_ino == crash_watched)
-		crash_fsyncs++;
-	if (!crash_now())
+	crash_fsyncs += watched;
+	if (!crash_now()) {
+		if (watched)
+			crash_note('s');
 		return __real_fsync(fd);
+	}
 	crash_die();
 	return -1;
 }

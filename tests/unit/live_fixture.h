@@ -113,12 +113,19 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
 	return n;
 }
 
+/* A signal comes before anything is written. */
+static atomic_bool interrupted;
+
 /* The journal alone calls it, for its records. */
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count,
 			 off_t offset)
 {
 	off_t end = offset;
 
+	if (atomic_exchange(&interrupted, false)) {
+		errno = EINTR;
+		return -1;
+	}
 	for (int i = 0; i < count; i++)
 		end += (off_t)iov[i].iov_len;
 	if (journal_full || away || (segment_room > 0 && end > segment_room)) {

@@ -69,8 +69,15 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
 	return __real_pread64(fd, buf, len, offset);
 }
 
+/* A disk on which nothing more becomes durable. */
+static bool bad_sync;
+
 int __wrap_fdatasync(int fd)
 {
+	if (bad_sync) {
+		errno = EIO;
+		return -1;
+	}
 	if (crash_mode != CRASH_DIE || !crash_now())
 		return __real_fdatasync(fd);
 	crash_die();

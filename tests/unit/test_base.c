@@ -20,6 +20,42 @@
 
 #include <cmocka.h>
 
+ssize_t __real_pread64(int fd, void *buf, size_t len, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset);
+ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
+ssize_t __real_write(int fd, const void *buf, size_t len);
+ssize_t __wrap_write(int fd, const void *buf, size_t len);
+
+/* A file system that moves a byte at a time, and every other time none, for a
+ * signal came. */
+static bool faltering;
+static unsigned falters;
+
+static bool falter(size_t *len)
+{
+	if (!faltering)
+		return false;
+	*len = *len > 0;
+	errno = EINTR;
+	return falters++ % 2 == 0;
+}
+
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
+{
+	return falter(&len) ? -1 : __real_pread64(fd, buf, len, offset);
+}
+
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
+{
+	return falter(&len) ? -1 : __real_pwrite64(fd, buf, len, offset);
+}
+
+ssize_t __wrap_write(int fd, const void *buf, size_t len)
+{
+	return falter(&len) ? -1 : __real_write(fd, buf, len);
+}
+
 static char folder[] = "/tmp/frond-base-XXXXXX";
 static int dirfd_of_folder = -1;
 
@@ -308,6 +344,28 @@ static void test_xio__pread_and_pwrite_move_all_or_say_why(void **state)
 	clear_folder();
 }
 
+static void test_xio__goes_on_after_signals_and_short_calls(void **state)
+{
+	CLEANUP_FD int fd =
+		openat(dirfd_of_folder, "f",
+		       O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	char buf[8] = "";
+	int written, placed, got;
+
+	(void)state;
+	faltering = true;
+	written = xio_write(fd, "leaves", 6);
+	placed = xio_pwrite(fd, "frond", 5, 3);
+	got = xio_pread(fd, buf, 8, 0);
+	faltering = false;
+	assert_int_equal(written, 0);
+	assert_int_equal(placed, 0);
+	assert_int_equal(got, 0);
+	assert_memory_equal(buf, "leafrond", 8);
+	assert_int_equal(falters, 2 * (6 + 5 + 8));
+	clear_folder();
+}
+
 static void test_xio__replace_file_leaves_one_whole_file(void **state)
 {
 	struct stat st;
@@ -473,6 +531,8 @@ int main(void)
 		cmocka_unit_test(test_secret_pool__wipes_what_is_put_back),
 		cmocka_unit_test(
 			test_xio__pread_and_pwrite_move_all_or_say_why),
+		cmocka_unit_test(
+			test_xio__goes_on_after_signals_and_short_calls),
 		cmocka_unit_test(test_xio__replace_file_leaves_one_whole_file),
 		cmocka_unit_test(
 			test_xio__replace_file_cleans_up_when_it_fails),

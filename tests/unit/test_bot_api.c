@@ -17,7 +17,7 @@ CURLcode __real_curl_easy_setopt(CURL *easy, CURLoption option, ...);
 CURLcode __wrap_curl_easy_setopt(CURL *easy, CURLoption option, ...);
 
 static long timeout_s, low_speed_s;
-static char url[4096];
+static char url[4096], protocols[32];
 
 /* All values are as large as a pointer. */
 CURLcode __wrap_curl_easy_setopt(CURL *easy, CURLoption option, ...)
@@ -32,6 +32,9 @@ CURLcode __wrap_curl_easy_setopt(CURL *easy, CURLoption option, ...)
 		timeout_s = (long)(intptr_t)value;
 	if (option == CURLOPT_LOW_SPEED_TIME)
 		low_speed_s = (long)(intptr_t)value;
+	if (option == CURLOPT_PROTOCOLS_STR)
+		snprintf(protocols, sizeof protocols, "%s",
+			 (const char *)value);
 	if (option == CURLOPT_URL)
 		snprintf(url, sizeof url, "%s", (const char *)value);
 	return __real_curl_easy_setopt(easy, option, value);
@@ -96,6 +99,32 @@ static void test_bot_api__longest_paths_fit(void **state)
 	assert_int_equal(bot_api_download(*state, path, -1, 1, &cb), -EINVAL);
 }
 
+/* The token is in the path of each request. */
+static void test_bot_api__no_token_goes_in_the_clear(void **state)
+{
+	static const char token[] = "123456:AAAAAAAAAAAAAAAAAAAA";
+	static const char *const good[] = {
+		"http://127.0.0.1:1", "http://[::1]/bots", "http://localhost"};
+	static const char *const bad[] = {"http://api.telegram.org",
+					  "http://127.0.0.1.example.org",
+					  "http://localhost@example.org",
+					  "ftp://127.0.0.1",
+					  "https://example.org/?",
+					  "https://example.org/ a",
+					  ""};
+	struct bot_api *api = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_int_equal(bot_api_new(bad[i], token, &api), -EPROTO);
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+		assert_true(bot_api_base_ok(good[i]));
+	assert_int_equal(bot_api_new("https://127.0.0.1:1", token, &api), 0);
+	assert_int_equal(bot_api_call(api, "getMe", json_object(), 0, &cb), 0);
+	assert_string_equal(protocols, "https");
+	bot_api_free(api);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -105,6 +134,7 @@ int main(void)
 			test_bot_api__answers_have_their_time, begin, end),
 		cmocka_unit_test_setup_teardown(test_bot_api__longest_paths_fit,
 						begin, end),
+		cmocka_unit_test(test_bot_api__no_token_goes_in_the_clear),
 	};
 
 	if (sodium_init() < 0)

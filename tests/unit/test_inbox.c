@@ -246,6 +246,30 @@ static void test_scan__refuses_bad_shares_one_by_one(void **state)
 	ix_free(s);
 }
 
+/* Whoever has announced something does not announce something else. */
+static void test_scan__believes_the_first_manifest(void **state)
+{
+	struct ix *ix = *state;
+	struct ix_spec spec = report;
+	struct ix_set *s = ix_make(ix, &report), *second;
+
+	spec.name = "second.pdf";
+	spec.size += 5000;
+	spec.set_id = s->set_id;
+	second = ix_make(ix, &spec);
+	ix_deliver(ix, &s->manifest, ".env");
+	ix_scan(ix);
+	ix_deliver_all(ix, second);
+	ix_scan(ix);
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
+	ix_deliver_all(ix, s);
+	ix_scan(ix);
+	assert_true(ix_holds(ix->fx->vault, REPORT, 0, report.size));
+	assert_int_equal(ix_entries(ix->fx->vault, "Shared/alice"), 1);
+	ix_free(s);
+	ix_free(second);
+}
+
 static void test_scan__keeps_two_senders_of_one_set_id_apart(void **state)
 {
 	struct ix *ix = *state;
@@ -1002,6 +1026,7 @@ int main(void)
 		TEST(test_scan__imports_sizes_at_the_edges),
 		TEST(test_scan__refuses_what_comes_again),
 		TEST(test_scan__refuses_bad_shares_one_by_one),
+		TEST(test_scan__believes_the_first_manifest),
 		TEST(test_scan__keeps_two_senders_of_one_set_id_apart),
 		TEST(test_scan__refuses_what_nobody_can_read),
 		TEST(test_scan__says_when_shares_do_not_make_the_secret),

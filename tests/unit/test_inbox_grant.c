@@ -512,6 +512,40 @@ static void test_replaces__waits_for_the_new_one(void **state)
 	ix_free(t);
 }
 
+/* What somebody else says takes the place of hers does not. */
+static void test_replaces__only_by_the_same_hand(void **state)
+{
+	struct world *w = *state;
+	struct ix *ix = w->ix;
+	struct ix_set *s, *t;
+	char text[1001];
+
+	ix_befriend(ix, ix->carol, "carol");
+	alice_writes(w, "", "plan.odt", "hello world");
+	attach(w, w->alice->path);
+	s = grant(w, "plan.odt", NULL, 0);
+	t = ix_make(ix, &(struct ix_spec){.from = ix->carol,
+					  .name = "plan.odt",
+					  .size = 11,
+					  .k = 2,
+					  .n = 2,
+					  .kind = MANIFEST_GRANT,
+					  .backing_path = w->backing,
+					  .vault_id = w->alice->vault->id,
+					  .file_id = w->file_id,
+					  .key = w->key,
+					  .replaces = s->set_id});
+	ix_deliver(ix, &t->manifest, ".env");
+	ix_scan(ix);
+	ix_deliver_all(ix, s);
+	ix_scan(ix);
+	assert_int_equal(ix_state(ix, s), INBOX_GRANTED);
+	assert_int_equal(read_granted(w, PLAN, text), 0);
+	assert_string_equal(text, "hello world");
+	ix_free(s);
+	ix_free(t);
+}
+
 static void test_replaces__in_a_ring(void **state)
 {
 	struct world *w = *state;
@@ -627,6 +661,7 @@ int main(void)
 		TEST(test_replaces__what_is_known_late),
 		TEST(test_replaces__what_comes_at_once),
 		TEST(test_replaces__waits_for_the_new_one),
+		TEST(test_replaces__only_by_the_same_hand),
 		TEST(test_replaces__in_a_ring),
 		TEST(test_grant__expires),
 		TEST(test_declined__grant_is_forgotten),

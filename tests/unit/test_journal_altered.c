@@ -232,6 +232,31 @@ static void test_altered__each_region(void **state)
 	let_go(&all);
 }
 
+/* What a record says of itself: whose it is, where it belongs, how long the
+ * file is. Tokens know nothing of that. */
+static void test_altered__each_field_of_a_record(void **state)
+{
+	static const size_t fields[] = {4,  5,	6,  8,	15, 16, 31, 32, 39, 40,
+					47, 48, 55, 56, 63, 64, 71, 72, 79, 80};
+	struct fixture *fx = *state;
+	struct pieces all = {0};
+
+	build(fx, "f", &all);
+	for (size_t i = 0; i < all.count; i++) {
+		if (!is_segment(&all.of[i]) ||
+		    used(&all.of[i]) <= JOURNAL_EMPTY_LEN)
+			continue;
+		for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
+			size_t at = JOURNAL_HEAD_LEN + fields[k];
+
+			altered(fx, &all, i, at, at + 1, 1);
+		}
+	}
+	assert_int_equal(try_again(fx), 1);
+	assert_int_equal(count_new(fx), ALL_NEW);
+	let_go(&all);
+}
+
 /* Each in the place of its like. */
 static void swap_in(struct fixture *fx, struct pieces *all,
 		    const struct pieces *others)
@@ -321,6 +346,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_altered__each_region),
+		TEST(test_altered__each_field_of_a_record),
 		TEST(test_altered__another_in_its_place),
 		TEST(test_altered__what_was_cut_off),
 	};

@@ -235,6 +235,60 @@ static void test_failing__many_bad_files_wait(void **state)
 	assert_int_equal(journal_stop(fx->vault), 0);
 }
 
+/* No failure: it is written all the same. */
+static void test_failing__a_signal(void **state)
+{
+	struct fixture *fx = *state;
+
+	make_file(fx, LEN);
+	begin_alone(fx);
+	fill(2);
+	interrupted = true;
+	put(0, LEN);
+	assert_false(interrupted);
+	assert_int_equal(vfile_sync(file, true), 0);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+	expect_file(fx, LEN);
+}
+
+/* More than what such files may keep in the journal. */
+enum { TOO_MANY = JOURNAL_FAILING_MAX + VFILE_IO_MAX / CHUNK_SIZE };
+
+/* They do not fill the journal, which others need. */
+static void test_failing__a_bad_file_takes_no_more_than_its_share(void **state)
+{
+	struct fixture *fx = *state;
+	size_t at = 0, max = (size_t)TOO_MANY * CHUNK_SIZE;
+	struct vfile *f;
+	int err = 0;
+
+	make_file(fx, LEN);
+	f = vf_create(fx, "g");
+	for (; at < 2 * max; at += VFILE_IO_MAX)
+		assert_int_equal(vf_put(f, bytes, VFILE_IO_MAX, at), 0);
+	vfile_close(f);
+	begin_alone(fx);
+	f = vf_open(fx, fx->vault, "g");
+	bad_fd = vfile_fd(f);
+	for (at = 0; at < 2 * max && !err; at += VFILE_IO_MAX) {
+		err = vf_put(f, bytes, VFILE_IO_MAX, at);
+		(void)!vfile_drain(f);
+	}
+	assert_int_equal(err, -EIO);
+	assert_true(at <= max + VFILE_IO_MAX);
+	/* others go on, and so does this one */
+	fill(2);
+	put(0, CHUNK_SIZE);
+	assert_int_equal(vfile_sync(file, true), 0);
+	bad_fd = -1;
+	assert_int_equal(vfile_drain(f), 0);
+	assert_int_equal(vf_put(f, bytes, VFILE_IO_MAX, at), 0);
+	vfile_close(f);
+	vfile_close(file);
+	assert_int_equal(journal_stop(fx->vault), 0);
+}
+
 /* The disk has lost this chunk's token. */
 static void spoil(uint64_t chunk)
 {
@@ -551,6 +605,8 @@ int main(void)
 		TEST(test_failing__an_end_that_is_never_durable),
 		TEST(test_failing__holes_that_are_never_durable),
 		TEST(test_failing__many_bad_files_wait),
+		TEST(test_failing__a_signal),
+		TEST(test_failing__a_bad_file_takes_no_more_than_its_share),
 		TEST(test_failing__tokens_that_are_lost),
 		TEST(test_failing__a_backing_directory_that_is_away),
 		TEST(test_failing__a_backing_directory_that_comes_back),

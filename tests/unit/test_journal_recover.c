@@ -17,6 +17,62 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to,
 	return -1;
 }
 
+int __real_fstatat64(int dirfd, const char *name, struct stat *st, int flags);
+int __wrap_fstatat64(int dirfd, const char *name, struct stat *st, int flags);
+
+/* A file that was last changed so long ago. */
+static ino_t aged_ino;
+enum { AGE_S = 1000 };
+
+int __wrap_fstatat64(int dirfd, const char *name, struct stat *st, int flags)
+{
+	int ret = __real_fstatat64(dirfd, name, st, flags);
+
+	if (!ret && aged_ino && st->st_ino == aged_ino)
+		st->st_ctim.tv_sec -= AGE_S;
+	return ret;
+}
+
+/* Nothing but the journal knows that the session has changed it. */
+static void test_recover__a_file_that_was_not_touched_yet(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {0};
+	struct stat st;
+	char path[512];
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	die_after(fx, overwrite, "f");
+	assert_int_equal(stat(path, &st), 0);
+	aged_ino = st.st_ino;
+	assert_int_equal(recover(fx, &r), 0);
+	aged_ino = 0;
+	assert_int_equal(r.redone, 1);
+	expect(fx, "f", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
+}
+
+/* What a process left that died may be in the page cache alone: before that is
+ * on the disk nothing is overwritten. */
+static void test_recover__a_journal_that_is_not_durable(void **state)
+{
+	struct fixture *fx = *state;
+	char path[512];
+	uint64_t sum;
+
+	make(fx, "f");
+	path_of(fx, "f", path);
+	die_after(fx, overwrite, "f");
+	sum = digest(path);
+	bad_sync = true;
+	assert_int_equal(recover(fx, NULL), -EIO);
+	bad_sync = false;
+	assert_int_equal(digest(path), sum);
+	assert_int_equal(recover(fx, NULL), 0);
+	expect(fx, "f", redone_bytes);
+}
+
 /* One that ended, but was not durable when the machine stopped. */
 static void test_recover__an_end_that_was_not_durable(void **state)
 {
@@ -642,6 +698,8 @@ static void test_recover__a_place_is_known_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_recover__a_file_that_was_not_touched_yet),
+		TEST(test_recover__a_journal_that_is_not_durable),
 		TEST(test_recover__an_end_that_was_not_durable),
 		TEST(test_recover__an_end_that_is_looked_at),
 		TEST(test_recover__an_end_that_stays),

@@ -164,6 +164,36 @@ static void test_tamper__a_session_put_back_made_nothing(void **state)
 	assert_int_equal(r.beyond, 1);
 }
 
+/* Its end is in place, and durable, but has no mark yet. */
+static void grow_for_good(struct fixture *fx)
+{
+	struct vfile *f = vf_open(fx, fx->vault, "f");
+
+	grow(f);
+	assert_true(vfile_in_flux(f));
+	assert_int_equal(journal_flush(f->vault), 0);
+	assert_true(vfile_in_flux(f));
+}
+
+/* No crash takes what was durable, though the file was growing. */
+static void test_tamper__an_end_that_was_durable(void **state)
+{
+	struct fixture *fx = *state;
+	struct journal_recovery r = {.wholly = true};
+	char path[512];
+	uint64_t sum;
+
+	make(fx, "f");
+	die_in(fx, grow_for_good);
+	damage(fx, "f", chunk_last_index(LEN + VFILE_IO_MAX));
+	path_of(fx, "f", path);
+	sum = digest(path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 0);
+	assert_int_equal(r.beyond, 1);
+	assert_int_equal(digest(path), sum);
+}
+
 static char aside[200];
 
 static void set_aside(struct fixture *fx)
@@ -230,6 +260,23 @@ static void test_tamper__a_segment_put_back(void **state)
 		expect(fx, "f", old_bytes);
 		assert_int_equal(count_names(fx, "journal", ""), 0);
 	}
+}
+
+/* A head that nobody has sealed pushes no others aside. */
+static void test_tamper__a_forged_segment(void **state)
+{
+	struct fixture *fx = *state;
+
+	make(fx, "f");
+	die_after(fx, overwrite, "f");
+	/* the highest of all numbers, in an empty one of another name */
+	shell("cd '%s/.frondfs/journal' && f=$(ls *.0) && "
+	      "head -c %d $f > ${f%%0}2 && printf '\\177' | "
+	      "dd of=${f%%0}2 bs=1 seek=40 conv=notrunc status=none",
+	      fx->path, JOURNAL_HEAD_LEN);
+	assert_int_equal(recover(fx, NULL), 0);
+	expect(fx, "f", redone_bytes);
+	assert_int_equal(count_names(fx, "journal", ""), 0);
 }
 
 static void make_and_grow(struct fixture *fx)
@@ -476,7 +523,9 @@ int main(void)
 		TEST(test_tamper__times_of_files_are_not_believed),
 		TEST(test_tamper__a_session_that_is_guessed_made_nothing),
 		TEST(test_tamper__a_session_put_back_made_nothing),
+		TEST(test_tamper__an_end_that_was_durable),
 		TEST(test_tamper__a_segment_put_back),
+		TEST(test_tamper__a_forged_segment),
 		TEST(test_tamper__zeros_are_no_holes),
 		TEST(test_tamper__what_is_cut_off_is_kept),
 		TEST(test_tamper__no_room_to_keep),

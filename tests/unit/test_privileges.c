@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -150,6 +151,18 @@ static int signal_another(void)
 	return result(kill(getppid(), 0));
 }
 
+static int signal_a_thread_of_another(void)
+{
+	return result(syscall(SYS_tgkill, getppid(), getppid(), 0));
+}
+
+static int control_a_device(void)
+{
+	int pending;
+
+	return result(ioctl(STDIN_FILENO, FIONREAD, &pending));
+}
+
 static int raise_core_limit(void)
 {
 	const struct rlimit none = {0, 0};
@@ -181,6 +194,8 @@ static void test_what_no_request_leads_to_is_unknown(void **state)
 	assert_refused(map_code, ENOSYS);
 	assert_refused(make_code, ENOSYS);
 	assert_refused(signal_another, ENOSYS);
+	assert_refused(signal_a_thread_of_another, ENOSYS);
+	assert_refused(control_a_device, ENOSYS);
 	assert_refused(raise_core_limit, ENOSYS);
 	assert_refused(become_dumpable, ENOSYS);
 }

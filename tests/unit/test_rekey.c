@@ -5,6 +5,7 @@
 #include "vfile_fixture.h"
 
 #include "crash_fixture.h"
+#include "rekey.h"
 
 #include <pthread.h>
 #include <sys/mount.h>
@@ -325,6 +326,76 @@ static void test_rekey__a_crash_anywhere_is_finished(void **state)
 		chunks = CHUNKS; /* again, in several batches */
 		n = -1;
 	}
+}
+
+/* What is made durable in the journal goes with it where nobody knows that. */
+static void test_rekey__the_journal_has_a_durable_name(void **state)
+{
+	struct fixture *fx = *state;
+	struct stat st;
+	int fd = -1;
+
+	assert_int_equal(fstat(fx->vault->meta_fd, &st), 0);
+	crash_fsyncs = 0;
+	crash_watched = st.st_ino;
+	assert_int_equal(rekey_open_journal(fx->vault, true, &fd), 0);
+	crash_watched = 0;
+	assert_int_equal(crash_fsyncs, 1);
+	close(fd);
+}
+
+static void watch(const struct subject *s)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(vfile_fd(s->f), &st), 0);
+	memset(crash_course, 0, sizeof crash_course);
+	crash_watched = st.st_ino;
+}
+
+/* Neither the header nor a chunk is written while the other may be lost. */
+static void expect_in_turn(void)
+{
+	crash_watched = 0;
+	assert_null(strstr(crash_course, "hc"));
+	assert_null(strstr(crash_course, "ch"));
+}
+
+/* An old header promises that all chunks are old. */
+static void test_rekey__the_disk_gets_the_header_by_itself(void **state)
+{
+	struct fixture *fx = *state;
+	size_t turns = 0;
+	int err = -1;
+
+	for (int n = 0; err; n++) {
+		struct subject s;
+		int result;
+
+		subject_init(fx, &s, SMALL);
+		watch(&s);
+		crash_left = n;
+		crash_mode = CRASH_NO_ROOM;
+		err = rekey(&s);
+		crash_mode = CRASH_NOT;
+		expect_in_turn();
+		turns += strcmp(crash_course, "hscshs") == 0;
+		if (!err)
+			assert_string_equal(crash_course, "hscs");
+		if (redo_count(fx) > 0)
+			assert_int_equal(vault_rekey_finish(fx->vault), 0);
+		subject_fini(&s);
+
+		/* and where the next mount goes on */
+		subject_init(fx, &s, SMALL);
+		(void)crash_child(n, rekey, &s, &result);
+		watch(&s);
+		assert_int_equal(vault_rekey_finish(fx->vault), 0);
+		expect_in_turn();
+		turns += strcmp(crash_course, "hscs") == 0;
+		subject_fini(&s);
+	}
+	assert_true(turns > 1);
 }
 
 static void test_rekey__a_crash_while_finishing_is_finished(void **state)
@@ -1011,6 +1082,8 @@ int main(void)
 		TEST(a_file_is_not_born_before_it_was_made),
 		TEST(damage_is_not_made_good),
 		TEST(a_crash_anywhere_is_finished),
+		TEST(the_journal_has_a_durable_name),
+		TEST(the_disk_gets_the_header_by_itself),
 		TEST(a_crash_while_finishing_is_finished),
 		TEST(no_room_leaves_the_old_file),
 		TEST(a_full_file_system_keeps_the_old_file),

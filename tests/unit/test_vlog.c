@@ -296,6 +296,15 @@ static void test_log__a_bad_head_is_found(void **state)
 	fx_write(meta, "log.head", head, sizeof head);
 	expect_verdict(fx, VLOG_FAULT_EXCESS, 3);
 	expect_goes_on(fx, VLOG_FAULT_CHAIN, 5);
+	/* One that nobody can read, of a log without records: what comes next
+	 * does not look like a beginning. */
+	fill(fx, 3);
+	read_head(fx, head);
+	log_clear(fx);
+	head[20] ^= 1;
+	fx_write(meta, "log.head", head, sizeof head);
+	expect_verdict(fx, VLOG_FAULT_HEAD, 0);
+	expect_goes_on(fx, VLOG_FAULT_CHAIN, 0);
 	/* The head of another history of the same length. */
 	fill(fx, 3);
 	read_head(fx, head);
@@ -410,6 +419,55 @@ static void test_log__what_a_kill_left_is_durable_before_more(void **state)
 		crash_watched = 0;
 		vlog_close(log);
 	}
+}
+
+/* A power failure may leave of the last record its length and some sectors. */
+static void test_log__a_torn_record_is_none(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t torn[TOKEN_LEN] = {0};
+	struct vlog *log;
+	int fd;
+
+	fill(fx, 3);
+	memset(torn, 'x', 4 * 512 - 3 * TOKEN_LEN - 512);
+	fd = log_fd(fx);
+	assert_int_equal(
+		xio_pwrite(fd, torn, sizeof torn, (off_t)3 * TOKEN_LEN), 0);
+	close(fd);
+	expect_verdict(fx, VLOG_FAULT_NONE, 3);
+	log = log_open(fx);
+	assert_int_equal(vlog_count(log), 3);
+	append(log, 3);
+	expect(log, 3, 3);
+	vlog_close(log);
+	expect_verdict(fx, VLOG_FAULT_NONE, 4);
+}
+
+/* What a process left that died may be in the page cache alone. */
+static void test_log__a_head_knows_nothing_that_may_be_lost(void **state)
+{
+	struct fixture *fx = *state;
+	struct vlog_record r = record(7);
+	struct vlog *log;
+	struct stat st;
+
+	fill(fx, 3);
+	/* behind the record, in front of the head */
+	assert_true(append_and_die(fx, 4));
+	assert_int_equal(fstatat(fx->vault->meta_fd, "log", &st, 0), 0);
+	assert_int_equal(st.st_size, 4 * TOKEN_LEN);
+	log = log_open(fx);
+	crash_watched = st.st_ino;
+	crash_fsyncs = 0;
+	crash_left = 1;
+	crash_mode = CRASH_IO;
+	assert_int_equal(vlog_append(log, &r), -EIO);
+	crash_mode = CRASH_NOT;
+	crash_watched = 0;
+	assert_int_equal(crash_fsyncs, 1);
+	vlog_close(log);
+	expect_verdict(fx, VLOG_FAULT_NONE, 4);
 }
 
 static void test_log__a_full_disk_leaves_it_sound(void **state)
@@ -573,6 +631,9 @@ int main(void)
 		cmocka_unit_test(test_log__a_second_crash_leaves_it_sound),
 		cmocka_unit_test(
 			test_log__what_a_kill_left_is_durable_before_more),
+		cmocka_unit_test(test_log__a_torn_record_is_none),
+		cmocka_unit_test(
+			test_log__a_head_knows_nothing_that_may_be_lost),
 		cmocka_unit_test(test_log__a_full_disk_leaves_it_sound),
 		cmocka_unit_test(test_log__threads_and_processes_take_turns),
 		cmocka_unit_test(

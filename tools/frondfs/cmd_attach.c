@@ -70,6 +70,8 @@ static int open_root(const char *path, struct target *t)
 
 	if (fd < 0 || ioctl(fd, CONTROL_VAULT, &t->info) < 0)
 		return -errno;
+	if (t->info.identity < 0)
+		return t->info.identity;
 	root = open(t->info.mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0 || fstat(fd, &asked) < 0 || fstat(root, &st) < 0)
 		return -errno;

@@ -268,7 +268,7 @@ static int make_identity(struct session *s)
 
 	if (err)
 		return session_report(s, "make your keys", err);
-	s->m.info.has_identity = 1;
+	s->m.info.identity = 1;
 	return CMD_OK;
 }
 
@@ -317,7 +317,7 @@ static int show(struct session *s)
  * them opens with nothing else. */
 static int check_keys_lost(const struct session *s)
 {
-	if (!s->m.info.has_identity)
+	if (!s->m.info.identity)
 		return CMD_OK;
 	return report_as(
 		CMD_FAILED,

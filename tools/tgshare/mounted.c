@@ -56,7 +56,9 @@ static int ask_about(const char *path, struct control_vault *info)
 	int err = mounted_ask(fd, CONTROL_VAULT, info);
 
 	/* so say file systems that know no ioctls */
-	return err == -ENOSYS || err == -EINVAL ? -ENOTTY : err;
+	if (err == -ENOSYS || err == -EINVAL)
+		return -ENOTTY;
+	return err || info->identity >= 0 ? err : info->identity;
 }
 
 int mounted_of_path(const char *path, struct mounted *m)

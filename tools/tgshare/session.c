@@ -72,7 +72,7 @@ void session_close(struct session *s)
 
 int session_keys_lost(const struct session *s)
 {
-	if (s->m.info.has_identity || !s->settings.name[0])
+	if (s->m.info.identity || !s->settings.name[0])
 		return CMD_OK;
 	return report_as(CMD_NOT_SET_UP,
 			 "the sharing keys of the vault on '%s' are gone: put "
@@ -87,7 +87,7 @@ int session_need_identity(struct session *s)
 {
 	int status = session_keys_lost(s);
 
-	if (status || (s->m.info.has_identity && s->settings.name[0]))
+	if (status || (s->m.info.identity && s->settings.name[0]))
 		return status;
 	return report_as(CMD_NOT_SET_UP,
 			 "the vault on '%s' has no card yet; run 'tgshare "
