@@ -233,9 +233,23 @@ def at_once(fn, count):
         return list(pool.map(fn, range(count)))
 
 
+def stat_slowly(m, slow, count, delay_s):
+    """The sizes of all d*/f, asked for at once, and how long that took."""
+    m.remount()
+    for n in range(count):
+        raises(errno.ENOENT, os.stat, m / f"d{n}/none")
+    time.sleep(1.5)     # the kernel remembers slow_fs's names for 1 s
+    os.setxattr(slow, "user.slow_fs.ms", b"%d" % (delay_s * 1000))
+    begin = time.monotonic()
+    sizes = at_once(lambda n: os.stat(m / f"d{n}/f").st_size, count)
+    took = time.monotonic() - begin
+    os.setxattr(slow, "user.slow_fs.ms", b"0")
+    return sizes, took
+
+
 @check(plain=False)
 def a_slow_answer_keeps_nobody_else_waiting():
-    delay_s, count = 1, 8
+    delay_s, count, rounds = 1, 8, []
     root, slow = frond.new_vault(), frond.fresh("slow")
     os.mkdir(slow)
     run(frond.helper("slow_fs"), root, slow, "0")
@@ -244,18 +258,13 @@ def a_slow_answer_keeps_nobody_else_waiting():
             for n in range(count):
                 os.mkdir(m / f"d{n}")
                 put(m / f"d{n}/f", b"x" * n)
-            m.remount()
-            for n in range(count):
-                raises(errno.ENOENT, os.stat, m / f"d{n}/none")
-            time.sleep(1.5)     # the kernel remembers slow_fs's names for 1 s
-            os.setxattr(slow, "user.slow_fs.ms", b"%d" % (delay_s * 1000))
-            begin = time.monotonic()
-            sizes = at_once(lambda n: os.stat(m / f"d{n}/f").st_size, count)
-            took = time.monotonic() - begin
-            os.setxattr(slow, "user.slow_fs.ms", b"0")
-            eq(sizes, list(range(count)))
+            # on a busy machine something may have asked just before
+            while max(rounds, default=0) < delay_s and len(rounds) < 5:
+                sizes, took = stat_slowly(m, slow, count, delay_s)
+                eq(sizes, list(range(count)))
+                rounds.append(took)
             # one after the other they would take eight seconds
-            eq(delay_s <= took < count * delay_s / 2, True, f"{took:.1f} s")
+            eq(delay_s <= rounds[-1] < count * delay_s / 2, True, f"{rounds} s")
     finally:
         frond.until(lambda: not subprocess.run(["umount", slow]).returncode,
                     what="unmounting the slow file system")
