@@ -289,6 +289,21 @@ static inline uint64_t digest(const char *path)
 	return sum;
 }
 
+/* Its damage is no crash's doing: the file f stays as it is. */
+static inline void expect_left_alone(struct fixture *fx)
+{
+	struct journal_recovery r = {.wholly = true};
+	char path[512];
+	uint64_t sum;
+
+	path_of(fx, "f", path);
+	sum = digest(path);
+	assert_int_equal(recover(fx, &r), 0);
+	assert_int_equal(r.mended, 0);
+	assert_int_equal(r.beyond, 1);
+	assert_int_equal(digest(path), sum);
+}
+
 /* Elsewhere, with other inode numbers. */
 static inline void copy_vault(struct fixture *fx)
 {

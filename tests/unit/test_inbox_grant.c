@@ -67,23 +67,30 @@ static void alice_writes(struct world *w, const char *dir_path,
 		 backing.entry);
 }
 
+/* Of what alice has written last. */
+static struct ix_spec grant_spec(struct world *w, const char *name,
+				 const uint8_t *replaces)
+{
+	return (struct ix_spec){.name = name,
+				.size = 11,
+				.k = 2,
+				.n = 2,
+				.kind = MANIFEST_GRANT,
+				.backing_path = w->backing,
+				.vault_id = w->alice->vault->id,
+				.file_id = w->file_id,
+				.key = w->key,
+				.replaces = replaces};
+}
+
 static struct ix_set *grant_as(struct world *w, const char *name,
 			       const uint8_t *set_id, const uint8_t *replaces,
 			       uint64_t expires_s)
 {
-	const struct ix_spec spec = {.name = name,
-				     .size = 11,
-				     .k = 2,
-				     .n = 2,
-				     .kind = MANIFEST_GRANT,
-				     .backing_path = w->backing,
-				     .vault_id = w->alice->vault->id,
-				     .file_id = w->file_id,
-				     .key = w->key,
-				     .replaces = replaces,
-				     .set_id = set_id,
-				     .expires_s = expires_s};
+	struct ix_spec spec = grant_spec(w, name, replaces);
 
+	spec.set_id = set_id;
+	spec.expires_s = expires_s;
 	return ix_make(w->ix, &spec);
 }
 
@@ -518,23 +525,16 @@ static void test_replaces__only_by_the_same_hand(void **state)
 	struct world *w = *state;
 	struct ix *ix = w->ix;
 	struct ix_set *s, *t;
+	struct ix_spec spec;
 	char text[1001];
 
 	ix_befriend(ix, ix->carol, "carol");
 	alice_writes(w, "", "plan.odt", "hello world");
 	attach(w, w->alice->path);
 	s = grant(w, "plan.odt", NULL, 0);
-	t = ix_make(ix, &(struct ix_spec){.from = ix->carol,
-					  .name = "plan.odt",
-					  .size = 11,
-					  .k = 2,
-					  .n = 2,
-					  .kind = MANIFEST_GRANT,
-					  .backing_path = w->backing,
-					  .vault_id = w->alice->vault->id,
-					  .file_id = w->file_id,
-					  .key = w->key,
-					  .replaces = s->set_id});
+	spec = grant_spec(w, "plan.odt", s->set_id);
+	spec.from = ix->carol;
+	t = ix_make(ix, &spec);
 	ix_deliver(ix, &t->manifest, ".env");
 	ix_scan(ix);
 	ix_deliver_all(ix, s);
