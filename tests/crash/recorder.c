@@ -596,6 +596,16 @@ void recorder_go_on(const char *path, struct oplog *log)
 	pthread_mutex_unlock(&rec.lock);
 }
 
+size_t recorder_count(void)
+{
+	size_t count;
+
+	rec_begin();
+	count = rec.log->count;
+	rec_done();
+	return count;
+}
+
 void recorder_end(const char *path)
 {
 	struct image *seen, *now;

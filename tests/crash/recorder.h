@@ -102,6 +102,8 @@ bool seen_disk_failed(void);
 /* What log speaks of is what was stored at path with shown_ino(): on from
  * there. */
 void recorder_go_on(const char *path, struct oplog *log);
+/* How many calls there are by now. */
+size_t recorder_count(void);
 
 /* The machine has been started so many times since the recording: what is
  * mounted there is another mount each time. */

@@ -11,6 +11,7 @@ enum {
 	/* how many of the states that a second crash leaves are looked at */
 	AGAIN_MAX = 4,
 	OFTEN = 12,
+	KILLS_MAX = 3,
 	CLOCK_BACK_S = 5000,
 	FAULT_CALLS = 60, /* in a mount that has something to recover */
 };
@@ -65,6 +66,19 @@ static bool look(struct trial *t, struct vault *v, const char *when,
 	return verdict_look(&verdict, digest) || wrong(t, when, verdict.what);
 }
 
+static bool is_settled(struct trial *t, const uint8_t digest[32])
+{
+	for (size_t i = 0; i < t->settled_count; i++) {
+		const struct settled *s = &t->settled[i];
+
+		if (t->plan.end >= s->from && t->plan.end <= s->until &&
+		    memcmp(digest, s->digest, sizeof s->digest) != 0)
+			return wrong(t, "durable after a kill",
+				     "it shows something else");
+	}
+	return true;
+}
+
 static bool is_none_older(struct trial *t, struct vault *v)
 {
 	struct verdict verdict = {.vault = v};
@@ -109,7 +123,8 @@ static bool play(struct trial *t, const char *path, const char *when,
 	bool good;
 
 	set_clock(t, true);
-	good = mount(t, path, &v, log) && look(t, &v, when, first);
+	good = mount(t, path, &v, log) && look(t, &v, when, first) &&
+	       is_settled(t, first);
 	good = unmount(t, &v) && good;
 	if (!good) {
 		set_clock(t, false);
@@ -211,31 +226,130 @@ static bool play_often(struct trial *t, const char *path)
 	return good && play(t, path, "killed again and again", NULL);
 }
 
+/* What several mounts did of which each was killed, as one story. */
+struct lives {
+	struct oplog *log;
+	size_t began; /* the present one, at this call */
+	struct settled settled[KILLS_MAX + 1];
+	size_t count;
+};
+
+/* What was durable when the last one was killed is there, as it was. */
+static bool is_as_left(struct trial *t, const struct lives *l,
+		       const uint8_t digest[32])
+{
+	const struct settled *last =
+		l->count ? &l->settled[l->count - 1] : NULL;
+
+	return !last || last->from > l->began ||
+	       memcmp(digest, last->digest, sizeof last->digest) == 0 ||
+	       wrong(t, "killed again", "it shows something else");
+}
+
+/* Mark all that is there. */
+static bool settle(struct trial *t, struct vault *v, struct lives *l)
+{
+	struct verdict all = {.story = &t->recording->story, .vault = v};
+	struct settled *now = &l->settled[l->count];
+
+	if (l->count)
+		now[-1].until = recorder_count();
+	now->from = now->until = SIZE_MAX;
+	if (!verdict_settle(&all, (uint8_t)++l->count))
+		return wrong(t, "marking it", all.what);
+	now->from = recorder_count();
+	return look(t, v, "marked", now->digest);
+}
+
+/* Mount what the last kill has left, and go on. */
+static bool live(struct trial *t, const char *path, struct lives *l)
+{
+	uint8_t digest[32];
+	struct vault v;
+	bool good;
+
+	l->began = l->log->count;
+	stage_open(t->stage, path, &v);
+	recorder_go_on(path, l->log);
+	good = story_mount(&v) == 0 || wrong(t, "mounting", "it fails");
+	good = good && look(t, &v, "killed", digest) &&
+	       is_as_left(t, l, digest) && settle(t, &v, l);
+	good = unmount(t, &v) && good;
+	recorder_end(path);
+	return good;
+}
+
+/* It is killed at one of its calls; the log ends there. */
+static void die(struct trial *t, const char *path, struct lives *l,
+		uint64_t *rng)
+{
+	struct oplog all = *l->log;
+	struct plan p = {.kind = PLAN_KILL};
+	struct op *last;
+
+	p.end = l->began + random_below(rng, all.count - l->began + 1);
+	oplog_copy(l->log, &all, p.end);
+	oplog_fini(&all);
+	last = p.end > l->began ? &l->log->ops[p.end - 1] : NULL;
+	if (last && last->kind == OP_WRITE && last->len > 1)
+		last->len -= random_below(rng, last->len);
+	for (size_t i = 0; i < l->count; i++)
+		if (l->settled[i].from > p.end)
+			l->settled[i].from = SIZE_MAX;
+	if (t->explain)
+		fprintf(t->explain, "killed again, at call %zu\n", p.end);
+	store(t, l->log, &p, path);
+}
+
+static bool live_on(struct trial *t, const char *path, struct lives *l,
+		    uint64_t *rng)
+{
+	size_t kills = random_below(rng, KILLS_MAX + 1);
+	bool good;
+
+	oplog_copy(l->log, &t->recording->log, t->plan.end);
+	good = live(t, path, l);
+	for (size_t i = 0; i < kills && good; i++) {
+		die(t, path, l, rng);
+		good = live(t, path, l);
+	}
+	return good;
+}
+
+/* The power fails at this call; as often as not something is durable then. */
+static size_t end_of_lives(const struct trial *t, const struct lives *l,
+			   uint64_t *rng)
+{
+	size_t from = t->plan.end, until = l->log->count;
+	const struct settled *s = &l->settled[random_below(rng, l->count)];
+
+	if (s->from != SIZE_MAX && random_below(rng, 2)) {
+		from = s->from;
+		until = s->until < until ? s->until : until;
+	}
+	return from + random_below(rng, until - from + 1);
+}
+
 /* What was done, and what is done now, as one story that the power ends. */
 static bool play_on(struct trial *t, const char *path)
 {
 	struct recording both = *t->recording;
 	uint64_t rng = seed_of(t);
+	struct lives lives = {.log = &both.log};
 	struct steps steps;
-	struct vault v;
-	bool good;
+	bool good = live_on(t, path, &lives, &rng);
 
-	oplog_copy(&both.log, &t->recording->log, t->plan.end);
-	stage_open(t->stage, path, &v);
-	recorder_go_on(path, &both.log);
-	good = story_mount(&v) == 0 || wrong(t, "mounting", "it fails");
-	good = unmount(t, &v) && good;
-	recorder_end(path);
 	steps_find(&steps, &both.log);
 	for (int i = 0; i < (t->again.end ? 1 : AGAIN_MAX) && good; i++) {
-		size_t made = both.log.count - t->plan.end;
 		struct trial on = {.stage = t->stage,
 				   .recording = &both,
 				   .steps = &steps,
 				   .explain = t->explain,
+				   .settled = lives.settled,
+				   .settled_count = lives.count,
 				   .plan = {.kind = PLAN_POWER}};
 
-		on.plan.end = t->plan.end + random_below(&rng, made + 1);
+		on.plan.end = end_of_lives(t, &lives, &rng);
 		on.plan.seed = random_next(&rng) >> 20;
 		if (t->again.end)
 			on.plan = t->again;

@@ -143,18 +143,21 @@ static bool chunk_is_allowed(const struct verdict *v, const struct versions *c,
 			     const uint8_t *bytes, size_t total)
 {
 	size_t len = total - at < CHUNK_SIZE ? total - at : CHUNK_SIZE;
+	size_t from =
+		!at && verdict_is_marked(bytes, len) ? VERDICT_LIFE_LEN : 0;
 	bool lacked = false, anew = false;
 
 	for (size_t i = a->first; i <= a->last; i++) {
 		if ((len == CHUNK_SIZE ? c->list[i].len >= at + len
 				       : c->list[i].len == total) &&
-		    memcmp(c->list[i].bytes + at, bytes, len) == 0)
+		    memcmp(c->list[i].bytes + at + from, bytes + from,
+			   len - from) == 0)
 			return true;
 		anew |= lacked && c->list[i].len > at;
 		lacked |= c->list[i].len <= at;
 	}
 	/* not there at some time, and never durable since it is: zeros */
-	for (size_t i = 0; i < len; i++)
+	for (size_t i = from; i < len; i++)
 		if (bytes[i])
 			return false;
 	return is_power(v) && anew;
@@ -230,6 +233,7 @@ static bool check_mark(struct verdict *v, const struct node *n,
 	if (len < 0)
 		return verdict_wrong(v, "%s: xattr: %s", path,
 				     strerror((int)-len));
+	crypto_generichash_update(&v->digest, value, (size_t)len);
 	for (size_t i = a.first; i <= a.last; i++)
 		if (c->list[i].len == (size_t)len &&
 		    memcmp(c->list[i].bytes, value, (size_t)len) == 0)
@@ -460,18 +464,26 @@ static bool check_names(struct verdict *v, const struct visit *at)
 			     at->path, list);
 }
 
+static int is_entry(const struct dirent *e)
+{
+	return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+}
+
+/* In the same order wherever it lies: the digest depends on it. */
 static bool look_dir(struct verdict *v, struct visit *at)
 {
-	CLEANUP_DIR DIR *dir = NULL;
-	const struct dirent *e;
+	struct dirent **list;
 	bool good = true;
+	int count = scandirat(at->fd, ".", &list, is_entry, alphasort);
 
-	if (xio_list(at->fd, &dir))
+	if (count < 0)
 		return verdict_wrong(v, "%s: cannot be listed", at->path);
 	at->seen = image_alloc(NULL, NAMES_MAX * sizeof *at->seen);
-	while (good && (e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			good = look_entry(v, at, e);
+	for (int i = 0; i < count; i++) {
+		good = good && look_entry(v, at, list[i]);
+		free(list[i]);
+	}
+	free(list);
 	if (good)
 		good = check_names(v, at);
 	free(at->seen);

@@ -27,6 +27,7 @@ struct verdict {
 	const struct plan *plan;
 	struct vault *vault; /* mounted */
 	bool copied;	     /* nobody knows when its files were made */
+	uint8_t life;	     /* it is used to mark its files; or 0 */
 	bool *fits; /* per tree: every directory so far is as it was then */
 	char what[VERDICT_ROOM];	 /* what is wrong; "": nothing */
 	crypto_generichash_state digest; /* of all that was seen */
@@ -55,5 +56,14 @@ bool verdict_look(struct verdict *v, uint8_t digest[static 32]);
 
 /* The vault must go on: make and change things everywhere in it. */
 bool verdict_use(struct verdict *v);
+
+/*
+ * The same, so that everything stays what it is but for a mark at the beginning
+ * of each file, life, and is durable then. life: not 0.
+ */
+bool verdict_settle(struct verdict *v, uint8_t life);
+#define VERDICT_LIFE "mark"
+enum { VERDICT_LIFE_LEN = sizeof VERDICT_LIFE };
+bool verdict_is_marked(const uint8_t *bytes, size_t len);
 
 #endif
