@@ -343,6 +343,18 @@ static void repair_leftover(struct check *c, struct trouble *t)
 		check_found(c, t, CHECK_NOTE, NULL);
 }
 
+/* Copies that others made are theirs. */
+static void repair_aborted(struct check *c, struct trouble *t)
+{
+	struct stat st;
+
+	vault_clear_aborted(c->vault);
+	if (fstatat(c->vault->root_fd, t->entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		tell(c, t, 0, NULL);
+	else
+		check_found(c, t, CHECK_NOTE, NULL);
+}
+
 static void repair(struct check *c, struct trouble *t)
 {
 	switch (t->fault) {
@@ -355,6 +367,9 @@ static void repair(struct check *c, struct trouble *t)
 		break;
 	case CHECK_LEFTOVER:
 		repair_leftover(c, t);
+		break;
+	case CHECK_INI_COPY:
+		repair_aborted(c, t);
 		break;
 	default:
 		check_found(c, t, check_state_of(t), NULL);
