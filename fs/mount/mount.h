@@ -6,6 +6,7 @@
 
 #include "vault.h"
 
+#include <limits.h>
 #include <stdbool.h>
 
 /* What -o asks for; mount_options_init() has the defaults. */
@@ -78,9 +79,11 @@ MUST_CHECK int mount_serve(struct vault *vault, const char *mountpoint,
 
 /*
  * Unmount as root or through fusermount3, politely. -EBUSY: in use;
- * -EINVAL: not a mount point of this file system; -EPERM.
+ * -EINVAL: not a mount point of this file system; -EPERM. still: where else
+ * that mount can be seen, and goes on (mount --bind); "" nowhere.
  */
-MUST_CHECK int mount_umount(const char *mountpoint);
+MUST_CHECK int mount_umount(const char *mountpoint,
+			    char still[static PATH_MAX]);
 /* The same of one that is in use: nobody finds it any more. */
 MUST_CHECK int mount_detach(const char *mountpoint);
 

@@ -26,7 +26,8 @@ static void cleanup_file_(FILE *const *f)
 /* What is mounted on a directory. */
 struct mount_entry {
 	bool found, ours;
-	uid_t owner; /* of ours: who mounted it */
+	uid_t owner;  /* of ours: who mounted it */
+	char dev[24]; /* "major:minor" */
 };
 
 /* Resolve mountinfo's \ooo escapes (proc(5)) in place. */
@@ -50,22 +51,23 @@ static void unescape_octal(char *text)
 }
 
 /*
- * One line is "id parent dev root POINT options [tags] - TYPE source
- * SUPEROPTIONS" (proc(5)).
+ * One line is "id parent DEV root POINT options [tags] - TYPE source
+ * SUPEROPTIONS" (proc(5)). *point is in it; NULL: it is no such line.
  */
-static void mountinfo_line(char *line, const char *point,
-			   struct mount_entry *entry)
+static void mountinfo_line(char *line, char **point, struct mount_entry *entry)
 {
 	char *save, *tail = strstr(line, " - "), *type, *user;
 	char *field = strtok_r(line, " ", &save);
 
-	for (int i = 0; field && i < 4; i++)
+	for (int i = 0; field && i < 4; i++) {
 		field = strtok_r(NULL, " ", &save);
-	if (!field || !tail)
+		if (field && i == 1)
+			snprintf(entry->dev, sizeof entry->dev, "%s", field);
+	}
+	*point = tail ? field : NULL;
+	if (!*point)
 		return;
 	unescape_octal(field);
-	if (strcmp(field, point) != 0)
-		return;
 	type = strtok_r(tail + 3, " ", &save);
 	strtok_r(NULL, " ", &save);
 	user = save ? strstr(save, "user_id=") : NULL;
@@ -80,15 +82,38 @@ static int mountinfo_find(const char *point, struct mount_entry *out)
 	__attribute__((cleanup(cleanup_file_))) FILE *f =
 		fopen("/proc/self/mountinfo", "re");
 	CLEANUP_FREE char *line = NULL;
-	struct mount_entry entry = {0};
+	struct mount_entry entry, top = {0};
+	char *where;
 	size_t size = 0;
 
 	if (!f)
 		return -errno;
-	while (getline(&line, &size, f) > 0)
-		mountinfo_line(line, point, &entry);
-	*out = entry;
+	while (getline(&line, &size, f) > 0) {
+		mountinfo_line(line, &where, &entry);
+		if (where && strcmp(where, point) == 0)
+			top = entry;
+	}
+	*out = top;
 	return 0;
+}
+
+/* Some place where the same is mounted; "" where there is none. */
+static void find_same(const struct mount_entry *wanted,
+		      char point[static PATH_MAX])
+{
+	__attribute__((cleanup(cleanup_file_))) FILE *f =
+		fopen("/proc/self/mountinfo", "re");
+	CLEANUP_FREE char *line = NULL;
+	struct mount_entry entry;
+	char *where;
+	size_t size = 0;
+
+	point[0] = '\0';
+	while (f && getline(&line, &size, f) > 0) {
+		mountinfo_line(line, &where, &entry);
+		if (where && entry.ours && strcmp(entry.dev, wanted->dev) == 0)
+			snprintf(point, PATH_MAX, "%s", where);
+	}
 }
 
 /*
@@ -268,34 +293,41 @@ static int run_fusermount(char *point, bool lazily)
 	return status == 0 ? 0 : -EBUSY;
 }
 
-static int give_back(const char *mountpoint, bool lazily)
+static int give_back(const char *mountpoint, bool lazily,
+		     struct mount_entry *entry)
 {
-	struct mount_entry entry;
 	char real[PATH_MAX];
 	int err = resolve_point(mountpoint, real);
 
 	if (!err)
-		err = mountinfo_find(real, &entry);
+		err = mountinfo_find(real, entry);
 	if (err)
 		return err;
-	if (!entry.ours)
+	if (!entry->ours)
 		return -EINVAL;
 	if (geteuid() == 0)
 		return umount2(real,
 			       UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) < 0
 			       ? -errno
 			       : 0;
-	if (entry.owner != getuid())
+	if (entry->owner != getuid())
 		return -EPERM;
 	return run_fusermount(real, lazily);
 }
 
-int mount_umount(const char *mountpoint)
+int mount_umount(const char *mountpoint, char still[static PATH_MAX])
 {
-	return give_back(mountpoint, false);
+	struct mount_entry entry;
+	int err = give_back(mountpoint, false, &entry);
+
+	if (!err)
+		find_same(&entry, still);
+	return err;
 }
 
 int mount_detach(const char *mountpoint)
 {
-	return give_back(mountpoint, true);
+	struct mount_entry entry;
+
+	return give_back(mountpoint, true, &entry);
 }

@@ -348,8 +348,10 @@ static int prepare(struct fs *fs, const char *mountpoint)
 	fs->mountpoint = realpath(mountpoint, NULL);
 	if (!fs->mountpoint)
 		return -errno;
-	if (!fs->opt->read_only)
+	if (!fs->opt->read_only) {
+		vault_clear_aborted(fs->vault);
 		err = vault_orphans_open(fs->vault);
+	}
 	if (!err && !fs->opt->read_only)
 		err = finish_rekeying(fs);
 	if (!err && !fs->opt->read_only)

@@ -121,7 +121,7 @@ void unmounter_free(struct unmounter *u)
 
 int unmounter_main(void)
 {
-	char point[PATH_MAX] = {0};
+	char point[PATH_MAX] = {0}, still[PATH_MAX];
 	char order;
 	int err = 0;
 
@@ -132,7 +132,7 @@ int unmounter_main(void)
 		return EXIT_FAILURE;
 	while (receive(STDIN_FILENO, &order, sizeof order) == sizeof order) {
 		err = order == ORDER_LAZY ? mount_detach(point)
-					  : mount_umount(point);
+					  : mount_umount(point, still);
 		if (send(STDIN_FILENO, &err, sizeof err, MSG_NOSIGNAL) < 0)
 			break;
 	}

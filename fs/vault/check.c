@@ -114,8 +114,11 @@ static int run(struct check *c)
 		return err;
 	/* The threads are gone: from here on nobody helps. */
 	c->jobs = 1;
-	check_twins_tell(c);
-	return c->opt->repair ? check_repair_all(c) : check_look_again(c);
+	err = c->opt->repair ? check_repair_all(c) : check_look_again(c);
+	/* once everything has its place */
+	if (!err)
+		check_twins_tell(c);
+	return err;
 }
 
 int vault_check(struct vault *vault, const struct check_options *opt,

@@ -238,10 +238,12 @@ MUST_CHECK int check_full_name(int dirfd, const char *entry,
 /* check_lost.c */
 /*
  * Move an entry into lost+found. name: the best that is known; *moved_to is
- * its plain path, malloced.
+ * its plain path, malloced. What has not been looked at is looked at there: by
+ * check_run_all(), as far as it is a directory.
  */
 MUST_CHECK int check_lost(struct check *c, struct check_dir *dir,
-			  const char *entry, const char *name, char **moved_to);
+			  const char *entry, const char *name, bool looked_at,
+			  char **moved_to);
 /* Rename within the directory. -EEXIST. */
 MUST_CHECK int check_rename(struct check *c, struct check_dir *dir,
 			    const char *entry, const char *name);

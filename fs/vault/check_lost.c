@@ -59,8 +59,51 @@ int check_rename(struct check *c, struct check_dir *dir, const char *entry,
 	return move(c, dir, entry, dir->fd, dir->id, name);
 }
 
+/* lost+found as a directory of the check, below the root that from is in. */
+static int enter_lost(struct check *c, struct check_dir *from,
+		      const struct vtree_dir *lost, struct check_dir **dir)
+{
+	CLEANUP_FD int fd =
+		openat(lost->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct backing_name entry;
+	int err;
+
+	while (from->parent)
+		from = from->parent;
+	if (fd < 0)
+		return -errno;
+	err = name_encode(c->vault->names, from->id, LOST_FOUND,
+			  strlen(LOST_FOUND), &entry);
+	if (err)
+		return err;
+	*dir = check_dir_new(from, fd, entry.entry, LOST_FOUND);
+	if (!*dir)
+		return -ENOMEM;
+	fd = -1;
+	memcpy((*dir)->id, lost->id, DIRID_LEN);
+	(*dir)->known = (*dir)->own = true;
+	return 0;
+}
+
+/* What is in it comes to light only now. */
+static int look_into(struct check *c, struct check_dir *from,
+		     const struct vtree_dir *lost, const char *name)
+{
+	struct check_dir *dir = NULL;
+	struct backing_name moved;
+	int err = name_encode(c->vault->names, lost->id, name, strlen(name),
+			      &moved);
+
+	if (!err)
+		err = enter_lost(c, from, lost, &dir);
+	if (!err)
+		check_entry(c, dir, moved.entry, DT_UNKNOWN);
+	check_dir_unref(dir);
+	return err;
+}
+
 int check_lost(struct check *c, struct check_dir *dir, const char *entry,
-	       const char *name, char **moved_to)
+	       const char *name, bool looked_at, char **moved_to)
 {
 	struct vtree_dir lost;
 	char numbered[NAME_PLAIN_MAX + 1];
@@ -75,6 +118,8 @@ int check_lost(struct check *c, struct check_dir *dir, const char *entry,
 			break;
 		snprintf(numbered, sizeof numbered, "%.240s.%u", name, n);
 	}
+	if (!err && !looked_at)
+		err = look_into(c, dir, &lost, numbered);
 	vtree_close_dir(&lost);
 	if (!err && asprintf(moved_to, LOST_FOUND "/%s", numbered) < 0)
 		err = -ENOMEM;

@@ -246,7 +246,8 @@ static void check_ini_copies(struct check *c)
 	if (open_meta_dir(c, ".", &fd) || xio_list(fd, &dir))
 		return;
 	while ((e = readdir(dir)))
-		if (is_ini_copy(c, e->d_name))
+		if (is_ini_copy(c, e->d_name) ||
+		    vault_is_aborted(c->vault, e->d_name))
 			trouble(c, CHECK_INI_COPY, e->d_name, 0);
 }
 

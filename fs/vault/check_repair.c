@@ -162,7 +162,8 @@ static bool guess_name(struct check *c, struct check_dir *dir,
 static void to_lost_found(struct check *c, struct trouble *t, const char *name)
 {
 	char *moved_to = NULL;
-	int err = check_lost(c, t->dir, t->entry, name, &moved_to);
+	int err = check_lost(c, t->dir, t->entry, name,
+			     t->fault != CHECK_LEFTOVER, &moved_to);
 
 	tell(c, t, err, moved_to);
 }
@@ -200,26 +201,36 @@ static void repair_name(struct check *c, struct trouble *t)
 	}
 }
 
-/* After its id is known: the names that do not open with it. */
-static int repair_names_in(struct check *c, struct check_dir *dir)
+/* Of an entry in a directory whose id has just become known. */
+static void look_at_known(struct check *c, struct check_dir *dir,
+			  const char *entry)
+{
+	char plain[NAME_PLAIN_MAX + 1];
+	bool copy;
+
+	if (name_classify(entry) == NAME_KIND_FOREIGN)
+		/* a copy perhaps: without the id nobody could tell */
+		check_entry(c, dir, entry, DT_UNKNOWN);
+	else if (is_name(entry) &&
+		 check_plain_name(c, dir, entry, plain, &copy) == -EBADMSG)
+		check_entry_trouble(
+			c, entry[0] == '@' ? CHECK_LONG_NAME : CHECK_NAME, dir,
+			entry, NULL, 0);
+}
+
+/* What could not be judged without the id. */
+static int look_in_known(struct check *c, struct check_dir *dir)
 {
 	CLEANUP_DIR DIR *stream = NULL;
-	char plain[NAME_PLAIN_MAX + 1];
 	const struct dirent *e;
-	bool copy;
 	int err = xio_list(dir->fd, &stream);
 
 	if (err)
 		return err;
+	check_xattrs(c, dir, ".", NULL, dir->fd, dir->id);
 	while ((e = readdir(stream)))
-		if (is_name(e->d_name) &&
-		    check_plain_name(c, dir, e->d_name, plain, &copy) ==
-			    -EBADMSG)
-			check_entry_trouble(c,
-					    e->d_name[0] == '@'
-						    ? CHECK_LONG_NAME
-						    : CHECK_NAME,
-					    dir, e->d_name, NULL, 0);
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			look_at_known(c, dir, e->d_name);
 	return 0;
 }
 
@@ -229,7 +240,7 @@ static void repair_id(struct check *c, struct trouble *t)
 
 	tell(c, t, err, NULL);
 	if (!err)
-		err = repair_names_in(c, t->dir);
+		err = look_in_known(c, t->dir);
 	if (err == -ENOMEM)
 		check_fail(c, err);
 }
@@ -332,6 +343,18 @@ static void repair_leftover(struct check *c, struct trouble *t)
 		check_found(c, t, CHECK_NOTE, NULL);
 }
 
+/* Copies that others made are theirs. */
+static void repair_aborted(struct check *c, struct trouble *t)
+{
+	struct stat st;
+
+	vault_clear_aborted(c->vault);
+	if (fstatat(c->vault->root_fd, t->entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		tell(c, t, 0, NULL);
+	else
+		check_found(c, t, CHECK_NOTE, NULL);
+}
+
 static void repair(struct check *c, struct trouble *t)
 {
 	switch (t->fault) {
@@ -344,6 +367,9 @@ static void repair(struct check *c, struct trouble *t)
 		break;
 	case CHECK_LEFTOVER:
 		repair_leftover(c, t);
+		break;
+	case CHECK_INI_COPY:
+		repair_aborted(c, t);
 		break;
 	default:
 		check_found(c, t, check_state_of(t), NULL);
@@ -387,12 +413,14 @@ static void repair_list(struct check *c, struct trouble *list)
 int check_repair_all(struct check *c)
 {
 	struct trouble *list;
+	int err = 0;
 
-	while ((list = check_take_troubles(c)))
+	while (!err && (list = check_take_troubles(c))) {
 		repair_list(c, list);
-	if (c->err)
-		return c->err;
-	return check_stopped(c) ? -EINTR : 0;
+		/* what came to light meanwhile */
+		err = check_run_all(c);
+	}
+	return err;
 }
 
 /* ---- before anything is looked at: what was interrupted */

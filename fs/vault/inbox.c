@@ -318,11 +318,29 @@ static int work(struct inbox *in)
 	return err ? err : take_err;
 }
 
+/* In the lock file, one byte: is anybody at work? */
+static const char at_rest = '0', at_work = '1';
+
+/*
+ * Whoever was killed at work has left this one what a mount finds that begins.
+ * The byte is written over, which takes no room.
+ */
+static int begin_work(struct inbox *in, int fd)
+{
+	char was = at_rest;
+
+	if (pread(fd, &was, 1, 0) < 0)
+		return -errno;
+	if (was == at_work)
+		in->swept = false;
+	return xio_pwrite(fd, &at_work, 1, 0);
+}
+
 /* 1: another mount is at work. */
 static int lock_shared(struct inbox *in, int *fd)
 {
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-	int opened;
+	int opened, err;
 
 	if (!in->vault->shared)
 		return 0;
@@ -333,7 +351,8 @@ static int lock_shared(struct inbox *in, int *fd)
 	*fd = opened;
 	if (fcntl(opened, F_OFD_SETLK, &fl) < 0)
 		return errno == EAGAIN || errno == EACCES ? 1 : -errno;
-	return vtree_own(in->vault, opened);
+	err = vtree_own(in->vault, opened);
+	return err ? err : begin_work(in, opened);
 }
 
 static int scan(struct inbox *in)
@@ -353,7 +372,12 @@ static int scan(struct inbox *in)
 	}
 	if (!err && busy)
 		return introduce_all(in);
-	return err ? err : work(in);
+	if (!err)
+		err = work(in);
+	/* failing, it is taken for killed */
+	if (!err && in->vault->shared)
+		(void)!xio_pwrite(lock_fd, &at_rest, 1, 0);
+	return err;
 }
 
 int inbox_scan(struct inbox *in, const atomic_bool *stop)

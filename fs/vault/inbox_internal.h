@@ -137,7 +137,7 @@ struct inbox {
 	unsigned vain_hunts; /* of this scan */
 	bool looked;	     /* places were compared with the tree */
 	const atomic_bool *stop;
-	bool swept; /* leftovers are gone */
+	bool swept; /* leftovers are gone, and what is there is durable */
 
 	pthread_rwlock_t lock;
 	struct parcel *parcels;	   /* lock */

@@ -2,6 +2,7 @@
 
 #include "log.h"
 #include "memory.h"
+#include "vault_aborted.h"
 #include "vault_key.h"
 #include "vault_lock.h"
 #include "vtree.h"
@@ -339,8 +340,10 @@ int vault_change_passphrase(struct vault *vault, const char *old,
 		err = unlock(vault->meta_fd, old, old_len, t, s, &slot, fault);
 	if (!err && latest_slot(&t->ini) < vault->sealed_s)
 		err = -ESTALE;
-	if (!err)
+	if (!err) {
+		vault_clear_aborted_locked(vault);
 		err = replace_slot(t, slot, replacement, replacement_len, s);
+	}
 	if (!err)
 		err = write_ini(vault->meta_fd, t);
 	if (!err)

@@ -141,6 +141,12 @@ MUST_CHECK int vault_change_passphrase(struct vault *vault, const char *old,
 				       size_t replacement_len,
 				       struct vault_fault *fault);
 
+/* Is this a file of .frondfs that one of those left that was killed, or is at
+ * work? */
+bool vault_is_aborted(const struct vault *vault, const char *name);
+/* Remove these, unless somebody is changing the passphrase right now. */
+void vault_clear_aborted(const struct vault *vault);
+
 /*
  * The time, in seconds since 1970, of what is sealed now; never an earlier one
  * than the last, though the clock be set back: it tells which of two chunks is

@@ -130,7 +130,7 @@ void vault_unlock(struct vault *vault)
 	vault->exclusive = false;
 }
 
-int vault_lock_ini(int meta_fd, int *out)
+static int lock_ini(int meta_fd, int how, int *out)
 {
 	CLEANUP_FD int fd = -1;
 	struct flock lock = lock_byte(F_WRLCK, INI_BYTE);
@@ -138,11 +138,22 @@ int vault_lock_ini(int meta_fd, int *out)
 
 	if (err)
 		return err;
-	while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
+	while (fcntl(fd, how, &lock) < 0)
 		if (errno != EINTR)
-			return -errno;
+			return errno == EAGAIN || errno == EACCES ? -EBUSY
+								  : -errno;
 	*out = TAKE_FD(fd);
 	return 0;
+}
+
+int vault_lock_ini(int meta_fd, int *out)
+{
+	return lock_ini(meta_fd, F_OFD_SETLKW, out);
+}
+
+int vault_try_lock_ini(int meta_fd, int *out)
+{
+	return lock_ini(meta_fd, F_OFD_SETLK, out);
 }
 
 /* 1: it is; or an error. In this order, or one that ends goes unseen. */

@@ -11,6 +11,8 @@ struct vault;
 
 /* Wait until this caller may rewrite vault.ini; closing *fd lets go. */
 MUST_CHECK int vault_lock_ini(int meta_fd, int *fd);
+/* The same without waiting: -EBUSY. */
+MUST_CHECK int vault_try_lock_ini(int meta_fd, int *fd);
 
 /* vault_lock() alone, by the lock in this directory. */
 MUST_CHECK int vault_lock_alone_in(struct vault *vault, int meta_fd);

@@ -91,9 +91,8 @@ def a_directory_id_is_proved_by_names_not_believed():
     whole = contents(m.vault)
     shutil.copy(dirid(b), os.path.join(b, ".sync-conflict-20261121-120000-ABCDEFG.dirid"))
     frond.lose_dirid(dirid(b))
-    repaired(m.vault, [("repaired", "dirid", "b")])
+    repaired(m.vault, [("repaired", "dirid", "b"), ("note", "hidden-copy", None)])
     eq(get(dirid(b))[:16], good[:16])
-    eq(findings(m.vault)[0], [("note", "hidden-copy", None)])
     eq(contents(m.vault), whole)
 
 
@@ -202,7 +201,9 @@ def what_was_being_made_or_removed_is_finished():
     shutil.copy(where["small"], temp[6])
     found, _ = findings(top)
     eq(found, [("note", "leftover", None)] * 7)
-    doc = repaired(top, [("repaired", "leftover", None)] * 7,
+    # of the copies that were made above, which are files now
+    twins = [("note", "twin", None)] * 5
+    doc = repaired(top, [("repaired", "leftover", None)] * 7 + twins,
                    lost=[hashlib.sha256(get(p)).hexdigest() for p in
                          (temp[0], temp[1], temp[3], dirid(temp[2]))])
     for p in temp:
@@ -214,11 +215,53 @@ def what_was_being_made_or_removed_is_finished():
     orphans = os.path.join(top, ".frondfs/orphans")
     os.makedirs(orphans, exist_ok=True)
     shutil.copy(where["big"], orphans)
-    # of the copies that were made above, which are files now
-    twins = [("note", "twin")] * 5
+    twins = [f[:2] for f in twins]
     eq([f[:2] for f in findings(top)[0]], [("note", "orphan"), *twins])
     eq([f[:2] for f in findings(top, "--repair", status=1)[0]], [*twins, ("repaired", "orphan")])
     eq(os.listdir(orphans), [])
+
+
+@check(plain=False)
+def what_comes_to_lost_and_found_is_looked_into_at_once():
+    """What lies in something unfinished has not been looked at before it is moved."""
+    top, where = vault()
+    outer = os.path.join(top, ".tmp-" + "1" * 24)
+    inner = os.path.join(outer, ".tmp-" + "2" * 24)
+    shutil.copytree(where["d"], outer)
+    put(os.path.join(outer, ".tmp-" + "3" * 24), b"")
+    shutil.copytree(where["d/e"], inner)
+    shutil.copy(where["big"], os.path.join(inner, ".tmp-" + "4" * 24))
+    flip(os.path.join(inner, ".tmp-" + "4" * 24), HEADER + 50)
+    # linked; leaf and inner, in both copies; big
+    doc = repaired(top, [("repaired", "leftover", None)] * 4 + [("note", "twin", None)] * 6
+                   + [("damaged", "token", "lost+found/unfinished-" + "4" * 24)],
+                   status=5, lost=[hashlib.sha256(b"").hexdigest()])
+    eq({f["moved_to"] for f in doc["findings"] if "moved_to" in f},
+       {"lost+found/unfinished-" + c * 24 for c in "124"})
+    again, _ = findings(top, "--repair", status=4)
+    eq([f for f in again if f[0] == "repaired"], [])
+
+
+@check(plain=False)
+def a_copy_is_looked_into_once_its_directory_is_known():
+    top, where = vault()
+    shutil.copy(where["d/e/leaf"], where["d/e/leaf"] + COPY)
+    flip(where["d/e/leaf"] + COPY, HEADER + 50)
+    put(os.path.join(where["d/e"], "note.txt"), b"foreign")
+    frond.lose_dirid(dirid(where["d/e"]))
+    copied = "d/e/leaf" + COPY
+    repaired(top, [("repaired", "dirid", "d/e"), ("damaged", "token", copied),
+                   ("note", "copy", copied), ("note", "foreign", None)], status=5)
+
+
+@check(plain=False)
+def attributes_are_looked_at_once_their_directory_is_known():
+    """With a new one they do not open."""
+    top, where = vault()
+    os.rename(where["d/linked"], os.path.join(where["bare"], os.path.basename(where["d/linked"])))
+    frond.lose_dirid(dirid(where["bare"]))
+    repaired(top, [("repaired", "dirid", "bare"), ("repaired", "name", None)]
+             + [("damaged", "xattr", "bare")] * 2, status=5)
 
 
 def interrupt_rekey(m, path):

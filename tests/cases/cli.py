@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ import frond
 from command import FAILED, NO_PASSPHRASE, NOT_A_VAULT, QUICK, USAGE, WRONG, \
     cli, directory, mounted, mounted_with, new_vault, tree
 from frond import FRONDFS, check, eq, fresh, get, passfile, put
+from vaultcheck import findings
 
 
 @check
@@ -214,6 +217,44 @@ def passwd_changes_the_passphrase():
     cli("mount", "--passfile", passfile(), vault, point, status=WRONG)
     with mounted_with(vault, "new") as p:
         eq(get(f"{p}/file"), b"kept")
+
+
+def passwd_that_is_killed(vault):
+    """By vault.ini, which may not grow as large as that; what lies aside then."""
+    size = os.stat(f"{vault}/.frondfs/vault.ini").st_size - 1
+
+    def limits():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    p = subprocess.run([FRONDFS, "passwd", "--passfile", passfile(), "--new-passfile",
+                        passfile("new"), vault], preexec_fn=limits, check=False,
+                       stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    eq(p.returncode, -signal.SIGXFSZ, p.stderr)
+    eq(len(aside(vault)), 1)
+
+
+def aside(vault):
+    return [n for n in os.listdir(f"{vault}/.frondfs") if n.startswith(".tmp-")]
+
+
+@check
+def nothing_opens_with_a_passphrase_that_was_never_changed_to():
+    """Nor lies about until somebody learns it."""
+    vault, point = new_vault(), directory()
+    passwd_that_is_killed(vault)
+    with mounted(vault, point, "-o", "ro"):
+        eq(len(aside(vault)), 1)
+    with mounted(vault, point):
+        eq(aside(vault), [])
+        passwd_that_is_killed(vault)
+    eq(findings(vault)[0], [("note", "vault-ini-copy", None)])
+    eq(findings(vault, "--repair", status=1)[0], [("repaired", "vault-ini-copy", None)])
+    eq((aside(vault), findings(vault)[0]), ([], []))
+    passwd_that_is_killed(vault)
+    cli("passwd", "--passfile", passfile(), "--new-passfile", passfile("new"), vault)
+    eq(aside(vault), [])
+    with mounted_with(vault, "new"):
+        pass
 
 
 @check

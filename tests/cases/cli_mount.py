@@ -416,6 +416,20 @@ def umount_returns_when_the_data_is_at_rest():
     until(lambda: not os.path.exists(f"/proc/{m.pid}"), 5, "the daemon's end")
 
 
+@check(root=True)
+def umount_tells_where_the_same_mount_goes_on():
+    vault, point, other = new_vault(), directory("point"), directory("other place")
+    for first, second in ((point, other), (other, point)):
+        cli("mount", "--passfile", passfile(), vault, point)
+        run("mount", "--bind", point, other)
+        put(f"{point}/f", b"kept")
+        cli("umount", first, status=FAILED,
+            says=f"'{first}' is unmounted, but the same mount is still on '{second}'")
+        eq((os.path.ismount(first), get(f"{second}/f")), (False, b"kept"))
+        cli("umount", second)
+        eq(os.path.ismount(second), False)
+
+
 @check
 def umount_touches_nothing_but_vaults():
     cli("umount", "/proc", status=POINT, says="no vault is mounted")

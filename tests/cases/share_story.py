@@ -714,6 +714,27 @@ def what_was_killed_before_it_was_logged_can_be_acknowledged():
 
 
 @check(plain=False)
+def a_grant_that_was_killed_before_the_older_one_ended_is_the_one_that_is_replaced():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        plan, sets = alice.path("plan"), []
+        for n in range(3):
+            os.rename(put(alice.path("new"), b"%d" % n), plan)
+            (set_id, *_), = alice.send("grant", plan, "--to", "bob")
+            sets.append(set_id)
+            if n == 1:
+                journal = alice.path(".tgshare/outbox", sets[0], "journal")
+                put(journal, b"".join(line for line in get(journal).splitlines(True)
+                                      if not line.startswith(b"end ")))
+        eq([alice.given(set_id)["state"] for set_id in sets], ["replaced", "replaced", "sent"])
+        bob.receive()
+        alice.receive()
+        readable(bob.shared("alice/plan"), b"2")
+        eq(os.listdir(bob.shared("alice")), ["plan"])
+        eq(alice.given(sets[2])["state"], "opened")
+
+
+@check(plain=False)
 def what_is_not_acknowledged_is_sent_again():
     with crowd("alice", "bob") as (alice, bob):
         (set_id, *_), = alice.send("send", put(alice.path("lost"), b"lost"), "--to", "bob")

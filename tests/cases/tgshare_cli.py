@@ -5,7 +5,9 @@ import json
 import os
 import pty
 import re
+import resource
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -1142,6 +1144,70 @@ def bundles_for_several_are_taken_apart():
     assert not os.path.exists(dave.shared())
     inbox = os.path.join(dave.mount.vault, ".frondfs/inbox")
     eq([n for n in os.listdir(inbox) if n.endswith((".env", ".try", ".part", ".tmp"))], [])
+
+
+def export_that_is_killed(who, path, size):
+    """By its own bundle, which may not grow as large as that."""
+    def limits():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    bundle = fresh("bundle")
+    p = subprocess.run([TGSHARE, "export", path, "-o", bundle, "--to", "bob"],
+                       preexec_fn=limits, env={**os.environ, "TGSHARE_VAULT": who.mount.path},
+                       capture_output=True, timeout=300, check=False)
+    eq((p.returncode, p.stdout, os.path.exists(bundle)), (-signal.SIGXFSZ, b"", False), p.stderr)
+
+
+@check(plain=False)
+def an_export_that_was_killed_is_not_called_exported():
+    """Nothing of it was handed out: it is made again, or ended, by one command."""
+    alice, bob = people("alice", "bob")
+    copies = os.path.join(alice.mount.vault, ".frondfs/outbox")
+    data = blob(300000, 8)
+    path, bundle = put(alice.path("cut short"), data), fresh("bundle")
+    alice.tg("export", path, "-o", bundle, "--to", "bob")
+    size = os.stat(bundle).st_size
+
+    def states():
+        return sorted(s["state"] for s in alice.status()["given"])
+    # again
+    export_that_is_killed(alice, path, size - 1)
+    eq(states(), ["exported", "unfinished"])
+    said = alice.tg("status")
+    eq(said.count("its bundle has not been written; 'tgshare export' it again"), 1, said)
+    again = fresh("bundle")
+    alice.tg("export", path, "-o", again, "--to", "bob")
+    eq(states(), ["exported"] * 2)
+    bob.tg("import", again)
+    readable(bob.shared("alice/cut short"), data)
+    bob.receive()
+    alice.receive()
+    eq(states(), ["exported", "opened"])
+    eq(len(alice.log("exported")), 2)
+    # ended: nobody hears of it
+    for end in lambda n: alice.tg("revoke", n["set"]), lambda n: alice.receive():
+        export_that_is_killed(alice, path, size - 1)
+        unfinished, = (s for s in alice.status()["given"] if s["state"] == "unfinished")
+        assert "if it has been opened" not in (end(unfinished) or "")
+        eq((states(), os.listdir(copies)), (["exported", "opened"], ["lock"]))
+        eq(bob.receive(), "")
+    eq((len(alice.log("exported")), alice.log("revoked")), (2, []))
+
+
+@check(plain=False)
+def a_bundle_is_in_the_log_before_it_is_there():
+    """Or what acknowledges it would not be believed."""
+    alice, _ = people("alice", "bob")
+    path, bundle = put(alice.path("quick"), b"quick"), fresh("bundle")
+    log = os.path.join(alice.mount.vault, ".frondfs/log")
+    os.rename(log, log + " away")
+    os.mkdir(log)
+    alice.tg("export", path, "-o", bundle, "--to", "bob", status=FAILED, says="log")
+    eq((os.path.exists(bundle), alice.status()["given"]), (False, []))
+    os.rmdir(log)
+    os.rename(log + " away", log)
+    alice.tg("export", path, "-o", bundle, "--to", "bob")
+    eq([s["state"] for s in alice.status()["given"]], ["exported"])
 
 
 @check(plain=False)

@@ -90,6 +90,7 @@ struct goal {
 	void (*check)(const struct copy *c, void *arg);
 	void *arg;
 	struct oplog log; /* of a scan that nothing happens to */
+	bool shared;	  /* who goes on has been there before it */
 };
 
 static void record(struct goal *g)
@@ -99,6 +100,7 @@ static void record(struct goal *g)
 
 	assert_non_null(c);
 	copy_open(c, g->ix, before);
+	c->vault.shared = g->shared;
 	recorder_begin(c->fx.path, &g->log);
 	ix_open(&c->ix);
 	ix_scan(&c->ix);
@@ -175,6 +177,36 @@ static void lose_power(const struct goal *g)
 	}
 }
 
+static void move_spool(const struct copy *c, const char *from, const char *to)
+{
+	CLEANUP_FD int from_fd = openat(c->vault.root_fd, from, O_RDONLY);
+	CLEANUP_FD int to_fd = openat(c->vault.root_fd, to, O_RDONLY);
+	CLEANUP_DIR DIR *dir = NULL;
+	const struct dirent *e;
+
+	assert_int_equal(xio_list(from_fd, &dir), 0);
+	while ((e = readdir(dir)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			assert_int_equal(
+				renameat(from_fd, e->d_name, to_fd, e->d_name),
+				0);
+}
+
+/* As another mount that has looked when there was nothing yet. */
+static void open_early(struct copy *c)
+{
+	const char inbox[] = NAME_VAULT_DIR "/" VAULT_INBOX_DIR,
+		   away[] = NAME_VAULT_DIR "/away";
+
+	c->vault.shared = true;
+	assert_int_equal(mkdirat(c->vault.root_fd, away, 0700), 0);
+	move_spool(c, inbox, away);
+	ix_open(&c->ix);
+	ix_scan(&c->ix);
+	move_spool(c, away, inbox);
+	assert_int_equal(unlinkat(c->vault.root_fd, away, AT_REMOVEDIR), 0);
+}
+
 /* Killed at call end of log; then the next scan, which log goes on with. */
 static void scan_on(const struct goal *g, struct oplog *log, size_t end)
 {
@@ -189,8 +221,11 @@ static void scan_on(const struct goal *g, struct oplog *log, size_t end)
 	image_free(im);
 	oplog_copy(log, &before, end);
 	oplog_fini(&before);
+	if (g->shared)
+		open_early(c);
 	recorder_go_on(c->fx.path, log);
-	ix_open(&c->ix);
+	if (!g->shared)
+		ix_open(&c->ix);
 	ix_scan(&c->ix);
 	recorder_end(c->fx.path);
 	ix_close(&c->ix);
@@ -201,9 +236,8 @@ static void scan_on(const struct goal *g, struct oplog *log, size_t end)
 
 /* Killed again and again, and in the end the power fails: of what all these
  * have done, nothing need be durable but what they saw to. */
-static void die_and_lose_power(const struct goal *g)
+static void die_and_lose_power(const struct goal *g, uint64_t rng)
 {
-	uint64_t rng = g->log.count;
 
 	for (int i = 0; i < CHAINS; i++) {
 		uint64_t kills = 1 + random_below(&rng, KILLS_MAX);
@@ -298,7 +332,7 @@ static void everywhere(const struct ix *ix,
 	record(&g);
 	die_everywhere(&g);
 	lose_power(&g);
-	die_and_lose_power(&g);
+	die_and_lose_power(&g, g.log.count);
 	for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
 		fail_everywhere(&g, (enum fault_kind)kind, false);
 	fail_everywhere(&g, FAULT_NO_SPACE, true);
@@ -332,6 +366,28 @@ static void test_crash__while_a_file_comes(void **state)
 	ix_deliver_all(ix, s);
 	ix_close(ix);
 	everywhere(ix, expect_report, NULL);
+	ix_open(ix);
+	ix_free(s);
+}
+
+/* What the first one did need not be durable when the second goes on. */
+static void test_crash__while_another_mount_goes_on(void **state)
+{
+	struct ix *ix = *state;
+	const struct ix_spec spec = {
+		.name = "report.pdf", .size = 90000, .k = 2, .n = 3};
+	struct ix_set *s = ix_make(ix, &spec);
+	struct goal g = {.ix = ix, .check = expect_report, .shared = true};
+
+	ix_deliver_all(ix, s);
+	/* which both have */
+	fx_write(ix->spool, "lock", "", 0);
+	ix_close(ix);
+	record(&g);
+	for (uint64_t seed = 5; seed < 11; seed++)
+		die_and_lose_power(&g, seed);
+	oplog_fini(&g.log);
+	present[0] = '\0';
 	ix_open(ix);
 	ix_free(s);
 }
@@ -507,6 +563,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_crash__while_a_file_comes),
+		TEST(test_crash__while_another_mount_goes_on),
 		TEST(test_crash__while_a_shown_file_opens),
 		TEST(test_crash__while_a_folder_comes),
 		TEST(test_crash__while_a_set_is_withdrawn),

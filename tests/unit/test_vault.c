@@ -6,6 +6,7 @@
 #include "crash_fixture.h"
 #include "seen.h"
 #include "vault_key.h"
+#include "vault_lock.h"
 #include "xio.h"
 
 #include <signal.h>
@@ -455,6 +456,67 @@ static void test_passphrase__stays_its_owners_whoever_dies(void **state)
 	assert_true(n > 4);
 }
 
+#define ASIDE ".tmp-0123456789abcdef01234567"
+
+/* Killed at its n-th call: does something of it lie aside? */
+static bool leaves_something(struct fixture *fx, const struct vault_ini_text *t,
+			     int n, bool *died)
+{
+	int result;
+
+	fx_write(fx->vault->meta_fd, VAULT_INI_FILE, t->text, t->len);
+	*died = crash_child(n, change_once, fx->path, &result);
+	return fx_count_temps(fx->vault->meta_fd) > 0;
+}
+
+static void test_passphrase__leaves_nothing_when_it_is_killed(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text t = read_text(fx);
+	int at_work, left = 0;
+	bool died = true;
+
+	for (int n = 0; died; n++) {
+		if (!leaves_something(fx, &t, n, &died))
+			continue;
+		left++;
+		/* unless somebody is writing it */
+		assert_int_equal(vault_lock_ini(fx->vault->meta_fd, &at_work),
+				 0);
+		vault_clear_aborted(fx->vault);
+		assert_int_equal(fx_count_temps(fx->vault->meta_fd), 1);
+		close(at_work);
+		vault_clear_aborted(fx->vault);
+		assert_int_equal(fx_count_temps(fx->vault->meta_fd), 0);
+		assert_int_equal(try_open(fx, FX_PASS), 0);
+		/* and the next change sees to it, too */
+		(void)leaves_something(fx, &t, n, &died);
+		assert_int_equal(change_once(fx->path), 0);
+		assert_int_equal(fx_count_temps(fx->vault->meta_fd), 0);
+	}
+	assert_true(left >= 2);
+}
+
+static void test_passphrase__what_else_lies_aside_stays(void **state)
+{
+	struct fixture *fx = *state;
+	int meta = fx->vault->meta_fd;
+	struct vault_ini_text t = read_text(fx);
+
+	fx_write(meta, ASIDE, "of the log", 10);
+	vault_clear_aborted(fx->vault);
+	assert_int_equal(fx_count_temps(meta), 1);
+	fx_write(meta, ASIDE, t.text, t.len);
+	fx_write(meta, ASIDE "0", t.text, t.len);
+	/* there is no other */
+	assert_int_equal(renameat(meta, VAULT_INI_FILE, meta, "away"), 0);
+	vault_clear_aborted(fx->vault);
+	assert_int_equal(fx_count_temps(meta), 2);
+	assert_int_equal(renameat(meta, "away", meta, VAULT_INI_FILE), 0);
+	vault_clear_aborted(fx->vault);
+	assert_int_equal(fx_count_temps(meta), 1);
+}
+
 /* Else a power failure would look like somebody's doing. */
 static void test_seen__what_is_remembered_is_durable(void **state)
 {
@@ -703,6 +765,8 @@ int main(void)
 		CASE(test_passphrase__changes_one_slot),
 		CASE(test_passphrase__is_not_put_into_what_was_put_back),
 		CASE(test_passphrase__stays_its_owners_whoever_dies),
+		CASE(test_passphrase__leaves_nothing_when_it_is_killed),
+		CASE(test_passphrase__what_else_lies_aside_stays),
 		CASE(test_seen__what_is_remembered_is_durable),
 		CASE(test_identity__is_durable),
 		CASE(test_passphrase__two_at_a_time_lose_nothing),

@@ -173,15 +173,21 @@ static bool is_out_of_reach(int err)
 
 static int umount_and_wait(const char *point)
 {
-	char backing[PATH_MAX];
+	char backing[PATH_MAX], still[PATH_MAX];
 	bool exclusive;
 	int err;
 
 	find_backing(point, backing);
 	exclusive = backing[0] && held_exclusively(backing);
-	err = mount_umount(point);
+	err = mount_umount(point, still);
 	if (err)
 		return report_umount(err, point);
+	if (still[0]) {
+		report("'%s' is unmounted, but the same mount is still on '%s' "
+		       "and goes on there; unmount that as well",
+		       point, still);
+		return CMD_FAILED;
+	}
 	if (!backing[0] || (exclusive && is_mounted_elsewhere(backing)))
 		return CMD_OK;
 	err = exclusive ? vault_wait_at_rest(backing, AT_REST_TIMEOUT_MS)

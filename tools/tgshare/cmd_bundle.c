@@ -82,8 +82,6 @@ static int begin_output(struct bundle_out *b)
 /* Some file systems of USB sticks cannot refuse to replace. */
 static int end_output(struct bundle_out *b)
 {
-	if (fsync(b->fd) < 0)
-		return -errno;
 	if (renameat2(AT_FDCWD, b->temp, AT_FDCWD, b->path, RENAME_NOREPLACE) ==
 	    0)
 		return 0;
@@ -193,20 +191,43 @@ static uint64_t bytes_of(struct item *const *items, size_t count)
 	return total;
 }
 
-static int write_bundle(const struct session *s, const char *path,
+static int fill_output(struct bundle_out *b, const struct session *s,
+		       struct item *const *items, size_t count, bool envelopes)
+{
+	int err = begin_output(b);
+
+	progress_begin(&b->progress, "writing", bytes_of(items, count));
+	if (!err)
+		err = put_items(b, s, items, count, envelopes);
+	progress_end(&b->progress);
+	return !err && fsync(b->fd) < 0 ? -errno : err;
+}
+
+static int log_sets(struct session *s, struct item *const *items, size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++)
+		err = compose_log(s, items[i]);
+	return err ? session_report(s, "write to the log", err) : CMD_OK;
+}
+
+/*
+ * With envelopes it makes something of new sets. These are in the log before
+ * anybody can have the bundle, or nobody could acknowledge them; so what is not
+ * in the log was never handed out.
+ */
+static int write_bundle(struct session *s, const char *path,
 			struct item *const *items, size_t count, bool envelopes)
 {
 	struct bundle_out b = {.path = path, .fd = -1};
-	int err = begin_output(&b);
+	int err = fill_output(&b, s, items, count, envelopes);
+	int status = !err && envelopes ? log_sets(s, items, count) : CMD_OK;
 
-	progress_begin(&b.progress, "writing", bytes_of(items, count));
-	if (!err)
-		err = put_items(&b, s, items, count, envelopes);
-	progress_end(&b.progress);
-	if (!err)
+	if (!err && !status)
 		err = end_output(&b);
-	drop_output(&b, !err);
-	return err ? report_output(path, err) : CMD_OK;
+	drop_output(&b, !err && !status);
+	return err ? report_output(path, err) : status;
 }
 
 /* What is under way of FILE, or this SET. */
@@ -267,19 +288,19 @@ static int compose_all(struct session *s, const struct request *r,
 	return status;
 }
 
-static int finish_sets(struct session *s, struct item *const *made,
-		       size_t count)
+static void tell_sets(struct item *const *made, size_t count)
 {
-	int err = 0;
-
-	for (size_t i = 0; i < count && !err; i++) {
-		err = compose_log(s, made[i]);
-		if (err)
-			break;
+	for (size_t i = 0; i < count; i++)
 		printf("set %.8s for %s, verification code %s\n", made[i]->id,
 		       made[i]->parties[0].name, made[i]->code);
-	}
-	return err ? session_report(s, "write to the log", err) : CMD_OK;
+}
+
+/* What never left leaves no trace but in the log, if it was there already. */
+static int forget_set(struct session *s, const struct item *item)
+{
+	int err = item->logged ? compose_log_event(s, item, VLOG_REVOKED) : 0;
+
+	return err ? err : item_remove(s->outbox_fd, item->id);
 }
 
 static int export_set(struct session *s, const struct request *r)
@@ -297,12 +318,10 @@ static int export_set(struct session *s, const struct request *r)
 	if (!status)
 		status = write_bundle(s, r->output, made, count, true);
 	if (!status)
-		status = finish_sets(s, made, count);
+		tell_sets(made, count);
 	for (size_t i = 0; i < count; i++) {
-		/* what never left leaves no trace */
-		int err = status ? item_remove(s->outbox_fd, made[i]->id) : 0;
-
-		(void)err;
+		if (status)
+			(void)!forget_set(s, made[i]);
 		item_free(made[i]);
 	}
 	source_free(&from);

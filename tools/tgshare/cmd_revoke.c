@@ -113,7 +113,7 @@ static bool was_delivered(const struct item *item)
 	for (size_t i = 0; i < item->message_count; i++)
 		if (item->messages[i].sends)
 			return true;
-	return item->exported;
+	return item->exported && !item_never_left(item);
 }
 
 static void tell(const struct item *item)

@@ -140,6 +140,9 @@ static void print_item(const struct session *s, const struct outbox *o,
 	}
 	if (item_live(item, now))
 		print_gone_given(s, o, item);
+	if (item_never_left(item))
+		puts("          its bundle has not been written; 'tgshare "
+		     "export' it again, unless that is under way");
 	tell_note(item->note);
 }
 

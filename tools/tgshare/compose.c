@@ -376,7 +376,7 @@ int compose_log_all(struct session *s, struct item **items, size_t count)
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++)
-		if (items[i]->kind != ITEM_NOTE)
+		if (items[i]->kind != ITEM_NOTE && !item_never_left(items[i]))
 			err = compose_log(s, items[i]);
 	return err;
 }

@@ -43,7 +43,8 @@ MUST_CHECK int compose_rest(struct session *s, const struct cargo *c,
 
 /* Put what was composed into the vault's log, once. */
 MUST_CHECK int compose_log(struct session *s, struct item *item);
-/* Whoever made them may have been killed before that. */
+/* Whoever made them may have been killed before that. (What is exported is in
+ * the log before it can be with anybody.) */
 MUST_CHECK int compose_log_all(struct session *s, struct item **items,
 			       size_t count);
 /* Put an event about a set into the log unless it is there. */

@@ -590,6 +590,11 @@ bool item_live(const struct item *item, uint64_t now_s)
 	       (item->expires_s == 0 || item->expires_s > now_s);
 }
 
+bool item_never_left(const struct item *item)
+{
+	return item->exported && !item->logged;
+}
+
 bool item_needs_copy(const struct item *item, uint64_t now_s)
 {
 	if (!item->copy[0] || item->exported || !item_live(item, now_s))

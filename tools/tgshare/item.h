@@ -189,6 +189,8 @@ bool item_message_due(const struct item *item, const struct item_message *m,
 uint64_t item_message_put_off_s(const struct item_message *m, uint64_t now_s);
 /* The recipient may still get at what is in it, or has it. */
 bool item_live(const struct item *item, uint64_t now_s);
+/* Its bundle was never there: 'tgshare export' was killed, or is at it. */
+bool item_never_left(const struct item *item);
 /* Are the sealed copy's bytes still needed? */
 bool item_needs_copy(const struct item *item, uint64_t now_s);
 

@@ -236,7 +236,7 @@ int outbox_tidy(struct session *s, const struct outbox *o)
 		if (item->kind == ITEM_NOTE) {
 			if (now > item->created_s + KEEP_NOTES_S)
 				err = item_remove(s->outbox_fd, item->id);
-		} else if (ended_long_ago(item, now))
+		} else if (item_never_left(item) || ended_long_ago(item, now))
 			err = item_remove(s->outbox_fd, item->id);
 		else if (is_told(item, now))
 			err = item_remove_envelopes(s->outbox_fd, item);

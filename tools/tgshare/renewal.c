@@ -61,6 +61,17 @@ static bool shares_a_file(const struct item *item, const struct cargo *c)
 	return false;
 }
 
+/* By one whose making was interrupted before it was noted here. */
+static bool was_replaced(const struct outbox *o, const struct item *item)
+{
+	for (size_t i = 0; i < o->count; i++)
+		if (o->items[i] != item && o->items[i]->kind == ITEM_GRANT &&
+		    memcmp(o->items[i]->replaces, item->set_id, SET_ID_LEN) ==
+			    0)
+			return true;
+	return false;
+}
+
 const struct item *renewal_find(const struct session *s, const struct outbox *o,
 				const struct source *from,
 				const struct cargo *c, const struct plan *plan)
@@ -69,7 +80,7 @@ const struct item *renewal_find(const struct session *s, const struct outbox *o,
 		const struct item *item = o->items[i];
 
 		if (item->kind != ITEM_GRANT ||
-		    !item_live(item, when_now_s()) ||
+		    !item_live(item, when_now_s()) || was_replaced(o, item) ||
 		    item->folder != from->folder ||
 		    strcmp(item->path, from->relative) != 0 ||
 		    !people_same_keys(&item->parties[0].pub,
@@ -88,9 +99,17 @@ const struct item *renewal_find(const struct session *s, const struct outbox *o,
 int renewal_end(const struct session *s, struct outbox *o,
 		const struct item *item)
 {
-	struct item *old = outbox_set(o, item->replaces);
+	int err = 0;
 
-	if (!old || old == item || old->end != ITEM_LIVE)
-		return 0;
-	return item_note_end(s->outbox_fd, old, ITEM_REPLACED, when_now_s());
+	for (size_t i = 0; i < o->count && !err; i++) {
+		struct item *old = outbox_set(o, item->replaces);
+
+		if (!old)
+			break;
+		if (old->end == ITEM_LIVE)
+			err = item_note_end(s->outbox_fd, old, ITEM_REPLACED,
+					    when_now_s());
+		item = old;
+	}
+	return err;
 }

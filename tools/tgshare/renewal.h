@@ -18,7 +18,7 @@ const struct item *renewal_find(const struct session *s, const struct outbox *o,
 				const struct source *from,
 				const struct cargo *c, const struct plan *plan);
 
-/* The set that this one replaces is over. */
+/* The set that this one replaces is over, and so is what that one replaced. */
 MUST_CHECK int renewal_end(const struct session *s, struct outbox *o,
 			   const struct item *item);
 

@@ -302,12 +302,11 @@ static int tell_parties(struct session *s, const struct item *item)
 	return err;
 }
 
-static int end_victim(struct session *s, struct item *item)
+/* What still lies in a mailbox is taken back by deliver.c. */
+static int end_known(struct session *s, struct item *item)
 {
-	int err;
+	int err = tell_parties(s, item);
 
-	/* what still lies in a mailbox is taken back by deliver.c */
-	err = tell_parties(s, item);
 	if (!err)
 		err = compose_log_event(s, item, VLOG_REVOKED);
 	if (!err)
@@ -315,6 +314,15 @@ static int end_victim(struct session *s, struct item *item)
 				    item->kind == ITEM_GRANT ? ITEM_REVOKED
 							     : ITEM_WITHDRAWN,
 				    when_now_s());
+	return err;
+}
+
+static int end_victim(struct session *s, struct item *item)
+{
+	/* nobody has heard of what never left */
+	int err = item_never_left(item) ? item_remove(s->outbox_fd, item->id)
+					: end_known(s, item);
+
 	return err ? session_report(s, "write .tgshare/outbox", err) : CMD_OK;
 }
 

@@ -21,7 +21,7 @@ const char *status_of_item(const struct item *item, uint64_t now_s)
 	if (item->recipient_state == ACK_RECEIVED)
 		return "received";
 	if (item->exported)
-		return "exported";
+		return item_never_left(item) ? "unfinished" : "exported";
 	return deliver_waiting(item, now_s) ? "queued" : "sent";
 }
 
