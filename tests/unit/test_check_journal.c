@@ -140,6 +140,25 @@ static void test_held__hides_no_neighbour(void **state)
 	expect_chunks(&t, 1, 7, 7);
 }
 
+static void cut(struct vfile *f)
+{
+	assert_int_equal(vf_truncate(f, 20 * CHUNK_SIZE), 0);
+}
+
+/* What is cut off by the next mount may be what it likes. */
+static void test_held__is_a_length(void **state)
+{
+	struct fixture *fx = *state;
+	struct told t;
+
+	make(fx, "f");
+	die_after(fx, cut, "f");
+	spoil(fx, "f", 18, 25);
+	t = check_vault(fx, false);
+	assert_int_equal(t.count, 1);
+	expect_chunks(&t, 0, 18, 18);
+}
+
 /* A header is in no journal. */
 static void test_held__is_no_header(void **state)
 {
@@ -181,8 +200,8 @@ static void test_mended__spares_the_end_alone(void **state)
 	assert_true(t.crashed);
 	assert_int_equal(t.count, 1);
 	expect_told(&t, 0, CHECK_JOURNAL, CHECK_NOTE, "f");
-	spoil(fx, "f", 20, 20);
 	spoil(fx, "f", LAST - 1, LAST);
+	spoil(fx, "f", 20, 20);
 	t = check_vault(fx, false);
 	assert_int_equal(t.count, 2);
 	expect_told(&t, 0, CHECK_JOURNAL, CHECK_NOTE, "f");
@@ -311,6 +330,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_held__spares_nothing_else),
 		TEST(test_held__hides_no_neighbour),
+		TEST(test_held__is_a_length),
 		TEST(test_held__is_no_header),
 		TEST(test_mended__spares_the_end_alone),
 		TEST(test_mended__is_told_by_its_plain_path),
