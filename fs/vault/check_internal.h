@@ -184,8 +184,9 @@ void check_twins_tell(struct check *c);
 
 /* check_journal.c: what a mount that ended unexpectedly has left */
 MUST_CHECK int check_journal_begin(struct check *c);
-/* Is it put right by the next mount? */
-bool check_journal_mends(struct check *c, const struct trouble *t);
+/* tell() of each part that the next mount does not put right. */
+void check_journal_sift(struct check *c, const struct trouble *t,
+			void (*tell)(struct check *c, const struct trouble *t));
 void check_journal_free(struct crashed *crashed);
 
 /* check_report.c */

@@ -3,6 +3,7 @@
  * damage.
  */
 #include "check_internal.h"
+#include "gaps.h"
 #include "journal.h"
 #include "map.h"
 #include "vdir.h"
@@ -238,50 +239,94 @@ static bool is_last(const struct journal_record *rec)
 	       rec->first + rec->count > chunk_last_index(rec->size);
 }
 
-/* Does the journal hold a token of one of these chunks, or a length? */
-static bool is_held(struct check *c, const struct mended *m,
-		    const struct trouble *t)
+/* From which of these chunks on the record has a say in what they are? */
+static uint64_t held_from(const struct journal_record *rec,
+			  const struct trouble *t, uint64_t told)
 {
-	struct journal_reader *r = NULL;
-	uint64_t first = told_from(t);
-	struct journal_record rec;
-	bool held = false;
+	uint64_t from = UINT64_MAX;
 
-	if (journal_reader_open(c->vault, &r))
-		return false;
-	while (!held && journal_reader_next(r, &rec) == 1) {
-		if (memcmp(rec.file_id, m->file_id, FILE_ID_LEN) != 0)
-			continue;
-		held = rec.size != JOURNAL_SIZE_KEPT &&
-		       t->last >= chunk_last_index(rec.size);
-		held |= rec.count > 0 && first < rec.first + rec.count &&
-			t->last >= rec.first;
-		held |= t->fault == CHECK_ZEROED && is_last(&rec);
-	}
-	journal_reader_close(r);
-	return held;
+	if (t->fault == CHECK_ZEROED && is_last(rec))
+		return t->first;
+	if (rec->size != JOURNAL_SIZE_KEPT)
+		from = chunk_last_index(rec->size);
+	if (t->fault == CHECK_ZEROED && rec->count > 0 &&
+	    told < rec->first + rec->count && rec->first < from)
+		from = rec->first;
+	return from < t->first ? t->first : from;
 }
 
-bool check_journal_mends(struct check *c, const struct trouble *t)
+/* Those of which the journal holds a token, or a length. */
+static void add_held(struct check *c, const struct mended *m,
+		     const struct trouble *t, struct gaps *held)
+{
+	struct journal_reader *r = NULL;
+	uint64_t told = told_from(t);
+	struct journal_record rec;
+
+	if (journal_reader_open(c->vault, &r))
+		return;
+	while (journal_reader_next(r, &rec) == 1) {
+		uint64_t from = held_from(&rec, t, told);
+
+		if (memcmp(rec.file_id, m->file_id, FILE_ID_LEN) != 0)
+			continue;
+		if (from <= t->last)
+			gaps_add(held, from, t->last);
+		if (rec.count > 0 && rec.first <= t->last)
+			gaps_add(held, rec.first, rec.first + rec.count - 1);
+	}
+	journal_reader_close(r);
+}
+
+static void add_mended(struct check *c, const struct mended *m,
+		       const struct trouble *t, struct gaps *mended)
+{
+	if (m->event == JOURNAL_EMPTIED)
+		gaps_add(mended, t->first, t->last);
+	if (t->fault == CHECK_HEADER)
+		return;
+	if (m->event == JOURNAL_MENDED && t->last >= m->from)
+		gaps_add(mended, m->from, t->last);
+	add_held(c, m, t, mended);
+}
+
+/* The chunks of a trouble (the first, of what is none of chunks) that are put
+ * right. */
+static void find_mended(struct check *c, const struct trouble *t,
+			struct gaps *mended)
 {
 	CLEANUP_FREE char *path = NULL;
 
 	if (!c->crashed || !t->dir ||
 	    (!check_is_chunk_fault(t->fault) && t->fault != CHECK_HEADER))
-		return false;
+		return;
 	path = check_backing_path(t->dir, t->entry);
-	for (size_t i = 0; path && i < c->crashed->count; i++) {
-		const struct mended *m = &c->crashed->list[i];
+	for (size_t i = 0; path && i < c->crashed->count; i++)
+		if (strcmp(c->crashed->list[i].path, path) == 0)
+			add_mended(c, &c->crashed->list[i], t, mended);
+}
 
-		if (strcmp(m->path, path) != 0)
-			continue;
-		if (m->event == JOURNAL_EMPTIED)
-			return true;
-		if (t->fault == CHECK_HEADER)
-			return false;
-		if ((m->event == JOURNAL_MENDED && t->first >= m->from) ||
-		    is_held(c, m, t))
-			return true;
+/* The last chunk from this one on, up to last, that is not listed. */
+static uint64_t end_of_part(const struct gaps *g, uint64_t first, uint64_t last)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (g->list[i].first > first)
+			return g->list[i].first <= last ? g->list[i].first - 1
+							: last;
+	return last;
+}
+
+void check_journal_sift(struct check *c, const struct trouble *t,
+			void (*tell)(struct check *c, const struct trouble *t))
+{
+	struct gaps mended = {0};
+	struct trouble part = *t;
+
+	find_mended(c, t, &mended);
+	while ((part.first = gaps_reach(&mended, part.first)) <= t->last) {
+		part.last = end_of_part(&mended, part.first, t->last);
+		tell(c, &part);
+		part.first = part.last + 1;
 	}
-	return false;
+	gaps_fini(&mended);
 }

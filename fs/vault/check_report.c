@@ -98,12 +98,10 @@ enum check_state check_state_of(const struct trouble *t)
 								: CHECK_DAMAGED;
 }
 
-void check_trouble(struct check *c, const struct trouble *t)
+static void tell(struct check *c, const struct trouble *t)
 {
 	int err;
 
-	if (check_journal_mends(c, t))
-		return;
 	if (c->opt->repair ||
 	    (t->fault != CHECK_COPY && t->fault != CHECK_FOREIGN &&
 	     t->fault != CHECK_UNREADABLE && check_is_live(c))) {
@@ -113,6 +111,11 @@ void check_trouble(struct check *c, const struct trouble *t)
 		return;
 	}
 	check_found(c, t, check_state_of(t), NULL);
+}
+
+void check_trouble(struct check *c, const struct trouble *t)
+{
+	check_journal_sift(c, t, tell);
 }
 
 void check_entry_trouble(struct check *c, enum check_fault fault,

@@ -297,15 +297,16 @@ static void test_checkpoint__while_the_session_ends(void **state)
 	struct fixture *fx = *state;
 	pthread_t other;
 	bool ended;
+	int n = 0;
 
 	assert_int_equal(vault_lock(fx->vault, false, false), 0);
 	syncs = 0;
 	disk_is_busy = true;
 	assert_int_equal(journal_start(fx->vault), 0);
-	while (syncs == 0)
+	for (; n < 30000 && syncs == 0; n++)
 		nanosleep(&pause, NULL);
 	assert_int_equal(pthread_create(&other, NULL, stop_main, fx->vault), 0);
-	for (int n = 0; n < 30000 && syncs < 2; n++)
+	for (; n < 30000 && syncs < 2; n++)
 		nanosleep(&pause, NULL);
 	ended = syncs == 2;
 	disk_is_busy = false;

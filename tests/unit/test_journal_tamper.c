@@ -186,6 +186,33 @@ static void test_tamper__an_end_that_was_durable(void **state)
 	expect_left_alone(fx);
 }
 
+/* A former end, though it is in the last chunk and has its mark. */
+static void test_tamper__a_former_end_in_the_last_chunk(void **state)
+{
+	const off_t at =
+		(off_t)chunk_offset(chunk_last_index(LEN + VFILE_IO_MAX));
+	struct fixture *fx = *state;
+	uint8_t end[CHUNK_TOKEN_LEN];
+	struct vfile *f;
+	ssize_t len;
+	int fd;
+
+	make(fx, "f");
+	f = vf_open(fx, fx->vault, "f");
+	grow(f);
+	assert_int_equal(vf_truncate(f, LEN + VFILE_IO_MAX - 2000), 0);
+	assert_int_equal(vfile_sync(f, false), 0);
+	fd = vf_backing_fd(fx, "f");
+	len = pread(fd, end, sizeof end, at);
+	assert_true(len > 0);
+	assert_int_equal(vf_truncate(f, LEN), 0);
+	vfile_close(f);
+	die_in(fx, grow_for_good);
+	assert_int_equal(pwrite(fd, end, (size_t)len, at), len);
+	close(fd);
+	expect_left_alone(fx);
+}
+
 static char aside[200];
 
 static void set_aside(struct fixture *fx)
@@ -516,6 +543,7 @@ int main(void)
 		TEST(test_tamper__a_session_that_is_guessed_made_nothing),
 		TEST(test_tamper__a_session_put_back_made_nothing),
 		TEST(test_tamper__an_end_that_was_durable),
+		TEST(test_tamper__a_former_end_in_the_last_chunk),
 		TEST(test_tamper__a_segment_put_back),
 		TEST(test_tamper__a_forged_segment),
 		TEST(test_tamper__zeros_are_no_holes),

@@ -1,5 +1,7 @@
 #include "memory_fixture.h"
 
+#include "bytes.h"
+
 static int open_db(const struct fixture *fx, int flags)
 {
 	char path[300];
@@ -260,6 +262,123 @@ static void test_damage__a_row_of_another_file_is_none(void **state)
 	assert_true(is_fine(fx, id_b, 0, 7));
 }
 
+/* Who has no key can neither find a row nor make one. */
+static void test_keys__all_depends_on_them(void **state)
+{
+	const struct fixture *fx = *state;
+	struct memory_keys a = *fx->vault->memory->keys, b;
+	uint8_t rows[2][3][MEMORY_KEY_LEN], macs[2][MEMORY_MAC_LEN];
+
+	fx->vault->keys->master[0] ^= 1;
+	memory_keys_derive_(fx->vault, &b);
+	fx->vault->keys->master[0] ^= 1;
+	assert_memory_not_equal(a.rows, b.rows, sizeof a.rows);
+	assert_memory_not_equal(a.macs, b.macs, sizeof a.macs);
+	assert_memory_not_equal(a.rows, a.macs, sizeof a.rows);
+	b = a;
+	b.rows[sizeof b.rows - 1] ^= 1;
+	b.macs[sizeof b.macs - 1] ^= 1;
+	for (int i = 0; i < 2; i++) {
+		const struct memory_keys *keys = i ? &b : &a;
+
+		memory_row_file_(keys, id_a, rows[i][0]);
+		memory_row_place_(keys, &place, rows[i][1]);
+		memory_row_time_(keys, rows[i][2]);
+		memory_mac_(keys, rows[0][0], id_a, sizeof id_a, macs[i]);
+	}
+	for (int i = 0; i < 3; i++)
+		assert_memory_not_equal(rows[0][i], rows[1][i], MEMORY_KEY_LEN);
+	assert_memory_not_equal(macs[0], macs[1], MEMORY_MAC_LEN);
+}
+
+/* Of a file whose id is a directory's, say, nothing is a place's. */
+static void test_keys__each_kind_has_rows_of_its_own(void **state)
+{
+	const struct fixture *fx = *state;
+	const struct memory_keys *keys = fx->vault->memory->keys;
+	const struct memory_place nameless = {id_a, ""};
+	uint8_t file[MEMORY_KEY_LEN], other[MEMORY_KEY_LEN];
+
+	memory_row_file_(keys, id_a, file);
+	memory_row_place_(keys, &nameless, other);
+	assert_memory_not_equal(file, other, sizeof file);
+}
+
+/* A value that is no longer than its MAC, or longer than any. */
+static void test_value__of_no_such_length(void **state)
+{
+	const struct fixture *fx = *state;
+	const struct memory_keys *keys = fx->vault->memory->keys;
+	uint8_t row[MEMORY_KEY_LEN] = {1};
+	uint8_t *value = calloc(1, MEMORY_VALUE_MAX + 1);
+	size_t len = MEMORY_VALUE_MAX - MEMORY_MAC_LEN, body_len;
+
+	assert_non_null(value);
+	for (int i = 0; i < 2; i++, len++) {
+		memory_mac_(keys, row, value, len, value + len);
+		assert_int_equal(memory_value_open_(keys, row, value,
+						    len + MEMORY_MAC_LEN,
+						    &body_len),
+				 i ? -EBADMSG : 0);
+	}
+	free(value);
+	/* to the byte, for whoever watches what is read */
+	for (len = 0; len < MEMORY_MAC_LEN; len++) {
+		value = calloc(1, len + 1);
+		assert_non_null(value);
+		assert_int_equal(
+			memory_value_open_(keys, row, value, len, &body_len),
+			-EBADMSG);
+		free(value);
+	}
+}
+
+/* What nobody has written, whoever has sealed it. */
+static void test_value__that_says_nothing(void **state)
+{
+	static const struct {
+		size_t len;
+		uint16_t count;
+		uint64_t runs[2][2];
+		int err;
+	} files[] = {
+		{34, 2, {{1, 5}, {2, 6}}, 0},
+		{18, 2, {{1, 5}, {2, 6}}, -EBADMSG},
+		{33, 2, {{1, 5}, {2, 6}}, -EBADMSG},
+		{35, 2, {{1, 5}, {2, 6}}, -EBADMSG},
+		{2, 0, {{0}}, -EBADMSG},
+		{1, 0, {{0}}, -EBADMSG},
+		{34, 2, {{2, 5}, {1, 6}}, -EBADMSG},
+		{34, 2, {{1, 5}, {1, 6}}, -EBADMSG},
+		{34, 2, {{1, 5}, {2, 5}}, -EBADMSG},
+		{34, 2, {{1, 0}, {2, 5}}, -EBADMSG},
+	};
+	const size_t half = MEMORY_LEFT_LEN - DIRID_LEN;
+	uint8_t body[40] = {0};
+	struct memory_left left;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		struct memory_file mf = {0};
+
+		be16_store(body, files[i].count);
+		for (size_t n = 0; n < 4; n++)
+			be64_store(body + 2 + 8 * n,
+				   files[i].runs[n / 2][n % 2]);
+		assert_int_equal(memory_file_parse_(body, files[i].len, &mf),
+				 files[i].err);
+		ages_fini(&mf.ages);
+	}
+	be64_store(body, 5);
+	for (size_t len = 0; len <= MEMORY_LEFT_LEN + 1; len++)
+		assert_int_equal(
+			memory_left_parse_(body, len, &left),
+			len == half || len == MEMORY_LEFT_LEN ? 0 : -EBADMSG);
+	be64_store(body, 0);
+	assert_int_equal(memory_left_parse_(body, MEMORY_LEFT_LEN, &left),
+			 -EBADMSG);
+}
+
 static void test_no_place__is_no_reason_not_to_go_on(void **state)
 {
 	const struct fixture *fx = *state;
@@ -374,6 +493,10 @@ int main(void)
 		TEST(test_damage__a_row_that_was_changed_is_none),
 		TEST(test_damage__a_row_of_another_file_is_none),
 		TEST(test_keep__half_done_knows_the_newest_time),
+		TEST(test_keys__all_depends_on_them),
+		TEST(test_keys__each_kind_has_rows_of_its_own),
+		TEST(test_value__of_no_such_length),
+		TEST(test_value__that_says_nothing),
 		TEST(test_no_place__is_no_reason_not_to_go_on),
 		TEST(test_no_place__what_is_no_file_is_not_opened),
 	};

@@ -353,7 +353,7 @@ static void test_vault_ini_parse__refuses_too_many_slots(void **state)
 
 static void test_vault_ini_parse__refuses_long_lines_and_files(void **state)
 {
-	static char big[VAULT_INI_MAX + 1];
+	static char big[VAULT_INI_MAX + 512];
 	char line[256];
 
 	(void)state;
@@ -361,6 +361,8 @@ static void test_vault_ini_parse__refuses_long_lines_and_files(void **state)
 	assert_damaged("ops = 3\n", line, line_of("ops"));
 	memset(big, '\n', sizeof big);
 	memcpy(big, text, text_len);
+	/* to the byte, for whoever watches; and more than there is room for */
+	assert_int_equal(parse(big, VAULT_INI_MAX + 1, NULL), -EBADMSG);
 	assert_int_equal(parse(big, sizeof big, NULL), -EBADMSG);
 }
 
