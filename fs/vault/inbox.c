@@ -285,16 +285,47 @@ static int settle(const struct inbox *in)
 	return syncfs(in->dir_fd) < 0 ? -errno : 0;
 }
 
-static int work(struct inbox *in)
-{
-	int err = introduce_all(in), take_err;
+/* In the lock file of a shared vault, one byte: is anybody at work? */
+static const char at_rest = '0', at_work = '1';
 
-	if (!err)
-		err = inbox_log_refresh_(in);
+static bool says_at_work(int lock_fd)
+{
+	char who;
+
+	return pread(lock_fd, &who, 1, 0) == 1 && who == at_work;
+}
+
+/* Is there anything to be left half done? Else the lock is not written, which
+ * may lie in a folder that is synchronised. */
+static bool has_work(const struct inbox *in)
+{
+	for (const struct parcel *p = in->parcels; p; p = p->next)
+		if (!p->granted)
+			return true;
+	return in->envelope_count > 0 || in->part_count > 0;
+}
+
+/* What lies there is known, durable, and this one's to work on. */
+static int begin_work(struct inbox *in, int lock_fd)
+{
+	int err = inbox_log_refresh_(in);
+
 	if (!err)
 		err = inbox_spool_list_(in, !in->swept);
 	if (!err && !in->swept)
 		err = settle(in);
+	/* the byte is written over, which takes no room */
+	if (!err && lock_fd >= 0 && has_work(in))
+		err = xio_pwrite(lock_fd, &at_work, 1, 0);
+	return err;
+}
+
+static int work(struct inbox *in, int lock_fd)
+{
+	int err = introduce_all(in), take_err;
+
+	if (!err)
+		err = begin_work(in, lock_fd);
 	if (err)
 		return err;
 	in->swept = true;
@@ -318,29 +349,11 @@ static int work(struct inbox *in)
 	return err ? err : take_err;
 }
 
-/* In the lock file, one byte: is anybody at work? */
-static const char at_rest = '0', at_work = '1';
-
-/*
- * Whoever was killed at work has left this one what a mount finds that begins.
- * The byte is written over, which takes no room.
- */
-static int begin_work(struct inbox *in, int fd)
-{
-	char was = at_rest;
-
-	if (pread(fd, &was, 1, 0) < 0)
-		return -errno;
-	if (was == at_work)
-		in->swept = false;
-	return xio_pwrite(fd, &at_work, 1, 0);
-}
-
 /* 1: another mount is at work. */
 static int lock_shared(struct inbox *in, int *fd)
 {
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-	int opened, err;
+	int opened;
 
 	if (!in->vault->shared)
 		return 0;
@@ -351,8 +364,10 @@ static int lock_shared(struct inbox *in, int *fd)
 	*fd = opened;
 	if (fcntl(opened, F_OFD_SETLK, &fl) < 0)
 		return errno == EAGAIN || errno == EACCES ? 1 : -errno;
-	err = vtree_own(in->vault, opened);
-	return err ? err : begin_work(in, opened);
+	/* who was killed at work has left what a mount finds that begins */
+	if (says_at_work(opened))
+		in->swept = false;
+	return vtree_own(in->vault, opened);
 }
 
 static int scan(struct inbox *in)
@@ -373,9 +388,9 @@ static int scan(struct inbox *in)
 	if (!err && busy)
 		return introduce_all(in);
 	if (!err)
-		err = work(in);
+		err = work(in, lock_fd);
 	/* failing, it is taken for killed */
-	if (!err && in->vault->shared)
+	if (!err && lock_fd >= 0 && says_at_work(lock_fd))
 		(void)!xio_pwrite(lock_fd, &at_rest, 1, 0);
 	return err;
 }
