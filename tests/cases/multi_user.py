@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Mounted by root with allow_other: files belong to, and obey, their users."""
 import errno
+import mmap
 import os
 import stat
 import subprocess
@@ -191,6 +192,42 @@ def set_id_programs_and_devices_are_dead_unless_asked_for():
             else:
                 raises(errno.EACCES, put, m / "null", b"x")
             os.unlink(m / "null")
+
+
+def overwrite(path, flags=0):
+    with open(path, "rb") as f:
+        head = f.read(4096)
+    with mmap.mmap(-1, 4096) as aligned:        # as O_DIRECT wants it
+        aligned.write(head)
+        fd = os.open(path, os.O_WRONLY | flags)
+        try:
+            eq(os.write(fd, aligned), 4096)
+        finally:
+            os.close(fd)
+
+
+def make_room(path):
+    with open(path, "r+b") as f:
+        os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, 4096)
+
+
+@check(root=True, plain=False)
+def what_somebody_else_has_written_runs_as_nobody_but_him():
+    changes = (overwrite, lambda path: overwrite(path, os.O_APPEND),
+               lambda path: overwrite(path, os.O_DIRECT), make_room)
+    with frond.Mount("allow_other") as m:
+        for options in ("suid", "suid,writeback=off", "suid,shared"):
+            m.remount("allow_other," + options)
+            os.chmod(m.path, 0o755)
+            for change in changes:
+                put(m / "id", get("/usr/bin/id"))
+                os.chmod(m / "id", 0o6777)
+                eq(modes(m / "id"), 0o6777)
+                in_child(lambda: change(m / "id"), BOB, BOB)
+                said = in_child(lambda: subprocess.run([m / "id", "-u"], stdout=-1,
+                                                       check=True).stdout, BOB, BOB)
+                eq(said.strip(), b"%d" % BOB, options)
+                eq(modes(m / "id"), 0o777, options)
 
 
 @check(root=True, plain=False)
