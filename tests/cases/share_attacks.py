@@ -951,6 +951,49 @@ def a_post_office_sends_what_is_no_mail():
                    for n in os.listdir(inbox)) < 1 << 20
 
 
+@check
+def a_thief_puts_links_where_sealed_copies_lay():
+    secret = put(frond.fresh("private key"), b"what is nobody's business\n" * 4000)
+    with crowd("alice", "bob") as (alice, bob):
+        os.rename(alice.post, alice.post + ".away")
+        report = put(alice.path("report"), blob(30000))
+        alice.tg("send", report, "--to", "bob", status=share.QUEUED)
+        os.rename(alice.post + ".away", alice.post)
+        outbox = os.path.join(alice.mount.vault, ".frondfs/outbox")
+        copy, = (os.path.join(outbox, n) for n in os.listdir(outbox)
+                 if re.fullmatch("[0-9a-f]{32}", n))
+        os.rename(copy, copy + ".aside")
+        for put_there in (lambda: os.symlink(secret, copy), lambda: os.mkfifo(copy),
+                          lambda: os.mkdir(copy)):
+            put_there()
+            bundle = frond.fresh("bundle")
+            alice.tg("receive", status=share.QUEUED, says="cannot read the message")
+            alice.tg("export", set_of(alice), "-o", bundle, status=share.FAILED,
+                     says="cannot write the bundle")
+            alice.tg("send", report, "--to", "bob", status=share.QUEUED,
+                     says="cannot read the message")
+            assert not os.path.exists(bundle)
+            for name in os.listdir(mailbox(bob)):
+                assert b"nobody's business" not in get(os.path.join(mailbox(bob), name)), name
+            (os.rmdir if os.path.isdir(copy) else os.unlink)(copy)
+        os.rename(copy + ".aside", copy)
+        meta, elsewhere = os.path.join(alice.mount.vault, ".frondfs"), frond.fresh("elsewhere")
+        os.mkdir(elsewhere)
+        os.rename(meta, meta + ".aside")
+        os.symlink(elsewhere, meta)
+        alice.tg("receive", status=share.FAILED, says="cannot use .frondfs")
+        eq(os.listdir(elsewhere), [])
+        os.unlink(meta)
+        os.rename(meta + ".aside", meta)
+        alice.receive()
+        bob.receive()
+        share.readable(bob.shared("alice/report"), get(report))
+
+
+def set_of(person):
+    return person.status()["given"][0]["set"]
+
+
 def mailbox(person):
     return os.path.join(person.post, os.path.basename(sharing.parse_card(person.card)[1]))
 

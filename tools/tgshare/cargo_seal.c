@@ -253,10 +253,9 @@ static int seal_entry(struct writer *w, size_t i, uint8_t *key)
 
 static int open_copy(struct session *s, const struct cargo *c, int *fd)
 {
-	*fd = openat(s->copies_fd, c->copy, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (*fd < 0 || lseek(*fd, 0, SEEK_END) < 0)
-		return -errno;
-	return 0;
+	int err = session_open_copy(s, c->copy, O_RDWR | O_CREAT, fd);
+
+	return !err && lseek(*fd, 0, SEEK_END) < 0 ? -errno : err;
 }
 
 int cargo_write(struct session *s, const struct source *from, uint64_t part_max,
@@ -390,11 +389,8 @@ int cargo_adopt(struct session *s, const struct source *from,
 
 	if (!err && !buf)
 		err = -ENOMEM;
-	if (!err) {
-		fd = openat(s->copies_fd, c->copy, O_RDWR | O_CREAT | O_CLOEXEC,
-			    0600);
-		err = fd < 0 ? -errno : 0;
-	}
+	if (!err)
+		err = session_open_copy(s, c->copy, O_RDWR | O_CREAT, &fd);
 	for (size_t i = 0; !err && i < draft->message_count; i++) {
 		const struct item_message *m = &draft->messages[i];
 

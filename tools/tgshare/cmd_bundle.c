@@ -128,9 +128,8 @@ static int put_record(struct bundle_out *b, uint8_t type, int from,
 static int put_parts(struct bundle_out *b, const struct session *s,
 		     const struct item *item)
 {
-	CLEANUP_FD int fd =
-		openat(s->copies_fd, item->copy, O_RDONLY | O_CLOEXEC);
-	int err = fd < 0 ? -errno : 0;
+	CLEANUP_FD int fd = -1;
+	int err = session_open_copy(s, item->copy, O_RDONLY, &fd);
 
 	for (size_t i = 0; i < item->message_count && !err; i++) {
 		const struct item_message *m = &item->messages[i];

@@ -25,7 +25,7 @@ static const char words[] =
 /* A sealed copy whose parts are under way. */
 struct open_copy {
 	const struct item *item;
-	int fd;
+	int fd, err;
 	struct open_copy *next;
 };
 
@@ -181,14 +181,15 @@ static int open_copy(struct delivery *d, const struct item *item, int *fd)
 		if (!copy)
 			return -ENOMEM;
 		copy->item = item;
-		copy->fd = openat(d->s->copies_fd, item->copy,
-				  O_RDONLY | O_CLOEXEC);
+		copy->fd = -1;
+		copy->err = session_open_copy(d->s, item->copy, O_RDONLY,
+					      &copy->fd);
 		copy->next = d->copies;
 		d->copies = copy;
 		d->open_count++;
 	}
 	*fd = copy->fd;
-	return copy->fd < 0 ? -ENOENT : 0;
+	return copy->err;
 }
 
 static void close_copies(struct delivery *d)

@@ -108,7 +108,8 @@ int session_need_transport(struct session *s)
 static int open_meta_dir(int backing, const char *name, int *fd)
 {
 	CLEANUP_FD int meta =
-		openat(backing, ".frondfs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		openat(backing, ".frondfs",
+		       O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	struct stat st;
 
 	if (meta < 0)
@@ -147,6 +148,24 @@ int session_open_spool(struct session *s)
 	if (!err && s->pieces_fd < 0)
 		err = settings_open_dir(&s->m, "pieces", &s->pieces_fd);
 	return err ? session_report(s, "open .tgshare", err) : CMD_OK;
+}
+
+int session_open_copy(const struct session *s, const char *name, int flags,
+		      int *out)
+{
+	CLEANUP_FD int fd = openat(
+		s->copies_fd, name,
+		flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ELOOP ? -EBADMSG : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EBADMSG;
+	*out = TAKE_FD(fd);
+	return 0;
 }
 
 static int wait_for_lock(int fd, bool *waited)

@@ -57,6 +57,13 @@ MUST_CHECK int session_need_identity(struct session *s);
 MUST_CHECK int session_need_transport(struct session *s);
 /* .frondfs/inbox and outbox of the backing directory, and .tgshare/outbox. */
 MUST_CHECK int session_open_spool(struct session *s);
+/*
+ * One of the sealed copies. Whoever has the backing directory may put there
+ * what he likes, a link to a file of ours above all, which would be sent as it
+ * is: -EBADMSG, what is no file. flags: O_RDONLY, or O_RDWR | O_CREAT.
+ */
+MUST_CHECK int session_open_copy(const struct session *s, const char *name,
+				 int flags, int *fd);
 /* Be the only tgshare that changes outbox and spool: waits, and says so when
  * that takes long. Opens the outboxes, too. */
 MUST_CHECK int session_lock(struct session *s);
