@@ -377,10 +377,15 @@ static void repair(struct check *c, struct trouble *t)
 	}
 }
 
+enum { RANKS = 4 };
+
 /* The root's id before all others: lost+found needs it. Then ids, since they
- * tell which names are damaged, then the rest. */
+ * tell which names are damaged; these last, when all is known that mentions
+ * other ids. */
 static int rank(const struct trouble *t)
 {
+	if (t->fault == CHECK_NAME || t->fault == CHECK_LONG_NAME)
+		return 3;
 	if (t->fault != CHECK_DIRID)
 		return 2;
 	return t->dir->parent ? 1 : 0;
@@ -390,7 +395,7 @@ static void repair_list(struct check *c, struct trouble *list)
 {
 	struct trouble *t, *later;
 
-	for (int turn = 0; turn <= 2; turn++) {
+	for (int turn = 0; turn < RANKS; turn++) {
 		later = NULL;
 		while ((t = list)) {
 			list = t->next;
@@ -403,6 +408,9 @@ static void repair_list(struct check *c, struct trouble *list)
 			}
 		}
 		list = later;
+		/* what came to light meanwhile */
+		if (check_run_all(c))
+			break;
 	}
 	while ((t = list)) {
 		list = t->next;
@@ -413,14 +421,12 @@ static void repair_list(struct check *c, struct trouble *list)
 int check_repair_all(struct check *c)
 {
 	struct trouble *list;
-	int err = 0;
 
-	while (!err && (list = check_take_troubles(c))) {
+	while ((list = check_take_troubles(c)))
 		repair_list(c, list);
-		/* what came to light meanwhile */
-		err = check_run_all(c);
-	}
-	return err;
+	if (c->err)
+		return c->err;
+	return check_stopped(c) ? -EINTR : 0;
 }
 
 /* ---- before anything is looked at: what was interrupted */

@@ -243,6 +243,24 @@ def what_comes_to_lost_and_found_is_looked_into_at_once():
 
 
 @check(plain=False)
+def what_comes_to_light_tells_where_something_else_was_made():
+    """Only a directory that was being removed mentions the one that both were in."""
+    top, where = vault()
+    with frond.Mount(vault=top) as m:
+        os.makedirs(m / "gone/sub")
+        put(m / "gone/sub/in", b"deep")
+        os.mkfifo(m / "gone/fifo")
+        gone, sub = (os.fsdecode(m.backing(m / p)) for p in ("gone", "gone/sub"))
+    fifo, = set(os.listdir(gone)) - {".dirid", os.path.basename(sub)}
+    os.rename(os.path.join(gone, fifo), os.path.join(where["d"], fifo))
+    os.rename(sub, os.path.join(top, ".tmp-" + "7" * 24))
+    ruin = hashlib.sha256(get(dirid(gone))).hexdigest()
+    shutil.rmtree(gone)
+    doc = repaired(top, [("repaired", "name", None), ("repaired", "leftover", None)], lost=[ruin])
+    eq({f["moved_to"] for f in doc["findings"]}, {"d/fifo", "lost+found/unfinished-" + "7" * 24})
+
+
+@check(plain=False)
 def a_copy_is_looked_into_once_its_directory_is_known():
     top, where = vault()
     shutil.copy(where["d/e/leaf"], where["d/e/leaf"] + COPY)
