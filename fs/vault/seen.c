@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -132,10 +133,34 @@ static bool is_same(const struct vault *vault, const uint8_t *record)
 	return memcmp(record + SEAL_OFFSET, vault->seal, VAULT_MAC_LEN) == 0;
 }
 
+/*
+ * Deriving a key takes a while, and vault.ini was read before. Whoever has
+ * changed the passphrase meanwhile, and had that remembered, has put nothing
+ * back.
+ */
+static bool is_there_now(const struct vault *vault, const uint8_t *record)
+{
+	CLEANUP_FREE char *text = malloc(VAULT_INI_MAX);
+	CLEANUP_FREE struct vault_ini *ini = malloc(sizeof *ini);
+	unsigned bad_line;
+	size_t len;
+
+	return text && ini &&
+	       !xio_read_file(vault->meta_fd, VAULT_INI_FILE, text,
+			      VAULT_INI_MAX, &len) &&
+	       !vault_ini_parse(text, len, ini, &bad_line) &&
+	       memcmp(record + SEAL_OFFSET, ini->mac, VAULT_MAC_LEN) == 0;
+}
+
+/* What is remembered is at hand, or has become so. */
+static bool is_known(const struct vault *vault, const uint8_t *record)
+{
+	return is_same(vault, record) || is_there_now(vault, record);
+}
+
 static bool is_older(const struct vault *vault, const uint8_t *record)
 {
-	return !is_same(vault, record) &&
-	       vault->sealed_s < be64_load(record + TIME_OFFSET);
+	return vault->sealed_s < be64_load(record + TIME_OFFSET);
 }
 
 int seen_vault_ini(const struct vault *vault, bool accept)
@@ -149,7 +174,7 @@ int seen_vault_ini(const struct vault *vault, bool accept)
 		return err;
 	sodium_bin2hex(name, sizeof name, vault->id, VAULT_ID_LEN);
 	loaded = load(vault, fd, name, record);
-	if (!loaded && is_same(vault, record))
+	if (!loaded && is_known(vault, record))
 		return 0;
 	if (!loaded && !accept && is_older(vault, record))
 		return -ESTALE;
@@ -172,7 +197,9 @@ int seen_vault_ini_look(const struct vault *vault)
 		return err;
 	sodium_bin2hex(name, sizeof name, vault->id, VAULT_ID_LEN);
 	err = load(vault, fd, name, record);
-	return !err && is_older(vault, record) ? -ESTALE : err;
+	return !err && !is_known(vault, record) && is_older(vault, record)
+		       ? -ESTALE
+		       : err;
 }
 
 static void sessions_name(const struct vault *vault,

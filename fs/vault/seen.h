@@ -26,8 +26,9 @@ MUST_CHECK int seen_state_open(int *out);
 
 /*
  * Compare with what was seen, and remember the newer. accept: remember this
- * one even if it is older. -ESTALE: it is older; other errors: nothing can be
- * remembered here, or what was is damaged (-EBADMSG, and it is replaced).
+ * one even if it is older. -ESTALE: it is older, and what was seen has not come
+ * since; other errors: nothing can be remembered here, or what was is damaged
+ * (-EBADMSG, and it is replaced).
  */
 MUST_CHECK int seen_vault_ini(const struct vault *vault, bool accept);
 

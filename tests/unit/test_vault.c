@@ -542,6 +542,37 @@ static void test_passphrase__what_else_lies_aside_stays(void **state)
 	assert_int_equal(fx_count_temps(meta), 1);
 }
 
+/* Whoever read vault.ini before the passphrase was changed, and asks behind
+ * that, has been shown nothing that somebody put back. */
+static void test_seen__a_change_meanwhile_is_none_by_somebody(void **state)
+{
+	struct fixture *fx = *state;
+	struct vault_ini_text before = read_text(fx), after;
+	struct vault_fault fault = {0};
+	struct vault *other = NULL;
+
+	assert_int_equal(setenv("XDG_STATE_HOME", fx->top, 1), 0);
+	assert_int_equal(vault_open(fx->path, FX_PASS, sizeof FX_PASS - 1, 1,
+				    &other, &fault),
+			 0);
+	assert_int_equal(vault_change_passphrase(other, FX_PASS,
+						 sizeof FX_PASS - 1, "new", 3,
+						 &fault),
+			 0);
+	other->sealed_s += 10;
+	assert_int_equal(seen_vault_ini(other, true), 0);
+	assert_int_equal(seen_vault_ini_look(fx->vault), 0);
+	assert_int_equal(seen_vault_ini(fx->vault, false), 0);
+	after = read_text(fx);
+	fx_write(fx->vault->meta_fd, VAULT_INI_FILE, before.text, before.len);
+	assert_int_equal(seen_vault_ini_look(fx->vault), -ESTALE);
+	assert_int_equal(seen_vault_ini(fx->vault, false), -ESTALE);
+	fx_write(fx->vault->meta_fd, VAULT_INI_FILE, after.text, after.len);
+	assert_int_equal(seen_vault_ini_look(other), 0);
+	vault_close(other);
+	assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+}
+
 /* Else a power failure would look like somebody's doing. */
 static void test_seen__what_is_remembered_is_durable(void **state)
 {
@@ -794,6 +825,7 @@ int main(void)
 		CASE(test_passphrase__stays_its_owners_whoever_dies),
 		CASE(test_passphrase__leaves_nothing_when_it_is_killed),
 		CASE(test_passphrase__what_else_lies_aside_stays),
+		CASE(test_seen__a_change_meanwhile_is_none_by_somebody),
 		CASE(test_seen__what_is_remembered_is_durable),
 		CASE(test_identity__is_durable),
 		CASE(test_passphrase__two_at_a_time_lose_nothing),
