@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <sodium.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -126,6 +127,13 @@ static void split_value(const uint8_t *secret, size_t len, unsigned k,
 	sodium_memzero(digest, sizeof digest);
 }
 
+/* In the same time, wherever they differ. */
+static bool is_same_digest(const uint8_t a[static DIGEST_LEN],
+			   const uint8_t b[static DIGEST_LEN])
+{
+	return sodium_memcmp(a, b, DIGEST_LEN) == 0;
+}
+
 /* The reverse: exactly as many points as the threshold says. */
 static int join_value(const struct points *p, uint8_t *secret)
 {
@@ -139,7 +147,7 @@ static int join_value(const struct points *p, uint8_t *secret)
 	interpolate(p, SECRET_X, secret);
 	interpolate(p, DIGEST_X, digest);
 	digest_of(secret, p->len, digest + DIGEST_LEN, expected);
-	err = sodium_memcmp(digest, expected, DIGEST_LEN) ? -EBADMSG : 0;
+	err = is_same_digest(digest, expected) ? 0 : -EBADMSG;
 	sodium_memzero(digest, sizeof digest);
 	sodium_memzero(expected, sizeof expected);
 	return err;

@@ -2,6 +2,7 @@
 """POSIX ACLs: set, enforced, inherited, and in step with the mode."""
 import errno
 import os
+import stat
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -100,6 +101,22 @@ def acls_are_enforced_for_other_users():
         eq(os.stat(m / "d/his").st_uid, OTHER)
         m.remount()
         eq(in_child(lambda: get(m / "d/his"), OTHER, OTHER), b"x")
+
+
+@check(plain=False, root=True)
+def who_is_not_in_the_group_loses_its_bit_with_an_acl():
+    with frond.Mount("allow_other") as m:
+        os.chmod(m.path, 0o755)
+        put(m / "f", b"")
+        for groups, kept in ([], 0), ([OTHER + 1], stat.S_ISGID):
+            os.chown(m / "f", OTHER, OTHER + 1)
+            os.chmod(m / "f", 0o2755)
+            in_child(lambda: run("setfacl", "-m", "u:5:r", m / "f"), OTHER, OTHER, groups)
+            eq(mode(m / "f"), 0o755 | kept)
+            run("setfacl", "-b", m / "f")
+        os.chmod(m / "f", 0o2755)
+        run("setfacl", "-m", "u:5:r", m / "f")
+        eq(mode(m / "f"), 0o2755)
 
 
 @check(plain=False)

@@ -278,10 +278,12 @@ static void test_room__holes_made_again(void **state)
 }
 
 static struct journal_put late;
+static atomic_bool did_append;
 
 static void *append_late(void *arg)
 {
 	must(journal_append_(arg, &late) == 0);
+	did_append = true;
 	return NULL;
 }
 
@@ -296,6 +298,7 @@ static void test_room__a_floor_that_has_to_wait(void **state)
 	struct journal *j;
 	uint64_t end;
 	pthread_t other;
+	bool waits;
 
 	make_file(fx, LEN);
 	begin_alone(fx);
@@ -309,11 +312,12 @@ static void test_room__a_floor_that_has_to_wait(void **state)
 	j->seg[0].end = j->seg[1].end = JOURNAL_SEGMENT_MAX;
 	assert_int_equal(pthread_create(&other, NULL, append_late, jf), 0);
 	pthread_mutex_lock(&j->wake_lock);
-	while (!j->at_once) {
+	while (!j->at_once && !did_append) {
 		pthread_mutex_unlock(&j->wake_lock);
 		wait_ms(1);
 		pthread_mutex_lock(&j->wake_lock);
 	}
+	waits = j->at_once;
 	pthread_mutex_unlock(&j->wake_lock);
 	/* it lets go of this as it begins to wait */
 	pthread_mutex_lock(&j->append_lock);
@@ -323,6 +327,7 @@ static void test_room__a_floor_that_has_to_wait(void **state)
 	pthread_cond_broadcast(&j->room);
 	pthread_mutex_unlock(&j->append_lock);
 	pthread_join(other, NULL);
+	assert_true(waits);
 	assert_int_equal(jf->floor, CHUNK_SIZE);
 	jf->size = LEN;
 	vfile_close(file);
