@@ -100,7 +100,9 @@ def ids_of_directories_are_damaged(before):
                 raises(errno.EIO, os.stat, m / f"{i}/f")
                 raises(errno.EIO, put, m / f"{i}/new", b"lost")
             line = f"{i}: the directory's id (.dirid) is missing or damaged"
-            eq(sum(f" {line}" in said for said in m.log().splitlines()), int(bool(want)))
+            # once, and again where the kernel has forgotten the directory meanwhile
+            times = sum(f" {line}" in said for said in m.log().splitlines())
+            assert bool(want) <= times <= 2 * bool(want), (line, times)
         assert f'"frondfs check --repair" of {m.vault}\n' in m.log(), m.log()
         eq(listed(m / "other") if os.path.isdir(m / "other/sub") else
            get(m / "other/f"), b"f", "the directory beside them")

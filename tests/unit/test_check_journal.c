@@ -53,9 +53,6 @@ static void on_found(void *arg, const struct check_finding *f)
 	t->count++;
 }
 
-/* Of a vault that an earlier program made; 0: of a new one. */
-static unsigned version;
-
 static struct told check_vault(struct fixture *fx, bool repair)
 {
 	struct told t = {0};
@@ -64,8 +61,6 @@ static struct told check_vault(struct fixture *fx, bool repair)
 		.jobs = 1, .repair = repair, .found = on_found, .arg = &t};
 
 	again(fx);
-	if (version)
-		fx->vault->version = version;
 	if (repair)
 		assert_int_equal(vault_lock(fx->vault, false, false), 0);
 	assert_int_equal(vault_check(fx->vault, &opt, &r), 0);
@@ -190,41 +185,6 @@ static void test_held__is_a_length(void **state)
 	t = check_vault(fx, false);
 	assert_int_equal(t.count, 1);
 	expect_chunks(&t, 0, 18, 18);
-}
-
-static void punch(struct fixture *fx)
-{
-	struct vfile *f;
-
-	fx->vault->version = version;
-	f = vf_open(fx, fx->vault, "f");
-	assert_int_equal(vf_allocate(f,
-				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				     10 * CHUNK_SIZE, 3 * CHUNK_SIZE),
-			 0);
-	assert_int_equal(vfile_sync(f, false), 0);
-}
-
-/* The end alone says that there are holes, not where; it lies in the journal.
- */
-static void test_held__is_an_end_that_tells_of_holes(void **state)
-{
-	static const uint8_t zeros[3 * CHUNK_TOKEN_LEN];
-	struct fixture *fx = *state;
-	struct told t;
-	int fd;
-
-	version = VAULT_VERSION_MAPS - 1;
-	make(fx, "f");
-	die_in(fx, punch);
-	fd = vf_backing_fd(fx, "f");
-	assert_int_equal(
-		pwrite(fd, zeros, sizeof zeros, (off_t)chunk_offset(20)),
-		sizeof zeros);
-	close(fd);
-	t = check_vault(fx, false);
-	version = 0;
-	assert_int_equal(t.count, 0);
 }
 
 /* A header is in no journal. */
@@ -400,7 +360,6 @@ int main(void)
 		TEST(test_held__is_this_files),
 		TEST(test_held__hides_no_neighbour),
 		TEST(test_held__is_a_length),
-		TEST(test_held__is_an_end_that_tells_of_holes),
 		TEST(test_held__is_no_header),
 		TEST(test_mended__spares_the_end_alone),
 		TEST(test_mended__is_told_by_its_plain_path),
