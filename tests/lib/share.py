@@ -81,12 +81,13 @@ class Person:
                   other.mount.vault)
 
 
-def people(*names, post=None):
-    """Everybody knows everybody, over one folder."""
+def people(*names, post=None, vault=None):
+    """Everybody knows everybody, over one folder. vault: of the first."""
     if post is None:
         post = fresh("post office")
         os.mkdir(post)
-    everybody = [Person(name, post) for name in names]
+    everybody = [Person(name, post, vault=vault if name == names[0] else None)
+                 for name in names]
     for one in everybody:
         one.meets(*(other for other in everybody if other is not one))
     return everybody
