@@ -10,19 +10,19 @@ from frond import check, eq, fresh, put, run
 from share import Person, people, readable
 
 
-def modes(top):
-    """Of all that lies there: what group and others may do with it."""
-    found = {top: stat.S_IMODE(os.lstat(top).st_mode)}
+def below(top):
+    """All that lies there, and its stat; what goes meanwhile is left out."""
     for d, dirs, files in os.walk(top):
-        for n in dirs + files:
-            path = os.path.join(d, n)
-            found[path] = stat.S_IMODE(os.lstat(path).st_mode)
-    return found
+        for path in (os.path.join(d, n) for n in (".", *dirs, *files)):
+            try:
+                yield path, os.lstat(path).st_mode
+            except FileNotFoundError:
+                pass
 
 
 def open_to_others(*tops):
-    return {path: oct(mode) for top in tops for path, mode in modes(top).items()
-            if mode != (0o700 if os.path.isdir(path) else 0o600)}
+    return {path: oct(stat.S_IMODE(mode)) for top in tops for path, mode in below(top)
+            if stat.S_IMODE(mode) != (0o700 if stat.S_ISDIR(mode) else 0o600)}
 
 
 def lives(who):
