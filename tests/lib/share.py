@@ -34,6 +34,8 @@ def tg(*argv, status=OK, says="", stdin=None, env=None, cwd=None, user=None):
 class Person:
     """Somebody with a vault of their own, mounted, and a card."""
 
+    user = None     # or as whom all of it runs
+
     def __init__(self, name, post, options="", vault=None, user=None):
         self.name, self.post, self.user = name, post, user
         self.mount = frond.Mount(options, vault=vault, user=user)
