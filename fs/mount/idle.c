@@ -52,8 +52,9 @@ static void *watch(void *arg)
 			continue;
 		err = unmounter_ask(fs->unmounter, false);
 		if (!err)
-			log_notice("%s: unmounted after %u idle minutes",
-				   fs->mountpoint, fs->opt->idle_min);
+			log_notice("%s: unmounted after %u idle minute%s",
+				   fs->mountpoint, fs->opt->idle_min,
+				   fs->opt->idle_min == 1 ? "" : "s");
 		else if (err != -EBUSY)
 			log_warning("%s: cannot unmount when idle: %s",
 				    fs->mountpoint, strerror(-err));

@@ -183,6 +183,18 @@ static bool overlap(const char *backing, const char *mountpoint,
 	       (lies_within(mountpoint, &st) || lies_within(backing, point));
 }
 
+/* The same of one that does not exist: making it would be for nothing. */
+static bool would_overlap(const char *backing, const char *mountpoint)
+{
+	CLEANUP_FREE char *copy = strdup(mountpoint);
+	const char *dir = copy ? dirname(copy) : "/";
+	struct stat st;
+
+	while (copy && access(dir, F_OK) < 0 && strchr(dir, '/'))
+		dir = dirname(copy);
+	return stat(backing, &st) == 0 && lies_within(dir, &st);
+}
+
 /* Made in either, it would be hidden, or be what is no vault's. */
 static bool log_overlaps(const char *log, const char *backing,
 			 const struct stat *point)
@@ -249,7 +261,8 @@ enum mount_fault mount_check_point(const char *backing, const char *mountpoint,
 	int err = resolve_point(mountpoint, real);
 
 	if (err == -ENOENT || err == -ENOTDIR)
-		return MOUNT_NO_POINT;
+		return would_overlap(backing, mountpoint) ? MOUNT_OVERLAP
+							  : MOUNT_NO_POINT;
 	if (err || mountinfo_find(real, &entry))
 		return MOUNT_DENIED;
 	if (entry.found)

@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "own_file.h"
 #include "teller.h"
 #include "vtree.h"
 
@@ -312,9 +313,10 @@ static int wait_in_line(const struct sharing *s, int *fd)
 	if (vault->exclusive)
 		return 0;
 	*fd = openat(vault->meta_fd, INBOX_LOCK_FILE,
-		     O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+		     O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (*fd < 0)
 		return -errno;
+	own_file(vault->meta_fd, *fd);
 	if (fcntl(*fd, F_OFD_SETLK, &lock) < 0)
 		return errno == EACCES ? -EAGAIN : -errno;
 	return 0;

@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "journal_internal.h"
+#include "own_file.h"
 #include "rekey.h"
 #include "vault.h"
 
@@ -20,7 +21,7 @@ static int open_lock(int meta_fd, int flags, int *out)
 {
 	CLEANUP_FD int fd =
 		openat(meta_fd, VAULT_LOCK_FILE,
-		       flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+		       flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	struct stat st;
 
 	if (fd < 0)
@@ -29,12 +30,8 @@ static int open_lock(int meta_fd, int flags, int *out)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
-	/*
-	 * Every user of a shared vault must get at it, whatever the umask of
-	 * the first; who may, .frondfs decides. Failing: it is another's.
-	 */
-	if ((flags & O_CREAT) && (st.st_mode & 0777) != 0666)
-		(void)!fchmod(fd, 0666);
+	if (flags & O_CREAT)
+		own_file(meta_fd, fd);
 	*out = TAKE_FD(fd);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "bytes.h"
 #include "fernet_text.h"
 #include "log.h"
+#include "own_file.h"
 #include "xio.h"
 
 #include <errno.h>
@@ -10,8 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-
-#define HEAD_FILE "log.head" /* in .frondfs */
 
 enum {
 	DIGEST_LEN = 32,
@@ -83,8 +82,8 @@ static int write_head(struct vlog *log, const struct head *head)
 	memcpy(plain + 8, head->digest, DIGEST_LEN);
 	err = fernet_seal_one(log->key, plain, sizeof plain, token);
 	return err ? err
-		   : xio_replace_file(log->vault->meta_fd, HEAD_FILE, token,
-				      sizeof token, 0666);
+		   : own_file_replace(log->vault->meta_fd, HEAD_FILE, token,
+				      sizeof token);
 }
 
 static void encode(const struct vlog_record *r,

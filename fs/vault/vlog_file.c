@@ -2,14 +2,13 @@
 #include "vlog_internal.h"
 
 #include "log.h"
+#include "own_file.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define LOG_FILE "log" /* in .frondfs */
 
 /* Nothing can be made here, or not be written. */
 static bool is_no_place(int err)
@@ -20,17 +19,15 @@ static bool is_no_place(int err)
 static int open_file(struct vault *vault, int *out)
 {
 	int fd = openat(vault->meta_fd, LOG_FILE,
-			O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+			O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-	/* Every user of a shared vault must get at it, whatever the umask of
-	 * the first; who may, .frondfs decides. */
-	if (fd >= 0)
-		(void)!fchmod(fd, 0666);
-	else if (errno != EEXIST && !is_no_place(errno))
+	if (fd < 0 && errno != EEXIST && !is_no_place(errno))
 		return -errno;
 	if (fd < 0)
 		fd = openat(vault->meta_fd, LOG_FILE,
 			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0)
+		own_file(vault->meta_fd, fd);
 	if (fd < 0 && is_no_place(errno))
 		fd = openat(vault->meta_fd, LOG_FILE,
 			    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -52,6 +49,7 @@ int vlog_open(struct vault *vault, struct vlog **out)
 	log->fd = -1;
 	pthread_mutex_init(&log->lock, NULL);
 	log->key = secret_alloc(sizeof *log->key);
+	own_file_at(vault->meta_fd, HEAD_FILE);
 	err = log->key ? open_file(vault, &log->fd) : -ENOMEM;
 	if (err) {
 		vlog_close(log);
@@ -83,8 +81,8 @@ static int put_back(struct vlog *log, size_t len)
 	int err = bytes ? xio_pread(log->fd, bytes, len, 0) : -ENOMEM;
 
 	if (!err)
-		err = xio_replace_file(log->vault->meta_fd, LOG_FILE, bytes,
-				       len, 0666);
+		err = own_file_replace(log->vault->meta_fd, LOG_FILE, bytes,
+				       len);
 	if (!err)
 		log_warning("%s/%s/%s was removed, and is put back",
 			    log->vault->path, NAME_VAULT_DIR, LOG_FILE);

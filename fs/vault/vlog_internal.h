@@ -6,6 +6,10 @@
 
 #include <pthread.h>
 
+/* in .frondfs */
+#define LOG_FILE "log"
+#define HEAD_FILE "log.head"
+
 struct vlog {
 	struct vault *vault;
 	int fd;		      /* -1: none, and it cannot be made */

@@ -316,6 +316,19 @@ def when_the_vault_directory_is_removed_nothing_is_lost_and_all_say_so():
 
 
 @check(plain=False)
+def a_vault_that_was_moved_away_is_not_called_one_without_vault_ini():
+    m = with_a_file()
+    there, moved = m.vault, fresh("moved")
+    os.rename(there, moved)
+    overwrite_end(m)
+    text = told_at_the_end(m)
+    assert f"there is no directory '{there}' any more: if it was moved" in text, text
+    os.rename(moved, there)
+    with m.mount():
+        eq(get(m / "f"), OLD[:17 * CHUNK] + NEW)
+
+
+@check(plain=False)
 def what_cannot_be_brought_to_its_place_at_the_end_is_told():
     m = with_a_file()
     resource.prlimit(m.pid, resource.RLIMIT_FSIZE, (10 * CHUNK, 10 * CHUNK))

@@ -3,14 +3,16 @@
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import control
 import frond
-from frond import blob, check, eq, get, put, until
-from vaultcheck import (COPY, HEADER, LONG, SLOT, contents, dirid, findings, flip, repaired, stored, vault)
+from frond import blob, check, eq, fresh, get, put, until
+from vaultcheck import (COPY, HEADER, LONG, SLOT, contents, dirid, findings, flip, frondfs_check,
+                        repaired, stored, vault)
 
 
 # ---- repairs
@@ -33,6 +35,29 @@ def a_lost_directory_id_comes_back_from_whatever_mentions_it():
         eq(get(path), good)
         eq(contents(top), whole, name)
         eq(os.stat(path).st_mode & 0o777, 0o644)
+
+
+@check(plain=False)
+def a_copy_without_its_dot_files_is_not_mounted():
+    top, _ = vault()
+    whole = contents(top)
+    for damage in (frond.lose_dirid, lambda p: put(p, b"cut")):
+        damage(dirid(top))
+        point = fresh("point")
+        os.mkdir(point)
+        p = subprocess.run([frond.FRONDFS, "mount", "--extpass", "false", top, point],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        eq(p.returncode, 5, p.stderr)
+        assert f"'{top}/.dirid' is missing or damaged" in p.stderr, p.stderr
+        assert f"frondfs check --repair '{top}'" in p.stderr, p.stderr
+        assert p.stderr.count("\n") == 1 and not os.path.ismount(point), p.stderr
+        frondfs_check(top, "--repair", status=1)
+        eq(contents(top), whole)
+    # the attribute stands in for it, where there is such
+    frondfs_check(top)
+    os.unlink(dirid(top))
+    if "user.frondfs-dirid" in os.listxattr(top):
+        eq(contents(top), whole)
 
 
 @check(plain=False)

@@ -88,7 +88,7 @@ def init_makes_a_vault_and_says_what_to_back_up():
     assert os.path.exists(f"{backing}/.frondfs/vault.ini")
     empty = directory("empty")
     cli("init", "--passfile", passfile(), *QUICK, "--", empty)
-    cli("info", empty, says="argon2id, 1 passes over 8 MiB")
+    cli("info", empty, says="argon2id, 1 pass over 8 MiB")
 
 
 @check
@@ -136,10 +136,10 @@ def init_refuses_what_is_not_empty_and_changes_nothing():
 
 @check
 def no_terminal_and_no_passfile_is_status_10():
-    cli("init", *QUICK, fresh("backing"), status=NO_PASSPHRASE, says="no terminal")
+    cli("init", *QUICK, fresh("backing"), status=NO_PASSPHRASE, says="--passfile FILE, or --extpass CMD")
     cli("passwd", "--passfile", passfile(), new_vault(), status=NO_PASSPHRASE,
         says="give the new one with '--new-passfile NEW'")
-    cli("mount", new_vault(), directory(), status=NO_PASSPHRASE, says="no terminal")
+    cli("mount", new_vault(), directory(), status=NO_PASSPHRASE, says="--passfile FILE, or --extpass CMD")
     cli("mount", "-f", new_vault(), directory(), status=NO_PASSPHRASE, says="no terminal")
 
 
@@ -295,12 +295,14 @@ def info_tells_about_a_vault():
     about = json.loads(cli("info", "--json", vault))
     eq(about["path"], os.path.realpath(vault))
     eq((about["type"], about["version"], about["mounted"]), ("vault", 2, False))
+    eq(about["mountpoint"], None)
     assert re.fullmatch("[0-9a-f]{32}", about["id"]), about
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", about["created"])
     eq(about["slots"], [{"name": "default", "kdf": "argon2id", "ops": 1, "mem": 8 << 20}])
     with mounted(vault, point):
-        assert json.loads(cli("info", vault, "--json"))["mounted"] is True
-        cli("info", vault, says="mounted:      yes")
+        about = json.loads(cli("info", vault, "--json"))
+        eq((about["mounted"], about["mountpoint"]), (True, point))
+        cli("info", vault, says=f"mounted:      yes\nmounted on:   {point}\n")
     cli("info", frond.work(), status=NOT_A_VAULT, says="neither")
     cli("info", put(fresh("file")), status=NOT_A_VAULT, says="neither")
     cli("info", fresh("none"), status=NOT_A_VAULT, says="no directory")

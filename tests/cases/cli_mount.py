@@ -183,6 +183,10 @@ def faults_of_a_mount_point_are_status_7():
     cli("mount", vault, fresh("none"), status=POINT, says="does not exist")
     cli("mount", vault, put(fresh("file")), status=POINT, says="not a directory")
     cli("mount", vault, vault, status=POINT, says="within each other")
+    # what nobody has made yet need not be made first
+    for new in f"{vault}/new", f"{vault}/new/er/", f"{vault}/":
+        cli("mount", vault, new, status=POINT, says="within each other")
+    cli("mount", vault, f"{vault}.new", status=POINT, says="make it with mkdir")
     inside = f"{vault}/inside"
     os.mkdir(inside)
     cli("mount", vault, inside, status=POINT, says="within each other")

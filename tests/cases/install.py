@@ -155,6 +155,11 @@ def removing_what_the_manifest_lists_uninstalls_all():
         os.unlink(root + path)
     left = [os.path.join(d, n) for d, _, names in os.walk(root) for n in names]
     eq(left, [], "files left")
+    # and with two directories, as README.md says, all that bears our name
+    ours = [os.path.join(prefix, name) for name in ("share/frondfs", "share/doc/frondfs")]
+    frond.run("find", *ours, "-type", "d", "-empty", "-delete")
+    left = [os.path.join(d, n) for d, names, _ in os.walk(root) for n in names if "frond" in n]
+    eq(left, [], "directories left")
 
 
 command.main()

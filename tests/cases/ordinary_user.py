@@ -4,13 +4,16 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import frond
 from frond import PLAIN, blob, check, eq, fresh, get, in_child, put, raises, run
+from share import Person
 
 USER = 65534 if os.geteuid() == 0 else os.geteuid()
+DAEMON = 1      # another that every machine has
 
 
 def fuse_for_all():
@@ -184,6 +187,68 @@ def who_may_not_remember_is_told():
         os.environ["XDG_STATE_HOME"] = before
     with mounted() as m:
         eq(m.log(), "")
+
+
+@check(plain=False, root=True)
+def what_one_user_grants_another_needs_no_more_than_that_file():
+    post = fresh("post")
+    os.mkdir(post)
+    os.chmod(post, 0o1777)
+    ann, bob = Person("ann", post, user=USER), Person("bob", post, user=DAEMON)
+    ann.meets(bob)
+    bob.meets(ann)
+    os.chmod(ann.mount.vault, 0o700)
+
+    def as_bob(fn):
+        return in_child(fn, bob.user, bob.user)
+
+    def plan():
+        os.mkdir(ann.path("folder"), 0o700)
+        os.chmod(put(ann.path("folder/plan"), b"plan"), 0o600)
+        return ann.path("folder/plan")
+
+    def frondfs(*argv):
+        p = as_bob(lambda: subprocess.run([frond.FRONDFS, *argv], capture_output=True,
+                                          text=True, check=False))
+        return p.returncode, p.stderr
+
+    def attach():
+        return frondfs("attach", bob.mount.path, "ann", ann.mount.vault)
+
+    def let(what, path):
+        in_child(lambda: run("setfacl", "-m", f"u:{bob.user}:{what}", path),
+                 ann.user, ann.user)
+
+    path = in_child(plan, ann.user, ann.user)
+    ann.send("grant", path, "--to", "bob")
+    bob.receive()
+    status, said = attach()
+    eq(status, 1, said)
+    assert f"'{ann.mount.vault}' may not be entered: Permission denied" in said, said
+    let("x", ann.mount.vault)
+    eq(attach(), (0, ""))
+    let("x", os.path.dirname(path))
+    raises(errno.EACCES, as_bob, lambda: get(bob.shared("ann/plan")))
+    let("r", path)
+    eq(as_bob(lambda: get(bob.shared("ann/plan"))), b"plan")
+    assert "may be read" in bob.tg("status")
+    # what more there is of the vault says which part is kept from whom
+    ini = os.path.join(ann.mount.vault, ".frondfs")
+    for open_now, closed in ((None, ".frondfs"), (ini, ".frondfs/vault.ini")):
+        if open_now:
+            os.chmod(open_now, 0o755)
+        status, said = frondfs("info", ann.mount.vault)
+        eq((status, f"because of its {closed}: Permission denied" in said), (1, True), said)
+    # and taken away again, it is still hers
+    run("setfacl", "-b", ann.mount.vault)
+    bob.receive()
+    said = bob.tg("status")
+    assert f"not yours to enter (Permission denied): {ann.mount.vault}" in said, said
+    let("x", ann.mount.vault)
+    bob.receive()
+    assert "may be read" in bob.tg("status")
+    ann.mount.umount()
+    bob.mount.umount()
 
 
 fuse_for_all()

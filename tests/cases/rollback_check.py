@@ -233,6 +233,24 @@ def of_a_mount_that_does_not_remember_nobody_tells():
 
 
 @check(plain=False)
+def a_copy_is_not_taken_for_the_vault_that_is_mounted():
+    vault, _, _ = files()
+    with frond.Mount(vault=vault) as m:
+        copy = shutil.copytree(vault, fresh("copy"), symlinks=True)
+        later()
+        put(m / "big", blob(CHUNK * 3, "newer still"))
+        for args in (), ("--repair",):
+            said = frondfs_check(copy, *args, status=(0, 1))
+            assert f"{copy} is not compared" in said, said
+            assert "another copy of it is mounted" in said and "by itself" not in said, said
+            eq(findings(copy, *args)[1]["seen"], "unknown")
+        eq(findings(vault)[1]["seen"], "mounted")
+    # and then it is what it is: an older state of what was seen here
+    found, doc = findings(copy, status=4)
+    eq((found, doc["seen"]), ([("damaged", "older", "big")], "compared"))
+
+
+@check(plain=False)
 def a_check_keeps_nothing_and_is_in_nobodys_way():
     vault, before, where = files()
     shutil.rmtree(state := os.path.join(os.environ["XDG_STATE_HOME"], "frondfs"))

@@ -227,10 +227,10 @@ def work():
 
 def fresh(name):
     """A path in work() that does not exist yet."""
-    n = 0
-    while os.path.lexists(path := os.path.join(work(), f"{name}{n or ''}")):
+    n, there = 0, os.listdir(work())    # what nobody may look at is there, too
+    while f"{name}{n or ''}" in there:
         n += 1
-    return path
+    return os.path.join(work(), f"{name}{n or ''}")
 
 
 def passfile(text=PASSPHRASE):

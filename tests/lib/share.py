@@ -11,14 +11,15 @@ TGSHARE = os.path.join(BUILD, "tools/tgshare/tgshare")
 OK, FAILED, USAGE, NO_VAULT, NOT_SET_UP, UNKNOWN, QUEUED = range(7)
 
 
-def tg(*argv, status=OK, says="", stdin=None, env=None, cwd=None):
+def tg(*argv, status=OK, says="", stdin=None, env=None, cwd=None, user=None):
     """Run tgshare without a terminal; its standard output and error."""
+    who = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     environ = {k: v for k, v in os.environ.items() if k != "TGSHARE_VAULT"}
     environ.update(env or {})
     p = subprocess.run([TGSHARE, *map(os.fsencode, argv)], input=stdin, env=environ, cwd=cwd,
                        stdin=subprocess.DEVNULL if stdin is None else None,
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300,
-                       start_new_session=True)
+                       start_new_session=True, **who)
     out = p.stdout.decode(errors="surrogateescape")
     err = p.stderr.decode(errors="surrogateescape")
     assert p.returncode == status, \
@@ -33,15 +34,18 @@ def tg(*argv, status=OK, says="", stdin=None, env=None, cwd=None):
 class Person:
     """Somebody with a vault of their own, mounted, and a card."""
 
-    def __init__(self, name, post, options="", vault=None):
-        self.name, self.post = name, post
-        self.mount = frond.Mount(options, vault=vault)
+    user = None     # or as whom all of it runs
+
+    def __init__(self, name, post, options="", vault=None, user=None):
+        self.name, self.post, self.user = name, post, user
+        self.mount = frond.Mount(options, vault=vault, user=user)
         self.tg("setup", "--name", name, "--transport", f"dir:{post}")
         self.card = self.tg("card").strip()
 
     def tg(self, command, *argv, **kw):
         """With this person's vault; standard output."""
         kw["env"] = {"TGSHARE_VAULT": self.mount.path, **kw.get("env", {})}
+        kw.setdefault("user", self.user)
         return tg(command, *argv, **kw)[0]
 
     def path(self, *names):
@@ -81,12 +85,13 @@ class Person:
                   other.mount.vault)
 
 
-def people(*names, post=None):
-    """Everybody knows everybody, over one folder."""
+def people(*names, post=None, vault=None):
+    """Everybody knows everybody, over one folder. vault: of the first."""
     if post is None:
         post = fresh("post office")
         os.mkdir(post)
-    everybody = [Person(name, post) for name in names]
+    everybody = [Person(name, post, vault=vault if name == names[0] else None)
+                 for name in names]
     for one in everybody:
         one.meets(*(other for other in everybody if other is not one))
     return everybody

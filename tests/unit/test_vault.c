@@ -761,11 +761,15 @@ static void test_lock__for_readers_of_the_lock_file(void **state)
 	fx_write(meta, VAULT_LOCK_FILE, "", 0);
 	assert_int_equal(fchmodat(meta, VAULT_LOCK_FILE, 0644, 0), 0);
 	assert_int_equal(fx_as_user(lock_as_reader, fx->vault), 0);
-	/* one that this vault makes is for everybody who gets there */
+	/* one that this vault makes is for those who may use .frondfs */
 	unlinkat(meta, VAULT_LOCK_FILE, 0);
 	umask(077);
 	assert_int_equal(vault_lock(fx->vault, true, false), 0);
-	assert_int_equal(mode_of(fx->path, ".frondfs/lock"), 0666);
+	assert_int_equal(mode_of(fx->path, ".frondfs/lock"), 0644);
+	assert_int_equal(fchmodat(fx->vault->root_fd, ".frondfs", 0700, 0), 0);
+	umask(0);
+	assert_int_equal(vault_lock(fx->vault, true, false), 0);
+	assert_int_equal(mode_of(fx->path, ".frondfs/lock"), 0600);
 }
 
 static void test_lock__is_not_lead_astray(void **state)

@@ -127,19 +127,44 @@ static int report_none(int err, const char *name, const char *backing)
 	return CMD_NOT_A_VAULT;
 }
 
+/* May files below it be opened? */
+static bool may_enter(const char *backing)
+{
+	CLEANUP_FREE char *path = NULL;
+	struct stat st;
+
+	if (asprintf(&path, "%s/.", backing) < 0) {
+		path = NULL;
+		return false;
+	}
+	return stat(path, &st) == 0;
+}
+
+static int report_closed(const char *name, const char *backing)
+{
+	report("'%s' may not be entered: %s; ask %s for search permission "
+	       "(x) to it and the directories above, and in it to those on "
+	       "the way to what was granted, and to be allowed to read that",
+	       backing, strerror(EACCES), name);
+	return CMD_FAILED;
+}
+
 /* Is BACKING a vault that may be attached? Else says why not. */
 static int check_backing(const struct target *t, const char *name,
 			 const char *backing, char real[static PATH_MAX])
 {
 	struct vault_fault fault = {0};
-	struct vault_ini ini;
+	struct vault_ini ini = {0};
 	struct stat st;
 	int err = vault_probe(backing, &ini, &fault);
 
 	if (err == -ENOENT || err == -ENOTDIR ||
 	    (err == -ENOMEDIUM && !report_is_of_vault(backing)))
 		return report_none(err, name, backing);
-	if (err)
+	if (err == -EACCES && !may_enter(backing))
+		return report_closed(name, backing);
+	/* theirs may keep vault.ini to themselves */
+	if (err && err != -EACCES)
 		return report_vault(err, backing, &fault);
 	if (!realpath(backing, real) || stat(real, &st) < 0) {
 		report("cannot look at '%s': %s", backing, strerror(errno));

@@ -66,6 +66,7 @@ enum seen {
 	SEEN_COMPARED,
 	SEEN_MOUNTED,	/* the mount has that, and compares by itself */
 	SEEN_BY_NOBODY, /* mounted, and the mount does not have it */
+	SEEN_BY_COPY,	/* not mounted; whoever has another copy has it */
 };
 
 /* A check under way, for its callbacks. */
@@ -168,7 +169,7 @@ static void print_json_end(const struct vault *vault,
 			   int status)
 {
 	static const char *const words[] = {"unknown", "compared", "mounted",
-					    "unknown"};
+					    "unknown", "unknown"};
 	char id[2 * VAULT_ID_LEN + 1];
 
 	hex_encode(vault->id, VAULT_ID_LEN, id);
@@ -187,20 +188,27 @@ static void print_json_end(const struct vault *vault,
 	       status);
 }
 
+/* Mounted? Whoever repairs it has the lock. */
+static bool is_live(const struct vault *vault, bool repair)
+{
+	return !repair && vault_wait_unlocked(vault->path, 0) == -EBUSY;
+}
+
 /*
  * Whoever only looks does not stand in the way of a mount that begins
  * meanwhile, and remembers nothing of what it reads.
  */
 static enum seen remember(struct vault *vault, bool repair)
 {
-	bool live = !repair && vault_wait_unlocked(vault->path, 0) == -EBUSY;
+	bool live = is_live(vault, repair);
 	int err = repair ? memory_open(vault, false) : memory_look(vault);
 
 	if (live && !err)
 		memory_close(vault);
 	/* who compares has it, and lets nobody else have it */
 	if (err == -EBUSY)
-		return SEEN_MOUNTED;
+		return live || is_live(vault, repair) ? SEEN_MOUNTED
+						      : SEEN_BY_COPY;
 	if (live && (!err || err == -ENOENT))
 		return SEEN_BY_NOBODY;
 	/* of what is no file the log has told */
@@ -216,18 +224,28 @@ static enum seen remember(struct vault *vault, bool repair)
 static void print_advice(const struct vault *vault,
 			 const struct telling *telling, enum seen seen)
 {
+	static const char *const not_compared[] = {
+		[SEEN_MOUNTED] =
+			" is mounted: the mount notices by itself what is "
+			"older than this machine has seen; it is not looked "
+			"for here",
+		[SEEN_BY_NOBODY] =
+			" is mounted, by a mount that does not remember what "
+			"was seen here (it is shared, has remember=off, or is "
+			"another account's): what is older is not looked for; "
+			"unmount it and check it then",
+		[SEEN_BY_COPY] =
+			" is not compared with what this machine has seen of "
+			"the vault, as another copy of it is mounted, or being "
+			"checked; what is older here is found once that has "
+			"ended",
+	};
+
 	check_advice_put(&telling->advice);
-	if (telling->json || (seen != SEEN_MOUNTED && seen != SEEN_BY_NOBODY))
+	if (telling->json || seen < SEEN_MOUNTED)
 		return;
 	json_put_plain(stdout, vault->path);
-	if (seen == SEEN_MOUNTED)
-		puts(" is mounted: the mount notices by itself what is older "
-		     "than this machine has seen; it is not looked for here");
-	else
-		puts(" is mounted, by a mount that does not remember what was "
-		     "seen here (it is shared, has remember=off, or is "
-		     "another account's): what is older is not looked for; "
-		     "unmount it and check it then");
+	puts(not_compared[seen]);
 }
 
 static int check(struct vault *vault, const struct check_request *req,

@@ -165,8 +165,9 @@ static void print_path_json(const struct path_info *info)
 	puts("}");
 }
 
+/* point: "" when it is not mounted, or where is not known. */
 static void print_vault(const char *path, const struct vault_ini *ini,
-			bool mounted)
+			bool mounted, const char *point)
 {
 	char id[2 * VAULT_ID_LEN + 1];
 
@@ -177,14 +178,17 @@ static void print_vault(const char *path, const struct vault_ini *ini,
 	printf("version:      %u\n", ini->version);
 	for (size_t i = 0; i < ini->slot_count; i++)
 		printf("slot:         %s (argon2id, %" PRIu64
-		       " passes over %" PRIu64 " MiB)\n",
+		       " %s over %" PRIu64 " MiB)\n",
 		       ini->slots[i].name, ini->slots[i].ops,
+		       ini->slots[i].ops == 1 ? "pass" : "passes",
 		       ini->slots[i].mem_bytes >> 20);
 	put_text("mounted:", mounted ? "yes" : "no");
+	if (point[0])
+		put_text("mounted on:", point);
 }
 
 static void print_vault_json(const char *path, const struct vault_ini *ini,
-			     bool mounted)
+			     bool mounted, const char *point)
 {
 	char id[2 * VAULT_ID_LEN + 1];
 
@@ -199,7 +203,9 @@ static void print_vault_json(const char *path, const struct vault_ini *ini,
 		       "\"ops\": %" PRIu64 ", \"mem\": %" PRIu64 "}",
 		       i ? ", " : "", ini->slots[i].name, ini->slots[i].ops,
 		       ini->slots[i].mem_bytes);
-	printf("], \"mounted\": %s}\n", mounted ? "true" : "false");
+	printf("], \"mounted\": %s", mounted ? "true" : "false");
+	put_json_text("mountpoint", point);
+	puts("}");
 }
 
 static int info_vault(const char *path, bool json)
@@ -207,6 +213,7 @@ static int info_vault(const char *path, bool json)
 	CLEANUP_FREE char *real = realpath(path, NULL);
 	struct vault_fault fault = {0};
 	struct vault_ini ini;
+	char point[PATH_MAX];
 	bool mounted;
 	int err = vault_probe(path, &ini, &fault);
 
@@ -220,10 +227,12 @@ static int info_vault(const char *path, bool json)
 	if (err)
 		return report_vault(err, path, &fault);
 	mounted = vault_wait_unlocked(path, 0) == -EBUSY;
+	if (!mounted || !behind_find(real ? real : path, point))
+		point[0] = '\0';
 	if (json)
-		print_vault_json(real ? real : path, &ini, mounted);
+		print_vault_json(real ? real : path, &ini, mounted, point);
 	else
-		print_vault(real ? real : path, &ini, mounted);
+		print_vault(real ? real : path, &ini, mounted, point);
 	return CMD_OK;
 }
 

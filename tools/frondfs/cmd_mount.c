@@ -4,8 +4,10 @@
 #include "log.h"
 #include "memory.h"
 #include "passphrase.h"
+#include "quote.h"
 #include "report.h"
 #include "seen.h"
+#include "vdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -206,6 +208,24 @@ static void warn_of_unsafe(const struct mount_options *opt)
 					     : "dev");
 }
 
+/* Without the top directory's id no name in the vault opens, and to mount it
+ * would give a directory in which all fails. */
+static int check_top(const char *backing)
+{
+	CLEANUP_FD int fd = open(backing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_FREE char *quoted = quote_word(backing);
+	uint8_t id[DIRID_LEN];
+
+	if (fd < 0 || vdir_read_id(fd, id) != -EIO)
+		return CMD_OK;
+	report("'%s/.dirid' is missing or damaged, and without it no name in "
+	       "the vault can be read: put that file back from a backup, or "
+	       "from where this copy was made, or run 'frondfs check --repair "
+	       "%s'",
+	       backing, quoted ? quoted : backing);
+	return CMD_DAMAGED;
+}
+
 /* All that can be known before the passphrase is asked for. */
 static int check_request(const struct mount_request *req)
 {
@@ -227,7 +247,7 @@ static int check_request(const struct mount_request *req)
 	    vault_wait_unlocked(req->backing, ENDING_PATIENCE_MS) == -EBUSY)
 		return report_vault(-EBUSY, req->backing, &fault);
 	warn_of_unsafe(&req->opt);
-	return CMD_OK;
+	return check_top(req->backing);
 }
 
 /* Take the descriptors that may be had; returns how many that makes. */

@@ -145,6 +145,14 @@ static bool is_there(const char *backing, const char *name)
 /* What whoever had it alone has left. */
 static int report_left(const char *point, const char *backing)
 {
+	if (access(backing, F_OK) < 0 && errno == ENOENT) {
+		report("'%s' is unmounted, but there is no directory '%s' any "
+		       "more: if it was moved, the vault is where it is now, "
+		       "with all that was written; else put it back from your "
+		       "backup",
+		       point, backing);
+		return CMD_FAILED;
+	}
 	if (!is_there(backing, VAULT_INI_FILE) && errno == ENOENT) {
 		report("'%s' is unmounted, but '%s/.frondfs/vault.ini' is "
 		       "gone: put it back from your backup, for without it "

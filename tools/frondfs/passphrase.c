@@ -168,9 +168,10 @@ static int get_from_terminal(const struct passphrase_source *source,
 	if (err == -ENXIO)
 		report("there is no terminal to ask for the passphrase; give "
 		       "%s",
-		       source->instead
-			       ? source->instead
-			       : "a passfile or a command that prints it");
+		       source->instead ? source->instead
+				       : "it with --passfile FILE, or "
+					 "--extpass CMD for "
+					 "a command that prints it");
 	else if (err == -ENODATA || (!err && out->len == 0))
 		report("no passphrase was entered; an empty one is not "
 		       "accepted");

@@ -7,6 +7,7 @@
 #include "seen.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -103,6 +104,27 @@ static void report_no_vault(const char *backing)
 		       backing);
 }
 
+/* What of a vault may not be used, as far as that can be found out. */
+static const char *find_closed(const char *backing)
+{
+	static const struct {
+		const char *name;
+		int mode;
+	} needed[] = {{".", X_OK},
+		      {".frondfs", X_OK},
+		      {".frondfs/vault.ini", R_OK},
+		      {".frondfs/lock", R_OK | W_OK}};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+		snprintf(path, sizeof path, "%s/%s", backing, needed[i].name);
+		if (faccessat(AT_FDCWD, path, needed[i].mode, AT_EACCESS) < 0 &&
+		    errno == EACCES)
+			return i ? needed[i].name : NULL;
+	}
+	return NULL;
+}
+
 /* What the system said, and what to do about it where that is known. */
 static void report_system(int err, const char *backing)
 {
@@ -112,8 +134,7 @@ static void report_system(int err, const char *backing)
 	} known[] = {
 		{ENOTCONN, "; the mount there died: unmount it with 'frondfs "
 			   "umount', and name the backing directory"},
-		{EACCES, "; become the user whose vault it is, or ask for "
-			 "access to that directory and .frondfs in it"},
+		{EACCES, "; become the user whose vault it is"},
 		{EPERM, "; become the user whose vault it is"},
 		{ENOSPC, "; make room there and try again"},
 		{EDQUOT, "; make room there and try again"},
@@ -121,13 +142,15 @@ static void report_system(int err, const char *backing)
 		{ENOLCK, "; the file system has no locks: mount it with them"},
 		{EIO, "; the disk or the network fails: see the system's log"},
 	};
+	const char *closed = err == -EACCES ? find_closed(backing) : NULL;
 	const char *advice = "";
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (known[i].err == -err)
 			advice = known[i].advice;
-	report("cannot use the vault '%s': %s%s", backing, strerror(-err),
-	       advice);
+	report("cannot use the vault '%s'%s%s: %s%s", backing,
+	       closed ? " because of its " : "", closed ? closed : "",
+	       strerror(-err), advice);
 }
 
 void report_read_only(const char *backing, const char *instead)

@@ -7,6 +7,7 @@
 #include "when.h"
 #include "xio.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
@@ -178,6 +179,20 @@ static bool is_attached(const struct session *s, const char *name,
 	return path[0];
 }
 
+static const char *why_not(const char *path)
+{
+	CLEANUP_FREE char *inside = NULL;
+
+	if (asprintf(&inside, "%s/.", path) < 0) {
+		inside = NULL;
+		return "";
+	}
+	if (access(inside, F_OK) == 0)
+		return "another vault: ";
+	return errno == EACCES ? "not yours to enter (Permission denied): "
+			       : "not there now: ";
+}
+
 static void tell_not_attached(const struct session *s,
 			      const struct inbox_set *set)
 {
@@ -187,9 +202,7 @@ static void tell_not_attached(const struct session *s,
 	printf("granted; ");
 	if (is_attached(s, set->sender_name, path)) {
 		fputs("what is attached is ", stdout);
-		fputs(access(path, F_OK) ? "not there now: "
-					 : "another vault: ",
-		      stdout);
+		fputs(why_not(path), stdout);
 		json_put_plain(stdout, path);
 		printf("; ");
 	}
