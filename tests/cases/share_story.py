@@ -674,6 +674,122 @@ def what_comes_again_or_late_is_harmless():
         assert "came after the set had ended; harmless" in bob.tg("log"), bob.tg("log")
 
 
+def log_files(who):
+    return [os.path.join(who.mount.vault, ".frondfs", n) for n in ("log", "log.head")]
+
+
+def begin_new_log(who):
+    """What 'frondfs check' advises without a backup."""
+    who.mount.umount()
+    for file in log_files(who):
+        os.rename(file, file + ".away")
+    who.mount.mount()
+
+
+def put_logs(who, kept):
+    who.mount.umount()
+    for file, data in zip(log_files(who), kept):
+        put(file, data)
+    who.mount.mount()
+
+
+class history:
+    """Files that ann gave bob, each of which he has; and the next one, which one
+    of them does not know of when it comes."""
+
+    def __init__(self, ann, bob):
+        self.ann, self.bob, self.count = ann, bob, 0
+
+    def give(self):
+        self.count += 1
+        name = f"f{self.count}"
+        (set_id, *_), = self.ann.send("send", put(self.ann.path(name), name.encode()),
+                                      "--to", "bob")
+        return name, set_id
+
+    def arrives(self, name, set_id, bob_says="is open"):
+        said = self.bob.receive()
+        eq(said.count("\n"), 1, said)
+        assert f"{name} {bob_says}" in said, said
+        said = self.ann.receive()
+        eq(said, f"bob has opened {name}\n")
+        eq(self.ann.given(set_id)["state"], "opened")
+        eq((self.ann.receive(), self.bob.receive()), ("", ""))
+        for person in self.ann, self.bob:
+            person.tg("log", "--verify", says="whole")
+
+    def go_on(self, files):
+        for _ in range(files):
+            self.arrives(*self.give())
+
+
+@check(plain=False)
+def a_new_log_is_gone_on_with():
+    with crowd("ann", "bob") as (ann, bob):
+        story = history(ann, bob)
+        story.go_on(4)
+        for who in ann, bob:
+            begin_new_log(who)
+            story.go_on(2)
+            # longer than the one before when that is looked at
+            begin_new_log(who)
+            on_its_way = [story.give() for _ in range(12)]
+            said = bob.receive()
+            eq((said.count("\n"), said.count("is open")), (12, 12), said)
+            said = ann.receive()
+            eq((said.count("\n"), said.count("bob has opened")), (12, 12), said)
+            eq({ann.given(s)["state"] for _, s in on_its_way}, {"opened"})
+            story.go_on(1)
+        eq([p.log("refused") for p in (ann, bob)], [[], []])
+
+
+@check(plain=False)
+def an_older_log_is_gone_on_with():
+    with crowd("ann", "bob") as (ann, bob):
+        story = history(ann, bob)
+        story.go_on(2)
+        for who in ann, bob:
+            kept = [get(file) for file in log_files(who)]
+            story.go_on(3)
+            put_logs(who, kept)
+            # what the log has from before is not told, nor sent, again
+            eq((who.receive(), post_of(ann, bob)), ("", []))
+            story.go_on(1)
+            put_logs(who, kept)
+            story.go_on(1)
+        eq([p.log("refused") for p in (ann, bob)], [[], []])
+
+
+@check(plain=False)
+def where_tgshare_noted_a_number_it_goes_on_from_there():
+    with crowd("ann", "bob") as (ann, bob):
+        story = history(ann, bob)
+        story.go_on(2)
+        for person in ann, bob:
+            os.unlink(person.path(".tgshare/log.told"))
+            put(person.path(".tgshare/log.seen"), b"%d\n" % len(person.log()))
+            eq((person.receive(), post_of(ann, bob)), ("", []))
+            assert not os.path.exists(person.path(".tgshare/log.seen"))
+        story.go_on(1)
+
+
+@check(plain=False)
+def what_was_sent_before_a_new_log_can_be_acknowledged():
+    with crowd("ann", "bob", "carol") as (ann, bob, carol):
+        carol.attach(ann)
+        (sent, *_), = ann.send("send", put(ann.path("sent"), b"1"), "--to", "bob")
+        (granted, *_), = ann.send("grant", put(ann.path("granted"), b"2"), "--to", "carol")
+        for both in range(2):
+            bob.receive()
+            carol.receive()
+            begin_new_log(ann)
+            said = ann.receive()
+            assert ("bob has opened sent\n" in said) != both, said
+            eq((ann.given(sent)["state"], ann.given(granted)["state"]), ("opened", "opened"))
+            begin_new_log(carol)
+        eq(ann.log("refused"), [])
+
+
 def post_of(*everybody):
     return sorted(os.path.relpath(os.path.join(d, n), everybody[0].post)
                   for d, _, files in os.walk(everybody[0].post) for n in files)

@@ -4,12 +4,12 @@
 #include "report.h"
 #include "tell.h"
 #include "text.h"
+#include "told.h"
 #include "when.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +17,7 @@
 /* So many records from one that is told, what follows on it is looked for. */
 enum { LOOK_AHEAD = 64 };
 
-static const char cursor_name[] = "log.seen", acked_dir[] = "acked";
+static const char acked_dir[] = "acked";
 
 static void pause_ms(long ms)
 {
@@ -26,9 +26,31 @@ static void pause_ms(long ms)
 	nanosleep(&pause, NULL);
 }
 
+int intake_other_log(struct session *s)
+{
+	struct outbox o = {0};
+	struct told told;
+	int err = told_load(s, &told), status = CMD_OK;
+
+	if (!err && told.other)
+		status = session_open_spool(s);
+	if (!err && told.other && !status)
+		err = outbox_load(s, &o);
+	for (size_t i = 0; i < o.count && !err; i++)
+		if (o.items[i]->logged && item_live(o.items[i], when_now_s()))
+			err = compose_log_sent(s, o.items[i]);
+	outbox_free(&o);
+	told_free(&told);
+	return err ? session_report(s, "write to the log", err) : status;
+}
+
 int intake_scan(struct session *s)
 {
 	struct control_scan scan = {0};
+	int status = intake_other_log(s);
+
+	if (status)
+		return status;
 	int err = mounted_ask(s->m.fd, CONTROL_SCAN, &scan);
 
 	for (long ms = 2; !err && !scan.done; ms = ms < 100 ? 2 * ms : 100) {
@@ -70,36 +92,6 @@ int intake_sets(const struct session *s, struct inbox_set **sets, size_t *count)
 	*sets = TAKE_PTR(list);
 	*count = n;
 	return 0;
-}
-
-static int load_cursor(const struct session *s, uint64_t *seq)
-{
-	CLEANUP_FD int dir = -1;
-	char text[32];
-	size_t len;
-	int err = settings_open_dir(&s->m, "", &dir);
-
-	*seq = 0;
-	if (!err)
-		err = xio_read_file(dir, cursor_name, text, sizeof text - 1,
-				    &len);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	text[len] = '\0';
-	*seq = strtoull(text, NULL, 10);
-	return 0;
-}
-
-static int save_cursor(const struct session *s, uint64_t seq)
-{
-	CLEANUP_FD int dir = -1;
-	char text[32];
-	int err = settings_open_dir(&s->m, "", &dir);
-
-	snprintf(text, sizeof text, "%" PRIu64 "\n", seq);
-	return err ? err
-		   : xio_replace_file(dir, cursor_name, text, strlen(text),
-				      0600);
 }
 
 struct ack {
@@ -399,49 +391,63 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 	return err;
 }
 
-static int take_all(struct session *s, const struct outbox *o, size_t *events)
+/* Until there are no more. */
+static int take_records(struct taking *t, struct told *told)
+{
+	int err;
+
+	for (;;) {
+		t->r.seq = told->count;
+		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &t->r);
+		if (err == -EBADMSG)
+			report("entry %zu of the log is damaged; "
+			       "'tgshare log --verify%s' says more",
+			       told->count, report_vault());
+		else if (!err)
+			err = take(t);
+		else
+			return err == -ENODATA ? 0 : err;
+		if (err && err != -EBADMSG)
+			return err;
+		err = told_add(told, err ? NULL : &t->r);
+		if (err)
+			return err;
+	}
+}
+
+static int take_all(struct session *s, const struct outbox *o,
+		    struct told *told, size_t *events)
 {
 	CLEANUP_FREE struct inbox_set *sets = NULL;
 	struct taking t = {.s = s, .outbox = o, .events = events};
-	uint64_t first = 0, seq;
-	int err = load_cursor(s, &first);
+	size_t first = told->count;
+	int err = intake_sets(s, &sets, &t.set_count);
 
-	if (!err)
-		err = intake_sets(s, &sets, &t.set_count);
 	t.sets = sets;
-
-	for (seq = first; !err; seq += !err) {
-		t.r.seq = seq;
-		err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &t.r);
-		if (err == -ENODATA)
-			break;
-		if (err == -EBADMSG) {
-			report("entry %" PRIu64 " of the log is damaged; "
-			       "'tgshare log --verify%s' says more",
-			       seq, report_vault());
-			err = 0;
-		} else if (!err) {
-			err = take(&t);
-		}
-	}
-	if (err && err != -ENODATA)
-		return err;
-	err = tell_sets(s, first, seq, events);
+	if (!err)
+		err = take_records(&t, told);
+	if (!err)
+		err = tell_sets(s, first, told->count, events);
 	if (!err)
 		err = ack_sets(s);
-	return !err && seq != first ? save_cursor(s, seq) : err;
+	return !err && (told->other || told->count != first)
+		       ? told_save(s, told)
+		       : err;
 }
 
 int intake_log(struct session *s, size_t *events)
 {
-	struct outbox o;
-	int err = outbox_load(s, &o);
+	struct outbox o = {0};
+	struct told told;
+	int err = told_load(s, &told);
 
 	*events = 0;
-	if (!err) {
-		err = take_all(s, &o, events);
-		outbox_free(&o);
-	}
+	if (!err)
+		err = outbox_load(s, &o);
+	if (!err)
+		err = take_all(s, &o, &told, events);
+	outbox_free(&o);
+	told_free(&told);
 	return err ? session_report(s, "take in what the log has", err)
 		   : CMD_OK;
 }
