@@ -607,6 +607,43 @@ def what_has_expired_says_so():
 
 
 @check(plain=False)
+def what_was_opened_is_told_as_it_is_now():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        sets = {}
+        for name in "stays", "moves", "goes", "kept", "ended", "left":
+            put(alice.path(name), name.encode())
+            how = "grant" if name in ("kept", "ended", "left") else "send"
+            (sets[name], *_), = alice.send(how, alice.path(name), "--to", "bob")
+        bob.receive()
+        alice.tg("revoke", sets["ended"])
+        bob.receive()
+        os.rename(bob.shared("alice/moves"), bob.path("mine"))
+        for name in "goes", "ended", "left":
+            os.unlink(bob.shared("alice", name))
+
+        def told():
+            text = bob.tg("status").split("What came, and was opened:\n")[1]
+            return {line.split()[2]: (line.split()[1], line.split(" from alice")[1])
+                    for line in text.splitlines()}
+        copies = {"stays": ("opened", ", in Shared/alice/stays"),
+                  "moves": ("opened", ", not any more in Shared/alice/moves"),
+                  "goes": ("opened", ", not any more in Shared/alice/goes")}
+        want = {**copies, "ended": ("revoked", ""), "left": ("removed", "")}
+        for _ in range(2):
+            eq(told(), want)
+            eq({n: (bob.came(s)["state"], bob.came(s)["path"]) for n, s in sets.items()},
+               {"stays": ("open", "Shared/alice/stays"), "moves": ("open", ""),
+                "goes": ("open", ""), "kept": ("granted", "Shared/alice/kept"),
+                "ended": ("revoked", ""), "left": ("removed", "")})
+            bob.receive()
+        # what stands there now is another set's
+        (again, *_), = alice.send("send", put(alice.path("goes"), b"2"), "--to", "bob")
+        bob.receive()
+        eq((bob.came(sets["goes"])["path"], bob.came(again)["path"]), ("", "Shared/alice/goes"))
+
+
+@check(plain=False)
 def words_alone_open_the_backing_file():
     from cryptography.fernet import Fernet
     with crowd("alice") as (alice,):

@@ -1204,10 +1204,10 @@ def status_lists_what_is_under_way_and_then_what_is_over():
     assert "any 2 of these open it: bob (kept), carol (received)" in live, said
     assert re.search(rf"is over:\n{opened[:8]}  opened     seen to bob", over), said
     said = bob.tg("status")
-    assert re.search(rf"is open:\n{opened[:8]}  opened     seen from alice", said), said
+    assert re.search(rf"was opened:\n{opened[:8]}  opened     seen from alice", said), said
     bob.tg("release", "--all")
     said = bob.tg("status")
-    assert said.startswith("Nothing is under way.\n\nWhat came, and is open:\n"), said
+    assert said.startswith("Nothing is under way.\n\nWhat came, and was opened:\n"), said
     alice.tg("revoke", waits[:8])
     said = alice.tg("status")
     assert said.startswith("Nothing is under way.\n\nWhat you gave, and is over:\n"), said
