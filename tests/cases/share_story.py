@@ -264,6 +264,52 @@ def what_is_not_opened_can_be_withdrawn():
         assert not os.path.exists(bob.shared("alice/mistake"))
 
 
+def backing_file(mount, path):
+    text = frond.run(frond.FRONDFS, "info", path)
+    return os.path.join(mount.vault, re.search(r"(?m)^backing file: *(.*)$", text)[1])
+
+
+@check(plain=False)
+def what_was_withdrawn_is_listed_until_it_is_removed():
+    with crowd("alice", "bob", "dave") as (alice, bob, _):
+        sets = {}
+        for name in "stays", "moved", "gone", "far":
+            os.mkdir(alice.path("folder " + name))
+            for n in "a", "b":
+                put(alice.path("folder " + name, n), n.encode())
+            for path in put(alice.path(name), b"x"), alice.path("folder " + name):
+                (sets[os.path.basename(path)], *_), = alice.send(
+                    "send", path, "--to", "bob", "--shares", "2", "--threshold", "2",
+                    "--via", "bob,dave")
+        bob.receive()
+        for set_id in sets.values():
+            alice.tg("revoke", set_id)
+        bob.receive()
+        for name in "moved", "folder moved":
+            os.rename(bob.shared("alice", name), bob.path(name))
+        bob.mount.remount()
+        names = {os.path.basename(p["path"]) or p["name"] for p in bob.status()["came"]}
+        eq(names, set(sets))
+        # where no mount sees it
+        gone = [backing_file(bob.mount, bob.shared("alice", n))
+                for n in ("gone", "folder gone/a", "folder gone/b")]
+        folder = os.path.dirname(gone[1])
+        # and where one does
+        os.unlink(bob.shared("alice/far"))
+        frond.run("rm", "-r", bob.shared("alice/folder far"))
+        bob.mount.umount()
+        frond.run("rm", "-r", gone[0], folder)
+        bob.mount.mount()
+        bob.receive()
+        eq({p["set"] for p in bob.status()["came"]},
+           {s for n, s in sets.items() if n.split()[-1] in ("stays", "moved")})
+        frond.run("rm", "-r", bob.path("moved"), bob.path("folder moved"),
+                  bob.shared("alice"))
+        eq((bob.tg("status"), bob.receive()), ("Nothing is under way.\n", ""))
+        alice.receive()
+        eq({alice.given(s)["state"] for s in sets.values()}, {"withdrawn"})
+
+
 @check(plain=False)
 def a_grant_shows_the_file_as_it_is_until_it_is_revoked():
     with crowd("alice", "bob", "carol") as (alice, bob, carol):
