@@ -624,6 +624,37 @@ def a_granted_folder_is_revoked_as_a_whole():
 
 
 @check(plain=False)
+def who_was_away_while_others_lost_a_grant_and_then_he_is_told():
+    with crowd("alice", "bob", "carol", "dave") as (alice, bob, carol, dave):
+        os.mkdir(alice.path("folder"))
+        for name in "file", "folder/a":
+            put(alice.path(name), name.encode())
+        away = bob, carol
+        for person in away:
+            person.attach(alice)
+        granted = {}
+        for name in "file", "folder":
+            for set_id, _, _, to, _ in alice.send("grant", alice.path(name), "--to",
+                                                  "bob,carol,dave"):
+                granted[name, to] = set_id
+        for person in bob, carol, alice:
+            person.receive()
+        # carol does not even have the last but one
+        for name in "file", "folder":
+            for who in "dave", "bob", "carol":
+                alice.tg("revoke", alice.path(name), "--from", who)
+        for person in away:
+            said = person.receive()
+            eq(sorted(said.splitlines()), ["file was revoked by alice",
+                                           "folder was revoked by alice"])
+            eq({(p["name"], p["set"], p["state"]) for p in person.status()["came"]},
+               {(n, s, "revoked") for (n, to), s in granted.items() if to == person.name})
+            for path in "file", "folder/a":
+                eq(fails_with(person.shared("alice", path)), errno.EKEYREVOKED)
+            eq((person.receive(), person.log("refused")), ("", []))
+
+
+@check(plain=False)
 def what_has_expired_says_so():
     with crowd("alice", "bob") as (alice, bob):
         bob.attach(alice)

@@ -281,6 +281,36 @@ static bool was_replaced(const struct taking *t)
 	return false;
 }
 
+/* Does the log have one of these events (bits) of the set in front of this? */
+static int is_before(const struct taking *t, uint32_t events, bool *found)
+{
+	struct vlog_record r = {0};
+
+	*found = false;
+	for (uint64_t seq = 0; seq < t->r.seq && !*found; seq++) {
+		int err;
+
+		r.seq = seq;
+		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &r);
+		if (err && err != -EBADMSG)
+			return err;
+		*found = !err && (events & 1U << r.event) &&
+			 memcmp(r.set_id, t->r.set_id, SET_ID_LEN) == 0 &&
+			 people_same_keys(&r.peer, &t->r.peer);
+	}
+	return 0;
+}
+
+/* Withdrawn before anything of it came. */
+static bool is_unheard_of(const struct taking *t)
+{
+	const uint32_t came = 1U << VLOG_RECEIVED | 1U << VLOG_CUSTODY;
+	bool before = true;
+
+	return t->r.event == VLOG_WITHDRAWN && !t->r.text[0] &&
+	       is_before(t, came, &before) == 0 && !before;
+}
+
 /* Only what somebody else did: our own doing was told when we did it. */
 static void tell(const struct taking *t)
 {
@@ -294,32 +324,11 @@ static void tell(const struct taking *t)
 	if ((t->r.event == VLOG_OPENED || t->r.event == VLOG_KEY_REVOKED) &&
 	    was_replaced(t))
 		return;
+	if (is_unheard_of(t))
+		return;
 	if (t->s->notify)
 		notify(t);
 	*t->events += tell_record(t->s, &t->r, item);
-}
-
-/* Had it ended by itself, or by its sender, before? */
-static int was_over(const struct taking *t, bool *over)
-{
-	struct vlog_record r = {0};
-
-	*over = false;
-	for (uint64_t seq = 0; seq < t->r.seq && !*over; seq++) {
-		int err;
-
-		r.seq = seq;
-		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &r);
-		if (err && err != -EBADMSG)
-			return err;
-		*over = !err &&
-			(r.event == VLOG_EXPIRED ||
-			 r.event == VLOG_KEY_REVOKED ||
-			 r.event == VLOG_WITHDRAWN) &&
-			memcmp(r.set_id, t->r.set_id, SET_ID_LEN) == 0 &&
-			people_same_keys(&r.peer, &t->r.peer);
-	}
-	return 0;
 }
 
 /* Who clears away what had ended says nothing by that. */
@@ -329,8 +338,11 @@ static int take_declined(const struct taking *t)
 				.to = &t->r.peer,
 				.state = ACK_DECLINED,
 				.index = t->r.index};
+	/* by itself, or by its sender */
+	const uint32_t ends = 1U << VLOG_EXPIRED | 1U << VLOG_KEY_REVOKED |
+			      1U << VLOG_WITHDRAWN;
 	bool over;
-	int err = was_over(t, &over);
+	int err = is_before(t, ends, &over);
 
 	return err || over ? err : queue_ack(t->s, &ack);
 }

@@ -302,12 +302,36 @@ static int tell_parties(struct session *s, const struct item *item)
 	return err;
 }
 
-static int end_victim(struct session *s, struct item *item)
+/* Who may not know yet what took a set's place has that one still. */
+static int end_replaced(struct session *s, const struct outbox *o,
+			struct item *item)
+{
+	int err = 0;
+
+	for (size_t n = 0; !err && n < o->count; n++) {
+		if (item->recipient_state)
+			return 0;
+		item = outbox_set(o, item->replaces);
+		if (!item)
+			return 0;
+		err = tell_parties(s, item);
+		/* one in between has nothing to link any more */
+		if (!err && item->recipient_state == 0)
+			err = item_note_end(s->outbox_fd, item, ITEM_REVOKED,
+					    when_now_s());
+	}
+	return err;
+}
+
+static int end_victim(struct session *s, const struct outbox *o,
+		      struct item *item)
 {
 	int err;
 
 	/* what still lies in a mailbox is taken back by deliver.c */
 	err = tell_parties(s, item);
+	if (!err)
+		err = end_replaced(s, o, item);
 	if (!err)
 		err = compose_log_event(s, item, VLOG_REVOKED);
 	if (!err)
@@ -329,7 +353,7 @@ static int end_all(struct session *s, const struct revocation *r)
 		struct item *item = outbox_set(&o, r->victims[i]);
 
 		if (item && item->end == ITEM_LIVE)
-			status = end_victim(s, item);
+			status = end_victim(s, &o, item);
 	}
 	for (size_t i = 0; i < r->kept_count && !status; i++)
 		status = serve_again(s, &o, r->kept[i]);
