@@ -475,6 +475,33 @@ def what_is_granted_again_takes_the_old_place():
 
 
 @check(plain=False)
+def what_was_granted_and_removed_can_be_granted_again():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        command = ["grant", put(alice.path("doc"), b"1"), "--to", "bob"]
+        (set_id, *line), = alice.send(*command)
+        eq(line[0], "sent")
+        for person in bob, alice:
+            person.receive()
+        for removed in False, True:
+            if removed:
+                os.unlink(bob.shared("alice/doc"))
+            out, err = tg(*command)
+            eq(out, "\t".join([set_id, "there already", *line[1:]]) + "\n")
+            assert err.startswith(f"tgshare: bob has the set {set_id[:8]} of the same already, "
+                                  "and nothing is sent; if bob removed it, 'tgshare receive'"), err
+            eq(post_of(alice, bob), [])
+        # as it says
+        for person in bob, alice:
+            person.receive()
+        out, err = tg(*command)
+        assert out.split("\t")[1] == "sent" and not out.startswith(set_id), out
+        eq(err, "")
+        bob.receive()
+        readable(bob.shared("alice/doc"), b"1")
+
+
+@check(plain=False)
 def a_folder_that_is_granted_again_loses_nothing():
     with crowd("alice", "bob") as (alice, bob):
         bob.attach(alice)
