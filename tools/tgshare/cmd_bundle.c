@@ -28,6 +28,8 @@ const char cmd_export_help[] =
 	"or is under way.\n"
 	"  -o BUNDLE      a new file\n"
 	"  --to NAME,...  a new set for these, key and content together\n"
+	"  --vault MOUNT  which mounted vault, if SET is given and there are "
+	"several\n"
 	"  --help         this text\n";
 
 const char cmd_import_help[] =

@@ -21,6 +21,11 @@
 	"  --expires WHEN   not readable after 30m, 12h, 7d, 2w from now, or " \
 	"a date\n"
 
+/* FILE tells it; a script may want to be sure. */
+#define END_HELP                                                               \
+	"  --vault MOUNT    the mounted vault that FILE has to be in\n"        \
+	"  --help           this text\n"
+
 const char cmd_send_help[] =
 	"Usage: tgshare send FILE... --to NAME[,NAME...] [--shares N "
 	"--threshold K]\n"
@@ -35,8 +40,7 @@ const char cmd_send_help[] =
 	"  --note TEXT      words for the recipient, sealed as well; but "
 	"whoever keeps a\n"
 	"                   share without a card reads them in the chat, as "
-	"Telegram does\n"
-	"  --help           this text\n";
+	"Telegram does\n" END_HELP;
 
 const char cmd_grant_help[] =
 	"Usage: tgshare grant FILE... --to NAME[,NAME...] [--shares N "
@@ -46,7 +50,7 @@ const char cmd_grant_help[] =
 	"Let somebody read these very files, as they are and will be, from "
 	"the backing\n"
 	"directory that both of you have. 'tgshare revoke' ends "
-	"it.\n" SPLIT_HELP "  --help           this text\n";
+	"it.\n" SPLIT_HELP END_HELP;
 
 /* One run of the command. */
 struct sending {

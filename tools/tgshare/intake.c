@@ -374,7 +374,26 @@ static int take(const struct taking *t)
 	}
 }
 
-/* Sets that shares or news came for: how far they are now. */
+/* Did shares or news of it come? That it has expired is told by itself. */
+static bool has_news(const struct session *s, const struct inbox_set *set,
+		     uint64_t from, uint64_t to)
+{
+	bool news = false;
+
+	for (struct vlog_record r = {.seq = from}; r.seq < to; r.seq++) {
+		if (mounted_ask(s->m.fd, CONTROL_LOG_READ, &r) ||
+		    memcmp(r.set_id, set->set_id, SET_ID_LEN) != 0)
+			continue;
+		if (r.event == VLOG_EXPIRED)
+			return false;
+		news |= r.event == VLOG_RECEIVED || r.event == VLOG_CUSTODY ||
+			(r.event == VLOG_OPENED &&
+			 set->state == INBOX_NOT_ATTACHED);
+	}
+	return news;
+}
+
+/* How far the sets that something came of are now. */
 static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 		     size_t *events)
 {
@@ -383,19 +402,8 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 	int err = intake_sets(s, &sets, &count);
 
 	for (size_t i = 0; i < count && !err; i++) {
-		struct vlog_record r = {.seq = from};
-
-		for (; r.seq < to; r.seq++) {
-			if (mounted_ask(s->m.fd, CONTROL_LOG_READ, &r) == 0 &&
-			    (r.event == VLOG_RECEIVED ||
-			     r.event == VLOG_CUSTODY ||
-			     (r.event == VLOG_OPENED &&
-			      sets[i].state == INBOX_NOT_ATTACHED)) &&
-			    memcmp(r.set_id, sets[i].set_id, SET_ID_LEN) == 0 &&
-			    sets[i].state != INBOX_OPEN)
-				break;
-		}
-		if (r.seq == to)
+		if (sets[i].state == INBOX_OPEN ||
+		    !has_news(s, &sets[i], from, to))
 			continue;
 		tell_set(s, &sets[i], false);
 		(*events)++;
