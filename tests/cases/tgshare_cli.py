@@ -1158,10 +1158,18 @@ def no_content_leaves_the_content_to_another_way():
     assert "; expires 2099-0" in said, said
     frond.raises(frond.errno.ENOKEY, get, bob.shared("alice/keys only"))
     eq(bob.came(set_id)["state"], "waiting for content")
+    for text in said, bob.tg("status"):
+        assert "keys only from alice: the key is here, but not its content" in text and \
+            "ask alice for the bundle (tgshare export), and 'tgshare import BUNDLE'" in text, text
     bundle = fresh("bundle")
     alice.tg("export", set_id[:8], "-o", bundle)
+    # who has no key for it, or not yet
+    idle = f"tgshare: nothing in '{bundle}' is needed now: it is here already, or its key " \
+        "has not come, for which it is kept for 30 days\n"
+    eq(tg("import", bundle, "--vault", alice.mount.path), ("", idle))
     # it is there yet, when it opens and later
     assert note in bob.tg("import", bundle)
+    eq(tg("import", bundle, "--vault", bob.mount.path), ("", idle))
     readable(bob.shared("alice/keys only"), data)
     assert note in bob.tg("log") and note in bob.tg("status")
     came = bob.came(set_id)
