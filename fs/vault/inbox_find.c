@@ -333,12 +333,70 @@ static void look_for_base(struct inbox *in, struct parcel *p)
 	inbox_write_end_(in);
 }
 
+static bool has_folder(struct inbox *in, const char *path)
+{
+	struct vtree_dir dir;
+
+	if (vtree_open_dir(in->vault, path, false, 0, &dir))
+		return false;
+	vtree_close_dir(&dir);
+	return true;
+}
+
+/* 0: it is there; -ENOENT: it is not. */
+static int find_entry(struct inbox *in, const struct parcel *p,
+		      const struct place *place)
+{
+	struct spot s = {.dir.fd = -1};
+	int err;
+
+	if (place->state != PLACE_STANDS)
+		return -ENOENT;
+	err = locate_at(in, place, p->base, &s);
+	if (err && !xio_is_shortage(err))
+		err = hunt(in, place, &s);
+	if (!err)
+		inbox_spot_fini_(&s);
+	return err;
+}
+
+/*
+ * What was withdrawn is listed until its user removes it, and that may have
+ * been done where no mount saw it.
+ */
+static int look_at_withdrawn(struct inbox *in, struct parcel *p)
+{
+	int err = -ENOENT;
+
+	if (p->base && p->place_count > 1 && has_folder(in, p->base))
+		return 0;
+	if (p->base)
+		err = find_entry(in, p, &p->whole);
+	for (size_t i = 0; p->base && i < p->place_count && err == -ENOENT; i++)
+		err = find_entry(in, p, &p->places[i]);
+	if (err != -ENOENT)
+		return err;
+	err = inbox_log_declined_(in, p);
+	if (!err)
+		inbox_finish_(in, p);
+	return err;
+}
+
 int inbox_look_(struct inbox *in)
 {
-	for (struct parcel *p = in->parcels; p; p = p->next) {
+	struct parcel *p, *next;
+
+	for (p = in->parcels; p; p = next) {
 		int err;
 
+		next = p->next;
 		/* without the manifest nobody knows its entries' paths */
+		if (!p->m && p->recorded && p->revoked) {
+			err = look_at_withdrawn(in, p);
+			if (err)
+				return err;
+			continue;
+		}
 		if (!p->base || !p->m)
 			continue;
 		err = look_at(in, p, PLACE_WHOLE);

@@ -264,6 +264,52 @@ def what_is_not_opened_can_be_withdrawn():
         assert not os.path.exists(bob.shared("alice/mistake"))
 
 
+def backing_file(mount, path):
+    text = frond.run(frond.FRONDFS, "info", path)
+    return os.path.join(mount.vault, re.search(r"(?m)^backing file: *(.*)$", text)[1])
+
+
+@check(plain=False)
+def what_was_withdrawn_is_listed_until_it_is_removed():
+    with crowd("alice", "bob", "dave") as (alice, bob, _):
+        sets = {}
+        for name in "stays", "moved", "gone", "far":
+            os.mkdir(alice.path("folder " + name))
+            for n in "a", "b":
+                put(alice.path("folder " + name, n), n.encode())
+            for path in put(alice.path(name), b"x"), alice.path("folder " + name):
+                (sets[os.path.basename(path)], *_), = alice.send(
+                    "send", path, "--to", "bob", "--shares", "2", "--threshold", "2",
+                    "--via", "bob,dave")
+        bob.receive()
+        for set_id in sets.values():
+            alice.tg("revoke", set_id)
+        bob.receive()
+        for name in "moved", "folder moved":
+            os.rename(bob.shared("alice", name), bob.path(name))
+        bob.mount.remount()
+        names = {os.path.basename(p["path"]) or p["name"] for p in bob.status()["came"]}
+        eq(names, set(sets))
+        # where no mount sees it
+        gone = [backing_file(bob.mount, bob.shared("alice", n))
+                for n in ("gone", "folder gone/a", "folder gone/b")]
+        folder = os.path.dirname(gone[1])
+        # and where one does
+        os.unlink(bob.shared("alice/far"))
+        frond.run("rm", "-r", bob.shared("alice/folder far"))
+        bob.mount.umount()
+        frond.run("rm", "-r", gone[0], folder)
+        bob.mount.mount()
+        bob.receive()
+        eq({p["set"] for p in bob.status()["came"]},
+           {s for n, s in sets.items() if n.split()[-1] in ("stays", "moved")})
+        frond.run("rm", "-r", bob.path("moved"), bob.path("folder moved"),
+                  bob.shared("alice"))
+        eq((bob.tg("status"), bob.receive()), ("Nothing is under way.\n", ""))
+        alice.receive()
+        eq({alice.given(s)["state"] for s in sets.values()}, {"withdrawn"})
+
+
 @check(plain=False)
 def a_grant_shows_the_file_as_it_is_until_it_is_revoked():
     with crowd("alice", "bob", "carol") as (alice, bob, carol):
@@ -429,6 +475,33 @@ def what_is_granted_again_takes_the_old_place():
 
 
 @check(plain=False)
+def what_was_granted_and_removed_can_be_granted_again():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        command = ["grant", put(alice.path("doc"), b"1"), "--to", "bob"]
+        (set_id, *line), = alice.send(*command)
+        eq(line[0], "sent")
+        for person in bob, alice:
+            person.receive()
+        for removed in False, True:
+            if removed:
+                os.unlink(bob.shared("alice/doc"))
+            out, err = tg(*command)
+            eq(out, "\t".join([set_id, "there already", *line[1:]]) + "\n")
+            assert err.startswith(f"tgshare: bob has the set {set_id[:8]} of the same already, "
+                                  "and nothing is sent; if bob removed it, 'tgshare receive'"), err
+            eq(post_of(alice, bob), [])
+        # as it says
+        for person in bob, alice:
+            person.receive()
+        out, err = tg(*command)
+        assert out.split("\t")[1] == "sent" and not out.startswith(set_id), out
+        eq(err, "")
+        bob.receive()
+        readable(bob.shared("alice/doc"), b"1")
+
+
+@check(plain=False)
 def a_folder_that_is_granted_again_loses_nothing():
     with crowd("alice", "bob") as (alice, bob):
         bob.attach(alice)
@@ -578,6 +651,37 @@ def a_granted_folder_is_revoked_as_a_whole():
 
 
 @check(plain=False)
+def who_was_away_while_others_lost_a_grant_and_then_he_is_told():
+    with crowd("alice", "bob", "carol", "dave") as (alice, bob, carol, dave):
+        os.mkdir(alice.path("folder"))
+        for name in "file", "folder/a":
+            put(alice.path(name), name.encode())
+        away = bob, carol
+        for person in away:
+            person.attach(alice)
+        granted = {}
+        for name in "file", "folder":
+            for set_id, _, _, to, _ in alice.send("grant", alice.path(name), "--to",
+                                                  "bob,carol,dave"):
+                granted[name, to] = set_id
+        for person in bob, carol, alice:
+            person.receive()
+        # carol does not even have the last but one
+        for name in "file", "folder":
+            for who in "dave", "bob", "carol":
+                alice.tg("revoke", alice.path(name), "--from", who)
+        for person in away:
+            said = person.receive()
+            eq(sorted(said.splitlines()), ["file was revoked by alice",
+                                           "folder was revoked by alice"])
+            eq({(p["name"], p["set"], p["state"]) for p in person.status()["came"]},
+               {(n, s, "revoked") for (n, to), s in granted.items() if to == person.name})
+            for path in "file", "folder/a":
+                eq(fails_with(person.shared("alice", path)), errno.EKEYREVOKED)
+            eq((person.receive(), person.log("refused")), ("", []))
+
+
+@check(plain=False)
 def what_has_expired_says_so():
     with crowd("alice", "bob") as (alice, bob):
         bob.attach(alice)
@@ -604,6 +708,43 @@ def what_has_expired_says_so():
         # also when the word that it had been opened is late
         alice.receive()
         eq(alice.given(set_id)["state"], "expired")
+
+
+@check(plain=False)
+def what_was_opened_is_told_as_it_is_now():
+    with crowd("alice", "bob") as (alice, bob):
+        bob.attach(alice)
+        sets = {}
+        for name in "stays", "moves", "goes", "kept", "ended", "left":
+            put(alice.path(name), name.encode())
+            how = "grant" if name in ("kept", "ended", "left") else "send"
+            (sets[name], *_), = alice.send(how, alice.path(name), "--to", "bob")
+        bob.receive()
+        alice.tg("revoke", sets["ended"])
+        bob.receive()
+        os.rename(bob.shared("alice/moves"), bob.path("mine"))
+        for name in "goes", "ended", "left":
+            os.unlink(bob.shared("alice", name))
+
+        def told():
+            text = bob.tg("status").split("What came, and was opened:\n")[1]
+            return {line.split()[2]: (line.split()[1], line.split(" from alice")[1])
+                    for line in text.splitlines()}
+        copies = {"stays": ("opened", ", in Shared/alice/stays"),
+                  "moves": ("opened", ", not any more in Shared/alice/moves"),
+                  "goes": ("opened", ", not any more in Shared/alice/goes")}
+        want = {**copies, "ended": ("revoked", ""), "left": ("removed", "")}
+        for _ in range(2):
+            eq(told(), want)
+            eq({n: (bob.came(s)["state"], bob.came(s)["path"]) for n, s in sets.items()},
+               {"stays": ("open", "Shared/alice/stays"), "moves": ("open", ""),
+                "goes": ("open", ""), "kept": ("granted", "Shared/alice/kept"),
+                "ended": ("revoked", ""), "left": ("removed", "")})
+            bob.receive()
+        # what stands there now is another set's
+        (again, *_), = alice.send("send", put(alice.path("goes"), b"2"), "--to", "bob")
+        bob.receive()
+        eq((bob.came(sets["goes"])["path"], bob.came(again)["path"]), ("", "Shared/alice/goes"))
 
 
 @check(plain=False)
@@ -672,6 +813,122 @@ def what_comes_again_or_late_is_harmless():
         assert len(records) >= 3, records
         eq({r["detail"] for r in records}, {"harmless"})
         assert "came after the set had ended; harmless" in bob.tg("log"), bob.tg("log")
+
+
+def log_files(who):
+    return [os.path.join(who.mount.vault, ".frondfs", n) for n in ("log", "log.head")]
+
+
+def begin_new_log(who):
+    """What 'frondfs check' advises without a backup."""
+    who.mount.umount()
+    for file in log_files(who):
+        os.rename(file, file + ".away")
+    who.mount.mount()
+
+
+def put_logs(who, kept):
+    who.mount.umount()
+    for file, data in zip(log_files(who), kept):
+        put(file, data)
+    who.mount.mount()
+
+
+class history:
+    """Files that ann gave bob, each of which he has; and the next one, which one
+    of them does not know of when it comes."""
+
+    def __init__(self, ann, bob):
+        self.ann, self.bob, self.count = ann, bob, 0
+
+    def give(self):
+        self.count += 1
+        name = f"f{self.count}"
+        (set_id, *_), = self.ann.send("send", put(self.ann.path(name), name.encode()),
+                                      "--to", "bob")
+        return name, set_id
+
+    def arrives(self, name, set_id, bob_says="is open"):
+        said = self.bob.receive()
+        eq(said.count("\n"), 1, said)
+        assert f"{name} {bob_says}" in said, said
+        said = self.ann.receive()
+        eq(said, f"bob has opened {name}\n")
+        eq(self.ann.given(set_id)["state"], "opened")
+        eq((self.ann.receive(), self.bob.receive()), ("", ""))
+        for person in self.ann, self.bob:
+            person.tg("log", "--verify", says="whole")
+
+    def go_on(self, files):
+        for _ in range(files):
+            self.arrives(*self.give())
+
+
+@check(plain=False)
+def a_new_log_is_gone_on_with():
+    with crowd("ann", "bob") as (ann, bob):
+        story = history(ann, bob)
+        story.go_on(4)
+        for who in ann, bob:
+            begin_new_log(who)
+            story.go_on(2)
+            # longer than the one before when that is looked at
+            begin_new_log(who)
+            on_its_way = [story.give() for _ in range(12)]
+            said = bob.receive()
+            eq((said.count("\n"), said.count("is open")), (12, 12), said)
+            said = ann.receive()
+            eq((said.count("\n"), said.count("bob has opened")), (12, 12), said)
+            eq({ann.given(s)["state"] for _, s in on_its_way}, {"opened"})
+            story.go_on(1)
+        eq([p.log("refused") for p in (ann, bob)], [[], []])
+
+
+@check(plain=False)
+def an_older_log_is_gone_on_with():
+    with crowd("ann", "bob") as (ann, bob):
+        story = history(ann, bob)
+        story.go_on(2)
+        for who in ann, bob:
+            kept = [get(file) for file in log_files(who)]
+            story.go_on(3)
+            put_logs(who, kept)
+            # what the log has from before is not told, nor sent, again
+            eq((who.receive(), post_of(ann, bob)), ("", []))
+            story.go_on(1)
+            put_logs(who, kept)
+            story.go_on(1)
+        eq([p.log("refused") for p in (ann, bob)], [[], []])
+
+
+@check(plain=False)
+def where_tgshare_noted_a_number_it_goes_on_from_there():
+    with crowd("ann", "bob") as (ann, bob):
+        story = history(ann, bob)
+        story.go_on(2)
+        for person in ann, bob:
+            os.unlink(person.path(".tgshare/log.told"))
+            put(person.path(".tgshare/log.seen"), b"%d\n" % len(person.log()))
+            eq((person.receive(), post_of(ann, bob)), ("", []))
+            assert not os.path.exists(person.path(".tgshare/log.seen"))
+        story.go_on(1)
+
+
+@check(plain=False)
+def what_was_sent_before_a_new_log_can_be_acknowledged():
+    with crowd("ann", "bob", "carol") as (ann, bob, carol):
+        carol.attach(ann)
+        (sent, *_), = ann.send("send", put(ann.path("sent"), b"1"), "--to", "bob")
+        (granted, *_), = ann.send("grant", put(ann.path("granted"), b"2"), "--to", "carol")
+        for both in range(2):
+            bob.receive()
+            carol.receive()
+            begin_new_log(ann)
+            said = ann.receive()
+            assert ("bob has opened sent\n" in said) != both, said
+            eq((ann.given(sent)["state"], ann.given(granted)["state"]), ("opened", "opened"))
+            begin_new_log(carol)
+        eq(ann.log("refused"), [])
 
 
 def post_of(*everybody):

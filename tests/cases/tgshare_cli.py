@@ -49,6 +49,7 @@ def help_is_there_for_every_command():
         text, _ = tg(command, "--help")
         assert text.startswith(f"Usage: tgshare {command}"), text
         eq(tg("help", command)[0], text)
+        eq("--vault MOUNT" in text, command != "combine", text)
         assert all(len(line) <= 90 for line in text.splitlines()), text
     tg("--version", says="tgshare ")
     p = subprocess.run([TGSHARE], capture_output=True)
@@ -226,9 +227,8 @@ def before_setup_everything_says_so():
         vault = ["--vault", m.path]
         for command in ["card"], ["status"], ["receive"], ["agent"], \
                 ["release", "--all"], ["contact", "verify", "bob"]:
-            text = tg(*command, *vault, status=NOT_SET_UP if command[0] != "contact"
-                      else UNKNOWN)[1]
-            assert "setup" in text or command[0] == "contact", text
+            text = tg(*command, *vault, status=NOT_SET_UP)[1]
+            assert "setup" in text and text.count("\n") == 1, text
         tg("send", f"{m.path}/file", "--to", "bob", status=NOT_SET_UP)
         eq(tg("contact", "list", *vault)[0], "")
         eq(tg("log", *vault)[0], "")
@@ -261,6 +261,7 @@ def setup_can_be_repeated_and_keeps_the_keys():
         card = re.search(r"^tgcard1\.\S+$", first, re.M)[0]
         eq(setup(), first, "the same again")
         assert prints in setup("--name", "Zoé")
+        assert "'tgshare contact add 'Ann Müller' CARD'" in setup("--name", "Ann Müller")
         assert tg("card", "--vault", m.path)[0].strip() != card
         eq(len([n for n in os.listdir(post)]), 1, "mailboxes")
         eq(stat.S_IMODE(os.stat(f"{m.path}/.tgshare").st_mode), 0o700)
@@ -1223,10 +1224,18 @@ def no_content_leaves_the_content_to_another_way():
     assert "; expires 2099-0" in said, said
     frond.raises(frond.errno.ENOKEY, get, bob.shared("alice/keys only"))
     eq(bob.came(set_id)["state"], "waiting for content")
+    for text in said, bob.tg("status"):
+        assert "keys only from alice: the key is here, but not its content" in text and \
+            "ask alice for the bundle (tgshare export), and 'tgshare import BUNDLE'" in text, text
     bundle = fresh("bundle")
     alice.tg("export", set_id[:8], "-o", bundle)
+    # who has no key for it, or not yet
+    idle = f"tgshare: nothing in '{bundle}' is needed now: it is here already, or its key " \
+        "has not come, for which it is kept for 30 days\n"
+    eq(tg("import", bundle, "--vault", alice.mount.path), ("", idle))
     # it is there yet, when it opens and later
     assert note in bob.tg("import", bundle)
+    eq(tg("import", bundle, "--vault", bob.mount.path), ("", idle))
     readable(bob.shared("alice/keys only"), data)
     assert note in bob.tg("log") and note in bob.tg("status")
     came = bob.came(set_id)
@@ -1236,6 +1245,21 @@ def no_content_leaves_the_content_to_another_way():
     alice.receive()
     eq(alice.given(set_id)["state"], "opened")
     tg("export", path, "-o", fresh("bundle"), status=UNKNOWN)
+
+
+@check(plain=False)
+def what_expired_on_its_way_is_told_once():
+    alice, bob, carol = people("alice", "bob", "carol")
+    end = int(time.time()) + 8
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(end))
+    alice.send("send", put(alice.path("late"), b"x"), "--to", "bob", "--shares", "2",
+               "--threshold", "2", "--via", "bob,carol", "--expires", soon)
+    frond.until(lambda: time.time() > end, what="the end")
+    eq((bob.receive(), carol.receive()),
+       ("late from alice has expired\n",
+        "the share 2 that you kept of something from alice has expired\n"))
+    for person in alice, bob, carol:
+        person.mount.umount()
 
 
 @check(plain=False)
@@ -1270,10 +1294,10 @@ def status_lists_what_is_under_way_and_then_what_is_over():
     assert "any 2 of these open it: bob (kept), carol (received)" in live, said
     assert re.search(rf"is over:\n{opened[:8]}  opened     seen to bob", over), said
     said = bob.tg("status")
-    assert re.search(rf"is open:\n{opened[:8]}  opened     seen from alice", said), said
+    assert re.search(rf"was opened:\n{opened[:8]}  opened     seen from alice", said), said
     bob.tg("release", "--all")
     said = bob.tg("status")
-    assert said.startswith("Nothing is under way.\n\nWhat came, and is open:\n"), said
+    assert said.startswith("Nothing is under way.\n\nWhat came, and was opened:\n"), said
     alice.tg("revoke", waits[:8])
     said = alice.tg("status")
     assert said.startswith("Nothing is under way.\n\nWhat you gave, and is over:\n"), said

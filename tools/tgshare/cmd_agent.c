@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "intake.h"
 #include "report.h"
 #include "round.h"
 #include "when.h"
@@ -268,6 +269,8 @@ static int run(const char *vault)
 		status = session_open_spool(&s);
 	if (!status)
 		status = be_the_only_agent(&s);
+	if (!status)
+		status = intake_other_log(&s);
 	if (!status) {
 		watch_signals();
 		signal(SIGCHLD, SIG_IGN); /* nobody waits for notify-send */

@@ -1,5 +1,6 @@
 #include "answer.h"
 #include "cmd.h"
+#include "intake.h"
 #include "report.h"
 #include "round.h"
 #include "when.h"
@@ -100,6 +101,8 @@ static int run(const char *vault, long wait_s)
 	/* the spool has to be there before the first message */
 	if (!status)
 		status = session_open_spool(&s);
+	if (!status)
+		status = intake_other_log(&s);
 	if (!status) {
 		status = receive(&s, wait_s);
 		answer_finish(&s);

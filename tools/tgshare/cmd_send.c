@@ -21,6 +21,11 @@
 	"  --expires WHEN   not readable after 30m, 12h, 7d, 2w from now, or " \
 	"a date\n"
 
+/* FILE tells it; a script may want to be sure. */
+#define END_HELP                                                               \
+	"  --vault MOUNT    the mounted vault that FILE has to be in\n"        \
+	"  --help           this text\n"
+
 const char cmd_send_help[] =
 	"Usage: tgshare send FILE... --to NAME[,NAME...] [--shares N "
 	"--threshold K]\n"
@@ -35,8 +40,7 @@ const char cmd_send_help[] =
 	"  --note TEXT      words for the recipient, sealed as well; but "
 	"whoever keeps a\n"
 	"                   share without a card reads them in the chat, as "
-	"Telegram does\n"
-	"  --help           this text\n";
+	"Telegram does\n" END_HELP;
 
 const char cmd_grant_help[] =
 	"Usage: tgshare grant FILE... --to NAME[,NAME...] [--shares N "
@@ -46,7 +50,7 @@ const char cmd_grant_help[] =
 	"Let somebody read these very files, as they are and will be, from "
 	"the backing\n"
 	"directory that both of you have. 'tgshare revoke' ends "
-	"it.\n" SPLIT_HELP "  --help           this text\n";
+	"it.\n" SPLIT_HELP END_HELP;
 
 /* One run of the command. */
 struct sending {
@@ -168,20 +172,38 @@ static bool sent_meanwhile(const struct sending *w, const struct item *item)
 	return last_s > w->began_s || (w->s->waited && last_s == w->began_s);
 }
 
-static int resume(struct sending *w, const struct item *earlier)
+/* Of a grant; a copy that was opened is not gone on with. */
+static bool is_there(const struct item *item)
 {
-	char when[WHEN_TEXT_MAX];
-	struct item *item;
-	int err = item_load(w->s->outbox_fd, earlier->id, &item);
+	return item->recipient_state >= ACK_OPENED;
+}
 
-	if (err)
-		return session_report(w->s, "read .tgshare/outbox", err);
-	/* it keeps its own time, whatever is said now */
+/* It keeps its own time, whatever is said now. */
+static void report_resumed(const struct item *item)
+{
+	const char *to = item->parties[0].name;
+	char when[WHEN_TEXT_MAX];
+
 	if (!item->recipient_state)
 		report("going on with the set %.8s, which was made before of "
 		       "the same%s%s",
 		       item->id, item->expires_s ? " and expires " : "",
 		       item->expires_s ? when_text(item->expires_s, when) : "");
+	else if (is_there(item))
+		report("%s has the set %.8s of the same already, and nothing "
+		       "is sent; if %s removed it, 'tgshare receive' there, "
+		       "'tgshare receive%s' here, and repeat this",
+		       to, item->id, to, report_vault());
+}
+
+static int resume(struct sending *w, const struct item *earlier)
+{
+	struct item *item;
+	int err = item_load(w->s->outbox_fd, earlier->id, &item);
+
+	if (err)
+		return session_report(w->s, "read .tgshare/outbox", err);
+	report_resumed(item);
 	/* what was interrupted is finished, and said to be; only who has been
 	 * told so before means that it was lost on its way */
 	item->again = item->told && !deliver_waiting(item, when_now_s()) &&
@@ -346,9 +368,10 @@ static void print_item(const struct sending *w, const struct item *item)
 		       (item->again && w->failed);
 	bool terminal = isatty(STDOUT_FILENO);
 	const char *name = has_namesake(w, item) ? item->path : item->name;
-	const char *how = waiting	? "queued"
-			  : item->again ? "sent again"
-					: "sent";
+	const char *how = waiting	   ? "queued"
+			  : item->again	   ? "sent again"
+			  : is_there(item) ? "there already"
+					   : "sent";
 
 	if (!terminal) {
 		printf("%s\t%s\t", item->id, how);
@@ -361,7 +384,9 @@ static void print_item(const struct sending *w, const struct item *item)
 	json_put_plain(stdout, name);
 	printf(" to %s: set %.8s, verification code %s%s\n",
 	       item->parties[0].name, item->id, item->code,
-	       waiting ? " (waiting to be delivered)" : "");
+	       waiting		? " (waiting to be delivered)"
+	       : is_there(item) ? " (there already)"
+				: "");
 	print_holders(item);
 	if (item->no_content)
 		printf("  The content is to come another way: 'tgshare export "

@@ -1,5 +1,6 @@
 #include "bot_token.h"
 #include "cmd.h"
+#include "quote.h"
 #include "report.h"
 #include "session.h"
 #include "transports.h"
@@ -275,6 +276,7 @@ static int make_identity(struct session *s)
 static void show_next(const struct session *s)
 {
 	const char *bot = s->settings.bot, *vault = report_vault();
+	CLEANUP_FREE char *name = quote_word(s->settings.name);
 
 	puts("Next:");
 	if (strcmp(s->settings.transport, "telegram") == 0)
@@ -288,7 +290,7 @@ static void show_next(const struct session *s)
 	       "  add theirs with 'tgshare contact add NAME CARD%s'.\n"
 	       "- Compare fingerprints by telephone: 'tgshare contact verify "
 	       "NAME%s'.\n",
-	       s->settings.name, vault, vault);
+	       name ? name : "NAME", vault, vault);
 	if (strcmp(s->settings.transport, "telegram") == 0)
 		printf("- Who has no vault can keep a share: 'tgshare contact "
 		       "chat NAME --link%s'.\n",

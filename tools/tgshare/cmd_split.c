@@ -17,8 +17,9 @@ const char cmd_split_help[] =
 	"Split the key of a file into N lists of words for paper, any K of "
 	"which give it back\n"
 	"(SLIP-39). Anybody with K of them and the backing file can read it.\n"
-	"  --qr    draw each as a QR code, too\n"
-	"  --help  this text\n";
+	"  --qr           draw each as a QR code, too\n"
+	"  --vault MOUNT  the mounted vault that FILE has to be in\n"
+	"  --help         this text\n";
 
 struct split_args {
 	char *file[1];

@@ -2,6 +2,7 @@
 #include "gone.h"
 #include "intake.h"
 #include "json.h"
+#include "opened.h"
 #include "report.h"
 #include "status_words.h"
 #include "tell.h"
@@ -202,22 +203,24 @@ static void print_sets(struct telling *t, const struct session *s,
 	}
 }
 
-static void print_opened(const struct session *s, const struct vlog_record *r)
+static void print_opened(const struct session *s, const struct opened *o)
 {
 	char hex[2 * SET_ID_LEN + 1], label[PEOPLE_LABEL_MAX];
 	char note[TELL_NOTE_SIZE];
-	const char *slash = strrchr(r->text, '/');
+	const char *slash = strrchr(o->r.text, '/');
 
-	hex_encode(r->set_id, SET_ID_LEN, hex);
-	printf("%.8s  opened     ", hex);
-	json_put_plain(stdout, slash ? slash + 1 : r->text);
-	printf(" from %s", people_label(&s->people, &r->peer, label));
-	if (slash) {
-		fputs(", in ", stdout);
-		json_put_plain(stdout, r->text);
+	hex_encode(o->r.set_id, SET_ID_LEN, hex);
+	printf("%.8s  %-10s ", hex, status_of_opened(o->state));
+	json_put_plain(stdout, slash ? slash + 1 : o->r.text);
+	printf(" from %s", people_label(&s->people, &o->r.peer, label));
+	if (slash && o->state == OPENED_STAYS) {
+		fputs(o->there ? ", in " : ", not any more in ", stdout);
+		json_put_plain(stdout, o->r.text);
 	}
 	putchar('\n');
-	tell_note_of(s, r->text, note);
+	if (!o->there)
+		return;
+	tell_note_of(s, o->r.text, note);
 	tell_note(note);
 }
 
@@ -231,96 +234,35 @@ static bool is_listed(const struct inbox_set *sets, size_t count,
 }
 
 /* What the log has and the inbox does not. */
-struct opened {
+struct past {
 	const struct session *s;
 	const struct inbox_set *sets;
 	size_t count;
 	uint64_t since;
 	void (*each)(void *arg, const struct session *s,
-		     const struct vlog_record *r);
+		     const struct opened *o);
 	void *arg;
 };
 
-/* Sets that others of their senders took the place of. */
-struct replaced {
-	struct vlog_record *list;
-	size_t count;
-};
-
-static int find_replaced(const struct session *s, struct replaced *found)
+static int visit_opened(const struct past *p)
 {
-	struct vlog_record r = {0};
+	CLEANUP_FREE struct opened *list = NULL;
+	size_t count = 0;
+	int err = opened_load(p->s, &list, &count);
 
-	for (uint64_t seq = 0;; seq++) {
-		r.seq = seq;
-		int err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &r);
-
-		if (err == -EBADMSG)
-			continue;
-		if (err)
-			return err == -ENODATA ? 0 : err;
-		if (r.event != VLOG_WITHDRAWN || r.detail != VLOG_REPLACED)
-			continue;
-		struct vlog_record *more = reallocarray(
-			found->list, found->count + 1, sizeof *more);
-
-		if (!more)
-			return -ENOMEM;
-		found->list = more;
-		more[found->count++] = r;
-	}
-}
-
-static bool was_replaced(const struct replaced *among,
-			 const struct vlog_record *r)
-{
-	for (size_t i = 0; i < among->count; i++)
-		if (memcmp(among->list[i].set_id, r->set_id, SET_ID_LEN) == 0 &&
-		    people_same_keys(&among->list[i].peer, &r->peer))
-			return true;
-	return false;
-}
-
-/* The inbox forgets what is open; the log does not. */
-static int visit_each(const struct opened *o, const struct replaced *replaced)
-{
-	struct vlog_record r = {0};
-
-	for (uint64_t seq = 0;; seq++) {
-		r.seq = seq;
-		int err = mounted_ask(o->s->m.fd, CONTROL_LOG_READ, &r);
-
-		if (err == -ENODATA)
-			return 0;
-		if (err == -EBADMSG)
-			report("entry %" PRIu64 " of the log is damaged; "
-			       "'tgshare log --verify%s' says more",
-			       seq, report_vault());
-		else if (err)
-			return err;
-		else if (r.event == VLOG_OPENED && r.time_s >= o->since &&
-			 !is_listed(o->sets, o->count, r.set_id) &&
-			 !was_replaced(replaced, &r))
-			o->each(o->arg, o->s, &r);
-	}
-}
-
-static int visit_opened(const struct opened *o)
-{
-	struct replaced replaced = {0};
-	int err = find_replaced(o->s, &replaced);
-
-	if (!err)
-		err = visit_each(o, &replaced);
-	free(replaced.list);
+	for (size_t i = 0; i < count; i++)
+		if (list[i].r.time_s >= p->since &&
+		    list[i].state != OPENED_REPLACED &&
+		    !is_listed(p->sets, p->count, list[i].r.set_id))
+			p->each(p->arg, p->s, &list[i]);
 	return err;
 }
 
 static void print_one_opened(void *arg, const struct session *s,
-			     const struct vlog_record *r)
+			     const struct opened *o)
 {
-	head(arg, "What came, and is open");
-	print_opened(s, r);
+	head(arg, "What came, and was opened");
+	print_opened(s, o);
 }
 
 static uint64_t since_s(bool all)
@@ -343,12 +285,12 @@ static int print_text(struct session *s, const struct outbox *o,
 		t.shown = 1;
 	}
 	t.under = 0;
-	err = visit_opened(&(struct opened){.s = s,
-					    .sets = sets,
-					    .count = count,
-					    .since = t.since,
-					    .each = print_one_opened,
-					    .arg = &t});
+	err = visit_opened(&(struct past){.s = s,
+					  .sets = sets,
+					  .count = count,
+					  .since = t.since,
+					  .each = print_one_opened,
+					  .arg = &t});
 	print_items(&t, s, o, true);
 	return err;
 }
@@ -439,23 +381,25 @@ static void json_set(const struct session *s, const struct inbox_set *set,
 }
 
 static void json_opened(void *arg, const struct session *s,
-			const struct vlog_record *r)
+			const struct opened *o)
 {
 	char hex[2 * SET_ID_LEN + 1], label[PEOPLE_LABEL_MAX];
-	const char **before = arg, *slash = strrchr(r->text, '/');
-	char note[TELL_NOTE_SIZE];
+	const char **before = arg, *slash = strrchr(o->r.text, '/');
+	char note[TELL_NOTE_SIZE] = "";
 
-	hex_encode(r->set_id, SET_ID_LEN, hex);
-	tell_note_of(s, r->text, note);
-	printf("%s{\"set\": \"%s\", \"state\": \"open\", ", *before, hex);
-	put_text("name", slash ? slash + 1 : r->text);
+	hex_encode(o->r.set_id, SET_ID_LEN, hex);
+	if (o->there)
+		tell_note_of(s, o->r.text, note);
+	printf("%s{\"set\": \"%s\", \"state\": \"%s\", ", *before, hex,
+	       o->state == OPENED_STAYS ? "open" : status_of_opened(o->state));
+	put_text("name", slash ? slash + 1 : o->r.text);
 	printf(", ");
-	put_text("from", people_label(&s->people, &r->peer, label));
+	put_text("from", people_label(&s->people, &o->r.peer, label));
 	printf(", ");
 	put_text("note", note);
 	printf(", ");
-	put_text("path", r->text);
-	put_time("opened", r->time_s);
+	put_text("path", o->there ? o->r.text : "");
+	put_time("opened", o->r.time_s);
 	putchar('}');
 	*before = ", ";
 }
@@ -483,12 +427,12 @@ static int print_json(const struct session *s, const struct outbox *o,
 		json_set(s, &sets[i], gone ? gone[i].missing : 0);
 		before = ", ";
 	}
-	err = visit_opened(&(struct opened){.s = s,
-					    .sets = sets,
-					    .count = count,
-					    .since = since_s(all),
-					    .each = json_opened,
-					    .arg = &before});
+	err = visit_opened(&(struct past){.s = s,
+					  .sets = sets,
+					  .count = count,
+					  .since = since_s(all),
+					  .each = json_opened,
+					  .arg = &before});
 	puts("]}");
 	return err;
 }

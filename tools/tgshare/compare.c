@@ -140,13 +140,14 @@ static int report_undecided(const struct person *p)
 
 int compare_fingerprints(struct session *s, const char *name, const char *told)
 {
-	const struct person *p = people_wanted(&s->people, name);
+	int status = session_need_identity(s);
+	const struct person *p =
+		status ? NULL : people_wanted(&s->people, name);
 	char mine[IDENTITY_FINGERPRINT_LEN + 1];
 	enum verdict verdict = UNDECIDED;
-	int status = session_need_identity(s);
 
-	if (!p || status)
-		return p ? status : CMD_UNKNOWN;
+	if (!p)
+		return status ? status : CMD_UNKNOWN;
 	if (!p->has_card)
 		return report_as(CMD_UNKNOWN,
 				 "'%s' has no card, so there is nothing to "

@@ -354,6 +354,14 @@ int compose_log_event(struct session *s, const struct item *item, uint8_t event)
 	return mounted_ask(s->m.fd, CONTROL_LOG_APPEND, &r);
 }
 
+int compose_log_sent(struct session *s, const struct item *item)
+{
+	return compose_log_event(s, item,
+				 item->exported		   ? VLOG_EXPORTED
+				 : item->kind == ITEM_SEND ? VLOG_SENT
+							   : VLOG_GRANTED);
+}
+
 int compose_log(struct session *s, struct item *item)
 {
 	int err;
@@ -363,11 +371,7 @@ int compose_log(struct session *s, struct item *item)
 	/* a draft that was completed */
 	err = item->kind == ITEM_SEND ? item_drop_keys(s->outbox_fd, item) : 0;
 	if (!err)
-		err = compose_log_event(s, item,
-					item->exported ? VLOG_EXPORTED
-					: item->kind == ITEM_SEND
-						? VLOG_SENT
-						: VLOG_GRANTED);
+		err = compose_log_sent(s, item);
 	return err ? err : item_note_logged(s->outbox_fd, item);
 }
 

@@ -41,6 +41,8 @@ MUST_CHECK int compose_draft(struct session *s, const struct source *from,
 MUST_CHECK int compose_rest(struct session *s, const struct cargo *c,
 			    const struct plan *plan, struct item *draft);
 
+/* Unless it is there. */
+MUST_CHECK int compose_log_sent(struct session *s, const struct item *item);
 /* Put what was composed into the vault's log, once. */
 MUST_CHECK int compose_log(struct session *s, struct item *item);
 /* Whoever made them may have been killed before that. (What is exported is in

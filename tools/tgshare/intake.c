@@ -4,12 +4,12 @@
 #include "report.h"
 #include "tell.h"
 #include "text.h"
+#include "told.h"
 #include "when.h"
 #include "xio.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +17,7 @@
 /* So many records from one that is told, what follows on it is looked for. */
 enum { LOOK_AHEAD = 64 };
 
-static const char cursor_name[] = "log.seen", acked_dir[] = "acked";
+static const char acked_dir[] = "acked";
 
 static void pause_ms(long ms)
 {
@@ -26,9 +26,31 @@ static void pause_ms(long ms)
 	nanosleep(&pause, NULL);
 }
 
+int intake_other_log(struct session *s)
+{
+	struct outbox o = {0};
+	struct told told;
+	int err = told_load(s, &told), status = CMD_OK;
+
+	if (!err && told.other)
+		status = session_open_spool(s);
+	if (!err && told.other && !status)
+		err = outbox_load(s, &o);
+	for (size_t i = 0; i < o.count && !err; i++)
+		if (o.items[i]->logged && item_live(o.items[i], when_now_s()))
+			err = compose_log_sent(s, o.items[i]);
+	outbox_free(&o);
+	told_free(&told);
+	return err ? session_report(s, "write to the log", err) : status;
+}
+
 int intake_scan(struct session *s)
 {
 	struct control_scan scan = {0};
+	int status = intake_other_log(s);
+
+	if (status)
+		return status;
 	int err = mounted_ask(s->m.fd, CONTROL_SCAN, &scan);
 
 	for (long ms = 2; !err && !scan.done; ms = ms < 100 ? 2 * ms : 100) {
@@ -70,36 +92,6 @@ int intake_sets(const struct session *s, struct inbox_set **sets, size_t *count)
 	*sets = TAKE_PTR(list);
 	*count = n;
 	return 0;
-}
-
-static int load_cursor(const struct session *s, uint64_t *seq)
-{
-	CLEANUP_FD int dir = -1;
-	char text[32];
-	size_t len;
-	int err = settings_open_dir(&s->m, "", &dir);
-
-	*seq = 0;
-	if (!err)
-		err = xio_read_file(dir, cursor_name, text, sizeof text - 1,
-				    &len);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	text[len] = '\0';
-	*seq = strtoull(text, NULL, 10);
-	return 0;
-}
-
-static int save_cursor(const struct session *s, uint64_t seq)
-{
-	CLEANUP_FD int dir = -1;
-	char text[32];
-	int err = settings_open_dir(&s->m, "", &dir);
-
-	snprintf(text, sizeof text, "%" PRIu64 "\n", seq);
-	return err ? err
-		   : xio_replace_file(dir, cursor_name, text, strlen(text),
-				      0600);
 }
 
 struct ack {
@@ -289,6 +281,36 @@ static bool was_replaced(const struct taking *t)
 	return false;
 }
 
+/* Does the log have one of these events (bits) of the set in front of this? */
+static int is_before(const struct taking *t, uint32_t events, bool *found)
+{
+	struct vlog_record r = {0};
+
+	*found = false;
+	for (uint64_t seq = 0; seq < t->r.seq && !*found; seq++) {
+		int err;
+
+		r.seq = seq;
+		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &r);
+		if (err && err != -EBADMSG)
+			return err;
+		*found = !err && (events & 1U << r.event) &&
+			 memcmp(r.set_id, t->r.set_id, SET_ID_LEN) == 0 &&
+			 people_same_keys(&r.peer, &t->r.peer);
+	}
+	return 0;
+}
+
+/* Withdrawn before anything of it came. */
+static bool is_unheard_of(const struct taking *t)
+{
+	const uint32_t came = 1U << VLOG_RECEIVED | 1U << VLOG_CUSTODY;
+	bool before = true;
+
+	return t->r.event == VLOG_WITHDRAWN && !t->r.text[0] &&
+	       is_before(t, came, &before) == 0 && !before;
+}
+
 /* Only what somebody else did: our own doing was told when we did it. */
 static void tell(const struct taking *t)
 {
@@ -302,32 +324,11 @@ static void tell(const struct taking *t)
 	if ((t->r.event == VLOG_OPENED || t->r.event == VLOG_KEY_REVOKED) &&
 	    was_replaced(t))
 		return;
+	if (is_unheard_of(t))
+		return;
 	if (t->s->notify)
 		notify(t);
 	*t->events += tell_record(t->s, &t->r, item);
-}
-
-/* Had it ended by itself, or by its sender, before? */
-static int was_over(const struct taking *t, bool *over)
-{
-	struct vlog_record r = {0};
-
-	*over = false;
-	for (uint64_t seq = 0; seq < t->r.seq && !*over; seq++) {
-		int err;
-
-		r.seq = seq;
-		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &r);
-		if (err && err != -EBADMSG)
-			return err;
-		*over = !err &&
-			(r.event == VLOG_EXPIRED ||
-			 r.event == VLOG_KEY_REVOKED ||
-			 r.event == VLOG_WITHDRAWN) &&
-			memcmp(r.set_id, t->r.set_id, SET_ID_LEN) == 0 &&
-			people_same_keys(&r.peer, &t->r.peer);
-	}
-	return 0;
 }
 
 /* Who clears away what had ended says nothing by that. */
@@ -337,8 +338,11 @@ static int take_declined(const struct taking *t)
 				.to = &t->r.peer,
 				.state = ACK_DECLINED,
 				.index = t->r.index};
+	/* by itself, or by its sender */
+	const uint32_t ends = 1U << VLOG_EXPIRED | 1U << VLOG_KEY_REVOKED |
+			      1U << VLOG_WITHDRAWN;
 	bool over;
-	int err = was_over(t, &over);
+	int err = is_before(t, ends, &over);
 
 	return err || over ? err : queue_ack(t->s, &ack);
 }
@@ -370,7 +374,26 @@ static int take(const struct taking *t)
 	}
 }
 
-/* Sets that shares or news came for: how far they are now. */
+/* Did shares or news of it come? That it has expired is told by itself. */
+static bool has_news(const struct session *s, const struct inbox_set *set,
+		     uint64_t from, uint64_t to)
+{
+	bool news = false;
+
+	for (struct vlog_record r = {.seq = from}; r.seq < to; r.seq++) {
+		if (mounted_ask(s->m.fd, CONTROL_LOG_READ, &r) ||
+		    memcmp(r.set_id, set->set_id, SET_ID_LEN) != 0)
+			continue;
+		if (r.event == VLOG_EXPIRED)
+			return false;
+		news |= r.event == VLOG_RECEIVED || r.event == VLOG_CUSTODY ||
+			(r.event == VLOG_OPENED &&
+			 set->state == INBOX_NOT_ATTACHED);
+	}
+	return news;
+}
+
+/* How far the sets that something came of are now. */
 static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 		     size_t *events)
 {
@@ -379,19 +402,8 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 	int err = intake_sets(s, &sets, &count);
 
 	for (size_t i = 0; i < count && !err; i++) {
-		struct vlog_record r = {.seq = from};
-
-		for (; r.seq < to; r.seq++) {
-			if (mounted_ask(s->m.fd, CONTROL_LOG_READ, &r) == 0 &&
-			    (r.event == VLOG_RECEIVED ||
-			     r.event == VLOG_CUSTODY ||
-			     (r.event == VLOG_OPENED &&
-			      sets[i].state == INBOX_NOT_ATTACHED)) &&
-			    memcmp(r.set_id, sets[i].set_id, SET_ID_LEN) == 0 &&
-			    sets[i].state != INBOX_OPEN)
-				break;
-		}
-		if (r.seq == to)
+		if (sets[i].state == INBOX_OPEN ||
+		    !has_news(s, &sets[i], from, to))
 			continue;
 		tell_set(s, &sets[i], false);
 		(*events)++;
@@ -399,49 +411,63 @@ static int tell_sets(const struct session *s, uint64_t from, uint64_t to,
 	return err;
 }
 
-static int take_all(struct session *s, const struct outbox *o, size_t *events)
+/* Until there are no more. */
+static int take_records(struct taking *t, struct told *told)
+{
+	int err;
+
+	for (;;) {
+		t->r.seq = told->count;
+		err = mounted_ask(t->s->m.fd, CONTROL_LOG_READ, &t->r);
+		if (err == -EBADMSG)
+			report("entry %zu of the log is damaged; "
+			       "'tgshare log --verify%s' says more",
+			       told->count, report_vault());
+		else if (!err)
+			err = take(t);
+		else
+			return err == -ENODATA ? 0 : err;
+		if (err && err != -EBADMSG)
+			return err;
+		err = told_add(told, err ? NULL : &t->r);
+		if (err)
+			return err;
+	}
+}
+
+static int take_all(struct session *s, const struct outbox *o,
+		    struct told *told, size_t *events)
 {
 	CLEANUP_FREE struct inbox_set *sets = NULL;
 	struct taking t = {.s = s, .outbox = o, .events = events};
-	uint64_t first = 0, seq;
-	int err = load_cursor(s, &first);
+	size_t first = told->count;
+	int err = intake_sets(s, &sets, &t.set_count);
 
-	if (!err)
-		err = intake_sets(s, &sets, &t.set_count);
 	t.sets = sets;
-
-	for (seq = first; !err; seq += !err) {
-		t.r.seq = seq;
-		err = mounted_ask(s->m.fd, CONTROL_LOG_READ, &t.r);
-		if (err == -ENODATA)
-			break;
-		if (err == -EBADMSG) {
-			report("entry %" PRIu64 " of the log is damaged; "
-			       "'tgshare log --verify%s' says more",
-			       seq, report_vault());
-			err = 0;
-		} else if (!err) {
-			err = take(&t);
-		}
-	}
-	if (err && err != -ENODATA)
-		return err;
-	err = tell_sets(s, first, seq, events);
+	if (!err)
+		err = take_records(&t, told);
+	if (!err)
+		err = tell_sets(s, first, told->count, events);
 	if (!err)
 		err = ack_sets(s);
-	return !err && seq != first ? save_cursor(s, seq) : err;
+	return !err && (told->other || told->count != first)
+		       ? told_save(s, told)
+		       : err;
 }
 
 int intake_log(struct session *s, size_t *events)
 {
-	struct outbox o;
-	int err = outbox_load(s, &o);
+	struct outbox o = {0};
+	struct told told;
+	int err = told_load(s, &told);
 
 	*events = 0;
-	if (!err) {
-		err = take_all(s, &o, events);
-		outbox_free(&o);
-	}
+	if (!err)
+		err = outbox_load(s, &o);
+	if (!err)
+		err = take_all(s, &o, &told, events);
+	outbox_free(&o);
+	told_free(&told);
 	return err ? session_report(s, "take in what the log has", err)
 		   : CMD_OK;
 }

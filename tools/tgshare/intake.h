@@ -7,6 +7,13 @@
 
 #include "outbox.h"
 
+/*
+ * A log that was begun anew, or restored, has to have what we sent and granted
+ * before anything is spooled: what others acknowledge would be refused. Returns
+ * an exit status.
+ */
+MUST_CHECK int intake_other_log(struct session *s);
+
 /* Have the mount take in its spool, and wait until it has. Returns an exit
  * status. */
 MUST_CHECK int intake_scan(struct session *s);

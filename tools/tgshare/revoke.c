@@ -302,6 +302,27 @@ static int tell_parties(struct session *s, const struct item *item)
 	return err;
 }
 
+/* Who may not know yet what took a set's place has that one still. */
+static int end_replaced(struct session *s, const struct outbox *o,
+			struct item *item)
+{
+	int err = 0;
+
+	for (size_t n = 0; !err && n < o->count; n++) {
+		if (item->recipient_state)
+			return 0;
+		item = outbox_set(o, item->replaces);
+		if (!item)
+			return 0;
+		err = tell_parties(s, item);
+		/* one in between has nothing to link any more */
+		if (!err && item->recipient_state == 0)
+			err = item_note_end(s->outbox_fd, item, ITEM_REVOKED,
+					    when_now_s());
+	}
+	return err;
+}
+
 /* What still lies in a mailbox is taken back by deliver.c. */
 static int end_known(struct session *s, struct item *item)
 {
@@ -317,12 +338,16 @@ static int end_known(struct session *s, struct item *item)
 	return err;
 }
 
-static int end_victim(struct session *s, struct item *item)
+static int end_victim(struct session *s, const struct outbox *o,
+		      struct item *item)
 {
-	/* nobody has heard of what never left */
-	int err = item_never_left(item) ? item_remove(s->outbox_fd, item->id)
-					: end_known(s, item);
+	int err = end_replaced(s, o, item);
 
+	/* nobody has heard of what never left */
+	if (!err)
+		err = item_never_left(item)
+			      ? item_remove(s->outbox_fd, item->id)
+			      : end_known(s, item);
 	return err ? session_report(s, "write .tgshare/outbox", err) : CMD_OK;
 }
 
@@ -337,7 +362,7 @@ static int end_all(struct session *s, const struct revocation *r)
 		struct item *item = outbox_set(&o, r->victims[i]);
 
 		if (item && item->end == ITEM_LIVE)
-			status = end_victim(s, item);
+			status = end_victim(s, &o, item);
 	}
 	for (size_t i = 0; i < r->kept_count && !status; i++)
 		status = serve_again(s, &o, r->kept[i]);

@@ -1,5 +1,6 @@
 #include "status_words.h"
 #include "deliver.h"
+#include "opened.h"
 
 static const char *const ends[] = {
 	[ITEM_REVOKED] = "revoked",   [ITEM_WITHDRAWN] = "withdrawn",
@@ -80,6 +81,17 @@ const char *status_of_set(const struct inbox_set *set)
 	return set->state < sizeof words / sizeof *words && words[set->state]
 		       ? words[set->state]
 		       : "unknown";
+}
+
+const char *status_of_opened(uint8_t state)
+{
+	static const char *const words[] = {
+		[OPENED_STAYS] = "opened",	[OPENED_REMOVED] = "removed",
+		[OPENED_EXPIRED] = "expired",	[OPENED_REVOKED] = "revoked",
+		[OPENED_REPLACED] = "replaced",
+	};
+
+	return words[state];
 }
 
 const char *status_of_record(const struct vlog_record *r)

@@ -13,6 +13,8 @@ bool status_is_waiting(const struct item *item, unsigned i);
 const char *status_of_share(const struct item *item, unsigned i);
 /* "waiting for shares", ...; names is for programs. */
 const char *status_of_set(const struct inbox_set *set);
+/* Of what was opened (enum opened_state): "opened", "removed", ... */
+const char *status_of_opened(uint8_t state);
 /* "sent", "opened"...; NULL: unknown. */
 const char *status_of_record(const struct vlog_record *r);
 

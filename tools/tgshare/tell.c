@@ -156,6 +156,17 @@ static void tell_content(const struct inbox_set *set)
 {
 	uint64_t need = set->content_need ? set->content_need : 1;
 
+	/* all that was to come by itself has come */
+	if (set->ack_due && set->content_have < set->content_need) {
+		fputs("the key is here, but not its content, which comes "
+		      "another way: ask ",
+		      stdout);
+		json_put_plain(stdout, set->sender_name);
+		printf(" for the bundle (tgshare export), and 'tgshare import "
+		       "BUNDLE%s'",
+		       report_vault());
+		return;
+	}
 	printf("%" PRIu64 "%% of its content is here",
 	       set->content_have * 100 / need);
 }
