@@ -18,7 +18,7 @@
 #include <time.h>
 
 /* Of this file the inbox itself locks byte 0. */
-#define INBOX_LOCK_FILE VAULT_INBOX_DIR "/lock"
+#define INBOX_LOCK_FILE "lock"
 enum { LOCK_BYTE = 1 };
 
 enum {
@@ -297,6 +297,25 @@ static bool wait_for_news(struct sharing *s, int timeout_ms)
 	return read_events(s);
 }
 
+/* Whose the inbox is may have put a link in its place. */
+static int open_lock(const struct vault *vault, int *out)
+{
+	CLEANUP_FD int inbox =
+		openat(vault->meta_fd, VAULT_INBOX_DIR,
+		       O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = inbox < 0 ? -1
+			   : openat(inbox, INBOX_LOCK_FILE,
+				    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK |
+					    O_CLOEXEC,
+				    0600);
+
+	if (fd < 0)
+		return -errno;
+	own_file(vault->meta_fd, fd);
+	*out = fd;
+	return 0;
+}
+
 /*
  * In a shared vault the inbox leaves the work to the mount that is at it, on
  * byte 0. Who was promised a scan gets one of its own: after that. -EAGAIN:
@@ -309,17 +328,14 @@ static int wait_in_line(const struct sharing *s, int *fd)
 			     .l_start = LOCK_BYTE,
 			     .l_len = 1};
 	const struct vault *vault = s->fs->vault;
+	int err;
 
 	if (vault->exclusive)
 		return 0;
-	*fd = openat(vault->meta_fd, INBOX_LOCK_FILE,
-		     O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (*fd < 0)
-		return -errno;
-	own_file(vault->meta_fd, *fd);
-	if (fcntl(*fd, F_OFD_SETLK, &lock) < 0)
-		return errno == EACCES ? -EAGAIN : -errno;
-	return 0;
+	err = open_lock(vault, fd);
+	if (!err && fcntl(*fd, F_OFD_SETLK, &lock) < 0)
+		err = errno == EACCES ? -EAGAIN : -errno;
+	return err;
 }
 
 /* What the outcome of a scan means for the next one. */

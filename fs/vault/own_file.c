@@ -7,11 +7,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Root's would keep the owner out; and whoever is in a group may give it what
- * they made. */
+/*
+ * Root's would keep the owner out; but one that holds something, and that not
+ * everybody could have written to anyway, he may have put here to get it.
+ * Whoever is in a group may give it what they made.
+ */
 static void give(int fd, const struct stat *st, const struct stat *dir)
 {
-	if (st->st_uid == 0 && dir->st_uid != 0)
+	bool secret = st->st_size > 0 && (st->st_mode & 0006) != 0006;
+
+	if (st->st_uid == 0 && dir->st_uid != 0 && !secret)
 		(void)!fchown(fd, dir->st_uid, dir->st_gid);
 	else if (st->st_gid != dir->st_gid)
 		(void)!fchown(fd, (uid_t)-1, dir->st_gid);

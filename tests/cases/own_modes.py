@@ -170,4 +170,22 @@ def what_root_makes_is_the_owners():
         frond.passfile(), alice.mount.vault, user=ann, group=ann, extra_groups=[])
 
 
+@check(plain=False, root=True)
+def what_roots_is_stays_roots():
+    """Whoever has the backing directory gets no secret given by putting it there,
+    and no file made somewhere else by a link."""
+    ann = 4321
+    vault, elsewhere = frond.new_vault(ann), fresh("elsewhere")
+    os.mkdir(elsewhere, 0o700)
+    secret = put(os.path.join(vault, ".frondfs/lock"), b"root's own")
+    os.chown(secret, 0, 0)
+    os.chmod(secret, 0o600)
+    os.symlink(elsewhere, os.path.join(vault, ".frondfs/inbox"))
+    with frond.Mount("shared", vault=vault) as m:
+        put(m / "f", b"x")
+    st = os.stat(secret)
+    eq((st.st_uid, stat.S_IMODE(st.st_mode)), (0, 0o600))
+    eq(os.listdir(elsewhere), [])
+
+
 frond.main()
