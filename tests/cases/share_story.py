@@ -868,17 +868,17 @@ class history:
 def a_new_log_is_gone_on_with():
     with crowd("ann", "bob") as (ann, bob):
         story = history(ann, bob)
-        story.go_on(4)
+        story.go_on(2)
         for who in ann, bob:
             begin_new_log(who)
             story.go_on(2)
             # longer than the one before when that is looked at
             begin_new_log(who)
-            on_its_way = [story.give() for _ in range(12)]
+            on_its_way = [story.give() for _ in range(6)]
             said = bob.receive()
-            eq((said.count("\n"), said.count("is open")), (12, 12), said)
+            eq((said.count("\n"), said.count("is open")), (6, 6), said)
             said = ann.receive()
-            eq((said.count("\n"), said.count("bob has opened")), (12, 12), said)
+            eq((said.count("\n"), said.count("bob has opened")), (6, 6), said)
             eq({ann.given(s)["state"] for _, s in on_its_way}, {"opened"})
             story.go_on(1)
         eq([p.log("refused") for p in (ann, bob)], [[], []])

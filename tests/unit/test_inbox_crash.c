@@ -384,7 +384,7 @@ static void test_crash__while_another_mount_goes_on(void **state)
 	fx_write(ix->spool, "lock", "", 0);
 	ix_close(ix);
 	record(&g);
-	for (uint64_t seed = 5; seed < 11; seed++)
+	for (uint64_t seed = 5; seed < 8; seed++)
 		die_and_lose_power(&g, seed);
 	oplog_fini(&g.log);
 	present[0] = '\0';
