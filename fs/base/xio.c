@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 int xio_pread(int fd, void *buf, size_t len, off_t offset)
@@ -106,14 +107,25 @@ bool xio_is_shortage(int err)
 	return err == -ENOMEM || err == -EMFILE || err == -ENFILE;
 }
 
+enum { TEMP_RANDOM_LEN = 12 };
+
 void xio_temp_name(const char *prefix, char *name, size_t size)
 {
-	uint8_t random[12];
+	uint8_t random[TEMP_RANDOM_LEN];
 	char hex[2 * sizeof random + 1];
 
 	random_bytes(random, sizeof random);
 	hex_encode(random, sizeof random, hex);
 	snprintf(name, size, "%s%s", prefix, hex);
+}
+
+bool xio_is_temp_name(const char *prefix, const char *name)
+{
+	const size_t digits = 2 * TEMP_RANDOM_LEN, len = strlen(prefix);
+
+	return strncmp(name, prefix, len) == 0 &&
+	       strspn(name + len, "0123456789abcdef") == digits &&
+	       name[len + digits] == '\0';
 }
 
 /* owner: NULL, or whose it is to be, if root writes it. */

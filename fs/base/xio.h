@@ -52,5 +52,7 @@ bool xio_is_shortage(int err);
 
 /* prefix followed by 24 random hex digits and a NUL; name has size bytes. */
 void xio_temp_name(const char *prefix, char *name, size_t size);
+/* May that have given this name? */
+bool xio_is_temp_name(const char *prefix, const char *name);
 
 #endif

@@ -316,20 +316,12 @@ static void repair_left_dir(struct check *c, struct trouble *t)
 	}
 }
 
-/* Names that we give have so many digits. */
-static bool is_temp(const char *entry)
-{
-	const size_t digits = 24, prefix = strlen(NAME_TEMP_PREFIX);
-
-	return strspn(entry + prefix, "0123456789abcdef") == digits &&
-	       entry[prefix + digits] == '\0';
-}
-
 static void repair_leftover(struct check *c, struct trouble *t)
 {
 	struct stat st;
 
-	if (!is_temp(t->entry)) {
+	/* not a name that we give */
+	if (!xio_is_temp_name(NAME_TEMP_PREFIX, t->entry)) {
 		check_found(c, t, CHECK_NOTE, NULL);
 		return;
 	}

@@ -15,16 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* As xio_replace_like() gives it. */
-static bool is_temp(const char *name)
-{
-	const size_t digits = 24, prefix = strlen(NAME_TEMP_PREFIX);
-
-	return strncmp(name, NAME_TEMP_PREFIX, prefix) == 0 &&
-	       strspn(name + prefix, "0123456789abcdef") == digits &&
-	       name[prefix + digits] == '\0';
-}
-
 /* How vault.ini begins whatever passphrase it has. 0: there is none. */
 static size_t read_head(const struct vault *vault, char *text)
 {
@@ -45,7 +35,7 @@ bool vault_is_aborted(const struct vault *vault, const char *name)
 	CLEANUP_FREE char *text = malloc(VAULT_INI_MAX);
 	size_t head, len;
 
-	if (!is_temp(name) || !ini || !text)
+	if (!xio_is_temp_name(NAME_TEMP_PREFIX, name) || !ini || !text)
 		return false;
 	head = read_head(vault, ini);
 	return head > 0 &&

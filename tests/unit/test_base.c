@@ -432,6 +432,15 @@ static void test_xio__temp_names_are_new_each_time(void **state)
 	assert_int_equal(strlen(a), 5 + 24);
 	assert_memory_equal(a, ".tmp-", 5);
 	assert_string_not_equal(a, b);
+	assert_true(xio_is_temp_name(".tmp-", a));
+	assert_false(xio_is_temp_name(".tmq-", a));
+	assert_false(xio_is_temp_name(".tmp", a));
+	a[9] = 'g';
+	assert_false(xio_is_temp_name(".tmp-", a));
+	strcat(b, "0");
+	assert_false(xio_is_temp_name(".tmp-", b));
+	b[28] = '\0';
+	assert_false(xio_is_temp_name(".tmp-", b));
 }
 
 enum { DRAWS = 4000, DRAW_LEN = 16 };

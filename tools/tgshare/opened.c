@@ -117,9 +117,11 @@ int opened_load(const struct session *s, struct opened **list, size_t *count)
 	for (size_t i = 0; i < g.count && !err; i++)
 		look_after(s, &g, i);
 	free(g.ends);
-	if (err)
+	if (err) {
 		free(g.list);
-	else
-		*list = g.list, *count = g.count;
-	return err;
+		return err;
+	}
+	*list = g.list;
+	*count = g.count;
+	return 0;
 }
